@@ -1,0 +1,78 @@
+# Everything a person does with this checkout. `make` alone lists it.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+SETUP := compose/lab/setup.sh
+LAB := $(PYTHON) compose/lab/lab.py
+LAB_CODE := compose/lab images/lab/robot/init.py images/lab/robot/camera.py images/lab/robot/probe.py tests/lab
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup lab-start ## the whole road on this machine: a registry, three robots, three releases, and back
+	$(PYTHON) compose/lab/demo.py
+
+.PHONY: test
+test: setup ## everything, on real parts (brings the lab up; GPU tests are skipped by name without a GPU)
+	$(PYTHON) -m pytest
+
+.PHONY: test-fast
+test-fast: venv ## everything but the lab: no Docker needed
+	JETFLEET_NO_LAB=1 $(PYTHON) -m pytest --ignore=tests/lab
+
+.PHONY: check
+check: check-lint check-types check-imports ## lint, format, types, import rules
+
+.PHONY: check-lint check-types check-imports
+check-lint: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+check-types: venv
+	.venv/bin/mypy
+	MYPYPATH=compose/lab .venv/bin/mypy $(LAB_CODE)
+check-imports: venv
+	.venv/bin/lint-imports
+
+.PHONY: fmt
+fmt: venv ## let ruff put the code in order
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+.PHONY: bench
+bench: setup lab-start ## what benchmarks/ measures, against its peers in the same run
+	$(PYTHON) -m benchmarks
+
+.PHONY: images
+images: setup lab-start ## build the lab's images, and what the example fleet lacks: base images and engines
+	.venv/bin/fleet build
+
+.PHONY: lab-up
+lab-up: setup lab-start ## a registry and three robots on this machine's Docker Engine (docs/lab.md)
+
+.PHONY: lab-start
+lab-start:
+	$(LAB) up
+
+.PHONY: lab-status
+lab-status: venv ## how every part of the lab is
+	@$(LAB) status
+
+.PHONY: lab-reset
+lab-reset: setup ## fresh robots and an empty registry
+	$(LAB) reset
+
+.PHONY: lab-down
+lab-down: venv ## remove robots, registry, network and volumes (ENGINE=1: stop the Engine too, if setup started it)
+	$(LAB) down
+	@if [ "$(ENGINE)" = 1 ]; then $(SETUP) engine-stop; fi
+
+.PHONY: setup
+setup: ## what demo and test need: packages, Docker Engine, .venv, Compose, base image, model
+	@$(SETUP)
+
+.PHONY: venv
+venv:
+	@$(SETUP) packages venv

@@ -1,0 +1,1 @@
+"""Jetfleet: the operator's side and CI."""

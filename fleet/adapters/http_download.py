@@ -1,0 +1,97 @@
+"""HTTP(S) downloads: streamed, sha256 checked, retried, never half a file under the final name."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from fleet.errors import OutsideError
+
+_TRIES = 4
+_BACKOFF_S = 1.0
+_CONNECT_S, _SILENCE_S = 10.0, 60.0
+_CHUNK = 1024 * 1024
+_RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
+
+
+class HttpDownloader:
+    """Implements ``fleet.ports.Downloader`` with requests: proxies and CA bundles come from the environment."""
+
+    def __init__(self, *, pause: Callable[[float], None] = time.sleep) -> None:
+        self._pause = pause
+
+    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+        """See Downloader. Raises OutsideError."""
+        if not url.startswith(("https://", "http://")):
+            raise OutsideError(f"cannot download {url}: only http and https", hint="write an https:// address")
+        for attempt in range(1, _TRIES + 1):
+            error = self._attempt(url, to, sha256, on_bytes)
+            if error is None:
+                return
+            if attempt == _TRIES:
+                raise OutsideError(
+                    f"cannot download {url}: {error} ({_TRIES} tries)",
+                    hint="check the address, the network and the proxy settings, then run the command again",
+                ) from error
+            self._pause(_BACKOFF_S * 2 ** (attempt - 1))
+
+    def _attempt(
+        self, url: str, to: Path, sha256: str, on_bytes: Callable[[int], None] | None
+    ) -> requests.RequestException | None:
+        """Download once. Returns an error that may pass, raises one that will not."""
+        try:
+            with requests.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
+                if reply.status_code in _RETRY_STATUS:
+                    return requests.HTTPError(f"the server says {reply.status_code} {reply.reason}")
+                if reply.status_code != 200:
+                    raise OutsideError(
+                        f"cannot download {url}: the server says {reply.status_code} {reply.reason}",
+                        hint="check the address in the model's source.url, and that it needs no login",
+                    )
+                self._save(reply, url, to, sha256, on_bytes)
+        except requests.exceptions.SSLError as error:
+            raise OutsideError(
+                f"cannot download {url}: its certificate is not trusted: {error}",
+                hint="set REQUESTS_CA_BUNDLE to your authority's certificates",
+            ) from error
+        except requests.RequestException as error:
+            return error
+        return None
+
+    def _save(
+        self, reply: requests.Response, url: str, to: Path, sha256: str, on_bytes: Callable[[int], None] | None
+    ) -> None:
+        digest = hashlib.sha256()
+        try:
+            with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".partial-", delete=False) as file:
+                partial = Path(file.name)
+                try:
+                    for chunk in reply.iter_content(_CHUNK):
+                        file.write(chunk)
+                        digest.update(chunk)
+                        if on_bytes is not None:
+                            on_bytes(len(chunk))
+                    file.flush()
+                    _check(url, digest.hexdigest(), sha256)
+                    partial.replace(to)
+                finally:
+                    partial.unlink(missing_ok=True)
+        except requests.RequestException:
+            raise  # an OSError too, but one that may pass
+        except OSError as error:
+            raise OutsideError(
+                f"cannot save {url} as {to}: {error}", hint="make room or fix the permissions"
+            ) from error
+
+
+def _check(url: str, found: str, pinned: str) -> None:
+    if found != pinned:
+        raise OutsideError(
+            f"{url} has sha256 {found[:12]}…, the manifest pins {pinned[:12]}…",
+            hint="if the change is intended set source.sha256 to the new value, otherwise ask who changed the file",
+        )

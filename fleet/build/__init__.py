@@ -1,0 +1,1 @@
+"""Engines and base images, built in containers."""

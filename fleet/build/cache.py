@@ -1,0 +1,64 @@
+"""The operator's cache: what can be fetched again, so that it may be deleted at any time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleet.errors import OutsideError
+
+GiveUp = Callable[[], bool]
+
+_POLL_S = 0.2
+
+
+def cache_dir() -> Path:
+    """Return ``$XDG_CACHE_HOME/jetfleet``, by default ``~/.cache/jetfleet``. Raises OutsideError without a home."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "jetfleet"
+    except RuntimeError as error:
+        raise OutsideError(
+            "this user has no home folder to keep a cache in", hint="set XDG_CACHE_HOME to a folder that you may write"
+        ) from error
+
+
+@contextmanager
+def locked(name: str, what: str, *, deadline_s: float, give_up: GiveUp = lambda: False) -> Iterator[None]:
+    """Hold the lock ``name`` of this machine's user. Raises OutsideError when another process keeps it too long.
+
+    ``give_up`` is asked while waiting; when it says yes, OutsideError too.
+
+    The kernel lets go of it when the process dies, whatever the reason.
+    """
+    path = cache_dir() / "locks" / f"{name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise OutsideError(
+            f"cannot write to the cache {cache_dir()}: {error}",
+            hint="set XDG_CACHE_HOME to a folder that you may write",
+        ) from error
+    with file:
+        _acquire(file.fileno(), what, deadline_s, give_up)
+        yield
+
+
+def _acquire(descriptor: int, what: str, deadline_s: float, give_up: GiveUp) -> None:
+    ends = time.monotonic() + deadline_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() >= ends or give_up():
+                raise OutsideError(
+                    f"another fleet process on this machine has been busy with {what} too long",
+                    hint="wait for it, or find it with `ps aux | grep fleet` and stop it",
+                ) from error
+        time.sleep(_POLL_S)

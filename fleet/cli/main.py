@@ -1,0 +1,178 @@
+"""The `fleet` command: every verb, and the one boundary where errors become a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from io import TextIOWrapper
+from typing import Annotated, Any
+
+import typer
+
+from fleet.cli.leaving import leave, take_sigterm
+from fleet.cli.told import Told
+from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
+from fleet.errors import FleetError, OutsideError, UsageError
+
+app = typer.Typer(
+    name="fleet",
+    help="Make every robot run what the manifest says, prove it, and be able to go back.",
+    cls=LazyVerbs,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done · 1 a defect of ours · 2 manifest or usage · 3 something outside failed, or "
+    "interrupted · 4 a gate said no, or robots were reverted · 5 somebody else holds the rollout lock · 6 robots were "
+    "offline",
+)
+add_stubs(app)
+
+INTERRUPTED = 3
+LOOKING = {"validate", "plan", "status", "history", "diff", "logs", "docs"}
+"""Verbs that change nothing anywhere."""
+_ROOM = "make room, or set TMPDIR (work files) and XDG_CACHE_HOME (wheels, models) to a disk that has some"
+_RIGHTS = "check who owns it and whether the disk is mounted read-only"
+OF_THIS_MACHINE = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: _RIGHTS,
+    errno.EMFILE: "too many files are open: raise the limit (ulimit -n 4096)",
+}
+"""What the operating system may refuse anywhere → what to do about it."""
+TAKES_VALUE = {"-m", "--manifest", "--robots", "--timeout"}
+"""Options of `exec` that are followed by a value."""
+
+#: The base of what the command-line parser raises. Typer carries its own copy of click since 0.20, so the class is
+#: found through the one that Typer exports.
+USAGE_ERROR: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+
+class Interrupted(FleetError):
+    """Ctrl-C, or SIGTERM from a CI system."""
+
+    exit_code = INTERRUPTED
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fleet {version('jetfleet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    _debug: Annotated[
+        bool, typer.Option("--debug", help="Add the traceback to an error. May stand after the verb too.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and exit with the code of DESIGN §7."""
+    take_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # A locale without → and × is no reason to fail.
+            stream.reconfigure(errors="replace")
+    own = own_arguments(sys.argv[1:])
+    leave(run(sys.argv[1:], as_json="--json" in own, debug="--debug" in own))
+
+
+def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> int:
+    """Run one command line in this process and return its exit code. Never raises."""
+    try:
+        result = app(args=_without_debug(arguments), prog_name="fleet", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except Told as told:
+        return _tell(told.error, as_json=False)
+    except FleetError as error:
+        if debug:
+            traceback.print_exc()
+        return _tell(error, as_json)
+    except USAGE_ERROR as error:
+        return _usage(error, as_json)
+    except typer.Abort:  # At the one question that there is.
+        sys.stderr.write("\n")
+        return _tell(Interrupted("interrupted", hint="nothing was changed"), as_json)
+    except (Stopped, KeyboardInterrupt):
+        return _tell(Interrupted("interrupted", hint=_after_interruption(arguments)), as_json)
+    except OSError as error:
+        return _machine(error, as_json, debug)
+    except Exception as error:  # noqa: BLE001  (the last line of defence: a defect of ours, told as one)
+        return _defect(error, as_json, debug)
+
+
+def own_arguments(arguments: list[str]) -> list[str]:
+    """Return the arguments that are ours: those before ``--``, and of `exec` those before the robots' command."""
+    own = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    verb = next((at for at, argument in enumerate(own) if not argument.startswith("-")), len(own))
+    if own[verb : verb + 1] != ["exec"]:
+        return own
+    at = verb + 1
+    while at < len(own) and own[at].startswith("-"):
+        at += 2 if own[at] in TAKES_VALUE else 1
+    return own[:at]
+
+
+def _without_debug(arguments: list[str]) -> list[str]:
+    """Take ``--debug`` out wherever it is ours: every verb has it."""
+    own = own_arguments(arguments)
+    return [argument for argument in own if argument != "--debug"] + arguments[len(own) :]
+
+
+def _tell(error: FleetError, as_json: bool) -> int:
+    from fleet.cli.console import show_error
+
+    show_error(error, as_json)
+    return error.exit_code
+
+
+def _usage(error: Any, as_json: bool) -> int:
+    """Tell a wrong command line like every other error; without any arguments the help is the answer."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    path = error.ctx.command_path if getattr(error, "ctx", None) else "fleet"
+    return _tell(UsageError(error.format_message(), hint=f"{path} --help"), as_json)
+
+
+def _after_interruption(arguments: list[str]) -> str:
+    verb = next((argument for argument in own_arguments(arguments) if argument in VERBS), "")
+    if verb in LOOKING:
+        return "nothing was changed"
+    if verb == "exec":
+        return "robots were told to end what they were running"
+    return "run the same command again: it sees what is done and goes on"
+
+
+def _machine(error: OSError, as_json: bool, debug: bool) -> int:
+    """Tell what this machine lacks: a full disk is no defect of ours."""
+    hint = OF_THIS_MACHINE.get(error.errno or 0)
+    if hint is None:
+        return _defect(error, as_json, debug)
+    if debug:
+        traceback.print_exc()
+    where = f": {error.filename}" if error.filename else ""
+    return _tell(OutsideError(f"this machine: {(error.strerror or str(error)).lower()}{where}", hint=hint), as_json)
+
+
+def _defect(error: Exception, as_json: bool, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"defect in fleet: {type(error).__name__}: {error} ({where.name}, {where.filename}:{where.lineno})"
+    return _tell(FleetError(message, hint="please report it with the output of the same command and --debug"), as_json)
+
+
+if __name__ == "__main__":
+    main()

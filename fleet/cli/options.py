@@ -1,0 +1,22 @@
+"""Options that verbs share, so that they are spelled and explained once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Manifest = Annotated[
+    Path,
+    typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Robots = Annotated[
+    str | None,
+    typer.Option("--robots", help="Names, globs, label=value or group:NAME; comma-separated. Default: all."),
+]
+Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
+Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]
+
+DEFAULT_MANIFEST = Path("manifests")

@@ -1,0 +1,31 @@
+"""`fleet rollout`: bring robots to a published release, wave by wave."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleet.cli import options
+from fleet.cli.deploy import deploy
+from fleet.cli.wiring import Wiring
+from fleet.publish.release import load_release
+from fleet.resolve.inventory import select
+from fleet.rollout import audit
+
+NAME = "rollout"
+
+
+def run(
+    version: Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")] = None,
+    manifest: options.Manifest = options.DEFAULT_MANIFEST,
+    robots: options.Robots = None,
+    yes: options.Yes = False,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robots)
+    release = load_release(wiring.registry, wiring.desired.registry.prefix, version or wiring.desired.version)
+    deploy(wiring, release, chosen, kind=audit.ROLLOUT, selector=robots, yes=yes, force=force, as_json=as_json)

@@ -1,0 +1,85 @@
+"""The one place that constructs adapters and hands them to the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from fleet.build.sources import SourceCache
+from fleet.manifest.load import LoadedManifest, load_manifest
+from fleet.manifest.schema import Profile
+from fleet.ports import Clock, ContainerHost, Registry, RobotShells
+from fleet.resolve.desired import Desired
+from fleet.resolve.recipe import recipe_for
+from fleet.resolve.resolver import resolve
+
+KNOWN_HOSTS = "known_hosts"
+"""Pinned host keys, beside fleet.yaml so that they are in git with the robots they belong to."""
+
+
+class Wiring:
+    """Everything a verb needs, made when it is first asked for: `fleet validate` touches no network."""
+
+    def __init__(self, manifest: Path) -> None:
+        self._path = manifest
+        self._hosts: dict[str, ContainerHost] = {}
+
+    @cached_property
+    def loaded(self) -> LoadedManifest:
+        """The manifest with its files. Raises ManifestError."""
+        return load_manifest(self._path)
+
+    @cached_property
+    def desired(self) -> Desired:
+        """What every robot should run. Raises ManifestError."""
+        return resolve(self.loaded, recipe_for)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The manifest's registry."""
+        from fleet.adapters.oci_registry import OciRegistry
+
+        reference = self.loaded.manifest.registry
+        ca_file = self.loaded.root / reference.ca_file if reference.ca_file else None
+        return OciRegistry(reference.host, plain_http=reference.plain_http, ca_file=ca_file)
+
+    @cached_property
+    def shells(self) -> RobotShells:
+        """SSH with the host keys pinned beside the manifest."""
+        from fleet.adapters.ssh_shell import SshShells
+
+        return SshShells(self.loaded.root / KNOWN_HOSTS)
+
+    @cached_property
+    def sources(self) -> SourceCache:
+        """Model files, wherever they are."""
+        from fleet.adapters.http_download import HttpDownloader
+
+        return SourceCache(HttpDownloader(), self._registry_at)
+
+    def _registry_at(self, host: str) -> Registry:
+        """Return the client of a registry that a model's OCI source names."""
+        from fleet.adapters.oci_registry import OciRegistry
+
+        return self.registry if host == self.loaded.manifest.registry.host else OciRegistry(host)
+
+    @cached_property
+    def clock(self) -> Clock:
+        """Real time."""
+        from fleet.adapters.system_clock import SystemClock
+
+        return SystemClock()
+
+    @property
+    def host_of(self) -> Callable[[Profile], ContainerHost]:
+        """Return the builder of a profile; profiles with one endpoint share one connection pool."""
+        return self._host_of
+
+    def _host_of(self, profile: Profile) -> ContainerHost:
+        from fleet.adapters.docker_host import DockerHost
+
+        endpoint = profile.builder.endpoint
+        if endpoint not in self._hosts:
+            self._hosts[endpoint] = DockerHost(endpoint)
+        return self._hosts[endpoint]

@@ -1,0 +1,155 @@
+"""The errors a user can meet.
+
+Every message says what happened and where; ``hint`` says what to do. One boundary (``fleet.cli.main``) prints them
+and exits with ``exit_code``. ::
+
+    FleetError                      1   a defect of ours unless a subclass says otherwise
+    ├── ManifestError               2   the manifest is wrong: every problem of it at once
+    ├── UsageError                  2   the command line, a selector or a version is wrong
+    ├── OutsideError                3   something outside failed
+    │   ├── RegistryError           3
+    │   │   └── RegistryAuthError   3
+    │   ├── DockerError             3
+    │   ├── BuildError              3   a builder could not build (an engine, an image)
+    │   └── RobotError              3   one robot, over SSH
+    │       ├── RobotOffline        6   not reachable: a state, caught up at next contact
+    │       └── HostKeyError        3   the robot's key is not the pinned one
+    ├── GateError                   4   a gate said no
+    │   ├── EngineGateError         4   accuracy or latency of an engine
+    │   └── RolloutFailed           4   robots were reverted, or a wave failed its gate
+    ├── PublishConflict             4   the version is published with other content
+    ├── PlanOutdated                4   a robot changed since the plan was made
+    ├── LockHeld                    5   somebody else holds the rollout lock
+    └── RobotsOffline               6   finished, but robots were offline
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class FleetError(Exception):
+    """Base of all errors that are shown without a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a manifest."""
+
+    file: str
+    line: int
+    """1-based; 0 when the problem is the file itself."""
+    path: str
+    """The key's path, ``robots/3/models/0/precision``; empty for the whole file."""
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        path = f" {self.path}:" if self.path else ""
+        return f"{where}:{path} {self.message} → {self.hint}"
+
+
+class ManifestError(FleetError):
+    """The manifest is wrong. ``problems`` holds every problem found, in file order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(f"{count} problem{'s' if count != 1 else ''} in the manifest")
+
+
+class UsageError(FleetError):
+    """The command line asks for something that does not exist or does not make sense."""
+
+    exit_code = 2
+
+
+class OutsideError(FleetError):
+    """Something outside of us failed: a registry, Docker, SSH, a robot."""
+
+    exit_code = 3
+
+
+class RegistryError(OutsideError):
+    """The registry could not be reached, or refused."""
+
+
+class RegistryAuthError(RegistryError):
+    """The registry wants credentials, or refuses those that it got."""
+
+
+class DockerError(OutsideError):
+    """A Docker Engine could not be reached, or refused."""
+
+
+class BuildError(OutsideError):
+    """A builder ran and could not build."""
+
+
+class RobotError(OutsideError):
+    """One robot refused, or answered what it should not."""
+
+    def __init__(self, robot: str, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{robot}: {message}", hint=hint)
+        self.robot = robot
+        self.words = message
+        """The message without the robot's name, for where the name stands already."""
+
+
+class RobotOffline(RobotError):
+    """The robot does not answer: a state, not a defect."""
+
+    exit_code = 6
+
+
+class HostKeyError(RobotError):
+    """The robot shows a host key other than the pinned one, or none is pinned."""
+
+
+class GateError(FleetError):
+    """A gate said no."""
+
+    exit_code = 4
+
+
+class EngineGateError(GateError):
+    """An engine's accuracy or latency is not what the manifest asks."""
+
+
+class RolloutFailed(GateError):
+    """A wave failed its gate, or robots were reverted."""
+
+
+class PublishConflict(FleetError):
+    """The version is in the registry already, with other content."""
+
+    exit_code = 4
+
+
+class PlanOutdated(FleetError):
+    """What the plan was made from has changed."""
+
+    exit_code = 4
+
+
+class LockHeld(FleetError):
+    """Somebody else holds the rollout lock."""
+
+    exit_code = 5
+
+
+class RobotsOffline(FleetError):
+    """All that could be done is done, but robots were offline."""
+
+    exit_code = 6

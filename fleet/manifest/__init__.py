@@ -1,0 +1,1 @@
+"""What a person declares: schema, loading with line numbers, reference."""

@@ -1,0 +1,164 @@
+"""Load a manifest: fleet.yaml with its profiles and models, checked against each other and against their data.
+
+Reads files, never the network. Every problem of every file is raised at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from fleet.errors import ManifestError, Problem
+from fleet.manifest.check_data import check_data
+from fleet.manifest.check_fleet import check_fleet
+from fleet.manifest.check_model import check_model
+from fleet.manifest.check_profile import check_profile
+from fleet.manifest.draft import Draft, draft_from
+from fleet.manifest.files import inside, why_no_file
+from fleet.manifest.report import Report, SourceFile
+from fleet.manifest.schema import Manifest, Model, Profile
+from fleet.manifest.yaml_text import KeyPath
+
+FLEET_FILE = "fleet.yaml"
+
+T = TypeVar("T", Profile, Model)
+
+
+@dataclass(frozen=True)
+class LoadedManifest:
+    """A valid manifest with everything that it names."""
+
+    manifest: Manifest
+    profiles: Mapping[str, Profile]
+    models: Mapping[str, Model]
+    root: Path
+    """Folder of fleet.yaml; paths of fleet.yaml are relative to it."""
+    model_files: Mapping[str, Path]
+    """Model name → its YAML file; paths of a model are relative to that file's folder."""
+    source: SourceFile = field(repr=False, compare=False)
+
+    def where(self, path: KeyPath) -> tuple[str, int]:
+        """Return file and line (1-based) of a key of fleet.yaml: ``("robots", 3, "host")``."""
+        return self.source.shown, self.source.line(path)
+
+
+def load_manifest(path: Path) -> LoadedManifest:
+    """Load ``path``: a folder with fleet.yaml, or the file itself. Raises ManifestError with every problem."""
+    file = path / FLEET_FILE if why_no_file(path) == "is a folder" else path
+    if why := why_no_file(file):
+        hint = "give the folder with fleet.yaml, or the file (-m); `fleet init` writes a first one"
+        raise ManifestError([Problem(str(file), 0, "", f"the manifest {why}", hint)])
+    report = Report()
+    source = report.read(file, str(file))
+    if source is None:
+        report.raise_if_any()
+        raise AssertionError("unreachable: a file that cannot be used is a problem")
+    draft = draft_from(source, report)
+    profiles = _load_all(Profile, "profiles", draft.profiles, source, report)
+    models = _load_all(Model, "models", draft.models, source, report)
+    _check(draft, profiles, models, source, report)
+    report.raise_if_any()
+    if draft.manifest is None:
+        raise AssertionError("unreachable: a manifest that does not parse is a problem")
+    return LoadedManifest(
+        manifest=draft.manifest,
+        profiles={item.value.name: item.value for item in profiles if item.value},
+        models={item.value.name: item.value for item in models if item.value},
+        root=file.parent,
+        model_files={item.name: item.path for item in models},
+        source=source,
+    )
+
+
+def load_profile(path: Path) -> Profile:
+    """Load one profile's file by itself. Raises ManifestError with every problem of it."""
+    report = Report()
+    if why := why_no_file(path):
+        raise ManifestError([Problem(str(path), 0, "", f"the profile {why}", "give the path of a profile's YAML file")])
+    item = _load_one(Profile, path, report)
+    if item is not None and item.value is not None:
+        check_profile(item.value, item.source, report)
+    report.raise_if_any()
+    if item is None or item.value is None:
+        raise AssertionError("unreachable: a profile that does not parse is a problem")
+    return item.value
+
+
+@dataclass(frozen=True)
+class _Loaded(Generic[T]):
+    """One profile or model file. ``value`` is None when the file is too broken to be checked further."""
+
+    name: str
+    path: Path
+    source: SourceFile
+    value: T | None
+
+
+def _check(
+    draft: Draft,
+    profiles: list[_Loaded[Profile]],
+    models: list[_Loaded[Model]],
+    source: SourceFile,
+    report: Report,
+) -> None:
+    known_profiles = {item.name: item.value for item in profiles}
+    for profile in profiles:
+        if profile.value is not None:
+            check_profile(profile.value, profile.source, report)
+    for model in models:
+        if model.value is not None:
+            check_model(model.value, known_profiles, model.source, report)
+            check_data(model.value, source_root(source), model.path.parent, model.source, report)
+    check_fleet(draft, known_profiles, {item.name: item.value for item in models}, source, report)
+
+
+def source_root(source: SourceFile) -> Path:
+    """Return the folder of fleet.yaml."""
+    return Path(source.shown).parent
+
+
+def _load_all(kind: type[T], key: str, names: Mapping[int, str], fleet: SourceFile, report: Report) -> list[_Loaded[T]]:
+    root = source_root(fleet)
+    loaded: list[_Loaded[T]] = []
+    files: dict[Path, int] = {}
+    owners: dict[str, str] = {}
+    for index, name in names.items():
+        path = _file(name, (key, index), root, fleet, report)
+        if path is None:
+            continue
+        if path in files:
+            report.add(fleet, (key, index), f"{name} is named twice", f"{key}/{files[path]} names it already")
+            continue
+        files[path] = index
+        item = _load_one(kind, path, report)
+        if item is None:
+            continue
+        if item.name in owners:
+            hint = f"rename one of them: {owners[item.name]} has the name already"
+            report.add(item.source, ("name",), f"two {key} are called {item.name}", hint)
+            continue
+        owners[item.name] = item.source.shown
+        loaded.append(item)
+    return loaded
+
+
+def _file(name: str, path: KeyPath, root: Path, fleet: SourceFile, report: Report) -> Path | None:
+    file = inside(root, root, name)
+    if file is None:
+        hint = "move the file below the folder of fleet.yaml: that folder is what is reviewed and copied"
+        report.add(fleet, path, f"{name} is outside of the manifest's folder", hint)
+    elif why := why_no_file(file):
+        report.add(fleet, path, f"{file} {why}", "name a YAML file, relative to fleet.yaml")
+        return None
+    return file
+
+
+def _load_one(kind: type[T], path: Path, report: Report) -> _Loaded[T] | None:
+    source = report.read(path, str(path))
+    if source is None:
+        return None
+    value = report.parse(kind, source)
+    name = source.document.value.get("name")
+    return _Loaded(name, path, source, value) if isinstance(name, str) else None

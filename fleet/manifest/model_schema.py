@@ -1,0 +1,126 @@
+"""The model's file as frozen types: source, inputs, outputs, precisions, golden data, gates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from fleet.manifest.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
+
+
+class Source(Frozen):
+    """Where a model's ONNX file is: exactly one of path, url, oci; its sha256 always."""
+
+    path: Text | None = None
+    """Relative to the model's file."""
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    oci: Annotated[str, StringConstraints(pattern=r"^[^\s/]+/\S+$")] | None = None
+    """``registry/repository:tag`` or ``registry/repository@sha256:…`` of an artifact whose one layer is the file."""
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Source:
+        if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
+            raise ValueError("a source has one place: give exactly one of path, url or oci")
+        return self
+
+
+class ImagePreprocess(Frozen):
+    """From the camera's frame to the model's tensor; becomes part of the engine."""
+
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    resize: Literal["stretch", "letterbox", "none"] = "stretch"
+    scale: Annotated[float, Field(gt=0)] = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """One number a channel, in the order of ``color``, after ``scale``."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+
+
+class ModelInput(Frozen):
+    """One input tensor and the ROS topic that feeds it."""
+
+    tensor: Text
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    topic: Topic
+    type: Literal["sensor_msgs/msg/Image"] = "sensor_msgs/msg/Image"
+    encoding: Literal["rgb8", "bgr8", "mono8"] = "rgb8"
+    width: Annotated[int, Field(ge=1, le=16384)]
+    height: Annotated[int, Field(ge=1, le=16384)]
+    preprocess: ImagePreprocess = ImagePreprocess()
+    min_rate: Annotated[float, Field(gt=0)] | None = None
+    """Hz; below it the robot says degraded."""
+
+
+class Decoder(Frozen):
+    """How an output becomes a ROS message. Options depend on the decoder."""
+
+    name: Literal["text_boxes", "classification", "mask", "tensor"]
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelOutput(Frozen):
+    """One output tensor and the topic it is published on."""
+
+    tensor: Text
+    topic: Topic
+    decoder: Decoder
+
+
+class Fp16Options(Frozen):
+    """fp16: what stays in fp32."""
+
+    keep_fp32_ops: tuple[str, ...] = ()
+
+
+class Int8Options(Frozen):
+    """int8: static Q/DQ from calibration data."""
+
+    calibration: Text
+    """Folder of images, or an .npz file, relative to the model's file."""
+    method: Literal["entropy", "percentile", "minmax", "calibrator"] = "minmax"
+    exclude_ops: tuple[str, ...] = ()
+    exclude_nodes: tuple[str, ...] = ()
+
+
+class Precisions(Frozen):
+    """Options of the precisions a model may be built at. fp32 and fp16 need none; int8 needs calibration data."""
+
+    fp16: Fp16Options = Fp16Options()
+    int8: Int8Options | None = None
+
+
+class Golden(Frozen):
+    """Known inputs, and what a right model answers. Every robot runs them before it serves."""
+
+    data: Text
+    """.npz relative to the model's file: frames under each input tensor's name (N first), and, where a trusted answer
+    is known, expected outputs under each output tensor's name."""
+
+
+class AccuracyGate(Frozen):
+    """What outputs on golden inputs must satisfy, against the reference."""
+
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
+    max_abs_error: Annotated[float, Field(gt=0)] | None = None
+
+
+class ModelGates(Frozen):
+    """When an engine of this model is good enough, by precision; and how fast it must be, by profile."""
+
+    accuracy: dict[Precision, AccuracyGate] = Field(default_factory=dict)
+    latency_p99: dict[str, Seconds] = Field(default_factory=dict)
+    waive_build_accuracy: Text | None = None
+    """A reason to publish although the build's accuracy gate fails. The robot's self-test is never waived."""
+
+
+class Model(Frozen):
+    """An ONNX model: source, inputs, outputs, precisions, golden data, gates."""
+
+    name: Name
+    source: Source
+    inputs: Annotated[tuple[ModelInput, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[ModelOutput, ...], Field(min_length=1)]
+    precisions: Precisions = Precisions()
+    golden: Golden
+    gates: ModelGates = ModelGates()

@@ -1,0 +1,99 @@
+"""Values of the manifest: how they are written, and what they become."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
+
+Precision = Literal["fp32", "fp16", "int8"]
+Backend = Literal["tensorrt", "onnxruntime"]
+
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: Any) -> Any:
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return float(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        raise ValueError(f"{value!r} is not a duration: write a number and a unit, such as 200ms, 30s, 5m or 1h")
+    return value
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, str) and (match := re.match(r"^(\d+(?:\.\d+)?)%$", value)):
+        return float(match[1]) / 100.0
+    raise ValueError(f"{value!r} is not a percentage: write 95%")
+
+
+def _wave(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    if isinstance(value, str) and re.match(r"^\d+(\.\d+)?%$", value) and 0 < float(value[:-1]) <= 100:
+        return value
+    raise ValueError(f"{value!r} is not a wave: write a count of robots (1) or a percentage (10%)")
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6f}".rstrip("0").rstrip(".")
+
+
+def check_waves(waves: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return ``waves``. Raises ValueError unless they grow, counts first, and end with every robot."""
+    counts = [wave for wave in waves if isinstance(wave, int)]
+    percents = [float(wave[:-1]) for wave in waves if isinstance(wave, str)]
+    if list(waves[: len(counts)]) != counts:
+        raise ValueError("a count of robots comes after a percentage: write counts first, as in [1, 10%, 100%]")
+    if any(left >= right for part in (counts, percents) for left, right in pairwise(part)):
+        raise ValueError("a wave reaches no more robots than the one before: waves are totals, as in [1, 10%, 100%]")
+    if not percents or percents[-1] != 100:
+        raise ValueError("the last wave does not reach every robot: end with 100%")
+    return waves
+
+
+DURATION_PATTERN = r"^\d+(\.\d+)?(ms|s|m|h)$"
+SHARE_PATTERN = r"^\d+(\.\d+)?%$"
+
+Seconds = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(ge=0),
+    PlainSerializer(lambda value: f"{_digits(value)}s", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["200ms", "30s", "5m", "1h"]}),
+]
+Share = Annotated[
+    float,
+    BeforeValidator(_share),
+    Field(ge=0, le=1),
+    PlainSerializer(lambda value: f"{_digits(value * 100)}%", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": SHARE_PATTERN, "examples": ["95%"]}),
+]
+Wave = Annotated[
+    int | str,
+    BeforeValidator(_wave),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": SHARE_PATTERN}]}),
+]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$")]
+"""Lower-case letters, digits, ``. _ -``: it becomes part of file names, tags and topics."""
+Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
+"""One line."""
+Topic = Annotated[str, StringConstraints(pattern=r"^(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")]
+"""A ROS 2 topic: absolute, relative, or ``~/`` for below the node's name."""
+LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$")]
+LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]*$")]
+"""No commas, ``=``, ``!`` or ``*``: selectors are made of those."""
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+VariableValue = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line: it is written into the release folder's ``.env``."""
+
+
+class Frozen(BaseModel):
+    """Base of all manifest types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)

@@ -1,0 +1,1 @@
+"""Desired against observed: ordered changes, as values. No I/O."""

@@ -1,0 +1,266 @@
+"""The outside world, as the rest of `fleet` sees it: one small Protocol for each system.
+
+Adapters (`fleet/adapters`) and fakes (`tests/fakes`) implement these and pass the same suites in `tests/contract`.
+Every method translates its library's errors into `fleet.errors` (``from`` the cause) and has a deadline of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+LogLine = Callable[[str], None]
+"""Called with one line (no newline) of progress."""
+
+
+# ── Docker Engine ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class HostInfo:
+    """What a Docker Engine says of its machine."""
+
+    platform: str
+    """linux/amd64, linux/arm64."""
+    engine_version: str
+    cpus: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A container that ran to its end."""
+
+    exit_code: int
+    oom_killed: bool
+    log_tail: str
+    """Last 64 KiB of stdout and stderr."""
+    output: Path | None
+    """Uncompressed tar whose names start with the output folder's own name (``out/report.json``), as Docker writes it;
+    None when the container left no such folder."""
+
+
+class ContainerHost(Protocol):
+    """One Docker Engine: the local socket, or a builder's over ``ssh://``. Raises DockerError."""
+
+    endpoint: str
+
+    def info(self) -> HostInfo:
+        """Ask the Engine what it is. Raises DockerError when it does not answer."""
+        ...
+
+    def image_id(self, reference: str) -> str | None:
+        """Return the id of a local image, or None."""
+        ...
+
+    def image_labels(self, reference: str) -> Mapping[str, str] | None:
+        """Return the labels of a local image, or None when there is no such image."""
+        ...
+
+    def pull(self, reference: str, on_log: LogLine | None = None) -> None:
+        """Pull an image."""
+        ...
+
+    def build_image(
+        self, context: BinaryIO, tag: str, *, labels: Mapping[str, str], on_log: LogLine | None = None
+    ) -> str:
+        """Build the uncompressed tar ``context`` (Dockerfile at its root), tag it, return the image id."""
+        ...
+
+    def export_image(self, reference: str) -> Iterator[bytes]:
+        """Stream the image as `docker save` would."""
+        ...
+
+    def run_job(
+        self,
+        image: str,
+        command: Sequence[str],
+        *,
+        inputs: BinaryIO,
+        input_dir: str,
+        output_dir: str,
+        output_to: Path,
+        labels: Mapping[str, str],
+        deadline_s: float,
+        on_log: LogLine | None = None,
+        jetson: bool = False,
+    ) -> JobResult:
+        """Run one container to its end: copy the tar ``inputs`` in, start, follow the log, copy ``output_dir`` out.
+
+        ``jetson`` gives it the GPU by NVIDIA's container runtime, and what a Jetson says of itself, read-only. The
+        container is removed whatever happens, KeyboardInterrupt included. Raises DockerError past the deadline.
+        """
+        ...
+
+    def remove_containers(self, labels: Mapping[str, str]) -> int:
+        """Remove all containers that carry these labels (left behind by a killed run); return how many."""
+        ...
+
+
+# ── OCI registry ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest as the registry stores it."""
+
+    digest: str
+    media_type: str
+    body: bytes
+
+
+class BlobSource(Protocol):
+    """Bytes that can be opened again for a retry."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """``sha256:<hex>``; may read the bytes once."""
+        ...
+
+    def open(self) -> BinaryIO:
+        """Open the bytes from their start."""
+        ...
+
+
+class Registry(Protocol):
+    """One OCI registry; repositories are names below it (``warehouse/engines``). Raises RegistryError."""
+
+    host: str
+    """``registry.example:5000``, as image references carry it."""
+
+    def ping(self) -> None:
+        """Check that the registry answers and takes our credentials."""
+        ...
+
+    def head_manifest(self, repository: str, reference: str) -> str | None:
+        """Return the digest behind a tag or digest, or None."""
+        ...
+
+    def get_manifest(self, repository: str, reference: str) -> Manifest | None:
+        """Return the manifest behind a tag or digest, its digest checked against its bytes, or None."""
+        ...
+
+    def put_manifest(self, repository: str, reference: str, body: bytes, media_type: str) -> str:
+        """Store a manifest under a tag or its digest; return its digest."""
+        ...
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Say whether the repository has the blob."""
+        ...
+
+    def mount_blob(self, repository: str, digest: str, from_repository: str) -> bool:
+        """Make a blob of another repository appear in this one without moving bytes. False when refused."""
+        ...
+
+    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
+        """Upload a blob unless it is there; chunked, resumed where the registry left off."""
+        ...
+
+    def read_blob(self, repository: str, digest: str) -> bytes:
+        """Return a small blob (< 64 MiB), digest checked."""
+        ...
+
+    def fetch_blob(self, repository: str, digest: str, to: Path) -> None:
+        """Download a blob into a file: temporary name, digest checked, atomic rename."""
+        ...
+
+    def tags(self, repository: str) -> list[str]:
+        """Return all tags of a repository, sorted; empty for a repository that does not exist."""
+        ...
+
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        """Delete a manifest by digest; one that is gone already is fine."""
+        ...
+
+
+class Downloader(Protocol):
+    """Plain HTTP(S). Raises OutsideError."""
+
+    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+        """Download a file: temporary name, sha256 (hex) checked, atomic rename. ``on_bytes`` gets each chunk's size."""
+        ...
+
+
+# ── robots over SSH ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class RobotAddress:
+    """Where one robot is and how its host key was pinned."""
+
+    name: str
+    host: str
+    port: int
+    user: str
+    identity_file: str | None = None
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """A command that ran on a robot."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class RobotShell(Protocol):
+    """One open SSH connection to one robot. Raises RobotError, RobotOffline when the link is lost."""
+
+    def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
+        """Run an argument list (quoted for the remote shell) to its end, or raise RobotError past the deadline."""
+        ...
+
+    def stream(self, command: Sequence[str], on_line: LogLine, *, timeout_s: float | None = None) -> int:
+        """Run a command and hand its output over line by line; return its exit code."""
+        ...
+
+    def put(self, content: bytes, path: str, *, mode: int = 0o644) -> None:
+        """Write a file whole: temporary name, then rename."""
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+class RobotShells(Protocol):
+    """Opens connections with pinned host keys."""
+
+    def connect(self, robot: RobotAddress, *, timeout_s: float = 10.0) -> RobotShell:
+        """Open a connection. Raises RobotOffline, HostKeyError, RobotError (authentication)."""
+        ...
+
+    def learn_host_key(self, robot: RobotAddress, *, replace: bool = False, timeout_s: float = 10.0) -> str:
+        """Fetch and pin the robot's host key (trust on first use, or ``replace``); return its fingerprint."""
+        ...
+
+    def interrupt(self) -> None:
+        """End what other threads run on robots: the remote commands too. From now on every call raises RobotError.
+
+        Ctrl-C reaches the main thread only; without this, commands would go on at the robots.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that waits can be tested without waiting."""
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...

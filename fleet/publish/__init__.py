@@ -1,0 +1,1 @@
+"""Images and releases, assembled in the registry by API."""

@@ -1,0 +1,130 @@
+"""Engines in the registry: one artifact under each engine key, its layer being the image layer itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import BuildError, RegistryError
+from fleet.ports import Registry
+from fleet.publish.layers import engine_layer
+from fleet.publish.oci import (
+    LAYER_TAR,
+    MANIFEST,
+    NAMESPACE,
+    Bytes,
+    Descriptor,
+    ParsedManifest,
+    manifest_bytes,
+    parse_manifest,
+    place,
+)
+from fleet.publish.parallel import side_by_side
+from runtime.contract.build import EngineIdentity, EngineReport
+from runtime.contract.codec import ContractError, canonical_json, from_json
+
+REPORT_TYPE = "application/vnd.jetfleet.engine.report.v1+json"
+_KEY = f"{NAMESPACE}.engine.key"
+_MODEL = f"{NAMESPACE}.engine.model"
+_PRECISION = f"{NAMESPACE}.engine.precision"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineArtifact:
+    """One engine as the registry holds it."""
+
+    key: str
+    model: str
+    precision: str
+    digest: str
+    """Of the artifact's manifest."""
+    report: Descriptor
+    """Blob of the EngineReport: :func:`read_report`."""
+    layer: Descriptor
+    """Uncompressed tar: its digest is its diff id."""
+
+
+def engine_artifact(registry: Registry, repository: str, tag: str) -> EngineArtifact | None:
+    """Return the engine stored under a tag (the key's hex), or None. One request. Raises RegistryError."""
+    found = registry.get_manifest(repository, tag)
+    if found is None:
+        return None
+    where = place(registry, repository, tag)
+    return _artifact(parse_manifest(found, where), f"sha256:{tag}", where)
+
+
+def _artifact(manifest: ParsedManifest, key: str, where: str) -> EngineArtifact:
+    notes = manifest.annotations
+    shaped = manifest.config.media_type == REPORT_TYPE and [one.media_type for one in manifest.layers] == [LAYER_TAR]
+    if not shaped or notes.get(_KEY) != key:
+        holds = f"an engine of key {notes[_KEY]}" if shaped and _KEY in notes else "no engine"
+        raise RegistryError(
+            f"{where}: the tag holds {holds}, not the engine of key {key}",
+            hint="somebody moved the tag: delete it and run fleet build",
+        )
+    return EngineArtifact(
+        key, notes.get(_MODEL, ""), notes.get(_PRECISION, ""), manifest.digest, manifest.config, manifest.layers[0]
+    )
+
+
+def read_report(registry: Registry, repository: str, artifact: EngineArtifact) -> EngineReport:
+    """Return what was measured when the engine was built. Raises RegistryError."""
+    where = place(registry, repository, artifact.digest)
+    try:
+        report = from_json(EngineReport, registry.read_blob(repository, artifact.report.digest))
+    except ContractError as error:
+        raise RegistryError(
+            f"{where}: its report cannot be read: {error}", hint="update fleet, or build again"
+        ) from error
+    if report.identity.key != artifact.key:
+        raise RegistryError(
+            f"{where}: the report is of key {report.identity.key}, the artifact of {artifact.key}",
+            hint="delete the artifact and run fleet build",
+        )
+    return report
+
+
+def push_engine(
+    registry: Registry,
+    repository: str,
+    key: str,
+    folder: Path,
+    *,
+    report: EngineReport,
+    on_bytes: Callable[[int], None] | None = None,
+) -> EngineArtifact:
+    """Store the engine in ``folder`` (a builder's results) under its key, unless the key is taken already.
+
+    The first engine of a key stays: TensorRT builds of one key differ by a few bytes, and replacing one would change
+    images that are published. Raises RegistryError, BuildError.
+    """
+    identity = report.identity
+    if identity.key != key:
+        raise BuildError(
+            f"{folder}: the build answered key {identity.key}, asked was {key}", hint="build the engine again"
+        )
+    tag = key.removeprefix("sha256:")
+    if existing := engine_artifact(registry, repository, tag):
+        return existing
+    layer = engine_layer(folder, identity.model)
+    document = Bytes.of(canonical_json(report))
+    uploads: list[Callable[[], None]] = [
+        lambda: registry.push_blob(repository, layer, on_bytes),
+        lambda: registry.push_blob(repository, document),
+    ]
+    side_by_side(lambda upload: upload(), uploads)
+    config = Descriptor(REPORT_TYPE, document.digest, document.size)
+    described = Descriptor(LAYER_TAR, layer.digest, layer.size)
+    body = manifest_bytes(config, [described], annotations=_annotations(identity))
+    digest = registry.put_manifest(repository, tag, body, MANIFEST)
+    return EngineArtifact(key, identity.model, identity.precision, digest, config, described)
+
+
+def _annotations(identity: EngineIdentity) -> dict[str, str]:
+    return {_KEY: identity.key, _MODEL: identity.model, _PRECISION: identity.precision}
+
+
+def fetch_engine_layer(registry: Registry, repository: str, artifact: EngineArtifact, to: Path) -> None:
+    """Download the engine's layer (a tar) into a file. Raises RegistryError."""
+    registry.fetch_blob(repository, artifact.layer.digest, to)

@@ -1,0 +1,61 @@
+"""The manifest's gates against what was measured when an engine was built.
+
+An engine that is in the registry is not built again, so a gate that was tightened since, or a waiver that was taken
+back, is held against its report here. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleet.errors import EngineGateError
+from fleet.resolve.desired import EngineSpec
+from runtime.contract.build import EngineReport
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One gate that says no, with both numbers."""
+
+    engine: str
+    what: str
+
+
+def violations(spec: EngineSpec, report: EngineReport) -> tuple[Violation, ...]:
+    """Return the gates of ``spec`` that its engine does not pass; those that the manifest waives are left out."""
+    name = f"{spec.model} {spec.precision} for {spec.profile.name}"
+    return tuple(Violation(name, what) for what in (*_accuracy(spec, report), *_latency(spec, report)))
+
+
+def check_gates(specs: Mapping[str, EngineSpec], reports: Mapping[str, EngineReport]) -> None:
+    """Raise EngineGateError when an engine does not pass; ``specs`` and ``reports`` by engine key."""
+    found = [violation for key, spec in specs.items() for violation in violations(spec, reports[key])]
+    if found:
+        raise EngineGateError(
+            "; ".join(f"{violation.engine}: {violation.what}" for violation in found),
+            hint="these engines were built under other gates: change the model, its precision options or its gates",
+        )
+
+
+def _accuracy(spec: EngineSpec, report: EngineReport) -> list[str]:
+    if not spec.job.enforce_accuracy:
+        return []
+    gate = spec.job.accuracy
+    sides = [(each, "against fp32") for each in report.accuracy]
+    sides += [(each, "against the golden data's expected outputs") for each in report.golden_accuracy]
+    result = []
+    for each, against in sides:
+        if not each.min_cosine >= gate.min_cosine:
+            result.append(f"cosine {each.min_cosine:.4f} < {gate.min_cosine:.4f} on output {each.output!r}, {against}")
+        if gate.max_abs_error is not None and not each.max_abs_error <= gate.max_abs_error:
+            numbers = f"largest error {each.max_abs_error:.4g} > {gate.max_abs_error:.4g}"
+            result.append(f"{numbers} on output {each.output!r}, {against}")
+    return result
+
+
+def _latency(spec: EngineSpec, report: EngineReport) -> list[str]:
+    limit = spec.job.max_latency_p99_ms
+    if limit is None or report.latency.p99 <= limit:
+        return []
+    return [f"p99 {report.latency.p99:.1f} ms > {limit:.1f} ms"]

@@ -1,0 +1,110 @@
+"""From a model of the manifest to the job that a builder gets: one engine for one profile at one precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.manifest.load import LoadedManifest
+from fleet.manifest.schema import Model, ModelInput, ModelOutput, Profile
+from fleet.resolve.data_digest import calibration_digest, golden_digest
+from fleet.resolve.desired import EngineSpec, Recipe
+from fleet.resolve.engine_key import engine_key
+from runtime.contract.build import (
+    AccuracyGate,
+    BuildJob,
+    BuildOptions,
+    DeviceFacts,
+    Int8Options,
+    Preprocess,
+    TensorSpec,
+)
+
+CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
+
+
+def engine_spec(loaded: LoadedManifest, profile: Profile, model: Model, precision: str, builder: Recipe) -> EngineSpec:
+    """Return the engine with its key. Raises OSError when a data file vanished since the manifest was loaded."""
+    folder = loaded.model_files[model.name].parent
+    golden = folder / model.golden.data
+    int8 = model.precisions.int8 if precision == "int8" else None
+    calibration = folder / int8.calibration if int8 else None
+    job = _job(profile, model, precision)
+    key = engine_key(
+        job,
+        calibration_digest=calibration_digest(calibration) if calibration else None,
+        golden_digest=golden_digest(golden),
+        builder_recipe_digest=builder.digest,
+    )
+    return EngineSpec(
+        key=key,
+        model=model.name,
+        precision=precision,
+        profile=profile,
+        job=replace(job, key=key),
+        source=model.source,
+        source_path=folder / model.source.path if model.source.path else None,
+        calibration=calibration,
+        golden=golden,
+        builder_recipe=builder,
+    )
+
+
+def _job(profile: Profile, model: Model, precision: str) -> BuildJob:
+    gates = model.gates
+    latency = gates.latency_p99.get(profile.name)
+    accuracy = next((gate for name, gate in gates.accuracy.items() if name == precision), None)
+    return BuildJob(
+        key="",
+        model=model.name,
+        backend=profile.backend,
+        precision=precision,
+        onnx_sha256=model.source.sha256,
+        inputs=tuple(_input(value) for value in model.inputs),
+        outputs=tuple(_output(value) for value in model.outputs),
+        options=_options(model, precision),
+        device=device_facts(profile),
+        accuracy=AccuracyGate(accuracy.min_cosine, accuracy.max_abs_error) if accuracy else AccuracyGate(),
+        enforce_accuracy=gates.waive_build_accuracy is None,
+        max_latency_p99_ms=None if latency is None else latency * 1000.0,
+    )
+
+
+def device_facts(profile: Profile) -> DeviceFacts:
+    """Return what a profile claims of its devices."""
+    return DeviceFacts(
+        platform=profile.platform,
+        module=profile.module,
+        l4t=profile.l4t,
+        sm_count=profile.sm_count,
+        cuda=profile.cuda,
+        tensorrt=profile.tensorrt,
+    )
+
+
+def _input(value: ModelInput) -> TensorSpec:
+    wanted = value.preprocess
+    channels = CHANNELS[wanted.color]
+    preprocess = Preprocess(
+        height=value.height,
+        width=value.width,
+        encoding=value.encoding,
+        color=wanted.color,
+        resize=wanted.resize,
+        scale=wanted.scale,
+        mean=wanted.mean[:channels],
+        std=wanted.std[:channels],
+    )
+    return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
+
+
+def _output(value: ModelOutput) -> TensorSpec:
+    return TensorSpec(name=value.tensor, shape=())
+
+
+def _options(model: Model, precision: str) -> BuildOptions:
+    int8 = model.precisions.int8
+    if precision == "int8" and int8 is not None:
+        return BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
+    if precision == "fp16":
+        return BuildOptions(keep_fp32_ops=model.precisions.fp16.keep_fp32_ops)
+    return BuildOptions()

@@ -1,0 +1,24 @@
+"""Files that travel with `fleet`: Dockerfile templates and compose files, from the wheel or from the checkout."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from fleet.errors import FleetError
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+@cache
+def data_dir(name: str) -> Path:
+    """Return the folder ``images`` or ``compose``. Raises FleetError when this installation lacks it."""
+    candidates = (_PACKAGE / "_data" / name, _PACKAGE.parent / name)
+    for candidate in candidates:
+        if candidate.is_dir():
+            return candidate
+    looked = " and ".join(str(candidate) for candidate in candidates)
+    raise FleetError(
+        f"this installation of jetfleet has no folder {name!r} (looked at {looked})",
+        hint="install it again: pip install --force-reinstall jetfleet",
+    )

@@ -1,0 +1,109 @@
+"""What every robot should run, resolved: the value that plan, build, publish and rollout start from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.manifest.schema import Profile, RegistryRef, Rollout, Source
+from fleet.ports import RobotAddress
+from runtime.contract.build import BuildJob
+from runtime.contract.runtime_config import RuntimeConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How an image is built: rendered Dockerfile and the files beside it. Its digest is the image's identity.
+
+    Pure data of this checkout and the profile, so keys can be computed without Docker or a registry.
+    """
+
+    kind: str
+    """builder | runtime."""
+    profile: Profile
+    files: Mapping[str, bytes]
+    """Build context without wheels: path → content."""
+    requirements: tuple[str, ...]
+    """Pinned Python requirements, fetched into ``wheels/`` of the context when the image is built."""
+    digest: str
+    """``sha256:<hex>`` over all of the above."""
+
+    @property
+    def tag(self) -> str:
+        """Tag of the image in the ``bases`` repository."""
+        return f"{self.kind}-{self.profile.name}-{self.digest[7:23]}"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One engine that some robot needs."""
+
+    key: str
+    model: str
+    precision: str
+    profile: Profile
+    job: BuildJob
+    source: Source
+    source_path: Path | None
+    """The ONNX file, where the source is a file (checked against its sha256)."""
+    calibration: Path | None
+    golden: Path
+    builder_recipe: Recipe
+
+    @property
+    def tag(self) -> str:
+        """Tag of the artifact in the ``engines`` repository: the key's hex."""
+        return self.key[7:]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """A profile with one set of engines and their configuration: one image."""
+
+    name: str
+    """``<profile>-<8 hex of its content>``."""
+    profile: Profile
+    engines: tuple[EngineSpec, ...]
+    """Sorted by model name."""
+    config: RuntimeConfig
+    runtime_recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredRobot:
+    """One robot, everything inherited."""
+
+    name: str
+    address: RobotAddress
+    group: str | None
+    labels: Mapping[str, str]
+    variant: str
+    environment: Mapping[str, str]
+    power_mode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """The whole fleet as declared."""
+
+    fleet: str
+    version: str
+    registry: RegistryRef
+    engines: Mapping[str, EngineSpec]
+    """By key, each once however many robots use it."""
+    variants: Mapping[str, VariantSpec]
+    """By name."""
+    robots: tuple[DesiredRobot, ...]
+    """In the manifest's order."""
+    tags: Mapping[str, str]
+    """Suffix of moving tags → variant name: a group's name for the variant most of its robots run, otherwise
+    ``<group>-<robot>`` or the robot's name."""
+    rollout: Rollout
+
+    def robot(self, name: str) -> DesiredRobot:
+        """Return the robot called ``name``. Raises KeyError."""
+        for robot in self.robots:
+            if robot.name == name:
+                return robot
+        raise KeyError(name)

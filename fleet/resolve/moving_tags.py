@@ -1,0 +1,48 @@
+"""Which variant a moving tag (``current-amr``) stands for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from fleet.errors import ManifestError, Problem
+from fleet.resolve.desired import DesiredRobot
+
+MAX_SUFFIX = 128 - len("rollback-")
+"""An OCI tag has at most 128 characters."""
+
+Where = Callable[[tuple[str | int, ...]], tuple[str, int]]
+
+
+def moving_tags(robots: Sequence[DesiredRobot], where: Where) -> dict[str, str]:
+    """Return suffix → variant, sorted by suffix.
+
+    A group's name stands for the variant that most of its robots run (the first by name when two are even); every
+    other robot of the group gets ``<group>-<robot>``, a robot without group its own name. Raises ManifestError when
+    two robots of different variants would get one suffix.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for robot in robots:
+        if robot.group is not None:
+            counts.setdefault(robot.group, Counter())[robot.variant] += 1
+    tags = {group: min(count, key=lambda name: (-count[name], name)) for group, count in counts.items()}
+    problems: list[Problem] = []
+    for index, robot in enumerate(robots):
+        if robot.group is not None and tags[robot.group] == robot.variant:
+            continue
+        suffix = robot.name if robot.group is None else f"{robot.group}-{robot.name}"
+        if len(suffix) > MAX_SUFFIX:
+            hint = "shorten the robot's or the group's name"
+            message = f"the image tag rollback-{suffix} would be longer than 128 characters"
+            problems.append(_problem(where, index, message, hint))
+        elif tags.setdefault(suffix, robot.variant) != robot.variant:
+            hint = "rename the robot or the group"
+            problems.append(_problem(where, index, f"the image tag current-{suffix} would mean two variants", hint))
+    if problems:
+        raise ManifestError(problems)
+    return dict(sorted(tags.items()))
+
+
+def _problem(where: Where, index: int, message: str, hint: str) -> Problem:
+    file, line = where(("robots", index, "name"))
+    return Problem(file, line, f"robots/{index}/name", message, hint)

@@ -1,0 +1,137 @@
+"""Resolve a manifest: everything inherited, files turned into digests, each distinct engine and variant once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fleet.errors import ManifestError, Problem
+from fleet.manifest.inherit import Effective, Inheritance
+from fleet.manifest.load import LoadedManifest
+from fleet.manifest.schema import ModelUse, Profile, RegistryRef, Robot
+from fleet.ports import RobotAddress
+from fleet.resolve.build_job import engine_spec
+from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
+from fleet.resolve.moving_tags import moving_tags
+from fleet.resolve.runtime_config import runtime_config
+from runtime.contract.codec import digest_of, to_dict
+
+DEFAULT_USER = "jetson"
+
+Recipes = Callable[[str, Profile], Recipe]
+"""(``builder`` | ``runtime``, profile) → how that image is built."""
+
+
+def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
+    """Return what every robot should run.
+
+    Work per robot is a few look-ups; engines, variants and digests are made once for each distinct one. Raises
+    ManifestError when a data file vanished since the manifest was loaded, or moving tags would collide.
+    """
+    manifest = loaded.manifest
+    inheritance = Inheritance(manifest.defaults, manifest.groups)
+    variants = _Variants(loaded, recipes)
+    robots = tuple(_robot(robot, inheritance.of(robot), variants, loaded.root) for robot in manifest.robots)
+    return Desired(
+        fleet=manifest.fleet,
+        version=manifest.version,
+        registry=_registry(manifest.registry, loaded.root),
+        engines=dict(sorted(variants.engines.items())),
+        variants=dict(sorted(variants.by_name.items())),
+        robots=robots,
+        tags=moving_tags(robots, loaded.where),
+        rollout=manifest.rollout,
+    )
+
+
+def _robot(robot: Robot, settings: Effective, variants: _Variants, root: Path) -> DesiredRobot:
+    identity = settings.identity_file
+    return DesiredRobot(
+        name=robot.name,
+        address=RobotAddress(
+            name=robot.name,
+            host=robot.host,
+            port=settings.port,
+            user=settings.user or DEFAULT_USER,
+            identity_file=None if identity is None else variants.file(identity, root),
+        ),
+        group=robot.group,
+        labels=settings.labels,
+        variant=variants.of(settings),
+        environment=settings.environment,
+        power_mode=settings.power_mode,
+    )
+
+
+def _registry(reference: RegistryRef, root: Path) -> RegistryRef:
+    if reference.ca_file is None:
+        return reference
+    return reference.model_copy(update={"ca_file": str(root / reference.ca_file)})
+
+
+class _Variants:
+    """Makes each engine and variant once."""
+
+    def __init__(self, loaded: LoadedManifest, recipes: Recipes) -> None:
+        self._loaded = loaded
+        self._recipes = recipes
+        self._by_settings: dict[int, tuple[Effective, str]] = {}
+        self._by_models: dict[tuple[str, tuple[ModelUse, ...]], str] = {}
+        self._engines: dict[tuple[str, str, str], EngineSpec] = {}
+        self._files: dict[str, str] = {}
+        self.engines: dict[str, EngineSpec] = {}
+        self.by_name: dict[str, VariantSpec] = {}
+
+    def of(self, settings: Effective) -> str:
+        """Return the variant's name. Robots of one group share their settings object: one look-up for each."""
+        known = self._by_settings.get(id(settings))
+        if known is None:
+            known = self._by_settings[id(settings)] = (settings, self._for_models(settings))
+        return known[1]
+
+    def file(self, name: str, root: Path) -> str:
+        """Return an operator's file as an absolute path: relative to fleet.yaml, ``~`` is their home."""
+        path = self._files.get(name)
+        if path is None:
+            path = self._files[name] = str((root / Path(name).expanduser()).absolute())
+        return path
+
+    def _for_models(self, settings: Effective) -> str:
+        assert settings.profile is not None, "load_manifest refuses robots without a profile"
+        key = (settings.profile, settings.models)
+        if key not in self._by_models:
+            variant = self._make(self._loaded.profiles[settings.profile], settings.models)
+            self._by_models[key] = variant.name
+            self.by_name[variant.name] = variant
+        return self._by_models[key]
+
+    def _make(self, profile: Profile, uses: tuple[ModelUse, ...]) -> VariantSpec:
+        engines = tuple(self._engine(profile, use) for use in uses)
+        config = runtime_config(profile, uses, engines, self._loaded.models)
+        recipe = self._recipes("runtime", profile)
+        content = digest_of(
+            {
+                "profile": profile.name,
+                "config": to_dict(config),
+                "engines": [engine.key for engine in engines],
+                "runtime_recipe": recipe.digest,
+            }
+        )
+        return VariantSpec(f"{profile.name}-{content[7:15]}", profile, engines, config, recipe)
+
+    def _engine(self, profile: Profile, use: ModelUse) -> EngineSpec:
+        assert use.precision is not None, "load_manifest refuses models without a precision"
+        key = (profile.name, use.model, use.precision)
+        if key not in self._engines:
+            model = self._loaded.models[use.model]
+            try:
+                recipe = self._recipes("builder", profile)
+                spec = engine_spec(self._loaded, profile, model, use.precision, recipe)
+            except OSError as error:
+                file = str(self._loaded.model_files[model.name])
+                message = f"{error.filename} cannot be read: {error.strerror or error}"
+                hint = "it was there when the manifest was loaded: put it back and run this again"
+                raise ManifestError([Problem(file, 0, "", message, hint)]) from error
+            self._engines[key] = spec
+            self.engines[spec.key] = spec
+        return self._engines[key]

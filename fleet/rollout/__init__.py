@@ -1,0 +1,1 @@
+"""Wave by wave onto robots, and back."""

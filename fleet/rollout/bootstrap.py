@@ -1,0 +1,174 @@
+"""Make a machine a robot: pin its host key, check its host, install the updater. Safe to run again at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import RobotError
+from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
+from fleet.rollout.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.rollout.robot import RobotClient
+from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
+
+IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
+UNIT_PATH = "/etc/systemd/system/fleet-updater.service"
+START_DEADLINE_S = 45.0
+_POLL_S = 0.5
+
+WRAPPER = f"""#!/bin/sh
+exec /usr/bin/python3 -I {UPDATER_PATH} "$@"
+"""
+
+UNIT = f"""[Unit]
+Description=Jetfleet updater: takes this robot from one release to the next, and back
+After=docker.service
+Wants=docker.service
+
+[Service]
+ExecStart=/usr/bin/python3 -I {UPDATER_PATH} serve
+RuntimeDirectory=jetfleet
+RuntimeDirectoryPreserve=yes
+Restart=always
+RestartSec=2
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapReport:
+    """What was done with one robot."""
+
+    robot: str
+    fingerprint: str
+    """Of the pinned host key."""
+    updater_version: str
+    changed: bool
+    """False: everything was there already."""
+    notes: tuple[str, ...] = ()
+
+
+def bootstrap(
+    robot: RobotAddress,
+    fleet: str,
+    shells: RobotShells,
+    clock: Clock,
+    *,
+    zipapp: bytes,
+    version: str,
+    accept_new_host_key: bool = False,
+    on_step: Callable[[str], None] = lambda _step: None,
+) -> BootstrapReport:
+    """Do everything that is not done yet and wait until the updater answers.
+
+    ``zipapp`` and its ``version`` come from `updater_package`. Raises RobotOffline, HostKeyError, and RobotError with
+    everything that must be put right at the robot first, or when it is in the middle of an update.
+    """
+    on_step("host key")
+    fingerprint = shells.learn_host_key(robot, replace=accept_new_host_key)
+    on_step("checking the host")
+    shell = shells.connect(robot)
+    try:
+        facts = _checked_facts(robot, shell, clock)
+        differs = facts.updater_sha256 != hashlib.sha256(zipapp).hexdigest()
+        if differs and facts.updater_sha256:
+            _refuse_when_busy(robot, shells, clock)
+        on_step("installing the updater")
+        changed, supervised = _install(robot, fleet, shell, facts, zipapp)
+    finally:
+        shell.close()
+    on_step("waiting for the updater to answer")
+    _wait_for_updater(robot, shells, clock, version, supervised)
+    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(host_notes(facts)))
+
+
+def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
+    result = shell.run(["sh", "-s"], stdin=PROBE, timeout_s=60.0)
+    facts = facts_from_probe(result.stdout, robot.user, clock.now())
+    problems = host_problems(facts)
+    if problems:
+        raise RobotError(
+            robot.name,
+            "; ".join(problem.what for problem in problems),
+            hint="at the robot: " + " · ".join(problem.do for problem in problems),
+        )
+    return facts
+
+
+def _refuse_when_busy(robot: RobotAddress, shells: RobotShells, clock: Clock) -> None:
+    client = RobotClient(robot, shells, clock)
+    try:
+        seen = client.observe()
+    finally:
+        client.close()
+    if seen.busy and seen.state is not None:
+        raise RobotError(
+            robot.name,
+            f"is in the middle of an update ({seen.state.state}): its updater is not replaced now",
+            hint=f"wait for its end (fleet status --robots {robot.name}), then run bootstrap again",
+        )
+
+
+def _install(robot: RobotAddress, fleet: str, shell: RobotShell, facts: HostFacts, zipapp: bytes) -> tuple[bool, bool]:
+    """Install as root; return whether anything changed and whether somebody else than systemd must run it."""
+    source = f"/tmp/fleet-updater-{uuid.uuid4().hex}.pyz"  # noqa: S108  (its digest is checked again as root)
+    shell.put(zipapp, source)
+    parameters = {
+        "source": source,
+        "sha256": hashlib.sha256(zipapp).hexdigest(),
+        "target": UPDATER_PATH,
+        "command": COMMAND_PATH,
+        "identity": IDENTITY_PATH,
+        "robot": robot.name,
+        "fleet": fleet,
+        "socket": SOCKET_PATH,
+        "unit": UNIT_PATH,
+        "unit_text": UNIT,
+        "wrapper_text": WRAPPER,
+    }
+    as_root = [] if facts.is_root else ["sudo", "-n"]
+    program = Path(__file__).with_name("remote_install.py").read_text(encoding="utf-8")
+    command = [*as_root, "python3", "-I", "-", json.dumps(parameters)]
+    result = shell.run(command, stdin=program, timeout_s=120.0)
+    if result.exit_code != 0:
+        shell.run(["rm", "-f", source])
+        words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
+        raise RobotError(
+            robot.name, f"the updater cannot be installed: {words[-1]}", hint=_install_hint(result.exit_code)
+        )
+    done = json.loads(result.stdout)
+    return bool(done["changed"]), done["service"] != "systemd"
+
+
+def _install_hint(exit_code: int) -> str:
+    if exit_code == 3:
+        return f"check the robot's host in the manifest; to give the machine another name, remove {IDENTITY_PATH} there"
+    return "check the robot's disk and systemd: fleet exec -- systemctl status fleet-updater"
+
+
+def _wait_for_updater(robot: RobotAddress, shells: RobotShells, clock: Clock, version: str, supervised: bool) -> None:
+    client = RobotClient(robot, shells, clock)
+    deadline = clock.monotonic() + START_DEADLINE_S
+    try:
+        while True:
+            seen = client.observe()
+            if seen.state is not None and seen.state.updater_version == version:
+                return
+            if clock.monotonic() >= deadline:
+                break
+            clock.sleep(_POLL_S)
+    finally:
+        client.close()
+    last = seen.error or f"version {seen.state.updater_version if seen.state else 'none'} answers"
+    start = f"start it and keep it running: sudo /usr/bin/python3 -I {UPDATER_PATH} serve"
+    raise RobotError(
+        robot.name,
+        f"the updater {version} did not answer within {START_DEADLINE_S:g} s ({last})",
+        hint=f"this host has no systemd; {start}" if supervised else "at the robot: journalctl -u fleet-updater",
+    )

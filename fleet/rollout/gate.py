@@ -1,0 +1,161 @@
+"""The gate: from what a robot attests to a verdict, and from robots' outcomes to a wave's. Pure."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from runtime.contract.codec import ContractError, from_json
+from runtime.contract.health import DEGRADED, LEVEL_OK, OK, HealthReport, ModelHealth
+from runtime.contract.release import ReleaseVariant
+from runtime.contract.update import Attestation
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of one robot."""
+
+    wrong: tuple[str, ...] = ()
+    """Where what runs is not what the release says."""
+    unhealthy: tuple[str, ...] = ()
+    """Why what runs does not do its work."""
+    notes: tuple[str, ...] = ()
+    """What does not stop a release but should be told: why it is degraded."""
+
+    @property
+    def passed(self) -> bool:
+        """True when the right thing runs, and runs well enough."""
+        return not self.wrong and not self.unhealthy
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Everything against it; empty when passed."""
+        return self.wrong + self.unhealthy
+
+
+def judge(attestation: Attestation, variant: ReleaseVariant) -> Verdict:
+    """Compare what runs with what the release says. Nothing is taken from the robot's journal or an exit code."""
+    wrong = _container(attestation, variant)
+    try:
+        report = from_json(HealthReport, attestation.report_json) if attestation.report_json else None
+    except ContractError as error:
+        return Verdict(wrong, (f"the health report is not one: {error}",))
+    if report is None:
+        return Verdict(wrong, (f"the health agent does not answer: {attestation.report_error or 'no report'}",))
+    wrong += _identity(report, variant)
+    checks = tuple(f"{check.name}: {check.message}" for check in report.checks if check.level != LEVEL_OK)
+    unhealthy = _work(report, variant)
+    if report.state not in (OK, DEGRADED):
+        unhealthy += (f"health is {report.state}" + (f" ({'; '.join(checks)})" if checks else ""),)
+    return Verdict(wrong, unhealthy, checks)
+
+
+def _container(attestation: Attestation, variant: ReleaseVariant) -> tuple[str, ...]:
+    if not attestation.running_image:
+        return ("no runtime container is running",)
+    if _digest(attestation.running_image) != _digest(variant.image):
+        return (f"the running image is {attestation.running_image}, the release says {variant.image}",)
+    return ()
+
+
+def _identity(report: HealthReport, variant: ReleaseVariant) -> tuple[str, ...]:
+    wrong: list[str] = []
+    if _digest(report.image) != _digest(variant.image):
+        wrong.append(f"the health report is of image {report.image or 'none'}, the release says {variant.image}")
+    models = {model.name: model for model in report.models}
+    for engine in variant.engines:
+        model = models.pop(engine.model, None)
+        if model is None:
+            wrong.append(f"model {engine.model} does not run")
+        elif model.engine_key != engine.key:
+            wrong.append(f"model {model.name} runs engine {model.engine_key}, the release says {engine.key}")
+    wrong += [f"model {name} runs, but the release does not have it" for name in models]
+    return tuple(wrong)
+
+
+def _work(report: HealthReport, variant: ReleaseVariant) -> tuple[str, ...]:
+    wanted = {engine.model for engine in variant.engines}
+    return tuple(reason for model in report.models if model.name in wanted for reason in _model(model))
+
+
+def _model(model: ModelHealth) -> list[str]:
+    reasons: list[str] = []
+    if model.self_test is None:
+        reasons.append(f"model {model.name} has not run its self-test")
+    elif not model.self_test.passed:
+        test = model.self_test
+        numbers = f"cosine {test.min_cosine:.4f}, required {test.required_cosine:.4f}"
+        reasons.append(f"model {model.name} failed its self-test ({numbers}): {test.message}")
+    if model.state != "active":
+        reasons.append(f"model {model.name} is {model.state}" + (f": {model.last_error}" if model.last_error else ""))
+    return reasons
+
+
+def _digest(reference: str) -> str:
+    """Return ``sha256:…`` of ``repository@sha256:…``: how a robot names the repository is its own affair."""
+    return reference.rpartition("@")[2]
+
+
+# ── waves ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Outcome(str, enum.Enum):
+    """How it ended for one robot."""
+
+    COMMITTED = "committed"
+    """Attested, confirmed, committed."""
+    REVERTED = "reverted"
+    """Tried the release and went back by itself, or was told to by the gate."""
+    REFUSED = "refused"
+    """Said no before anything changed."""
+    FAILED = "failed"
+    """Needs a person."""
+    LOST = "lost"
+    """Took the order and was not seen again: the release may have cut it off. Never counted as offline."""
+    OFFLINE = "offline"
+    """Not reachable before it was given anything: nothing changed."""
+    ROLLED_BACK = "rolled back"
+    """Had committed, and went back because the rollout failed elsewhere."""
+    ABORTED = "aborted"
+    """Was told to go back because the rollout was interrupted."""
+    SKIPPED = "skipped"
+    """Never its turn."""
+
+
+FAILURES = frozenset({Outcome.REVERTED, Outcome.REFUSED, Outcome.FAILED, Outcome.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class WaveVerdict:
+    """What the gate says of one wave."""
+
+    passed: bool
+    committed: int
+    failed: int
+    offline: int
+    reason: str = ""
+
+
+def judge_wave(outcomes: Iterable[Outcome], success: float) -> WaveVerdict:
+    """Pass when at least the share ``success`` (0…1) of the wave's reachable robots committed.
+
+    A wave of which no robot could be reached proves nothing and does not pass.
+    """
+    ended = list(outcomes)
+    committed = sum(each is Outcome.COMMITTED for each in ended)
+    failed = sum(each in FAILURES for each in ended)
+    offline = sum(each is Outcome.OFFLINE for each in ended)
+    reachable = committed + failed
+    if reachable == 0:
+        return WaveVerdict(False, 0, 0, offline, f"none of {len(ended)} robots could be reached: nothing is proven")
+    if committed >= success * reachable - 1e-9:
+        return WaveVerdict(True, committed, failed, offline)
+    return WaveVerdict(
+        False, committed, failed, offline, f"{committed} of {reachable} robots committed, required {success:.0%}"
+    )
+
+
+def hopeless(failed: int, wave_size: int, success: float) -> bool:
+    """Say whether a wave cannot pass any more, so that its remaining robots are spared."""
+    return wave_size - failed < success * wave_size - 1e-9

@@ -1,0 +1,86 @@
+"""From a release and a robot to the order that the robot's updater gets. Pure."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from fleet.errors import UsageError
+from fleet.resolve.desired import DesiredRobot
+from runtime.contract.release import ReleaseDocument, ReleaseVariant
+from runtime.contract.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
+
+
+def order_for(
+    release: ReleaseDocument, release_digest: str, robot: DesiredRobot, *, issued_at: float, force: bool = False
+) -> UpdateOrder | None:
+    """Return a new order (with an id of its own), or None when the release does not know the robot.
+
+    ``issued_at``: Unix seconds of our clock; a robot whose own clock is far off says so.
+    """
+    variant = release.variant_of(robot.name)
+    if variant is None:
+        return None
+    return UpdateOrder(
+        order_id=f"{release.version}-{uuid.uuid4().hex[:12]}",
+        robot=robot.name,
+        fleet=release.fleet,
+        version=release.version,
+        release_digest=release_digest,
+        variant=variant,
+        compose=_compose(release, variant),
+        environment=dict(release.environment.get(robot.name, {})),
+        probation=release.probation,
+        force=force,
+        issued_at=issued_at,
+    )
+
+
+def orders_for(
+    release: ReleaseDocument, release_digest: str, robots: Sequence[DesiredRobot], *, issued_at: float, force: bool
+) -> dict[str, UpdateOrder]:
+    """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
+    made = {robot.name: order_for(release, release_digest, robot, issued_at=issued_at, force=force) for robot in robots}
+    unknown = [name for name, order in made.items() if order is None]
+    if unknown:
+        more = f" and {len(unknown) - 5} more robots" if len(unknown) > 5 else ""
+        raise UsageError(
+            f"release {release.version} does not know {', '.join(unknown[:5])}{more}",
+            hint="publish a version whose manifest has them, or leave them out with --robots",
+        )
+    return {name: order for name, order in made.items() if order is not None}
+
+
+def folder_of(release: ReleaseDocument, robot: str) -> str:
+    """Return the name of the folder that the release has on a robot; empty when it does not know the robot."""
+    variant = release.variant_of(robot)
+    if variant is None:
+        return ""
+    environment = release.environment.get(robot, {})
+    return release_folder_name(variant.image, _compose(release, variant), dict(environment))
+
+
+def _compose(release: ReleaseDocument, variant: ReleaseVariant) -> dict[str, str]:
+    return {name: release.compose[name] for name in variant.compose_files}
+
+
+def same_target(running: RunningRelease | None, order: UpdateOrder) -> bool:
+    """Say whether ``running`` is this very release on this very variant."""
+    return (
+        running is not None
+        and running.release_digest == order.release_digest
+        and running.image == order.variant.image
+        and same_container(running, order)
+    )
+
+
+def same_container(running: RunningRelease | None, order: UpdateOrder) -> bool:
+    """Say whether the order would leave the running container alone: only the release's number is new."""
+    name = release_folder_name(order.variant.image, order.compose, order.environment)
+    return running is not None and PurePosixPath(running.folder).name == name
+
+
+def finished(state: UpdateState, order_id: str) -> bool:
+    """Say whether this order has come to its end."""
+    return state.state == "idle" and state.order_id == order_id and state.outcome != ""

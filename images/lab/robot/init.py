@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""First program of a lab robot (below tini, which reaps): starts the robot's services and restarts those that end.
+
+It stands in for systemd: sshd, the robot's own Docker Engine, the camera, and `fleet-updater serve` once somebody
+has installed it. `jetfleet-lab-init` runs it; SIGTERM stops everything in reverse order.
+Each service writes to /var/log/jetfleet-lab/NAME.log and leaves its process id in /run/jetfleet-lab/NAME.pid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+UPDATER = Path("/var/lib/jetfleet/updater/fleet-updater.pyz")
+LOGS = Path("/var/log/jetfleet-lab")
+PIDS = Path("/run/jetfleet-lab")
+POLL_S = 0.2
+STOP_DEADLINE_S = 8.0
+FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
+STEADY_S = 10.0
+"""A service that ran this long was well: its next restart is prompt again."""
+
+
+@dataclass
+class Service:
+    """One program that is to run, and how its runs went."""
+
+    name: str
+    argv: list[str]
+    uid: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    needs: Path | None = None
+    """Start only once this file exists."""
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    retry_at: float = 0.0
+    delay_s: float = FIRST_DELAY_S
+
+    def poll(self, now: float) -> None:
+        """Start it when it is due, take note when it ended."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                return
+            self._ended(now)
+        if now >= self.retry_at and self._may_run():
+            self._start(now)
+
+    def _may_run(self) -> bool:
+        """A test keeps a service down with /run/jetfleet-lab/NAME.hold."""
+        return (self.needs is None or self.needs.exists()) and not (PIDS / f"{self.name}.hold").exists()
+
+    def stop(self, deadline: float) -> None:
+        """SIGTERM, then SIGKILL at the deadline (monotonic seconds)."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            say(f"{self.name} did not stop in time: killed")
+            self.process.kill()
+            self.process.wait()
+
+    def _start(self, now: float) -> None:
+        with (LOGS / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                user=self.uid,
+                group=self.uid,
+                extra_groups=[],
+                env={**base_environment(self.uid), **self.environment},
+                cwd="/",
+                start_new_session=True,
+            )
+        self.started_at = now
+        (PIDS / f"{self.name}.pid").write_text(f"{self.process.pid}\n")
+        say(f"{self.name} started (pid {self.process.pid})")
+
+    def _ended(self, now: float) -> None:
+        assert self.process is not None
+        if now - self.started_at >= STEADY_S:
+            self.delay_s = FIRST_DELAY_S
+        say(f"{self.name} ended with {self.process.returncode}; again in {self.delay_s:.1f} s")
+        self.process = None
+        (PIDS / f"{self.name}.pid").unlink(missing_ok=True)
+        self.retry_at = now + self.delay_s
+        self.delay_s = min(MAX_DELAY_S, self.delay_s * 2)
+
+
+def say(text: str) -> None:
+    """One line for `docker logs`."""
+    print(f"lab-init: {text}", flush=True)
+
+
+def base_environment(uid: int) -> dict[str, str]:
+    """What a login of that user has; nothing of the container's own settings leaks into services."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root" if uid == 0 else "/home/jetson",
+        "LANG": "C.UTF-8",
+    }
+
+
+def camera_environment() -> dict[str, str]:
+    """ROS settings (transport and malloc as large images need them) plus JETFLEET_CAMERA_* and ROS_* as given."""
+    given = {k: v for k, v in os.environ.items() if k.startswith(("JETFLEET_CAMERA_", "ROS_"))}
+    return {
+        "FASTDDS_DEFAULT_PROFILES_FILE": "/opt/camera/fastdds.xml",
+        "MALLOC_MMAP_THRESHOLD_": "67108864",
+        "MALLOC_TRIM_THRESHOLD_": "268435456",
+        "MALLOC_TOP_PAD_": "16777216",
+        "ROS_DOMAIN_ID": "0",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOG_DIR": "/tmp/camera-log",  # noqa: S108 - the robot's own tmpfs, one user
+        **given,
+    }
+
+
+def services() -> list[Service]:
+    """In start order."""
+    return [
+        Service("sshd", ["/usr/sbin/sshd", "-D", "-e"]),
+        Service("dockerd", ["/usr/sbin/dockerd"]),
+        Service("camera", ["/opt/camera/bin/python", "/opt/camera/camera.py"], 1000, camera_environment()),
+        Service("updater", ["/usr/bin/python3", str(UPDATER), "serve"], needs=UPDATER),
+    ]
+
+
+def prepare() -> None:
+    """Give this robot what a flashed one has: identity, Engine settings, folders that live in RAM."""
+    for folder in (LOGS, PIDS, Path("/run/sshd")):
+        folder.mkdir(parents=True, exist_ok=True)
+    name = os.uname().nodename
+    Path("/etc/machine-id").write_text(hashlib.sha256(f"jetfleet-lab {name}".encode()).hexdigest()[:32] + "\n")
+    registries = [r for r in os.environ.get("JETFLEET_LAB_REGISTRIES", "").split(",") if r]
+    Path("/etc/docker").mkdir(parents=True, exist_ok=True)
+    settings = {"insecure-registries": registries, "log-opts": {"max-size": "10m", "max-file": "2"}}
+    Path("/etc/docker/daemon.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def main() -> int:
+    """Run until SIGTERM."""
+    stopping = False
+
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    prepare()
+    running = services()
+    while not stopping:
+        for service in running:
+            service.poll(time.monotonic())
+        time.sleep(POLL_S)
+    say("stopping")
+    deadline = time.monotonic() + STOP_DEADLINE_S
+    for service in reversed(running):
+        service.stop(deadline)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

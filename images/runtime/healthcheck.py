@@ -1,0 +1,20 @@
+"""Docker's health check of a runtime container: exit 0 when the agent says that it is alive.
+
+Runs every ten seconds on a robot, so stdlib only and without site-packages (``python3 -I -S``). Liveness, not
+readiness: what is not ready yet must not be restarted by somebody who watches Docker's health.
+"""
+
+import http.client
+import os
+import sys
+
+port = int(os.environ.get("JETFLEET_HEALTH_PORT", "9310"))
+connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
+try:
+    connection.request("GET", "/healthz")
+    answer = connection.getresponse()
+    print(answer.read(400).decode("utf-8", "replace"))
+except (OSError, http.client.HTTPException) as error:
+    print(f"the agent does not answer on 127.0.0.1:{port}: {error}")
+    sys.exit(1)
+sys.exit(0 if answer.status == 200 else 1)

@@ -1,0 +1,29 @@
+"""The one error of this package. It becomes a BuildFailure in a builder and a failed model on a robot."""
+
+from __future__ import annotations
+
+#: Kinds that are a gate's "no" (exit code 4 of the builder job); every other kind is a failure to build (3).
+GATE_KINDS = frozenset({"accuracy", "latency", "precision"})
+
+
+class EngineError(Exception):
+    """An engine cannot be built, loaded or trusted.
+
+    ``kind`` is a word of :attr:`runtime.contract.build.BuildFailure.kind`; the message is one sentence with both
+    numbers or both sides; ``hint`` says what to do.
+    """
+
+    def __init__(self, kind: str, message: str, hint: str, *, detail: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.hint = hint
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    @property
+    def is_gate(self) -> bool:
+        """True when the engine was built, and a gate refused it."""
+        return self.kind in GATE_KINDS

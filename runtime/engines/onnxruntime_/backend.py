@@ -1,0 +1,92 @@
+"""Build engines for ONNX Runtime, and load them."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from runtime.contract.build import BuildJob, DeviceFacts
+from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
+from runtime.engines.errors import EngineError
+from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
+from runtime.engines.onnxruntime_.session import open_session
+from runtime.engines.precision import count_precisions
+from runtime.engines.preflight import check_engine, this_platform
+from runtime.engines.store import load_engine_dir, write_atomic
+
+ENGINE_FILE = "engine.onnx"
+
+
+class OnnxRuntimeBackend:
+    """The engine is the transformed ONNX graph; ONNX Runtime optimizes it for the CPU it is loaded on."""
+
+    name = "onnxruntime"
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of Python, numpy and ONNX Runtime; of onnx too, where engines are built."""
+        found = {"python": platform.python_version(), "numpy": np.__version__, "onnxruntime": ort.__version__}
+        try:
+            import onnx
+        except ImportError:  # a robot runs engines without the packages that build them
+            return found
+        return {**found, "onnx": onnx.__version__}
+
+    def device_facts(self) -> DeviceFacts:
+        """Return this machine's platform: an ONNX engine is tied to nothing else."""
+        return DeviceFacts(platform=this_platform())
+
+    def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
+        """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
+        from runtime.engines.calibration import ENOUGH_FRAMES, open_calibration
+        from runtime.engines.graph import serialize
+        from runtime.engines.onnxruntime_.trial import trial_run
+        from runtime.engines.quantize import Style
+        from runtime.engines.transform import transform
+
+        notes: list[str] = []
+        frames = None
+        if job.precision == "int8":
+            if paths.calibration is None:
+                raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
+            frames = open_calibration(paths.calibration, job.inputs)
+            if len(frames) < ENOUGH_FRAMES:
+                notes.append(
+                    f"calibrated with {len(frames)} frames; {ENOUGH_FRAMES} or more usually lose less accuracy"
+                )
+        model = transform(
+            paths.model,
+            job.inputs,
+            job.outputs,
+            precision=job.precision,
+            options=job.options,
+            calibration=frames,
+            style=Style(seven_bit_weights=True),  # an engine for linux/amd64 must be right on CPUs without VNNI too
+            progress=progress,
+        )
+        content = serialize(model)
+        inputs, outputs, layers = trial_run(content, job)
+        every, main = count_precisions(layers)
+        if job.precision == "fp16" and main.get("fp16", 0) < sum(main.values()):
+            notes.append(_FP16_NOTE.format(slow=sum(main.values()) - main.get("fp16", 0), total=sum(main.values())))
+        target = paths.out / ENGINE_FILE
+        write_atomic(target, content)
+        progress(f"engine written: {len(content)} bytes")
+        return BuiltEngine(target, inputs, outputs, every, main, tuple(notes))
+
+    def load(self, engine_dir: Path, threads: int = 1) -> OnnxRuntimeRunner:
+        """Check, open and run once the engine in ``engine_dir``. Raises EngineError."""
+        identity, files = load_engine_dir(engine_dir)
+        check_engine(identity, self.name, self.device_facts())
+        session = open_session(files.engine, threads)
+        runner = OnnxRuntimeRunner(session, identity)
+        runner.infer()  # the first run plans memory; it must not be a frame's
+        return runner
+
+
+_FP16_NOTE = (
+    "{slow} of {total} main layers run at fp32: this CPU has no fp16 kernels for them, so ONNX Runtime converts the "
+    "fp16 weights when it loads the engine (half the size, no speed gained)"
+)

@@ -1,0 +1,58 @@
+"""Sessions as this backend opens them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from runtime.engines.errors import EngineError
+
+PROVIDERS = ("CPUExecutionProvider",)
+#: ONNX Runtime's names of element types → numpy's.
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(double)": "float64",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(uint16)": "uint16",
+    "tensor(int16)": "int16",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+
+def open_session(
+    model: bytes | Path, threads: int = 1, *, optimize: bool = True, profile_to: Path | None = None
+) -> ort.InferenceSession:
+    """Open a session with ``threads`` CPU threads. Raises EngineError of kind ``bad-model``.
+
+    Threads do not spin while they wait: a robot's cores belong to others between two frames. The arena and memory
+    pattern stay on, so that after the first run nothing is allocated per frame.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.enable_cpu_mem_arena = True
+    options.enable_mem_pattern = True
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    level = ort.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
+    if profile_to is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile_to)
+    source: Any = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, providers=list(PROVIDERS))
+    except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        raise EngineError(
+            "bad-model",
+            f"ONNX Runtime {ort.__version__} refuses the model: {str(error).strip()[:300]}",
+            "export the model again with standard operators only, opset 17 or older",
+        ) from error

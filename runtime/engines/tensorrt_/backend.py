@@ -1,0 +1,263 @@
+"""Build engines with the TensorRT that is installed here, and load them."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from runtime.contract.build import (
+    TIMING_CACHE_FILE,
+    AccuracyGate,
+    BuildJob,
+    DeviceFacts,
+    EngineIdentity,
+    TensorSpec,
+)
+from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
+from runtime.engines.device_facts import read_jetson
+from runtime.engines.errors import EngineError
+from runtime.engines.preflight import check_engine
+from runtime.engines.store import load_engine_dir, sha256_of, write_atomic
+from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_workspace
+from runtime.engines.tensorrt_.capabilities import Capabilities, detect
+from runtime.engines.tensorrt_.device import ROOT, Gpu, device_facts, find_gpu, host_memory
+from runtime.engines.tensorrt_.graphs import choose_road, make_graph
+from runtime.engines.tensorrt_.inspect import LayerFacts, count_layers, others, parse_layers
+from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
+from runtime.engines.tensorrt_.plan import OpenPlan
+from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
+from runtime.engines.tensorrt_.runner import TensorRtRunner
+from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
+from runtime.engines.tensorrt_.versions import check_plan, full_version
+
+ENGINE_FILE = "engine.plan"
+DEADLINE_S = 3600.0
+_MOST_NAMED = 20
+
+
+class TensorRtBackend:
+    """The engine is a plan: kernels chosen, by measuring them, for this very device and TensorRT."""
+
+    name = "tensorrt"
+
+    def __init__(
+        self, *, deadline_s: float = DEADLINE_S, tactic_sources: Sequence[str] = (), root: Path = ROOT
+    ) -> None:
+        """``deadline_s``: for one build. ``tactic_sources``: names of TensorRT's TacticSource, empty for its default
+        (machines without cuBLAS or cuDNN need to leave those out)."""
+        self._deadline_s = deadline_s
+        self._tactic_sources = tuple(tactic_sources)
+        self._root = root
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of Python, numpy, TensorRT and pycuda; of the building packages where they are."""
+        import numpy as np
+        import pycuda
+        import tensorrt as trt
+
+        found = {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "tensorrt": full_version(trt.__version__, self._root),
+            "pycuda": pycuda.VERSION_TEXT,
+        }
+        try:
+            import onnx
+            import onnxruntime
+        except ImportError:  # a robot runs engines without the packages that build them
+            return found
+        return {**found, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+
+    def device_facts(self) -> DeviceFacts:
+        """Return what this machine is. Raises EngineError where there is no GPU."""
+        import tensorrt as trt
+
+        return device_facts(find_gpu(), trt.__version__, self._root)
+
+    def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
+        """Transform the model, build the plan in a process of its own, and count what runs. Raises EngineError."""
+        import tensorrt as trt
+
+        capabilities, gpu = detect(trt), find_gpu()
+        road = choose_road(job, capabilities)
+        with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
+            folder = Path(name)
+            keep = make_graph(job, paths, road, folder / "graph.onnx", progress)
+            request = self._request(job, paths, folder, gpu, keep)
+            request = replace(request, calibrator=road.calibrator)
+            notes = check_memory(
+                Path(request.graph).stat().st_size,
+                request.workspace_bytes,
+                host_memory(self._root),
+                integrated=gpu.integrated,
+            )
+            for note in notes:
+                progress(note)
+            caches = CacheFiles(Path(request.cache_folder), "timing")
+            _seed(caches, request.timing_key, paths.timing_cache)
+            answer, request = build_plan(request, deadline_s=self._deadline_s, progress=progress)
+            if measured := caches.read(request.timing_key):
+                write_atomic(paths.out / TIMING_CACHE_FILE, measured)
+            layers = parse_layers(Path(request.layers).read_text("utf-8"))
+        built = _built(job, Path(request.plan), answer, layers, notes)
+        latency = self._measure(job, built, gpu, progress)
+        return replace(built, extra={**_facts(request, answer, capabilities, gpu), **latency})
+
+    def _request(self, job: BuildJob, paths: BuildPaths, folder: Path, gpu: Gpu, keep: tuple[str, ...]) -> PlanRequest:
+        graph = folder / "graph.onnx"
+        timing = timing_key(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
+        data = _digest_of(paths.calibration) if paths.calibration is not None else ""
+        return PlanRequest(
+            graph=str(graph),
+            plan=str(paths.out / ENGINE_FILE),
+            layers=str(folder / "layers.json"),
+            precision=job.precision,
+            workspace_bytes=choose_workspace(job.options.workspace_bytes, gpu),
+            calibration=str(paths.calibration or ""),
+            inputs=job.inputs,
+            keep_fp32=keep,
+            optimization_level=job.options.optimization_level,
+            dla_core=job.options.dla_core,
+            tactic_sources=self._tactic_sources,
+            cache_folder=str(paths.cache or folder / "cache"),
+            timing_key=timing,
+            calibration_key=calibration_key(timing, sha256_of(graph), data),
+        )
+
+    def _measure(self, job: BuildJob, built: BuiltEngine, gpu: Gpu, progress: Progress) -> dict[str, Any]:
+        """Return where an inference's time goes, and what CUDA graph replay would make of it. Raises EngineError."""
+        identity = _provisional(job, built)
+        plan = OpenPlan(built.file, gpu, dla_core=job.options.dla_core)
+        try:
+            runner = TensorRtRunner(plan, identity)
+            try:
+                found = breakdown(runner, job.bench_seconds, self._root)
+                plain = host_percentiles(runner, job.bench_seconds / 3)
+            finally:
+                runner.close()
+            graph = _graph_latency(plan, identity, job.bench_seconds / 3)
+        finally:
+            plan.close()
+        progress(
+            f"GPU: in {found['h2d_ms']['p50']:.3f}, kernels {found['compute_ms']['p50']:.3f}, "
+            f"out {found['d2h_ms']['p50']:.3f} ms; host {plain.p50:.3f} ms"
+            + (f", as a CUDA graph {graph:.3f} ms" if isinstance(graph, float) else "")
+        )
+        return {"gpu_latency": found, "host_p50_ms": plain.p50, "cuda_graph_host_p50_ms": graph}
+
+    def load(self, engine_dir: Path, threads: int = 1, *, cuda_graph: bool = False) -> TensorRtRunner:  # noqa: ARG002
+        """Check the engine in ``engine_dir`` against its sidecar and this device, load it and run it once.
+
+        ``threads`` is for CPU backends. Raises EngineError.
+        """
+        import tensorrt as trt
+
+        identity, files = load_engine_dir(engine_dir)
+        here = self.device_facts()
+        check_plan(files.engine, claimed=identity.device.tensorrt, running=here.tensorrt or trt.__version__)
+        check_engine(identity, self.name, here, jetson=read_jetson(self._root))
+        plan = OpenPlan(files.engine, find_gpu())
+        try:
+            return TensorRtRunner(plan, identity, cuda_graph=cuda_graph)
+        finally:
+            plan.close()  # the runner holds it now
+
+
+def _seed(caches: CacheFiles, key: str, given: Path | None) -> None:
+    """Use the given cache where this machine has none of its own; TensorRT checks its header for the device."""
+    if given is not None and given.is_file() and not caches.read(key):
+        caches.write(key, given.read_bytes())
+
+
+def _graph_latency(plan: OpenPlan, identity: EngineIdentity, seconds: float) -> float | str:
+    """Return the host's p50 with CUDA graph replay, or why there is none."""
+    try:
+        runner = TensorRtRunner(plan, identity, cuda_graph=True)
+    except EngineError as error:
+        return error.message
+    try:
+        return host_percentiles(runner, seconds).p50
+    finally:
+        runner.close()
+
+
+def _built(job: BuildJob, plan: Path, answer: PlanAnswer, layers: list[LayerFacts], notes: list[str]) -> BuiltEngine:
+    from runtime.engines.preprocess import engine_input
+
+    every, main = count_layers(layers)
+    there = {spec.name: spec for spec in (*answer.inputs, *answer.outputs)}
+    missing = [spec.name for spec in (*job.inputs, *job.outputs) if spec.name not in there]
+    if missing:
+        raise EngineError(
+            "bad-model", f"the engine has no tensor {missing[0]!r}", "name the model's inputs and outputs"
+        )
+    inputs = tuple(replace(engine_input(spec), dtype=there[spec.name].dtype) for spec in job.inputs)
+    outputs = tuple(there[spec.name] for spec in job.outputs)
+    _check_outputs(job.outputs, outputs)
+    slower = others(layers, job.precision)
+    found = list(notes) + list(answer.notes)
+    if slower and job.precision != "fp32":
+        named = ", ".join(slower[:_MOST_NAMED])
+        found.append(f"{len(slower)} of {sum(main.values())} main layers do not run at {job.precision}: {named}")
+    if answer.dla_fallback:
+        found.append(f"{len(answer.dla_fallback)} layers run on the GPU, not the DLA: {_some(answer.dla_fallback)}")
+    return BuiltEngine(plan, inputs, outputs, every, main, tuple(found))
+
+
+def _check_outputs(declared: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> None:
+    for want, have in zip(declared, found, strict=True):
+        if -1 in have.shape or (want.shape and want.shape != have.shape):
+            raise EngineError(
+                "bad-model",
+                f"output {want.name!r} is {list(have.shape)}, the job says {list(want.shape) or 'nothing'}",
+                "give the model fixed output shapes, and correct the declared one or leave it out",
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
+
+
+def _facts(request: PlanRequest, answer: PlanAnswer, capabilities: Capabilities, gpu: Gpu) -> dict[str, Any]:
+    return {
+        "gpu": gpu.name,
+        "compute_capability": gpu.compute_capability,
+        "strongly_typed": answer.strongly_typed,
+        "calibrator": request.calibrator,
+        "calibration_cached": answer.calibration_cached,
+        "tensorrt_seconds": answer.seconds,
+        "workspace_bytes": request.workspace_bytes,
+        "optimization_level": request.optimization_level if capabilities.optimization_level else None,
+        "tactic_sources": list(request.tactic_sources),
+        "timing_cache": {
+            "key": request.timing_key,
+            "bytes_in": answer.timing_cache_in,
+            "bytes": answer.timing_cache_out,
+        },
+        "dla_fallback": list(answer.dla_fallback),
+    }
+
+
+def _provisional(job: BuildJob, built: BuiltEngine) -> EngineIdentity:
+    """Return a sidecar to run the new plan with, before there is a real one."""
+    return EngineIdentity(
+        job.key, job.model, "tensorrt", job.precision, built.file.name, "", 0, job.device, built.inputs, built.outputs,
+        AccuracyGate(),
+    )  # fmt: skip
+
+
+def _digest_of(calibration: Path) -> str:
+    """Return one digest over a calibration set: its files' names and bytes."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    files = sorted(calibration.rglob("*")) if calibration.is_dir() else [calibration]
+    for file in files:
+        if file.is_file():
+            digest.update(f"{file.name}\0{sha256_of(file)}\0".encode())
+    return digest.hexdigest()

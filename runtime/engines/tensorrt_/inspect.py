@@ -1,0 +1,111 @@
+"""What the engine inspector says of a plan: which layers run at which precision.
+
+TensorRT's JSON holds raw control characters (hence ``strict=False``), and calls the same things differently in every
+version: the type of a layer's weights is taken where it is given, else the type of what the layer reads, else the name
+of the kernel. A region that TensorRT fused as a whole (Myelin, ``ForeignNode``) does not say what happens inside: it is
+counted as ``fused`` and never taken as proof.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.engines.errors import EngineError
+
+_MAIN = ("convolution", "deconvolution", "fullyconnected", "matrixmultiply", "gemm", "matmul", "convactpool")
+#: They move, convert or name values and compute nothing.
+_MOVES = ("reformat", "noop", "constant", "shuffle", "slice", "concatenation", "copy", "identity", "shape", "cast",
+          "gather", "padding", "signal", "wait", "quantize", "dequantize", "reshape", "transpose")  # fmt: skip
+_NAMES = (
+    (re.compile(r"\bint8\b|\bi8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\bfp8\b", re.IGNORECASE), "fp8"),
+    (re.compile(r"\bhalf\b|\bfp16\b|\bf16\b|float16", re.IGNORECASE), "fp16"),
+    (re.compile(r"\bbf16\b|bfloat16", re.IGNORECASE), "bf16"),
+    (re.compile(r"\bfloat\b|\bfp32\b|\bf32\b|\btf32\b|float32", re.IGNORECASE), "fp32"),
+)
+#: Of kernels' names: sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc…
+_TACTICS = ((re.compile(r"_i8i8|_int8|imma"), "int8"), (re.compile(r"_f16f16|_fp16|h16816|hmma"), "fp16"),
+            (re.compile(r"_f32f32|_tf32|s1688|sgemm|scudnn"), "fp32"))  # fmt: skip
+FUSED = "fused"
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One layer of an engine."""
+
+    name: str
+    kind: str
+    """As TensorRT calls it, lower case: ``convolution``, ``reformat`` …"""
+    precision: str | None
+    """None: it handles no floating point or 8-bit values, or nothing says which."""
+    is_main: bool
+    """A convolution or matrix product."""
+
+    @property
+    def moves(self) -> bool:
+        """It computes nothing."""
+        return any(word in self.kind for word in _MOVES) and not self.is_main
+
+
+def parse_layers(text: str) -> list[LayerFacts]:
+    """Read the inspector's JSON. Raises EngineError where it is not what TensorRT 8.5 to 10.16 write."""
+    try:
+        document = json.loads(text, strict=False)
+        layers = document["Layers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(
+            "internal",
+            f"the engine inspector's answer cannot be read: {error}",
+            "this is a defect: report it with the TensorRT version",
+        ) from error
+    return [_layer(item) for item in layers]
+
+
+def count_layers(layers: list[LayerFacts]) -> tuple[dict[str, int], dict[str, int]]:
+    """Return (all computing layers, convolutions and matrix products), each by precision."""
+    every: Counter[str] = Counter()
+    main: Counter[str] = Counter()
+    for layer in layers:
+        if layer.moves or layer.precision is None:
+            continue
+        every[layer.precision] += 1
+        if layer.is_main:
+            main[layer.precision] += 1
+    return dict(sorted(every.items())), dict(sorted(main.items()))
+
+
+def others(layers: list[LayerFacts], precision: str) -> tuple[str, ...]:
+    """Return the names of the main layers that do not run at ``precision``."""
+    return tuple(layer.name for layer in layers if layer.is_main and layer.precision != precision)
+
+
+def _layer(item: Any) -> LayerFacts:
+    if not isinstance(item, dict):  # an engine built without detailed verbosity gives names alone
+        return LayerFacts(str(item), "", None, is_main=False)
+    name = str(item.get("Name", ""))
+    kind = f"{item.get('ParameterType') or ''} {item.get('LayerType') or ''}".strip().lower()
+    is_main = any(word in kind for word in _MAIN)
+    if "ForeignNode" in name and not is_main:
+        return LayerFacts(name, kind, FUSED, is_main=False)
+    return LayerFacts(name, kind, _precision(item, is_main=is_main), is_main)
+
+
+def _precision(item: dict[str, Any], *, is_main: bool) -> str | None:
+    if is_main:
+        weights = item.get("Weights")
+        if isinstance(weights, dict) and (found := _named(str(weights.get("Type", "")))):
+            return found
+    for side in ("Inputs", "Outputs"):
+        for tensor in item.get(side) or ():
+            if isinstance(tensor, dict) and (found := _named(str(tensor.get("Format/Datatype", "")))):
+                return found
+    tactic = str(item.get("TacticName", "")).lower()
+    return next((name for pattern, name in _TACTICS if pattern.search(tactic)), None)
+
+
+def _named(text: str) -> str | None:
+    return next((name for pattern, name in _NAMES if pattern.search(text)), None)

@@ -1,0 +1,60 @@
+"""ONNX → ONNX, for every backend: fixed shapes, the declared precision, and the camera's bytes as input.
+
+The order matters: precision is changed on the model alone, the preprocessing is put in front of it afterwards. So the
+preprocessing is fp32 whatever the model is, and never quantized. The same input gives the same bytes.
+Raise ``TRANSFORM_VERSION`` (in :mod:`runtime.contract.build`) when the result for some input changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from onnx import ModelProto
+
+from runtime.contract.build import BuildOptions, Int8Options, TensorSpec
+from runtime.engines.backend import Progress
+from runtime.engines.errors import EngineError
+from runtime.engines.fp16 import to_fp16
+from runtime.engines.graph import fold, freeze, load_model
+from runtime.engines.preprocess import prepend
+from runtime.engines.quantize import Frames, Style, quantize
+
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def transform(
+    source: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    precision: str,
+    options: BuildOptions,
+    calibration: Frames | None = None,
+    style: Style | None = None,
+    progress: Progress = lambda _: None,
+) -> ModelProto:
+    """Return the engine's graph.
+
+    ``calibration`` (frames as the engine takes them) is needed for int8. ``style`` is the kind of int8
+    that the backend's kernels take. Raises EngineError.
+    """
+    if precision not in PRECISIONS:
+        raise EngineError("unsupported", f"there is no precision {precision!r}", f"use one of {', '.join(PRECISIONS)}")
+    core = freeze(load_model(source), inputs, outputs)
+    progress(f"model read: {len(core.graph.node)} nodes")
+    if precision == "fp16":
+        core = to_fp16(fold(core), options.keep_fp32_ops)
+        progress("converted to fp16")
+    if precision == "int8":
+        if calibration is None:
+            raise EngineError("calibration", "int8 needs calibration data and none was given", "name a calibration set")
+        core = quantize(
+            fold(core),
+            inputs,
+            calibration,
+            options.int8 or Int8Options(),
+            style=style or Style(),
+            progress=progress,
+        )
+    return prepend(core, inputs)

@@ -1,0 +1,169 @@
+"""The executor process: start ROS, bring the node up by itself, tell the agent how things are, end in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from runtime.contract.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
+from runtime.health.settings import ENV_CONFIG, SettingsError, load_config
+from runtime.health.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
+
+if TYPE_CHECKING:
+    from runtime.executor.node import ExecutorNode
+    from runtime.executor.worker import Worker
+
+#: Another folder of engines than the image's (laptops and tests).
+ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
+STATUS_S = 0.25
+"""Between two statuses to the agent."""
+STOP_DEADLINE_S = 5.0
+"""From a stop to the end of the process, whatever hangs. The agent's own patience is longer."""
+EXIT_DEFECT, EXIT_USAGE = 1, 2
+
+
+@dataclass
+class Process:
+    """What the threads of this process share."""
+
+    stop: threading.Event
+    sender: StatusSender | None
+    phase: str = STARTING
+    fault: BaseException | None = None
+
+    def fail(self, error: BaseException) -> None:
+        """Remember what went wrong in a thread, and end the process."""
+        self.fault = error
+        self.stop.set()
+
+    def tell(self, status: ExecutorStatus) -> None:
+        """Send a status; without the agent there is nobody to run for."""
+        if self.sender is not None and not self.sender.send(status):
+            self.stop.set()
+
+
+def main() -> int:
+    """Run the executor; return the exit code."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    process = Process(stop, StatusSender.from_environment())
+    try:
+        config = load_config(Path(os.environ.get(ENV_CONFIG) or CONFIG_PATH))
+    except SettingsError as error:
+        return _give_up(process, str(error), EXIT_USAGE)
+    try:
+        import rclpy
+        from rclpy.signals import SignalHandlerOptions
+
+        from runtime.executor.node import ExecutorNode
+        from runtime.executor.worker import Worker
+    except ImportError as error:
+        return _give_up(
+            process, f"cannot import {error.name or 'a package'}: {error}; run in the runtime image", EXIT_USAGE
+        )
+    # What is logged goes to the container's log; ROS's own files would fill the container's disk.
+    rclpy.init(args=["--ros-args", "--disable-external-lib-logs"], signal_handler_options=SignalHandlerOptions.NO)
+    worker = Worker()
+    node = ExecutorNode(config, Path(os.environ.get(ENV_ENGINES_DIR) or ENGINES_DIR), worker, stop)
+    return _run(process, config, node, worker)
+
+
+def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Worker) -> int:
+    from runtime.executor.spinner import Spinner
+
+    spinner = Spinner(node, process.fail)
+    beat = _every(STATUS_S, process.stop, lambda: process.tell(_status(process, node, worker)))
+    worker.start()
+    spinner.start()
+    beat.start()
+    _bring_up(process, config, node)
+    while not process.stop.wait(0.5):
+        if not worker.alive:
+            process.fail(worker.fault or RuntimeError("the worker thread ended"))
+    process.phase = STOPPING
+    code = 0 if process.fault is None else EXIT_DEFECT
+    _arm_deadline(code)
+    if process.fault is not None:
+        _give_up(process, f"{type(process.fault).__name__}: {process.fault}", code)
+    _bring_down(node, worker)
+    process.tell(_status(process, node, worker))
+    if not spinner.stop(STOP_DEADLINE_S) or worker.alive:
+        _leave(code, "a thread did not end")
+    node.destroy_node()
+    beat.join(STOP_DEADLINE_S)
+    return code
+
+
+def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode) -> None:
+    """Configure and activate; afterwards the worker's heartbeat counts. A node that cannot become active stays, with
+    the reasons in its models, so that they can be read."""
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
+        node.trigger_activate()
+    process.phase = SERVING
+    if not process.stop.is_set():
+        _say(f"{config.node_name} is {node.lifecycle}")
+
+
+def _bring_down(node: ExecutorNode, worker: Worker) -> None:
+    if node.lifecycle != "finalized":
+        node.trigger_shutdown()
+    worker.stop(1.0)
+
+
+def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorStatus:
+    loading = process.phase == SERVING and worker.busy_with_job
+    return ExecutorStatus(
+        pid=os.getpid(),
+        phase=STARTING if loading else process.phase,
+        lifecycle=node.lifecycle,
+        beat=min(worker.progress, node.spin_progress),
+        models=tuple(model.health() for model in node.models),
+        notes=node.notes,
+        fatal="" if process.fault is None else str(process.fault),
+    )
+
+
+def _every(period_s: float, stop: threading.Event, run: Callable[[], None]) -> threading.Thread:
+    def loop() -> None:
+        while not stop.wait(period_s):
+            run()
+
+    return threading.Thread(target=loop, name="status", daemon=True)
+
+
+def _arm_deadline(code: int) -> None:
+    timer = threading.Timer(STOP_DEADLINE_S, lambda: _leave(code, f"not done after {STOP_DEADLINE_S:g} s"))
+    timer.daemon = True
+    timer.start()
+
+
+def _leave(code: int, why: str) -> None:
+    """End now, without the interpreter's own ending, which a live thread of ROS turns into an abort."""
+    _say(f"ending at once: {why}")
+    os._exit(code)
+
+
+def _give_up(process: Process, why: str, code: int) -> int:
+    _say(why)
+    process.tell(ExecutorStatus(os.getpid(), STOPPING, lifecycle="unknown", beat=time.monotonic(), fatal=why))
+    return code
+
+
+def _say(line: str) -> None:
+    print(f"[executor] {line}", file=sys.stderr, flush=True)

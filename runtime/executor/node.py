@@ -1,0 +1,161 @@
+"""The lifecycle node: what each transition does, in a fixed order. Engines are loaded on the worker, never here."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.subscription import Subscription
+from rclpy.task import Future
+
+from runtime.contract.runtime_config import RuntimeConfig
+from runtime.executor.inputs import subscribe
+from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
+from runtime.executor.pipeline import FAILED, Pipeline
+from runtime.executor.worker import Worker
+
+BEAT_S = 0.5
+PAUSE_S = 2.0
+"""How long a transition waits for the inference that is going on."""
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class ExecutorNode(LifecycleNode):
+    """Runs the configured models. Configure loads, activate serves."""
+
+    def __init__(self, config: RuntimeConfig, engines_dir: Path, worker: Worker, stop: threading.Event) -> None:
+        super().__init__(config.node_name)
+        self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
+        self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
+        self._subscriptions_made: list[Subscription[Any]] = []
+        self._publishers_made: list[ResultPublisher] = []
+        self.spin_progress = time.monotonic()
+        """When the spin thread last ran a callback, seconds, monotonic."""
+        self.create_timer(BEAT_S, self._beat)
+        self._serve_transitions_off_the_spin_thread()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know about this installation."""
+        return () if HAS_VISION_MSGS else (NO_VISION_MSGS,)
+
+    @property
+    def lifecycle(self) -> str:
+        """Label of the current state."""
+        return str(self._state_machine.current_state[1])
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, warm up and self-test every model; fail only when none is left."""
+        del state
+        for model in self.models:
+            senders = publishers(self, model.model)
+            self._publishers_made.extend(sender for sender in senders.values() if isinstance(sender, ResultPublisher))
+            self._log(f"{model.model.name}: loading {model.model.precision} engine {model.model.engine_key}")
+            if not self._on_worker(partial(model.load, self._engines_dir, senders)):
+                return FAILURE
+            self._log(f"{model.model.name}: {model.stats.last_error if model.state == FAILED else 'ready'}")
+        if self.models and all(model.state == FAILED for model in self.models):
+            self._destroy_publishers()
+            return FAILURE
+        return SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Publish, serve, subscribe: in this order nothing comes in before it can go out."""
+        result = super().on_activate(state)
+        serving = [model for model in self.models if model.state != FAILED]
+        for model in serving:
+            model.activate()
+        self._worker.serve(serving)
+        self._subscriptions_made = subscribe(self, serving)
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """The reverse: no more input, finish what is going on, no more output."""
+        self._stop_serving()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the engines."""
+        del state
+        return SUCCESS if self._free() else FAILURE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state to nothing."""
+        del state
+        self._stop_serving()
+        return SUCCESS if self._free() else FAILURE
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a transition that raised: free everything, so that configure may be tried again."""
+        return self.on_shutdown(state)
+
+    def _stop_serving(self) -> None:
+        for subscription in self._subscriptions_made:
+            self.destroy_subscription(subscription)
+        self._subscriptions_made = []
+        if not self._worker.pause(PAUSE_S):
+            self.get_logger().warning(f"an inference is still going on after {PAUSE_S:g} s")
+        for model in self.models:
+            model.deactivate()
+
+    def _free(self) -> bool:
+        freed = self._on_worker(self._close_models, PAUSE_S)
+        self._destroy_publishers()
+        return freed
+
+    def _close_models(self) -> None:
+        for model in self.models:
+            model.close()
+
+    def _destroy_publishers(self) -> None:
+        for sender in self._publishers_made:
+            self.destroy_lifecycle_publisher(sender.publisher)
+        self._publishers_made = []
+
+    def _on_worker(self, run: Callable[[], None], timeout_s: float | None = None) -> bool:
+        """Run on the worker thread and wait, but not past a stop, the worker's end, or ``timeout_s``."""
+        job = self._worker.submit(run)
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while not job.done.wait(0.1):
+            stopping = timeout_s is None and self._stop.is_set()
+            if stopping or not self._worker.alive or (deadline is not None and time.monotonic() > deadline):
+                return False
+        return True
+
+    def _serve_transitions_off_the_spin_thread(self) -> None:
+        """Run transitions that a service asks for on a thread of their own: loading an engine inside the spin thread
+        would stall every other callback for as long (2 s measured), heartbeat included. Where rclpy keeps the service
+        under another name, they stall."""
+        service = getattr(self, "_service_change_state", None)
+        if service is None:
+            return
+        change_state = service.callback
+        one_at_a_time = threading.Lock()
+
+        async def serve(request: Any, response: Any) -> Any:
+            future: Future[Any] = Future(executor=self.executor)
+
+            def transition() -> None:
+                with one_at_a_time:
+                    future.set_result(change_state(request, response))
+
+            threading.Thread(target=transition, name="transition", daemon=True).start()
+            return await future
+
+        service.callback = serve
+
+    def _beat(self) -> None:
+        self.spin_progress = time.monotonic()
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    def _log(self, line: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the context may be gone already; the line is then of no use
+            self.get_logger().info(line)

@@ -1,0 +1,134 @@
+"""What is measured of a model while it runs: bounded, cheap to add to, summed up a few times a second elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+
+import numpy as np
+
+from runtime.contract.build import Percentiles
+
+WINDOW = 512
+"""Samples that percentiles are taken over; at 30 Hz, the last 17 seconds."""
+RATE_WINDOW_S = 5.0
+MAX_PUBLISHERS = 16
+"""Publishers of one topic whose sequence numbers are remembered."""
+UNKNOWN_SEQUENCE = (1 << 64) - 1
+"""What a middleware that does not number messages reports."""
+
+
+class Ring:
+    """The last ``WINDOW`` samples, in milliseconds."""
+
+    def __init__(self, size: int = WINDOW) -> None:
+        self._values = np.zeros(size, np.float64)
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        """Replace the oldest sample."""
+        self._values[self._count % self._values.size] = value
+        self._count += 1
+
+    def percentiles(self) -> Percentiles | None:
+        """Return what the window holds, or None when it is empty."""
+        values = self._values[: min(self._count, self._values.size)]
+        if not values.size:
+            return None
+        p50, p90, p99 = (float(value) for value in np.percentile(values, (50, 90, 99)))
+        return Percentiles(p50, p90, p99, float(values.mean()), int(values.size))
+
+
+class Rate:
+    """Events per second over the last ``RATE_WINDOW_S``; falls to 0 when they stop."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=WINDOW)
+
+    def add(self, now: float) -> None:
+        """Count one event at ``now`` (seconds, monotonic)."""
+        self._times.append(now)
+
+    def hertz(self, now: float) -> float:
+        """Return the rate at ``now``."""
+        while self._times and now - self._times[0] > RATE_WINDOW_S:
+            self._times.popleft()
+        if not self._times:
+            return 0.0
+        # Over a full window, unless the events began (or the ring wrapped) within it.
+        return len(self._times) / min(RATE_WINDOW_S, max(now - self._times[0], 1.0))
+
+
+class SequenceCounter:
+    """Counts messages that were published and never arrived, exactly, per publisher."""
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[bytes, int] = OrderedDict()
+
+    def lost_before(self, publisher: bytes, sequence: int | None) -> int:
+        """Return how many messages of ``publisher`` are missing between its last one and this one."""
+        if sequence is None or sequence == UNKNOWN_SEQUENCE:
+            return 0
+        last = self._last.pop(publisher, None)
+        self._last[publisher] = sequence
+        if len(self._last) > MAX_PUBLISHERS:
+            self._last.popitem(last=False)
+        # Numbers that go back are a publisher that started again: nothing is known to be lost.
+        return sequence - last - 1 if last is not None and sequence > last else 0
+
+
+class ModelStats:
+    """Everything counted of one model. Written by the spin thread and the worker, read by the beat."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inference, self._age = Ring(), Ring()
+        self._input, self._output = Rate(), Rate()
+        self.frames = self.drops = self.errors = 0
+        self.last_error = ""
+
+    def arrived(self, lost: int, replaced: bool) -> None:
+        """A frame came in, ``lost`` were lost before it, and it may have taken the place of one not yet looked at."""
+        with self._lock:
+            self._input.add(time.monotonic())
+            self.drops += lost + replaced
+
+    def published(self, inference_ms: float, age_ms: float | None) -> None:
+        """A frame's results are out. ``age_ms`` is None when the frame had no stamp."""
+        with self._lock:
+            self.frames += 1
+            self._output.add(time.monotonic())
+            self._inference.add(inference_ms)
+            if age_ms is not None:
+                self._age.add(age_ms)
+
+    def refused(self, reason: str, lost: int = 0) -> None:
+        """A frame, or an inference, that came to nothing."""
+        with self._lock:
+            self.errors += 1
+            self.drops += lost
+            self.last_error = reason
+
+    def refused_input(self, reason: str, lost: int) -> None:
+        """A frame that arrived and cannot be taken."""
+        with self._lock:
+            self._input.add(time.monotonic())
+        self.refused(reason, lost)
+
+    def reset_window(self) -> None:
+        """Forget rates and percentiles (the node was inactive), keep the counts."""
+        with self._lock:
+            self._inference, self._age = Ring(), Ring()
+            self._input, self._output = Rate(), Rate()
+
+    def rates(self) -> tuple[float, float]:
+        """Return frames per second in and results per second out."""
+        now = time.monotonic()
+        with self._lock:
+            return self._input.hertz(now), self._output.hertz(now)
+
+    def latencies(self) -> tuple[Percentiles | None, Percentiles | None]:
+        """Return inference and frame age percentiles, milliseconds."""
+        with self._lock:
+            return self._inference.percentiles(), self._age.percentiles()

@@ -1,0 +1,178 @@
+"""The agent's one loop: step the supervisor, sample the machine, judge, keep the newest report; and PID 1's duties."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from runtime.contract.health import HealthReport
+from runtime.contract.runtime_config import RuntimeConfig
+from runtime.health import shared_memory
+from runtime.health.metrics import exposition
+from runtime.health.report import Reporter, misconfigured
+from runtime.health.server import HealthServer, pages
+from runtime.health.settings import AgentSettings, SettingsError, load_config
+from runtime.health.sources.machine import Machine
+from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
+
+LOOP_S = 0.25
+"""Longest time between two turns of the loop; a signal turns it at once."""
+MACHINE_S = 2.0
+"""Between two samples of the machine."""
+STUCK_S = 5.0
+"""A loop that has not turned for this long makes `/healthz` say no."""
+EXIT_USAGE = 2
+
+
+class Agent:
+    """Everything the first process of the container does."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._started = self._turned = time.monotonic()
+        self._machine = Machine(root=settings.root, disk=Path("/"))
+        self._system, self._sampled = self._machine.sample(), self._started
+        self._supervisor: Supervisor | None = None
+        self._reporter: Reporter | None = None
+        self._problem = ""
+        self._stop = False
+        try:
+            self._configure(load_config(settings.config_path))
+        except SettingsError as error:
+            self._problem = str(error)
+            log(self._problem)
+        self._newest = self._report(Snapshot(state=STARTING))
+        self._server = HealthServer(settings.port, pages(self._current, self._stuck, exposition(self._current)))
+
+    @property
+    def port(self) -> int:
+        """Where HTTP answers."""
+        return self._server.port
+
+    def run(self) -> int:
+        """Serve until SIGTERM or SIGINT; return the exit code."""
+        wake, woken = socket.socketpair()
+        wake.setblocking(False)
+        woken.setblocking(False)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGCHLD, _ignore)
+        self._server.start()
+        log(f"health on http://127.0.0.1:{self.port}")
+        try:
+            while not self._turn():
+                if select.select([woken], [], [], LOOP_S)[0]:
+                    woken.recv(4096)
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._server.close()
+        return 0
+
+    def _configure(self, config: RuntimeConfig) -> None:
+        policy = Policy(
+            heartbeat_timeout_s=config.heartbeat_timeout_s,
+            startup_timeout_s=config.startup_timeout_s,
+            max_restarts=config.max_restarts,
+            restart_window_s=config.restart_window_s,
+        )
+        self._supervisor = Supervisor(self._settings.executor, policy, log=log)
+        self._reporter = Reporter(self._settings, config, self._started)
+
+    def _turn(self) -> bool:
+        """One turn of the loop. Returns True when there is nothing left to do."""
+        supervisor = self._supervisor
+        if self._stop:
+            if supervisor is None or supervisor.stopped:
+                return True
+            supervisor.request_stop(self._settings.stop_timeout_s)
+        now = time.monotonic()
+        process = Snapshot() if supervisor is None else self._step(supervisor)
+        reap_orphans(process.pid)
+        if now - self._sampled >= MACHINE_S:
+            self._system, self._sampled = self._machine.sample(), now
+        self._newest = self._report(process)
+        self._turned = time.monotonic()
+        return False
+
+    def _step(self, supervisor: Supervisor) -> Snapshot:
+        before = supervisor.pid
+        process = supervisor.step()
+        if before is not None and process.pid is None:  # its shared memory is nobody's now
+            _clean_shared_memory()
+        return process
+
+    def _report(self, process: Snapshot) -> HealthReport:
+        now = time.monotonic()
+        if self._reporter is None:
+            return misconfigured(self._settings, self._problem, self._system, now - self._started)
+        return self._reporter.report(process, self._system, now)
+
+    def _current(self) -> HealthReport:
+        """The newest report, made honest when the loop that makes it stands still."""
+        return replace(self._newest, live=False, ready=False) if self._stuck() else self._newest
+
+    def _stuck(self) -> float:
+        age = time.monotonic() - self._turned
+        return round(age, 1) if age > STUCK_S else 0.0
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stop = True
+
+
+def reap_orphans(supervised: int | None, limit: int = 256) -> int:
+    """Collect dead children that are not the supervised one: PID 1 inherits every orphan of the container.
+
+    The supervised child is left to its supervisor, which wants its exit code. Returns how many were collected.
+    """
+    count = 0
+    for _ in range(limit):
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return count
+        if found is None or found.si_pid == supervised:
+            return count
+        os.waitpid(found.si_pid, os.WNOHANG)
+        count += 1
+    return count
+
+
+def main() -> int:
+    """Run the agent with the environment's settings."""
+    try:
+        settings = AgentSettings.from_environment()
+    except SettingsError as error:
+        log(str(error))
+        return EXIT_USAGE
+    _clean_shared_memory()
+    try:
+        agent = Agent(settings)
+    except OSError as error:
+        log(f"cannot listen on 127.0.0.1:{settings.port}: {error.strerror}; set JETFLEET_HEALTH_PORT to a free port")
+        return EXIT_USAGE
+    return agent.run()
+
+
+def log(line: str) -> None:
+    """One line to the container's log."""
+    print(f"[agent] {line}", file=sys.stderr, flush=True)
+
+
+def _clean_shared_memory() -> None:
+    freed = shared_memory.remove_leftovers()
+    if freed:
+        log(f"freed {freed >> 20} MiB of shared memory that dead processes had left")
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """SIGCHLD only has to turn the loop, which the wakeup descriptor does."""
+    del number, frame

@@ -1,0 +1,218 @@
+"""Samples in, verdict out. No I/O, no clock of its own: what is judged is passed in.
+
+A sample over its limit must stay there for ``HOLD_S`` before it counts, and stay back for as long before it stops
+counting, so that a value at its limit does not flap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from runtime.contract.health import (
+    DEGRADED,
+    LEVEL_ERROR,
+    LEVEL_OK,
+    LEVEL_STALE,
+    LEVEL_WARN,
+    OK,
+    UNHEALTHY,
+    Check,
+    ModelHealth,
+    SystemHealth,
+)
+from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
+
+HOLD_S = 3.0
+"""How long a sample must stay on one side of its limit before its check changes."""
+TEMPERATURE_LIMIT_C = 90.0
+"""Below where Jetson modules start to throttle (about 97 °C at the junction)."""
+MEMORY_LIMIT = 0.05
+"""Share of memory still available under which the machine is short of it."""
+DISK_LIMIT_BYTES = 500 * 1024 * 1024
+
+
+@dataclass
+class _Held:
+    bad: bool = False
+    since: float | None = None
+
+
+class Hysteresis:
+    """Remembers, per check, on which side of its limit a value has settled."""
+
+    def __init__(self, hold_s: float = HOLD_S) -> None:
+        self._hold_s = hold_s
+        self._held: dict[str, _Held] = {}
+
+    def settle(self, name: str, bad: bool, now: float) -> bool:
+        """Return the settled verdict for ``name`` after a sample at ``now`` (seconds, monotonic)."""
+        held = self._held.setdefault(name, _Held())
+        if bad == held.bad:
+            held.since = None
+        elif held.since is None:
+            held.since = now
+        elif now - held.since >= self._hold_s:
+            held.bad, held.since = bad, None
+        return held.bad
+
+    def forget(self, prefix: str) -> None:
+        """Drop what is remembered of checks that no longer exist (a model that is not running)."""
+        for name in [name for name in self._held if name.startswith(prefix)]:
+            del self._held[name]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one moment."""
+
+    state: str
+    """ok | degraded | unhealthy."""
+    ready: bool
+    checks: tuple[Check, ...]
+
+
+class Judge:
+    """Turns samples into checks, with the memory that hysteresis needs."""
+
+    def __init__(self, config: RuntimeConfig, hold_s: float = HOLD_S) -> None:
+        self._config = config
+        self._hysteresis = Hysteresis(hold_s)
+
+    def judge(self, process: Snapshot, system: SystemHealth, now: float) -> Verdict:
+        """Judge one moment. ``now`` is monotonic seconds."""
+        checks = [executor_check(process), lifecycle_check(process, self._config.startup_timeout_s)]
+        reported = {model.name: model for model in process.status.models} if process.status is not None else {}
+        for model in self._config.models:
+            checks.extend(self._model(model, reported.get(model.name), process, now))
+        checks.extend(self._system(system, now))
+        if process.status is not None:
+            checks.extend(Check("note", LEVEL_OK, note) for note in process.status.notes)
+        return Verdict(overall(checks), is_ready(self._config, process), tuple(checks))
+
+    def _model(self, model: ModelRuntime, health: ModelHealth | None, process: Snapshot, now: float) -> Iterator[Check]:
+        yield model_check(model, health, process.state)
+        if health is None or health.state != "active":
+            self._hysteresis.forget(f"model:{model.name}:")
+            return
+        yield self._input(model, health, now)
+        limits = model.thresholds
+        for name, measured, limit in (
+            ("latency", health.inference_ms, limits.max_latency_p99_ms),
+            ("age", health.frame_age_ms, limits.max_frame_age_p99_ms),
+        ):
+            if limit is not None and measured is not None:
+                yield self._limit(f"model:{model.name}:{name}", measured.p99, limit, now)
+
+    def _input(self, model: ModelRuntime, health: ModelHealth, now: float) -> Check:
+        name = f"model:{model.name}:input"
+        topics = ", ".join(binding.topic for binding in model.inputs)
+        need, rate = model.thresholds.min_input_rate_hz, health.input_rate_hz
+        silent = rate <= 0.0
+        slow = need is not None and rate < need
+        fruitless = rate > 0.0 and health.output_rate_hz <= 0.0
+        if not self._hysteresis.settle(name, silent or slow or fruitless, now):
+            return Check(name, LEVEL_OK, f"{rate:.1f} Hz on {topics}")
+        if silent:
+            return Check(name, LEVEL_STALE, f"nothing arrives on {topics}: is its publisher running?")
+        if slow:
+            return Check(name, LEVEL_WARN, f"{rate:.1f} Hz on {topics}, at least {need:g} Hz expected")
+        if fruitless:
+            return Check(
+                name, LEVEL_WARN, f"{rate:.1f} Hz on {topics}, but no result: {health.last_error or 'no error yet'}"
+            )
+        return Check(name, LEVEL_WARN, f"{rate:.1f} Hz on {topics}, recovering")
+
+    def _limit(self, name: str, p99: float, limit: float, now: float) -> Check:
+        return self._held(name, p99 > limit, f"p99 {p99:.1f} ms, limit {limit:g} ms", now)
+
+    def _system(self, system: SystemHealth, now: float) -> Iterator[Check]:
+        if system.temperatures_c:
+            zone, hottest = max(system.temperatures_c.items(), key=lambda item: item[1])
+            yield self._held("temperature", hottest > TEMPERATURE_LIMIT_C, f"{zone} {hottest:.0f} °C", now)
+        if system.memory_total_bytes and system.memory_available_bytes is not None:
+            share = system.memory_available_bytes / system.memory_total_bytes
+            text = f"{system.memory_available_bytes >> 20} of {system.memory_total_bytes >> 20} MiB available"
+            yield self._held("memory", share < MEMORY_LIMIT, text, now)
+        if system.disk_free_bytes is not None:
+            text = f"{system.disk_free_bytes >> 20} MiB free"
+            yield self._held("disk", system.disk_free_bytes < DISK_LIMIT_BYTES, text, now)
+
+    def _held(self, name: str, bad: bool, text: str, now: float) -> Check:
+        return Check(name, LEVEL_WARN if self._hysteresis.settle(name, bad, now) else LEVEL_OK, text)
+
+
+def executor_check(process: Snapshot) -> Check:
+    """Is the executor process alive and moving?"""
+    last = f"; last end: {process.last_exit}" if process.last_exit else ""
+    if process.state == CRASH_LOOP:
+        return Check("executor", LEVEL_ERROR, f"crash loop after {process.restarts} restarts, not started again{last}")
+    if process.state == STOPPED:
+        return Check("executor", LEVEL_ERROR, f"stopped{last}")
+    if process.state == RESTARTING:
+        return Check("executor", LEVEL_ERROR, f"restarting, {process.restarts} restarts so far{last}")
+    if not process.live and process.pid is not None:
+        return Check("executor", LEVEL_ERROR, f"process {process.pid} does not answer{last}")
+    if process.state == STARTING:
+        return Check("executor", LEVEL_WARN, f"starting for {process.run_age_s:.0f} s")
+    return Check("executor", LEVEL_OK, f"process {process.pid}, {process.restarts} restarts")
+
+
+def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
+    """Is the node active, or still within its time to become so?"""
+    lifecycle = "unknown" if process.status is None else process.status.lifecycle
+    if lifecycle == "active":
+        return Check("lifecycle", LEVEL_OK, lifecycle)
+    if process.state == STARTING and process.run_age_s <= grace_s and not _finished_starting(process):
+        return Check("lifecycle", LEVEL_WARN, f"{lifecycle}, starting for {process.run_age_s:.0f} of {grace_s:g} s")
+    return Check("lifecycle", LEVEL_ERROR, f"{lifecycle}, should be active")
+
+
+def _finished_starting(process: Snapshot) -> bool:
+    """The executor says it is done with starting, so there is nothing left to wait for."""
+    return process.status is not None and process.status.phase != "starting"
+
+
+def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: str) -> Check:
+    """Is this model loaded, tested and serving the engine that the configuration names?"""
+    name = f"model:{model.name}"
+    if health is None:
+        level = LEVEL_WARN if process_state == STARTING else LEVEL_ERROR
+        return Check(name, level, "not reported by the executor")
+    if health.self_test is not None and not health.self_test.passed:
+        return Check(name, LEVEL_ERROR, f"self-test failed: {health.self_test.message}")
+    if health.state == "failed":
+        return Check(name, LEVEL_ERROR, health.last_error or "failed")
+    if health.engine_key and health.engine_key != model.engine_key:
+        return Check(name, LEVEL_ERROR, f"runs engine {health.engine_key}, configured is {model.engine_key}")
+    if health.state == "active":
+        return Check(name, LEVEL_OK, f"active at {health.precision}")
+    return Check(name, LEVEL_WARN, health.state)
+
+
+def overall(checks: list[Check]) -> str:
+    """Errors make it unhealthy, anything else that is not ok makes it degraded."""
+    levels = {check.level for check in checks}
+    if LEVEL_ERROR in levels:
+        return UNHEALTHY
+    return DEGRADED if levels & {LEVEL_WARN, LEVEL_STALE} else OK
+
+
+def is_ready(config: RuntimeConfig, process: Snapshot) -> bool:
+    """All models warm, self-tested and serving. A dead camera does not make a robot unready: no release causes it."""
+    status = process.status
+    if not process.live or status is None or status.lifecycle != "active":
+        return False
+    models = {model.name: model for model in status.models}
+    return all(_serving(models.get(model.name), model) for model in config.models)
+
+
+def _serving(health: ModelHealth | None, model: ModelRuntime) -> bool:
+    return (
+        health is not None
+        and health.state == "active"
+        and health.engine_key == model.engine_key
+        and health.self_test is not None
+        and health.self_test.passed
+    )

@@ -1,0 +1,88 @@
+"""What the agent takes from its environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.contract.codec import ContractError, from_json
+from runtime.contract.runtime_config import (
+    CONFIG_PATH,
+    DEFAULT_HEALTH_PORT,
+    ENV_HEALTH_PORT,
+    ENV_IMAGE,
+    ENV_RELEASE,
+    ENV_ROBOT,
+    RuntimeConfig,
+)
+
+#: Another configuration file than the image's (laptops and tests).
+ENV_CONFIG = "JETFLEET_CONFIG"
+#: Prefixed to /proc and /sys (tests).
+ENV_ROOT = "JETFLEET_HOST_ROOT"
+#: Seconds between a SIGTERM to the agent and the SIGKILL of its executor. Docker gives the container ten.
+ENV_STOP_TIMEOUT = "JETFLEET_STOP_TIMEOUT_S"
+DEFAULT_STOP_TIMEOUT_S = 7.0
+
+
+class SettingsError(ValueError):
+    """An environment variable or the configuration file is unusable. The message says which, and what to do."""
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """Where the agent finds things and what it is called."""
+
+    config_path: Path
+    robot: str
+    release: str
+    image: str
+    port: int
+    stop_timeout_s: float
+    root: Path = Path("/")
+    executor: tuple[str, ...] = (sys.executable, "-m", "runtime.executor")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> AgentSettings:
+        """Read the environment. Raises SettingsError."""
+        return cls(
+            config_path=Path(environment.get(ENV_CONFIG) or CONFIG_PATH),
+            robot=environment.get(ENV_ROBOT, ""),
+            release=environment.get(ENV_RELEASE, ""),
+            image=environment.get(ENV_IMAGE, ""),
+            port=_port(environment.get(ENV_HEALTH_PORT) or str(DEFAULT_HEALTH_PORT)),
+            stop_timeout_s=_seconds(environment.get(ENV_STOP_TIMEOUT) or str(DEFAULT_STOP_TIMEOUT_S)),
+            root=Path(environment.get(ENV_ROOT) or "/"),
+        )
+
+
+def load_config(path: Path) -> RuntimeConfig:
+    """Read a RuntimeConfig. Raises SettingsError with the path and the offending key."""
+    try:
+        return from_json(RuntimeConfig, path.read_bytes())
+    except OSError as error:
+        raise SettingsError(
+            f"cannot read the runtime configuration {path}: {error.strerror}; "
+            f"it is part of the image (elsewhere set {ENV_CONFIG})"
+        ) from error
+    except ContractError as error:
+        raise SettingsError(f"{path}: {error}; publish the release again with the `fleet` of this image") from error
+
+
+def _port(text: str) -> int:
+    if text.isdigit() and int(text) < 65536:
+        return int(text)
+    raise SettingsError(f"{ENV_HEALTH_PORT}={text!r} is not a TCP port: give a number from 0 (any free port) to 65535")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if 0.0 < value <= 3600.0:
+        return value
+    raise SettingsError(f"{ENV_STOP_TIMEOUT}={text!r} is not a time: give seconds, more than 0 and at most 3600")

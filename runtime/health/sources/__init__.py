@@ -1,0 +1,1 @@
+"""Where measurements of the machine come from."""

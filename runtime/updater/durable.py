@@ -1,0 +1,78 @@
+"""Files that are on disk when a call returns, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+try:
+    import grp
+
+    _GROUP: int = grp.getgrnam("docker").gr_gid
+except (ImportError, KeyError):
+    _GROUP = -1
+
+
+def share(path: Path, mode: int) -> None:
+    """Set ``mode`` and, where we may, hand the path to group docker: who may run containers may read it."""
+    path.chmod(mode)
+    if _GROUP >= 0 and os.geteuid() == 0:
+        os.chown(str(path), -1, _GROUP)
+
+
+def write_durable(path: Path, body: bytes, private: bool = False) -> Path:
+    """Write and fsync ``path``; for a rename that the caller makes. ``private``: owner and group docker only."""
+    descriptor = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(body)
+        file.flush()
+        share(path, 0o640 if private else 0o644)
+        os.fsync(file.fileno())
+    return path
+
+
+def replace_durable(path: Path, body: bytes, private: bool = False) -> None:
+    """Make ``path`` hold ``body``, atomically, on disk when this returns."""
+    temporary = path.with_name(path.name + ".tmp")
+    write_durable(temporary, body, private).replace(path)
+    fsync_dir(path.parent)
+
+
+def fsync_dir(folder: Path) -> None:
+    """Put the names in ``folder`` on disk."""
+    descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or link; one that is gone is fine."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder and all in it; one that is gone is fine. (shutil would keep 1 MB of compressors in memory.)"""
+    if not folder.exists():
+        return
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path)
+        else:
+            remove(path)
+    folder.rmdir()
+
+
+def point_link(link: Path, target: str) -> None:
+    """Make ``link`` a symlink to ``target``, atomically."""
+    if link.is_symlink() and os.readlink(str(link)) == target:  # noqa: PTH115  (Path.readlink is 3.9)
+        return
+    temporary = link.with_name(link.name + ".tmp")
+    remove(temporary)
+    temporary.symlink_to(target)
+    temporary.replace(link)
+    fsync_dir(link.parent)

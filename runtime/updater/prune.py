@@ -1,0 +1,50 @@
+"""After every order, failed ones too: links right, older releases and their images gone, nobody else's touched."""
+
+from __future__ import annotations
+
+from typing import Set
+
+from runtime.updater.records import Journal
+from runtime.updater.transitions import kept_releases, links_of
+from runtime.updater.world import KEEP_REPOSITORY, World, WorldError
+
+
+def tidy(journal: Journal, world: World) -> Journal:
+    """Set the links and remove what neither current nor previous needs. What cannot be removed is tried next time."""
+    try:
+        world.set_links(links_of(journal))
+        prune_folders(journal, world)
+        prune_images(journal, world)
+    except WorldError as error:
+        world.note("cleaning up: {}; tried again after the next order".format(error.message))
+    return journal
+
+
+def prune_folders(journal: Journal, world: World) -> None:
+    """Remove release folders that nothing kept needs."""
+    kept = {release.folder for release in kept_releases(journal)}
+    for folder in world.releases():
+        if folder not in kept:
+            world.remove_release(folder)
+
+
+def prune_images(journal: Journal, world: World) -> None:
+    """Remove images that we fetched and that nothing kept runs."""
+    kept = {release.image for release in kept_releases(journal)}
+    folders = {release.folder for release in kept_releases(journal)}
+    surplus: Set[str] = set()
+    for name, references in world.kept_images().items():
+        if not kept.intersection(references):
+            surplus.update(references)
+        if name not in folders:
+            world.remove_image(_local_name(name))
+    if journal.target is not None and journal.target.image not in kept and not journal.was_local:
+        # Fetched, and then the process died before it was given our name.
+        surplus.add(journal.target.image)
+    for reference in sorted(surplus):
+        if not world.remove_image(reference):
+            world.note("{} is still in use or gone already".format(reference))
+
+
+def _local_name(name: str) -> str:
+    return "{}:{}".format(KEEP_REPOSITORY, name)

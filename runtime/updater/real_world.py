@@ -1,0 +1,116 @@
+"""The robot itself: Docker by its client, the machine by its files, the agent by HTTP, the release folders on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Optional, Tuple
+
+from runtime.contract.update import ROBOT_DIR
+from runtime.updater.docker_cli import DockerCli
+from runtime.updater.folders import ReleaseFolders
+from runtime.updater.records import Mark
+from runtime.updater.world import PROJECT, Disk, Hardware, Interrupted, WorldError
+
+REPORT_S = 3.0
+MAX_REPORT_BYTES = 1024 * 1024
+_L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
+_MODULE = re.compile(r"p3767-\d{4}")
+
+
+class RealWorld(DockerCli, ReleaseFolders):
+    """See :class:`runtime.updater.world.World`. ``root`` and ``project`` differ in tests only."""
+
+    def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
+        self.interrupt = threading.Event()
+        self.wake = threading.Event()
+        self.said = ""
+        DockerCli.__init__(self, root, self.interrupt, project)
+        ReleaseFolders.__init__(self, root)
+        self._machine = machine
+        self._boot_id = ""
+
+    def mark(self) -> Mark:
+        """Return this moment."""
+        if not self._boot_id:
+            self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Mark(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), self._boot_id)
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, at most so long; shorter when there is news."""
+        self.wake.wait(seconds)
+        self.wake.clear()
+        if self.interrupt.is_set():
+            raise Interrupted()
+
+    def note(self, text: str) -> None:
+        """Say in one line what is going on, once."""
+        if text != self.said:
+            self.said = text
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+
+    def hardware(self) -> Hardware:
+        """Read what the machine says of itself."""
+        release = _text(self._machine / "etc/nv_tegra_release")
+        match = _L4T.search(release)
+        module = _MODULE.search(_text(self._machine / "proc/device-tree/compatible"))
+        return Hardware(
+            module=module.group(0) if module else None,
+            l4t="{}.{}".format(match.group(1), match.group(2)) if match else None,
+        )
+
+    def disk(self, path: str) -> Disk:
+        """Return the free space of the volume that holds ``path`` (or its nearest existing parent)."""
+        place = Path(path)
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        found = os.statvfs(str(place))
+        return Disk(str(place), found.f_bavail * found.f_frsize, str(place.stat().st_dev))
+
+    def report(self, port: int) -> str:
+        """Ask the agent in the container for its HealthReport, as JSON text."""
+        try:
+            status, body = get(port, "/report", REPORT_S)
+        except (OSError, ValueError) as error:
+            text = "the agent on port {} does not answer: {}".format(port, error)
+            raise WorldError(text, "see `fleet logs`", transient=True) from error
+        if status not in (200, 503):
+            raise WorldError("the agent on port {} answers {} to /report".format(port, status), transient=True)
+        return body.decode("utf-8", "replace")
+
+
+def get(port: int, path: str, timeout_s: float) -> Tuple[int, bytes]:
+    """Ask an HTTP server of this machine; return status and body. Raises OSError, ValueError.
+
+    By hand, because http.client brings TLS and mail along: a third of the memory that an idle updater may take.
+    HTTP/1.0: the body ends where the connection does.
+    """
+    deadline = time.monotonic() + timeout_s
+    answer = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        request = "GET {} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".format(path)
+        connection.sendall(request.encode("ascii"))
+        while True:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            piece = connection.recv(65536)
+            if not piece:
+                break
+            answer += piece
+            if len(answer) > MAX_REPORT_BYTES:
+                raise ValueError("more than {} bytes".format(MAX_REPORT_BYTES))
+    head, found, body = bytes(answer).partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if not found or not status or not status[0].isdigit():
+        raise ValueError("not an HTTP answer")
+    return int(status[0]), body
+
+
+def _text(path: Path) -> str:
+    found: Optional[bytes] = path.read_bytes() if path.exists() else None
+    return "" if found is None else found.decode("utf-8", "replace")

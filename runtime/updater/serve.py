@@ -1,0 +1,112 @@
+"""`fleet-updater serve`: the daemon. One a robot, safe to kill at any time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, Dict
+
+from runtime.contract.codec import from_dict, to_dict
+from runtime.contract.update import UpdateOrder
+from runtime.updater.durable import share
+from runtime.updater.real_world import RealWorld
+from runtime.updater.server import Server
+from runtime.updater.state import Rejected
+from runtime.updater.updater import Updater
+from runtime.updater.world import PROJECT
+
+ROBOT_FILE = "robot.json"
+
+
+def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT) -> int:
+    """Run until SIGTERM or SIGINT. ``root`` holds ``state/``, ``releases/`` and the links. Raises Rejected."""
+    state = root / "state"
+    state.mkdir(parents=True, exist_ok=True)
+    share(state, 0o750)
+    lock = _only_one(state)
+    try:
+        updater = Updater(state, RealWorld(root, project), robot_name(root), version)
+        updater.start()
+        server = Server(socket_path, lambda request: answer(updater, request))
+        driver = threading.Thread(target=_drive, args=(updater,), name="driver")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _leave)
+        driver.start()
+        try:
+            server.serve()
+        except SystemExit:
+            updater.stop()
+            server.close()
+            driver.join()
+    finally:
+        os.close(lock)
+    return 0
+
+
+def answer(updater: Updater, request: Dict[str, Any]) -> Any:
+    """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
+    verb = request.get("verb")
+    if verb == "status":
+        return to_dict(updater.status())
+    if verb == "attest":
+        return to_dict(updater.attest())
+    if verb == "submit":
+        return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
+    if verb == "confirm":
+        return to_dict(updater.confirm(_text(request, "order_id")))
+    if verb == "abort":
+        return to_dict(updater.abort(_text(request, "order_id"), _text(request, "reason")))
+    if verb == "revert":
+        return to_dict(updater.revert(_text(request, "reason"), _text(request, "order_id")))
+    if verb == "history":
+        count = request.get("count", 50)
+        return to_dict(updater.history(count if isinstance(count, int) and count > 0 else 50))
+    raise Rejected("usage", "the updater knows no {!r}".format(verb), "run `fleet bootstrap` to update it")
+
+
+def robot_name(root: Path) -> str:
+    """Return the robot's name as `fleet bootstrap` wrote it; empty when it did not. Raises Rejected when damaged."""
+    path = root / "state" / ROBOT_FILE
+    if not path.exists():
+        return ""
+    try:
+        name = json.loads(path.read_text(encoding="utf-8"))["robot"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise Rejected("outside", "{} is damaged: {}".format(path, error), "run `fleet bootstrap` again") from error
+    return str(name)
+
+
+def _drive(updater: Updater) -> None:
+    try:
+        updater.run()
+    except BaseException:  # noqa: BLE001
+        # A defect. The process ends with its driver, so that its supervisor starts it afresh and it recovers.
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _only_one(state: Path) -> int:
+    descriptor = os.open(str(state / "daemon.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise Rejected("busy", "another updater runs on this robot already", "see `fleet-updater status`") from error
+    return descriptor
+
+
+def _leave(number: int, _frame: Any) -> None:
+    sys.exit(128 + number)
+
+
+def _text(request: Dict[str, Any], key: str) -> str:
+    value = request.get(key, "")
+    if not isinstance(value, str):
+        raise Rejected("usage", "{} must be text".format(key))
+    return value

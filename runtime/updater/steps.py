@@ -1,0 +1,136 @@
+"""The steps up to the switch. Each takes (journal, world), acts, and returns the journal that comes next.
+
+A step may be run again after it was cut anywhere: what it did already is found done. Returning the state it was
+given means: not yet, call me again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Dict, Optional, Tuple
+
+from runtime.contract.update import FETCHING, PROBATION, REFUSED, SWITCHING, VERIFYING, RunningRelease, UpdateOrder
+from runtime.updater.judge import GOOD, baseline_of, judge
+from runtime.updater.observe import observe
+from runtime.updater.preflight import Refused, check_disk, check_machine, check_order, moved_bytes
+from runtime.updater.records import Journal
+from runtime.updater.release_folder import files_of
+from runtime.updater.transitions import commit, enter, finish, links_of, retry
+from runtime.updater.world import OnLayer, World, WorldError
+
+
+def preflight(journal: Journal, world: World) -> Journal:
+    """Refuse what cannot work here; end at once when the robot runs the order's content already, and well."""
+    order, target = parts(journal)
+    world.note("checking {} against this robot".format(order.version))
+    try:
+        check_order(journal, order, world)
+        engine = check_machine(order, world)
+        if _runs_already(journal, order, target, world):
+            return commit(
+                replace(journal, fetched_bytes=0), "it ran already; the container was left alone", world.mark()
+            )
+        local = world.image(target.image) is not None
+        check_disk(journal, order, world, engine.root)
+    except Refused as refused:
+        return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
+    return enter(replace(journal, was_local=local), FETCHING, world.mark())
+
+
+def fetch(journal: Journal, world: World) -> Journal:
+    """Bring the image to the robot's disk. Nothing that runs is touched."""
+    order, target = parts(journal)
+    moved: Dict[str, str] = {}
+    try:
+        if world.image(target.image) is None:
+            world.pull(target.image, _count(order, moved, world))
+        world.keep_image(target.image, target.folder)
+    except WorldError as error:
+        return retry(_fetched(journal, order, moved), error, world.mark())
+    return enter(_fetched(journal, order, moved), VERIFYING, world.mark())
+
+
+def verify(journal: Journal, world: World) -> Journal:
+    """Check what is on disk: the image is the one, for this machine, with these engines; Compose would run it.
+
+    Last, note how the robot is now: what is wrong already does not count against the release.
+    """
+    order, target = parts(journal)
+    world.note("verifying {}".format(order.version))
+    check_image(order, world)
+    world.write_release(target.folder, files_of(order))
+    found = world.compose_image(target.folder)
+    if found != target.image:
+        raise WorldError(
+            "the release's compose files would run {}, not {}".format(found, target.image),
+            "the service `runtime` must have `image: ${JETFLEET_IMAGE}`",
+        )
+    before = baseline_of(observe(order, world))
+    return enter(replace(journal, baseline=before), SWITCHING, world.mark())
+
+
+def switch(journal: Journal, world: World) -> Journal:
+    """Replace the container. The old image and folder stay."""
+    order, target = parts(journal)
+    world.note("switching to {}".format(order.version))
+    check_image(order, world)
+    world.set_links(links_of(journal))
+    world.compose_up(target.folder)
+    return enter(journal, PROBATION, world.mark())
+
+
+def check_image(order: UpdateOrder, world: World) -> None:
+    """Check the local image against the order. Raises WorldError."""
+    variant = order.variant
+    image = world.image(variant.image)
+    if image is None:
+        raise WorldError("{} is not on the robot's disk".format(variant.image), "somebody removed it; roll out again")
+    if variant.image not in image.references:
+        raise WorldError("the Engine knows {} as {}".format(variant.image, ", ".join(image.references) or "nothing"))
+    if image.platform != variant.requires.platform:
+        raise WorldError("the image is for {}, the release says {}".format(image.platform, variant.requires.platform))
+    for engine in variant.engines:
+        if engine.layer_digest not in image.layers:
+            raise WorldError("the image lacks the engine layer of {} ({})".format(engine.model, engine.layer_digest))
+
+
+def parts(journal: Journal) -> Tuple[UpdateOrder, RunningRelease]:
+    """Return order and target of a transaction in progress."""
+    assert journal.order is not None
+    assert journal.target is not None
+    return journal.order, journal.target
+
+
+def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, world: World) -> bool:
+    current = journal.current
+    if current is None or current.folder != target.folder:
+        return False
+    seen = observe(order, world)
+    if judge(seen, baseline_of(seen), order.variant).level != GOOD:
+        return False
+    # The folder now says which release it belongs to; nothing that Compose reads has changed.
+    world.write_release(target.folder, files_of(order))
+    return True
+
+
+def _fetched(journal: Journal, order: UpdateOrder, moved: Dict[str, str]) -> Journal:
+    if journal.was_local:
+        return replace(journal, fetched_bytes=0)
+    if not moved:
+        # Nothing was pulled in this attempt. If a cut one before it pulled, nobody counted: unknown stays unknown.
+        return journal
+    now: Optional[int] = moved_bytes(order.variant, moved)
+    before = journal.fetched_bytes or 0
+    return replace(journal, fetched_bytes=None if now is None else before + now)
+
+
+def _count(order: UpdateOrder, moved: Dict[str, str], world: World) -> OnLayer:
+    total = len(order.variant.layers)
+
+    def on_layer(layer: str, status: str) -> None:
+        if moved.get(layer) != "downloaded":
+            moved[layer] = status
+        done = sum(1 for state in moved.values() if state != "downloading")
+        world.note("fetching: {} of {} layers".format(done, total or len(moved)))
+
+    return on_layer

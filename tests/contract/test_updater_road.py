@@ -1,0 +1,194 @@
+"""The updater's daemon as a robot runs it, with this machine's Engine and Compose: to a release, and back."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from runtime.contract.codec import canonical_json, from_json, to_dict
+from runtime.contract.release import LayerRef, Probation, ReleaseEngine
+from runtime.contract.runtime_config import ENV_HEALTH_PORT
+from runtime.contract.update import Attestation, UpdateOrder, UpdateState
+from tests.contract.test_updater_process import Daemon, _pythons
+from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose
+from tests.fakes import tiny_images
+from tests.fakes.robot_world import Behaviour, FakeWorld, _Container, digest, order, reference, variant
+
+pytestmark = pytest.mark.lab
+
+
+class Road:
+    """Published releases ``1`` (good), ``2`` (good) and ``3`` (fails its self-test), an agent, a daemon."""
+
+    def __init__(self, client: Any, found: dict[str, dict[str, Any]], daemon: Daemon, port: int) -> None:
+        self.client, self.found, self.daemon, self.port = client, found, daemon, port
+
+    def order(self, letter: str, **changes: Any) -> UpdateOrder:
+        image = self.found[letter]
+        engine = ReleaseEngine("sign_text", "fp32", digest(letter), image["layers"][-1], 6000)
+        layers = (LayerRef(image["blobs"][0], 100), LayerRef(image["blobs"][1], 7))
+        told = order(
+            letter,
+            order_id=f"{letter}-{time.monotonic()}",
+            variant=variant(letter, image=image["reference"], engines=(engine,), layers=layers),
+            compose={"robot.compose.yaml": COMPOSE},
+            environment={ENV_HEALTH_PORT: str(self.port)},
+            probation=Probation(soak_s=2.0, ready_timeout_s=60.0, confirm_timeout_s=60.0),
+            issued_at=time.time(),
+        )
+        return replace(told, **changes)
+
+    def submit(self, told: UpdateOrder) -> None:
+        ran = self.daemon.ask("submit", stdin=canonical_json(told).decode())
+        assert ran.returncode == 0, ran.stderr
+
+    def run(self, told: UpdateOrder) -> UpdateState:
+        self.submit(told)
+        self.daemon.wait(self._ended_or_awaits, "end of probation", 90.0)
+        if self.daemon.state().awaiting_confirmation:
+            ran = self.daemon.ask("confirm", told.order_id)
+            assert ran.returncode == 0, ran.stderr
+        self.daemon.wait(lambda: self.daemon.state().state == "idle", "end", 90.0)
+        return self.daemon.state()
+
+    def _ended_or_awaits(self) -> bool:
+        state = self.daemon.state()
+        return state.awaiting_confirmation or state.state == "idle"
+
+    def container(self) -> Any:
+        found = self.client.containers.list(filters={"label": f"com.docker.compose.project={PROJECT}"})
+        return found[0] if found else None
+
+    def runs(self) -> str:
+        container = self.container()
+        if container is None:
+            return ""
+        return next((letter for letter, image in self.found.items() if image["id"] == container.attrs["Image"]), "?")
+
+    def report(self) -> bytes:
+        """Answer as the agent in the running container would."""
+        letter = self.runs() or "1"
+        world = FakeWorld(Path("/nonexistent"))
+        behaviour = Behaviour(ready_after_s=0.0, cosine=0.41 if letter == "3" else 0.999)
+        report = world._report(_Container("", reference(letter), "", world.time), behaviour)
+        return json.dumps(to_dict(report)).encode()
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[dict[str, Any]]:
+    if os.environ.get("JETFLEET_NO_LAB") == "1":
+        pytest.skip("JETFLEET_NO_LAB=1")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.fail(f"no Docker Engine answers ({error}); JETFLEET_NO_LAB=1 skips this by name")
+    with tiny_images.registry(client) as address:
+        found = {letter: tiny_images.publish(client, f"{address}/test/runtime", letter) for letter in "123"}
+        yield {"client": client, "found": found}
+        for image in found.values():
+            if any(image["reference"] in each.attrs["RepoDigests"] for each in client.images.list()):
+                client.images.remove(image["id"], force=True)
+    client.close()
+
+
+@pytest.fixture
+def road(images: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Road]:
+    _with_compose(tmp_path / "docker", monkeypatch)
+    daemon = Daemon(tmp_path, _pythons()[-1])
+    daemon.environment = {
+        name: os.environ[name] for name in ("PATH", "DOCKER_CONFIG", "DOCKER_HOST") if name in os.environ
+    }
+    daemon.options = ("--project", PROJECT)
+
+    class Agent(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(made.report())
+
+        def log_message(self, *arguments: Any) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Agent)
+    made = Road(images["client"], images["found"], daemon, server.server_port)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    daemon.start()
+    yield made
+    if daemon.process is not None:
+        daemon.stop(signal.SIGKILL)
+    server.shutdown()
+    server.server_close()
+    label = {"label": f"com.docker.compose.project={PROJECT}"}
+    for container in images["client"].containers.list(all=True, filters=label):
+        container.remove(force=True)
+    for network in images["client"].networks.list(filters=label):
+        network.remove()
+
+
+def test_to_a_release_to_another_to_a_bad_one_and_back_by_hand(road: Road) -> None:
+    first = road.run(road.order("1"))
+    assert (first.outcome, first.reason, road.runs()) == ("committed", "", "1")
+    assert first.fetched_bytes == 107
+
+    second = road.run(road.order("2"))
+    assert (second.outcome, second.reason, road.runs()) == ("committed", "", "2")
+    assert second.fetched_bytes == 7
+    kept = road.container().id
+
+    same = road.run(road.order("2", version="9.0.0", release_digest=digest("9")))
+    assert (same.outcome, same.fetched_bytes) == ("committed", 0)
+    assert road.container().id == kept
+
+    bad = road.run(road.order("3"))
+    assert (bad.outcome, road.runs()) == ("reverted", "2")
+    assert "sign_text: self-test cosine 0.41 < 0.97" in bad.reason
+    assert bad.banned == (road.found["3"]["reference"],)
+
+    attested = from_json(Attestation, road.daemon.ask("attest").stdout)
+    assert attested.running_image == road.found["2"]["reference"]
+    assert attested.container_restarts == 0
+    assert json.loads(attested.report_json)["ready"] is True
+
+    ran = road.daemon.ask("revert", "--wait", "--reason", "by hand")
+    assert ran.returncode == 0, ran.stderr
+    assert [line["outcome"] for line in json.loads(road.daemon.ask("history", "--json").stdout)] == [
+        *("committed",) * 3,
+        *("reverted",) * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("letter", "where"),
+    [("2", "fetching"), ("2", "switching"), ("2", "probation"), ("3", "switching"), ("3", "reverting")],
+)
+def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, where: str) -> None:
+    road.run(road.order("1"))
+    told = road.order(letter)
+    road.submit(told)
+    deadline = time.monotonic() + 60.0
+    # States are short here: kill when this one is seen, or whatever came after it.
+    while road.daemon.state().state not in (where, "idle") and time.monotonic() < deadline:
+        if road.daemon.state().awaiting_confirmation:
+            break
+    road.daemon.stop(signal.SIGKILL)
+    road.daemon.start()
+    road.daemon.wait(road._ended_or_awaits, "end of probation", 90.0)
+    if road.daemon.state().awaiting_confirmation:
+        road.daemon.ask("confirm", told.order_id)
+    road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 90.0)
+    state = road.daemon.state()
+    assert state.current is not None
+    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1"))
+    assert state.current.image == road.found[road.runs()]["reference"]

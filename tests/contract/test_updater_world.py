@@ -1,0 +1,337 @@
+"""The robot as the updater sees it: the fake and the real one (this machine's Engine and Compose) keep one contract."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+
+from runtime.contract.release import LayerRef, ReleaseEngine, ReleaseVariant
+from runtime.contract.update import UpdateOrder
+from runtime.updater.preflight import moved_bytes
+from runtime.updater.real_world import RealWorld
+from runtime.updater.release_folder import environment_of, files_of, target_of
+from runtime.updater.world import Interrupted, Links, World, WorldError
+from tests.fakes import tiny_images
+from tests.fakes.robot_world import FakeWorld, order, reference, variant
+
+PROJECT = "jetfleet-updater-test"
+COMPOSE = "services:\n  runtime:\n    image: ${JETFLEET_IMAGE}\n    env_file: .env\n    stop_grace_period: 1s\n"
+CHECKOUT = Path(__file__).parents[2]
+
+
+@dataclass
+class Side:
+    """One robot and two releases that can be fetched on it."""
+
+    world: World
+    root: Path
+    first: ReleaseVariant
+    second: ReleaseVariant
+    missing: str
+    port: int = 9310
+
+    def order(self, which: ReleaseVariant, **changes: Any) -> UpdateOrder:
+        base = order("1", variant=which, compose={"robot.compose.yaml": COMPOSE})
+        return replace(base, **{"environment": {}, **changes})
+
+    def write(self, which: ReleaseVariant, **changes: Any) -> str:
+        """Fetch a release and write its folder; return the folder's name."""
+        told = self.order(which, **changes)
+        if self.world.image(which.image) is None:
+            self.world.pull(which.image, lambda layer, state: None)
+        folder = target_of(told).folder
+        self.world.write_release(folder, files_of(told))
+        return folder
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.lab)])
+def side(request: pytest.FixtureRequest, tmp_path: Path) -> Side:
+    if request.param == "fake":
+        return Side(FakeWorld(tmp_path), tmp_path, variant("1"), variant("2"), reference("1")[:-4] + "dead")
+    real: Side = request.getfixturevalue("real_side")
+    return real
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    if os.environ.get("JETFLEET_NO_LAB") == "1":
+        pytest.skip("JETFLEET_NO_LAB=1")
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        pytest.fail(f"no Docker Engine answers ({error}); JETFLEET_NO_LAB=1 skips this by name")
+    with tiny_images.registry(client) as address:
+        repository = f"{address}/test/runtime"
+        found = {tag: tiny_images.publish(client, repository, tag) for tag in ("first", "second")}
+        yield {**found, "client": client, "missing": f"{repository}@sha256:{'dead' * 16}"}
+    client.close()
+
+
+@pytest.fixture
+def real_side(published: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Side]:
+    _with_compose(tmp_path / "docker", monkeypatch)
+    world = RealWorld(tmp_path, PROJECT)
+    first, second = (_real_variant(published[tag]) for tag in ("first", "second"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Agent)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield Side(world, tmp_path, first, second, published["missing"], server.server_port)
+    server.shutdown()
+    server.server_close()
+    for container in published["client"].containers.list(
+        all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}
+    ):
+        container.remove(force=True)
+    for network in published["client"].networks.list(filters={"label": f"com.docker.compose.project={PROJECT}"}):
+        network.remove()
+    for name in world.kept_images():
+        if name.startswith("test-") or name in (target_of(order("1")).folder,):
+            world.remove_image(f"jetfleet.local/runtime:{name}")
+    for each in (first, second):
+        world.remove_image(each.image)
+
+
+def _with_compose(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return
+    plugin = CHECKOUT / ".lab" / "bin" / "docker-compose"
+    if not plugin.exists():
+        pytest.fail("`docker compose` is not installed; `make lab-up` brings it (JETFLEET_NO_LAB=1 skips this by name)")
+    (folder / "cli-plugins").mkdir(parents=True)
+    (folder / "cli-plugins" / "docker-compose").symlink_to(plugin)
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+
+
+def _real_variant(found: dict[str, Any]) -> ReleaseVariant:
+    layers = found["layers"]
+    engine = ReleaseEngine("sign_text", "fp32", "sha256:" + "1" * 64, layers[-1], 6000)
+    return variant("1", image=found["reference"], engines=(engine,), layers=tuple(LayerRef(d, 1) for d in layers))
+
+
+class _Agent(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"schema": 1}')
+
+    def log_message(self, *arguments: Any) -> None:
+        return
+
+
+def test_engine_says_what_it_is(side: Side) -> None:
+    facts = side.world.engine()
+    assert int(facts.version.split(".")[0]) >= 20
+    assert int(facts.compose_version.split(".")[0]) >= 2
+    assert facts.platform in ("linux/amd64", "linux/arm64")
+    assert facts.root.startswith("/")
+
+
+def test_image_is_there_after_the_pull_with_all_its_layers(side: Side) -> None:
+    assert side.world.image(side.first.image) is None
+    seen: dict[str, str] = {}
+    side.world.pull(side.first.image, seen.__setitem__)
+    image = side.world.image(side.first.image)
+    assert image is not None
+    assert side.first.image in image.references
+    assert image.platform == side.world.engine().platform
+    assert side.first.engines[0].layer_digest in image.layers
+    assert set(seen.values()) <= {"exists", "downloaded"}
+    assert len(seen) == len(image.layers)
+    by_id = side.world.image(image.id)
+    assert by_id is not None
+    assert by_id.id == image.id
+
+
+def test_second_pull_moves_only_what_is_missing(side: Side) -> None:
+    side.world.pull(side.first.image, lambda layer, state: None)
+    seen: dict[str, str] = {}
+    side.world.pull(side.second.image, seen.__setitem__)
+    assert sorted(seen.values()) == ["downloaded", "exists"]
+
+
+def test_pull_of_what_is_not_there_says_what_to_do(side: Side) -> None:
+    with pytest.raises(WorldError, match=r"docker pull: .*manifest unknown") as caught:
+        side.world.pull(side.missing, lambda layer, state: None)
+    assert not caught.value.transient
+    assert "publish" in caught.value.hint
+
+
+def test_interrupted_pull_stops(side: Side) -> None:
+    side.world.interrupt.set()
+    with pytest.raises(Interrupted):
+        side.world.pull(side.second.image, lambda layer, state: None)
+    assert side.world.image(side.second.image) is None
+
+
+def test_kept_images_have_our_name_until_it_is_removed(side: Side) -> None:
+    side.world.pull(side.first.image, lambda layer, state: None)
+    side.world.keep_image(side.first.image, "test-one")
+    side.world.keep_image(side.first.image, "test-one")
+    assert side.first.image in side.world.kept_images()["test-one"]
+    assert side.world.remove_image("jetfleet.local/runtime:test-one")
+    assert "test-one" not in side.world.kept_images()
+    assert side.world.remove_image(side.first.image)
+    assert side.world.image(side.first.image) is None
+    assert not side.world.remove_image(side.first.image)
+
+
+def test_keeping_an_image_that_is_not_there_fails(side: Side) -> None:
+    with pytest.raises(WorldError, match="No such image"):
+        side.world.keep_image(side.first.image, "test-none")
+
+
+def test_compose_would_run_the_order_s_image(side: Side) -> None:
+    assert side.world.compose_image(side.write(side.first)) == side.first.image
+
+
+def test_up_starts_replaces_and_leaves_alone(side: Side) -> None:
+    world = side.world
+    one, two = side.write(side.first), side.write(side.second)
+    assert world.container() is None
+    world.compose_up(one)
+    started = world.container()
+    assert started is not None
+    assert (started.status, started.image_name, started.restarts) == ("running", side.first.image, 0)
+    image = world.image(started.image_id)
+    assert image is not None
+    assert side.first.image in image.references
+    side.write(side.first, version="9.9.9", order_id="another")
+    world.compose_up(one)
+    again = world.container()
+    assert again is not None
+    assert again.id == started.id, "another version of the same content replaced the container"
+    world.compose_up(two)
+    after = world.container()
+    assert after is not None
+    assert (after.image_name, after.id != started.id) == (side.second.image, True)
+    assert not world.remove_image(side.second.image), "an image in use was removed"
+    world.compose_up(one)
+    back = world.container()
+    assert back is not None
+    assert back.image_name == side.first.image
+
+
+def test_down_removes_the_container_and_may_come_twice(side: Side) -> None:
+    folder = side.write(side.first)
+    side.world.compose_up(folder)
+    side.world.compose_down(folder)
+    assert side.world.container() is None
+    side.world.compose_down(folder)
+
+
+def test_report_comes_from_the_agent_or_says_why_not(side: Side) -> None:
+    with pytest.raises(WorldError, match=r"the agent on port 9 does not answer"):
+        side.world.report(9)
+    side.world.compose_up(side.write(side.first))
+    assert side.world.report(side.port).startswith("{")
+
+
+def test_release_folder_is_written_mended_and_removed(side: Side) -> None:
+    told = side.order(side.first)
+    folder, files = target_of(told).folder, files_of(told)
+    side.world.write_release(folder, files)
+    (side.root / "releases" / folder / ".env").write_text("damaged")
+    side.world.write_release(folder, files)
+    assert side.world.read_release(folder, ".env") == files[".env"].content
+    assert (side.root / "releases" / folder / ".env").stat().st_mode & 0o007 == 0
+    assert side.world.releases() == (folder,)
+    side.world.remove_release(folder)
+    side.world.remove_release(folder)
+    assert side.world.releases() == ()
+    with pytest.raises(WorldError, match="cannot read"):
+        side.world.read_release(folder, ".env")
+
+
+def test_links_point_move_and_go(side: Side) -> None:
+    assert side.world.links() == Links()
+    for links in (Links("aaa"), Links("bbb", "aaa"), Links("bbb", "aaa"), Links("aaa"), Links()):
+        side.world.set_links(links)
+        assert side.world.links() == links
+
+
+def test_time_goes_on_and_news_end_a_wait(side: Side) -> None:
+    before = side.world.mark()
+    side.world.sleep(0.01)
+    after = side.world.mark()
+    assert after.boot > before.boot
+    assert after.boot_id == before.boot_id
+    side.world.interrupt.set()
+    side.world.wake.set()
+    with pytest.raises(Interrupted):
+        side.world.sleep(30.0)
+
+
+def test_disk_of_a_path_that_is_not_there_yet_is_its_parent_s(side: Side) -> None:
+    there, below = side.world.disk(str(side.root)), side.world.disk(str(side.root / "not" / "yet"))
+    assert there.free > 0
+    assert there.volume == below.volume
+
+
+@pytest.mark.lab
+def test_values_of_dot_env_reach_the_container_literally(real_side: Side, published: dict[str, Any]) -> None:
+    values = {
+        "PLAIN": "a b",
+        "EMPTY": "",
+        "DOLLAR": "${HOME} $HOME $$",
+        "QUOTES": 'say "hi"',
+        "APOSTROPHE": "it's",
+        "HASH": "a #b",
+        "BACKSLASH": r"a\nb\t\\c",
+        "EQUALS": "a=b=c",
+        "UNICODE": "größe",
+    }
+    told = real_side.order(real_side.first, environment=values)
+    folder = real_side.write(real_side.first, environment=values)
+    real_side.world.compose_up(folder)
+    container = real_side.world.container()
+    assert container is not None
+    env = published["client"].containers.get(container.id).attrs["Config"]["Env"]
+    found = dict(line.split("=", 1) for line in env)
+    wanted = environment_of(told)
+    assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.lab
+def test_by_hand_in_current_changes_nothing(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = real_side.write(real_side.first)
+    real_side.world.set_links(Links(folder))
+    real_side.world.compose_up(folder)
+    before = real_side.world.container()
+    command = ["docker", "compose", "--project-name", PROJECT, "up", "--detach"]
+    subprocess.run(command, cwd=real_side.root / "current", check=True, capture_output=True)
+    assert real_side.world.container() == before
+
+
+@pytest.mark.lab
+def test_an_engine_that_is_away_is_told_apart(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("DOCKER_HOST", f"unix://{real_side.root}/none.sock")
+        with pytest.raises(WorldError, match="Engine does not answer") as caught:
+            real_side.world.container()
+    assert caught.value.engine_down
+
+
+@pytest.mark.lab
+def test_the_shipped_compose_files_are_what_the_updater_needs(real_side: Side) -> None:
+    names = ("robot.compose.yaml", "jetson.compose.yaml")
+    shipped = {name: (CHECKOUT / "compose" / name).read_text() for name in names}
+    for files in (names[:1], names):
+        which = replace(real_side.first, compose_files=files)
+        folder = real_side.write(which, compose={name: shipped[name] for name in files})
+        assert real_side.world.compose_image(folder) == which.image
+
+
+def test_bytes_are_counted_by_the_layers_that_moved() -> None:
+    layers = (LayerRef("sha256:" + "a" * 64, 100), LayerRef("sha256:" + "b" * 64, 7))
+    which = variant("1", layers=layers)
+    assert moved_bytes(which, {"a" * 12: "exists", "b" * 12: "downloaded"}) == 7
+    assert moved_bytes(replace(which, layers=()), {}) is None

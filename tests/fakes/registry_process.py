@@ -1,0 +1,67 @@
+"""Runs a real registry (CNCF distribution, Debian's `docker-registry`) on this machine, without Docker."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CACHE = Path(__file__).parents[2] / ".lab" / "cache"
+_UNPACKED = CACHE / "registry" / "usr" / "bin" / "docker-registry"
+
+
+def find_registry_binary() -> Path | None:
+    """Return the binary: installed, unpacked before, or out of Debian's package; None where none of it works."""
+    if installed := shutil.which("docker-registry"):
+        return Path(installed)
+    if not _UNPACKED.exists() and shutil.which("apt-get"):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        fetched = subprocess.run(
+            ["apt-get", "download", "docker-registry"], cwd=CACHE, capture_output=True, timeout=180, check=False
+        )
+        if fetched.returncode == 0:
+            (package,) = CACHE.glob("docker-registry_*.deb")
+            subprocess.run(["dpkg", "-x", package, CACHE / "registry"], check=True, timeout=60)
+    return _UNPACKED if _UNPACKED.exists() else None
+
+
+@contextmanager
+def registry_process(binary: Path, folder: Path, *, extra: str = "") -> Iterator[str]:
+    """Run it with its storage in ``folder`` on a free port; yield ``127.0.0.1:<port>``."""
+    port = free_port()
+    config = folder / "registry.yml"
+    config.write_text(
+        "version: 0.1\nlog: {level: warn}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n{extra}"
+    )
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
+    with (folder / "registry.log").open("wb") as log:
+        process = subprocess.Popen([binary, "serve", config], stdout=log, stderr=log, env=environment)
+        try:
+            _wait_until_up(process, port, folder / "registry.log")
+            yield f"127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"the registry does not listen on {port}: {log.read_text()[-2000:]}")

@@ -1,0 +1,305 @@
+"""A robot in memory: an Engine, an agent and a clock that can be told to misbehave; release folders are real files."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runtime.contract.build import DeviceFacts
+from runtime.contract.codec import to_dict
+from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest
+from runtime.contract.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
+from runtime.contract.update import UpdateOrder
+from runtime.updater.folders import ReleaseFolders
+from runtime.updater.records import Mark
+from runtime.updater.world import (
+    KEEP_REPOSITORY,
+    ContainerFacts,
+    Disk,
+    EngineFacts,
+    Hardware,
+    ImageFacts,
+    Interrupted,
+    OnLayer,
+    WorldError,
+)
+
+REPOSITORY = "registry.test:5000/warehouse/runtime"
+COMPOSE = "services:\n  runtime:\n    image: ${JETFLEET_IMAGE}\n"
+START = 1_800_000_000.0
+
+
+def digest(letter: str) -> str:
+    """Return a digest that is easy to recognise."""
+    return "sha256:" + (letter * 64)[:64]
+
+
+def reference(letter: str) -> str:
+    """Return the digest reference of the image called ``letter`` (a hex digit)."""
+    return f"{REPOSITORY}@{digest(letter)}"
+
+
+def variant(letter: str, **changes: Any) -> ReleaseVariant:
+    """Return a variant whose image, engine and engine key are called ``letter``."""
+    engine = ReleaseEngine("sign_text", "fp32", digest(letter), "sha256:e" + letter * 63, 5_000_000)
+    base = ReleaseVariant(
+        name=f"sim-x86-{letter * 8}",
+        profile="sim-x86",
+        image=reference(letter),
+        image_bytes=105_000_000,
+        base_digest=digest("0"),
+        config_digest=digest(letter),
+        engines=(engine,),
+        requires=DeviceFacts(platform="linux/amd64"),
+        compose_files=("robot.compose.yaml",),
+        layers=(LayerRef("sha256:ba5e" + "0" * 60, 100_000_000), LayerRef(engine.layer_digest, 5_000_000)),
+    )
+    return replace(base, **changes)
+
+
+def order(letter: str, version: str = "", order_id: str = "", **changes: Any) -> UpdateOrder:
+    """Return an order for the image called ``letter``."""
+    base = UpdateOrder(
+        order_id=order_id or f"order-{letter}",
+        robot="amr-001",
+        fleet="warehouse",
+        version=version or f"1.{int(letter, 16)}.0",
+        release_digest=digest(letter),
+        variant=variant(letter),
+        compose={"robot.compose.yaml": COMPOSE},
+        environment={"ROS_DOMAIN_ID": "7"},
+        probation=Probation(soak_s=5.0, ready_timeout_s=20.0, confirm_timeout_s=15.0),
+    )
+    return replace(base, **changes)
+
+
+@dataclass
+class Behaviour:
+    """How a release behaves once it runs. ``after_s`` is counted from the container's start."""
+
+    ready_after_s: float = 2.0
+    state: str = "ok"
+    checks: tuple[Check, ...] = ()
+    cosine: float = 0.999
+    executor: str = "running"
+    model: str = "active"
+    exits: bool = False
+    """The container ends at once, again and again."""
+    silent: bool = False
+    turns_bad_after_s: float | None = None
+    key: str | None = None
+    """An engine other than the release's."""
+
+
+@dataclass
+class _Container:
+    id: str
+    image: str
+    content: str
+    started: float
+
+
+class FakeWorld(ReleaseFolders):
+    """See :class:`runtime.updater.world.World`."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.interrupt, self.wake, self.said = threading.Event(), threading.Event(), ""
+        self.notes: list[str] = []
+        self.time, self.boot, self.boot_id = START, 100.0, "boot-1"
+        self.published = {reference(letter): _image(letter) for letter in "123456789abcdef"}
+        self.images: dict[str, ImageFacts] = {}
+        self.kept: dict[str, str] = {}
+        self.runs: _Container | None = None
+        self.started = 0
+        self.pulls: list[str] = []
+        self.behaviour: dict[str, Behaviour] = {}
+        self.room: Behaviour = Behaviour()
+        """What the room adds to every release: its checks are wrong whatever runs."""
+        self.facts = EngineFacts("20.10.24", "2.40.3", "linux/amd64", "/var/lib/docker")
+        self.machine = Hardware()
+        self.free = 50 * 1024**3
+        self.faults: dict[str, list[WorldError]] = {}
+        self.on_sleep: Callable[[], None] | None = None
+
+    # ── told by tests ──
+
+    def fail(self, method: str, *errors: WorldError) -> None:
+        """Let the next calls of ``method`` raise."""
+        self.faults.setdefault(method, []).extend(errors)
+
+    def reboot(self, away_s: float = 30.0) -> None:
+        """Cut the power; containers with a restart policy come back."""
+        self.time, self.boot = self.time + away_s, 5.0
+        self.boot_id = f"boot-{int(self.boot_id[5:]) + 1}"
+        if self.runs is not None:
+            self.runs.started = self.time
+
+    # ── time and talk ──
+
+    def mark(self) -> Mark:
+        return Mark(self.time, self.boot, self.boot_id)
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.boot += seconds
+        if self.on_sleep is not None:
+            self.on_sleep()
+        if self.interrupt.is_set():
+            raise Interrupted
+
+    def note(self, text: str) -> None:
+        self.said = text
+        self.notes.append(text)
+
+    # ── machine ──
+
+    def engine(self) -> EngineFacts:
+        self._fault("engine")
+        return self.facts
+
+    def hardware(self) -> Hardware:
+        return self.machine
+
+    def disk(self, path: str) -> Disk:
+        return Disk(path, self.free, "one volume")
+
+    # ── images ──
+
+    def image(self, reference: str) -> ImageFacts | None:
+        self._fault("image")
+        if reference.startswith(KEEP_REPOSITORY):
+            reference = self.kept.get(reference.rpartition(":")[2], "")
+        return next((i for ref, i in self.images.items() if reference in (ref, i.id)), None)
+
+    def pull(self, reference: str, on_layer: OnLayer) -> None:
+        if self.interrupt.is_set():
+            raise Interrupted
+        self.pulls.append(reference)
+        self._fault("pull")
+        if reference not in self.published:
+            raise WorldError("docker pull: manifest unknown", "publish the release again")
+        image = self.published[reference]
+        here = {layer for other in self.images.values() for layer in other.layers}
+        for layer in image.layers:
+            on_layer(layer[7:19], "exists" if layer in here else "downloading")
+            if layer not in here:
+                on_layer(layer[7:19], "downloaded")
+        self.images[reference] = image
+
+    def keep_image(self, reference: str, name: str) -> None:
+        if self.image(reference) is None:
+            raise WorldError(f"docker tag: No such image: {reference}")
+        self.kept[name] = reference
+
+    def kept_images(self) -> dict[str, tuple[str, ...]]:
+        return {name: (ref,) for name, ref in self.kept.items() if ref in self.images}
+
+    def remove_image(self, reference: str) -> bool:
+        self._fault("remove_image")
+        if reference.startswith(KEEP_REPOSITORY):
+            return self.kept.pop(reference.rpartition(":")[2], None) is not None
+        if reference not in self.images or (self.runs is not None and self.runs.image == reference):
+            return False
+        del self.images[reference]
+        return True
+
+    # ── the container ──
+
+    def compose_image(self, folder: str) -> str:
+        self._fault("compose_image")
+        return self._environment(folder)["JETFLEET_IMAGE"]
+
+    def compose_up(self, folder: str) -> None:
+        self._fault("compose_up")
+        image = self._environment(folder)["JETFLEET_IMAGE"]
+        content = self.read_release(folder, ".env") + self.read_release(folder, "robot.compose.yaml")
+        if image not in self.images:
+            raise WorldError(f"docker compose up: no route to the registry, and {image} is not here")
+        if self.runs is None or self.runs.content != content:
+            self.started += 1
+            self.runs = _Container(f"{self.started:064x}", image, content, self.time)
+
+    def compose_down(self, folder: str) -> None:
+        self._fault("compose_down")
+        self.read_release(folder, ".env")
+        self.runs = None
+
+    def container(self) -> ContainerFacts | None:
+        self._fault("container")
+        if self.runs is None:
+            return None
+        exits = self._behaves().exits
+        restarts = int((self.time - self.runs.started) // 2) if exits else 0
+        return ContainerFacts(
+            id=self.runs.id,
+            image_id=self.images[self.runs.image].id,
+            image_name=self.runs.image,
+            status="restarting" if exits else "running",
+            started_at=str(self.runs.started),
+            restarts=restarts,
+            exit_code=1 if exits else 0,
+        )
+
+    def report(self, port: int) -> str:
+        self._fault("report")
+        if self.runs is None or self._behaves().silent:
+            raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
+        return json.dumps(to_dict(self._report(self.runs, self._behaves())))
+
+    # ── inside ──
+
+    def _behaves(self) -> Behaviour:
+        assert self.runs is not None
+        return self.behaviour.get(self.runs.image, Behaviour())
+
+    def _report(self, runs: _Container, does: Behaviour) -> HealthReport:
+        age = self.time - runs.started
+        ready = age >= does.ready_after_s
+        bad = does.turns_bad_after_s is not None and age >= does.turns_bad_after_s
+        passed = does.cosine >= 0.97
+        test = SelfTest(passed, does.cosine, 0.97, "on golden inputs") if ready else None
+        letter = runs.image.rpartition(":")[2]
+        model = ModelHealth(
+            name="sign_text",
+            precision="fp32",
+            engine_key=does.key or f"sha256:{letter}",
+            engine_sha256=letter,
+            state=(does.model if passed else "failed") if ready else "loading",
+            self_test=test,
+            last_error="" if passed else "self-test",
+        )
+        checks = (*does.checks, *self.room.checks)
+        state = max((does.state, self.room.state), key=("ok", "degraded", "unhealthy").index)
+        if bad:
+            checks, state = (*checks, Check("latency", "error", "inference p99 900 ms")), "unhealthy"
+        return HealthReport(
+            time=self.time,
+            robot="amr-001",
+            release="",
+            image=runs.image,
+            state=state,
+            live=True,
+            ready=ready and passed and does.model == "active",
+            uptime_s=age,
+            executor=ExecutorHealth(does.executor, "active" if ready else "inactive", 0),
+            models=(model,),
+            checks=checks,
+        )
+
+    def _environment(self, folder: str) -> dict[str, str]:
+        lines = self.read_release(folder, ".env").splitlines()
+        return {name: value.strip("'\"") for name, _, value in (line.partition("=") for line in lines)}
+
+    def _fault(self, method: str) -> None:
+        if self.faults.get(method):
+            raise self.faults[method].pop(0)
+
+
+def _image(letter: str) -> ImageFacts:
+    layers = tuple(layer.digest for layer in variant(letter).layers)
+    return ImageFacts("sha256:1d" + letter * 62, (reference(letter),), "linux/amd64", layers)

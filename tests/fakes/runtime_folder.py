@@ -1,0 +1,105 @@
+"""A runtime folder as an image holds it: a configuration and real, tiny engines, for tests that run the executor."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.codec import canonical_json
+from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
+from runtime.engines.golden import Golden, save_golden
+
+HEIGHT, WIDTH = 120, 160
+TOPIC = "/camera/image_raw"
+KEY = "sha256:" + "ab" * 32
+
+
+def frame_with_box(left: int, top: int, width: int, height: int) -> np.ndarray:
+    """An rgb8 frame, black but for one bright rectangle, which the tiny model finds."""
+    frame = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    frame[top : top + height, left : left + width] = 250
+    return frame
+
+
+def write_runtime(folder: Path, *, golden_shift: float = 0.0, thresholds: Thresholds | None = None) -> RuntimeConfig:
+    """Write ``runtime.json`` and ``engines/signs``; a ``golden_shift`` makes the self-test fail."""
+    write_engine(folder / "engines" / "signs", golden_shift=golden_shift)
+    config = RuntimeConfig(
+        models=(
+            ModelRuntime(
+                name="signs",
+                precision="fp32",
+                engine_key=KEY,
+                inputs=(InputBinding("image", TOPIC, "sensor_msgs/msg/Image", "rgb8", HEIGHT, WIDTH),),
+                outputs=(OutputBinding("map", "~/signs/text", "text_boxes", {"unclip": 0.0, "max_boxes": 10}),),
+                thresholds=thresholds or Thresholds(),
+            ),
+        ),
+        heartbeat_timeout_s=3.0,
+        max_restarts=3,
+        restart_window_s=30.0,
+    )
+    write_config(folder, config)
+    return config
+
+
+def write_config(folder: Path, config: RuntimeConfig) -> Path:
+    """Write ``runtime.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "runtime.json"
+    path.write_bytes(canonical_json(config))
+    return path
+
+
+def write_engine(folder: Path, *, golden_shift: float = 0.0, key: str = KEY) -> EngineIdentity:
+    """Write an engine whose output map is the frame's red channel, 0 to 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = _model().SerializeToString()
+    (folder / "engine.onnx").write_bytes(data)
+    identity = EngineIdentity(
+        key=key,
+        model=folder.name,
+        backend="onnxruntime",
+        precision="fp32",
+        engine_file="engine.onnx",
+        engine_sha256=hashlib.sha256(data).hexdigest(),
+        engine_bytes=len(data),
+        device=DeviceFacts(platform="linux/amd64"),
+        inputs=(TensorSpec("image", (1, HEIGHT, WIDTH, 3), "uint8"),),
+        outputs=(TensorSpec("map", (1, 1, HEIGHT, WIDTH), "float32"),),
+        self_test=AccuracyGate(min_cosine=0.999),
+    )
+    (folder / "engine.json").write_bytes(canonical_json(identity))
+    frame = frame_with_box(40, 30, 60, 20)
+    expected = (frame[None, :, :, 0].astype(np.float32) / 255.0)[None] + np.float32(golden_shift)
+    save_golden(folder / "golden.npz", Golden({"image": frame[None]}, {"map": expected}))
+    return replace(identity)
+
+
+def _model() -> onnx.ModelProto:
+    nodes = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Slice", ["float", "zero", "one", "axis"], ["red"]),
+        helper.make_node("Div", ["red", "white"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["map"], perm=[0, 3, 1, 2]),
+    ]
+    constants = [
+        helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
+        helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("axis", TensorProto.INT64, [1], [3]),
+        helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, HEIGHT, WIDTH, 3])],
+        [helper.make_tensor_value_info("map", TensorProto.FLOAT, [1, 1, HEIGHT, WIDTH])],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

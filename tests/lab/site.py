@@ -1,0 +1,139 @@
+"""One operator's checkout against the lab: the example fleet under its own registry prefix, and the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from fleetbox.running import RunningLab
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 420.0
+CONTAINER = "jetfleet-runtime-1"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout."""
+        return json.loads(self.stdout)
+
+
+@dataclass
+class Site:
+    """A manifest folder and the `fleet` that reads it."""
+
+    lab: RunningLab
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, lab: RunningLab, folder: Path, prefix: str) -> Site:
+        """Copy the example fleet, as a clean checkout would have it."""
+        shutil.copytree(ROOT / "manifests", folder)
+        (folder / "known_hosts").unlink(missing_ok=True)
+        site = cls(lab, folder)
+        manifest = site.manifest()
+        manifest["registry"]["address"] = f"{lab.registry}/{prefix}"
+        manifest["defaults"]["identity_file"] = str(lab.key)
+        manifest["rollout"] = {"waves": [1, "100%"], "soak": "2s", "ready_timeout": "90s", "confirm_timeout": "30s"}
+        for robot in manifest["robots"]:
+            robot["host"] = lab.robots[robot["name"]]
+        site.save(manifest)
+        return site
+
+    def manifest(self) -> dict[str, Any]:
+        """Return fleet.yaml as plain values."""
+        loaded: dict[str, Any] = yaml.safe_load((self.folder / "fleet.yaml").read_text(encoding="utf-8"))
+        return loaded
+
+    def save(self, manifest: dict[str, Any]) -> None:
+        """Write fleet.yaml."""
+        (self.folder / "fleet.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False), encoding="utf-8")
+
+    def set_version(self, version: str, *, scout: str | None = None) -> None:
+        """Raise the version; put the scout's model to another precision."""
+        manifest = self.manifest()
+        manifest["version"] = version
+        if scout:
+            manifest["groups"]["scout"]["models"][0]["precision"] = scout
+        self.save(manifest)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `fleet` in a process group of its own, as a terminal does."""
+        environment = {**os.environ, "FLEET_MANIFEST": str(self.folder), **self.environment}
+        command = [str(Path(sys.executable).with_name("fleet")), *arguments]
+        return subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def fleet(self, *arguments: str, code: int | Sequence[int] = 0) -> Result:
+        """Run `fleet` to its end; the test fails when its exit code is another than ``code``."""
+        return finish(self.start(*arguments), code)
+
+    def fleet_json(self, *arguments: str, code: int | Sequence[int] = 0) -> Any:
+        """Run `fleet … --json` and return its document."""
+        at = arguments.index("--") if "--" in arguments else len(arguments)
+        return self.fleet(*arguments[:at], "--json", *arguments[at:], code=code).json
+
+    def status(self) -> dict[str, dict[str, Any]]:
+        """Return what every robot attests, by name. Robots may be offline."""
+        document = self.fleet_json("status", code=(0, 6))
+        return {robot["name"]: robot for robot in document["robots"]}
+
+    def releases(self) -> dict[str, str | None]:
+        """Return the release that each robot runs."""
+        return {name: robot["release"] for name, robot in self.status().items()}
+
+    def until_well(self, deadline_s: float = 90.0) -> dict[str, dict[str, Any]]:
+        """Wait until every robot is `ok` (a busy machine makes a camera's rate degraded for a while)."""
+        ends = time.monotonic() + deadline_s
+        while True:
+            robots = self.status()
+            unwell = {name: robot for name, robot in robots.items() if robot["health"] != "ok"}
+            if not unwell:
+                return robots
+            assert time.monotonic() < ends, f"not well within {deadline_s:g} s: {unwell}"
+
+    def containers(self) -> dict[str, str]:
+        """Return the id of each robot's runtime container, from its own Engine."""
+        return {
+            name: self.lab.exec(name, ["docker", "inspect", "--format", "{{.Id}}", CONTAINER]).check().strip()
+            for name in self.lab.robots
+        }
+
+
+def finish(process: subprocess.Popen[str], code: int | Sequence[int]) -> Result:
+    """Wait for a command and check its exit code."""
+    try:
+        stdout, stderr = process.communicate(timeout=DEADLINE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        stdout, stderr = process.communicate()
+        raise AssertionError(f"{process.args!r} did not end within {DEADLINE_S:g} s\n{stdout}\n{stderr}") from None
+    wanted = [code] if isinstance(code, int) else list(code)
+    assert process.returncode in wanted, f"exit code {process.returncode}, not {wanted}\n{stdout}\n{stderr}"
+    return Result(process.returncode, stdout, stderr)

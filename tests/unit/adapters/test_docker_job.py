@@ -1,0 +1,75 @@
+"""What a builder's container is created with, and what an Engine's refusal of it ends in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import docker.errors
+import pytest
+from docker.types import HostConfig
+
+from fleet.adapters.docker_errors import translated
+from fleet.adapters.docker_job import JETSON_FILES, ContainerJob
+from fleet.errors import DockerError
+from runtime.engines.device_facts import COMPATIBLE
+
+
+class Api:
+    """Stands where docker's client is: keeps what it is asked to create."""
+
+    def __init__(self, refusal: str = "") -> None:
+        self.asked: dict[str, Any] = {}
+        self.refusal = refusal
+        self.removed: list[str] = []
+
+    def create_host_config(self, **options: Any) -> dict[str, Any]:
+        self.asked = options
+        return dict(HostConfig(version="1.41", **options))  # docker's own checks
+
+    def create_container(self, image: str, command: list[str], **_: Any) -> dict[str, str]:
+        if self.refusal:
+            raise docker.errors.APIError("400", explanation=self.refusal)
+        return {"Id": "abc"}
+
+    def remove_container(self, container: str, **_: Any) -> None:
+        self.removed.append(container)
+
+
+def job(api: Api, *, jetson: bool) -> ContainerJob:
+    return ContainerJob(api, "image", ["true"], {}, endpoint="ssh://jetson@b", deadline_s=1.0, jetson=jetson)  # type: ignore[arg-type]
+
+
+def test_an_ordinary_job_has_no_network_no_mounts_no_gpu() -> None:
+    api = Api()
+    with job(api, jetson=False):
+        pass
+    assert api.asked == {"network_mode": "none"}
+    assert api.removed == ["abc"]
+
+
+def test_a_jetson_s_job_has_the_gpu_and_the_files_that_say_what_it_is() -> None:
+    api = Api()
+    with job(api, jetson=True):
+        pass
+    assert (api.asked["network_mode"], api.asked["runtime"], api.asked["group_add"]) == ("none", "nvidia", ["44"])
+    mounts = {mount["Source"]: mount for mount in api.asked["mounts"]}
+    assert set(mounts) == set(JETSON_FILES)
+    assert all(mount["Type"] == "bind" and mount["ReadOnly"] for mount in mounts.values())
+    assert mounts["/proc/device-tree/compatible"]["Target"] == f"/{COMPATIBLE[0]}"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("unknown or invalid runtime name: nvidia", "nvidia-ctk runtime configure"),
+        ("invalid mount config: bind source path does not exist: /proc/device-tree/compatible", "is no Jetson"),
+    ],
+)
+def test_a_machine_that_cannot_do_it_is_told_what_is_missing(words: str, hint: str) -> None:
+    with (
+        pytest.raises(DockerError, match=words.split(":", maxsplit=1)[0]) as caught,
+        translated("ssh://jetson@b", "run the job"),
+        job(Api(words), jetson=True),
+    ):
+        pass
+    assert hint in caught.value.hint

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from fleet.build.image import BUILT, IN_REGISTRY, LABEL_RECIPE, PRESENT, build_context, ensure_base, local_tag
+from fleet.errors import BuildError, DockerError
+from fleet.manifest.schema import Profile
+from fleet.resolve.desired import Recipe
+from fleet.resolve.recipe import recipe_for
+from tests.fakes.container_host import FakeContainerHost
+from tests.unit.resolve.test_recipe import SIM
+
+RECIPE = recipe_for("runtime", Profile(**SIM))
+
+
+@pytest.fixture
+def wheels(tmp_path: Path) -> Path:
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    for name in ("b-1-py3-none-any.whl", "a-1-py3-none-any.whl"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_builds_once_for_a_recipe(wheels: Path) -> None:
+    host = FakeContainerHost()
+    first = ensure_base(host, RECIPE, wheels=lambda _: wheels)
+    second = ensure_base(host, RECIPE, wheels=lambda _: wheels)
+    assert (first.how, second.how) == (BUILT, PRESENT)
+    assert first.local == second.local == local_tag(RECIPE)
+    assert len(host.contexts) == 1
+    assert host.images[local_tag(RECIPE)] == {
+        "io.jetfleet.recipe": RECIPE.digest,
+        "io.jetfleet.profile": "sim-x86",
+        "io.jetfleet.kind": "runtime",
+    }
+
+
+def test_a_tag_of_other_content_is_built_again(wheels: Path) -> None:
+    host = FakeContainerHost(images={local_tag(RECIPE): {LABEL_RECIPE: "sha256:other"}})
+    assert ensure_base(host, RECIPE, wheels=lambda _: wheels).how == BUILT
+
+
+def test_what_the_registry_has_needs_no_engine() -> None:
+    def no_wheels(recipe: Recipe) -> Path:
+        raise AssertionError(f"fetched wheels of {recipe.tag}")
+
+    host = FakeContainerHost()
+    assert ensure_base(host, RECIPE, registry_has=lambda _: True, wheels=no_wheels).how == IN_REGISTRY
+    assert host.contexts == []
+
+
+def test_a_builder_of_another_platform_is_refused(wheels: Path) -> None:
+    host = FakeContainerHost(endpoint="ssh://jetson@orin", platform="linux/arm64")
+    with pytest.raises(BuildError, match=r"ssh://jetson@orin .*linux/arm64.*linux/amd64") as caught:
+        ensure_base(host, RECIPE, wheels=lambda _: wheels)
+    assert "builder.endpoint" in caught.value.hint
+
+
+def test_an_engine_that_is_down_is_said(wheels: Path) -> None:
+    with pytest.raises(DockerError, match="does not answer"):
+        ensure_base(FakeContainerHost(down=True), RECIPE, wheels=lambda _: wheels)
+
+
+def test_a_failing_step_passes_through(wheels: Path) -> None:
+    host = FakeContainerHost(fails_build="Step 6/23: pip said no")
+    with pytest.raises(BuildError, match="pip said no"):
+        ensure_base(host, RECIPE, wheels=lambda _: wheels)
+    host.fails_build = ""
+    assert ensure_base(host, RECIPE, wheels=lambda _: wheels).how == BUILT
+
+
+def test_the_context_is_the_same_bytes_every_time(wheels: Path) -> None:
+    def digest() -> str:
+        with build_context(RECIPE, wheels) as context:
+            return hashlib.sha256(context.read()).hexdigest()
+
+    before = digest()
+    for wheel in wheels.iterdir():
+        wheel.touch()
+        wheel.chmod(0o600)
+    assert digest() == before
+
+
+def test_the_context_holds_files_and_wheels(wheels: Path) -> None:
+    with build_context(RECIPE, wheels) as context, tarfile.open(fileobj=context) as tar:
+        names = tar.getnames()
+    assert names[-2:] == ["wheels/a-1-py3-none-any.whl", "wheels/b-1-py3-none-any.whl"]
+    assert set(RECIPE.files) == set(names[:-2])

@@ -1,0 +1,175 @@
+"""A whole operator's desk without network or Docker: a manifest on disk, a registry, a builder and robots in memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.cli import main
+from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError
+from fleet.manifest.load import load_manifest
+from fleet.ports import CommandResult
+from fleet.publish.artifact import push_engine
+from fleet.publish.base import upload_base
+from fleet.resolve.desired import Desired, EngineSpec
+from fleet.resolve.recipe import recipe_for
+from fleet.resolve.resolver import resolve
+from fleet.rollout.updater_package import updater_version
+from tests.fakes.clock import FakeClock
+from tests.fakes.container_host import FakeContainerHost
+from tests.fakes.fleet_folder import write_fleet
+from tests.fakes.publishing import docker_archive, engine_folder, image_config, tar_of
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
+from tests.fakes.updater import FakeUpdater
+
+PREFIX = "testing"
+ADDRESSES = {"amr-001": "10.0.0.11", "amr-002": "10.0.0.12", "scout-001": "10.0.0.13"}
+PROBE = {
+    "uid": "1000",
+    "groups": "jetson docker",
+    "root": "yes",
+    "python": "3.8.10",
+    "docker": "20.10.24",
+    "compose": "2.40.3",
+    "free_kib": "5000000",
+    "time": "1800000000",
+    "updater": "",
+}
+
+
+@dataclass
+class Result:
+    """How a command ended in this process."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on stdout."""
+        return json.loads(self.out)
+
+
+@dataclass
+class Desk:
+    """Where an operator sits; ``fleet("status")`` runs the verb."""
+
+    folder: Path
+    capsys: pytest.CaptureFixture[str]
+    registry: FakeRegistry = field(default_factory=lambda: FakeRegistry("registry.test:5000"))
+    builder: FakeContainerHost = field(default_factory=FakeContainerHost)
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    def __post_init__(self) -> None:
+        self.hosts = {name: FakeHost() for name in ADDRESSES}
+        self.shells = FakeRobotShells({ADDRESSES[name]: host for name, host in self.hosts.items()})
+        self.updaters = {name: FakeUpdater(name, self.clock, version=updater_version()) for name in ADDRESSES}
+
+    def fleet(self, *arguments: str, code: int = 0) -> Result:
+        """Run a verb; the test fails when it ends with another exit code."""
+        own = main.own_arguments(list(arguments))
+        self.capsys.readouterr()
+        ended = main.run(list(arguments), as_json="--json" in own)
+        printed = self.capsys.readouterr()
+        result = Result(ended, printed.out, printed.err)
+        assert ended == code, f"exit code {ended}, not {code}\n{result.out}\n{result.err}"
+        assert "Traceback" not in result.err
+        return result
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Run a verb with ``--json`` and return its one document."""
+        return self.fleet(arguments[0], "--json", *arguments[1:], code=code).json
+
+    def error(self, *arguments: str, code: int) -> str:
+        """Run a verb that must fail; return its sentence, which is the same on stderr and in the document."""
+        before = {**self.registry.snapshot()}
+        document = self.json(*arguments, code=code)["error"]
+        assert document["exit_code"] == code
+        assert document["hint"]
+        assert self.registry.snapshot() == before
+        message: str = document["message"]
+        return message
+
+    @property
+    def desired(self) -> Desired:
+        return resolve(load_manifest(self.folder), recipe_for)
+
+    def set_version(self, version: str, **changes: Any) -> None:
+        write_fleet(self.folder, fleet={"version": version, **changes})
+
+    # ── what was done before ─────────────────────────────────────────────────────────────────────────────────────
+
+    def build(self) -> None:
+        """Put the engines and base images of the manifest into the registry."""
+        for spec in self.desired.engines.values():
+            self.push(spec)
+        layers = [tar_of({"etc/base": b"debian"})]
+        for variant in self.desired.variants.values():
+            archive = docker_archive(layers, image_config(layers))
+            upload_base(self.registry, f"{PREFIX}/bases", variant.runtime_recipe.tag, [archive])
+
+    def push(self, spec: EngineSpec) -> None:
+        """Put one engine into the registry."""
+        folder = self.folder.parent / "engines" / spec.tag
+        report = engine_folder(folder, spec.key, model=spec.model, precision=spec.precision)
+        push_engine(self.registry, f"{PREFIX}/engines", spec.key, folder, report=report)
+
+    def publish(self, version: str = "1.0.0", **changes: Any) -> None:
+        """Publish a version of the manifest."""
+        self.set_version(version, **changes)
+        self.build()
+        self.fleet("publish")
+
+    def bootstrapped(self) -> None:
+        """Pin host keys and put an updater on every robot."""
+        for robot in self.desired.robots:
+            self.shells.learn_host_key(robot.address)
+            updater_program(self.hosts[robot.name], self.updaters[robot.name])
+
+    def running(self, version: str = "1.0.0", **changes: Any) -> None:
+        """Have every robot run a version."""
+        self.publish(version, **changes)
+        self.bootstrapped()
+        self.fleet("rollout", "--yes")
+
+    def installable(self) -> None:
+        """Let every host take `fleet bootstrap`."""
+        for name, host in self.hosts.items():
+            host.programs["sh"] = lambda _args, _in: CommandResult(
+                0, "".join(f"{k}={v}\n" for k, v in PROBE.items()), ""
+            )
+            host.programs["sudo"] = self._installer(host, self.updaters[name])
+
+    def _installer(self, host: FakeHost, updater: FakeUpdater) -> Callable[[Sequence[str], str], CommandResult]:
+        def install(_args: Sequence[str], _stdin: str) -> CommandResult:
+            updater_program(host, updater)
+            return CommandResult(0, '{"changed": true, "service": "systemd"}\n', "")
+
+        return install
+
+    def breaks(self, verb: str, error: FleetError) -> None:
+        """Have every request of one kind fail."""
+
+        def hook(asked: str, _target: str) -> None:
+            if asked == verb:
+                raise error
+
+        self.registry.hook = hook
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Desk:
+    site = Desk(write_fleet(tmp_path / "manifests"), capsys)
+    monkeypatch.setenv("FLEET_MANIFEST", str(site.folder))
+    for name in ("registry", "shells", "clock"):
+        monkeypatch.setattr(Wiring, name, getattr(site, name))
+    monkeypatch.setattr(Wiring, "_host_of", lambda _wiring, _profile: site.builder)
+    return site

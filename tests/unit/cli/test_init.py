@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fleet.cli import main
+from fleet.manifest.load import load_manifest
+from tests.fakes.fleet_folder import tiny_onnx
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "My Detector.onnx"
+    path.write_bytes(tiny_onnx())
+    return path
+
+
+def test_what_init_writes_validates(tmp_path: Path, model: Path) -> None:
+    folder = tmp_path / "fleet"
+    assert main.run(["init", str(folder), "--model", str(model), "--fleet", "yard"]) == 0
+    loaded = load_manifest(folder)
+    assert loaded.manifest.fleet == "yard"
+    assert loaded.models["my_detector"].inputs[0].tensor == "image"
+    assert main.run(["validate", "-m", str(folder)]) == 0
+
+
+def test_init_never_overwrites(tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "fleet"
+    main.run(["init", str(folder), "--model", str(model)])
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main.run(["init", str(folder), "--model", str(model)]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_init_refuses_what_is_not_onnx_before_writing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = tmp_path / "model.onnx"
+    wrong.write_bytes(b"\x00not a model")
+    folder = tmp_path / "fleet"
+    assert main.run(["init", str(folder), "--model", str(wrong)]) == 2
+    assert "not an ONNX model" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_init_without_a_model_says_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["init", str(tmp_path / "fleet")]) == 2
+    assert "--model" in capsys.readouterr().err

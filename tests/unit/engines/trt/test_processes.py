@@ -1,0 +1,196 @@
+"""Real processes that end, fail, hang and are killed; real locks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from runtime.contract.build import BuildFailure, DeviceFacts
+from runtime.contract.codec import canonical_json
+from runtime.engines.errors import EngineError
+from runtime.engines.tensorrt_.builder import build_plan
+from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
+from runtime.engines.tensorrt_.supervise import oom_kills, supervise
+from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
+
+PYTHON = sys.executable
+GIB = 1 << 30
+
+
+def script(text: str) -> list[str]:
+    return [PYTHON, "-c", text]
+
+
+def request(**changes: object) -> PlanRequest:
+    return PlanRequest("graph", "plan", "layers", "fp32", GIB, **changes)  # type: ignore[arg-type]
+
+
+def test_lines_are_passed_on_as_they_come() -> None:
+    lines: list[str] = []
+    text = "import sys; print('one', flush=True); print('two', file=sys.stderr); sys.exit(7)"
+    ended = supervise(script(text), deadline_s=30, progress=lines.append)
+    assert (ended.code, ended.past_deadline, ended.was_killed) == (7, False, False)
+    assert sorted(lines) == ["one", "two"]
+    assert ended.tail == "\n".join(lines)
+
+
+def test_a_child_that_hangs_is_ended_with_what_it_started() -> None:
+    text = "import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)"
+    lines: list[str] = []
+    started = time.monotonic()
+    ended = supervise(script(text), deadline_s=1.5, progress=lines.append)
+    assert ended.past_deadline
+    assert not ended.was_killed
+    assert time.monotonic() - started < 20
+    deadline = time.monotonic() + 10
+    while _alive(int(lines[0])) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not _alive(int(lines[0]))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_child_that_closes_its_output_and_hangs_is_ended_too() -> None:
+    text = "import os, time; os.close(1); os.close(2); time.sleep(600)"
+    assert supervise(script(text), deadline_s=1.0, progress=print).past_deadline
+
+
+def test_silence_is_said() -> None:
+    lines: list[str] = []
+    supervise(script("import time; time.sleep(1.2)"), deadline_s=30, progress=lines.append, quiet_s=0.3)
+    assert lines
+    assert all(line.startswith("still building after") and "MiB" in line for line in lines)
+
+
+def test_an_interruption_leaves_no_child(tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        (tmp_path / "pid").write_text(line)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        supervise(script("import os, time; print(os.getpid(), flush=True); time.sleep(600)"), deadline_s=60,
+                  progress=interrupt)  # fmt: skip
+    assert not _alive(int((tmp_path / "pid").read_text()))
+
+
+def test_the_kernel_s_count_is_read(tmp_path: Path) -> None:
+    for name, content in (("sys/fs/cgroup/memory.events", "oom 4\noom_kill 2\n"), ("proc/vmstat", "oom_kill 3\nx 1\n")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert oom_kills(tmp_path) == 5
+    assert oom_kills(tmp_path / "nowhere") == 0
+
+
+ANSWER = canonical_json(
+    PlanAnswer(1.0, strongly_typed=False, timing_cache_in=0, timing_cache_out=0, inputs=(), outputs=())
+)
+KILL_ABOVE = """
+import json, os, pathlib, signal, sys
+asked = json.loads(pathlib.Path(sys.argv[1]).read_bytes())
+if asked["workspace_bytes"] > {limit}:
+    os.kill(os.getpid(), signal.SIGKILL)
+pathlib.Path(sys.argv[2]).write_bytes({answer!r})
+"""
+
+
+def test_a_killed_build_is_tried_once_more_with_a_quarter() -> None:
+    lines: list[str] = []
+    command = script(KILL_ABOVE.format(limit=GIB // 2, answer=ANSWER))
+    answer, answered = build_plan(request(), deadline_s=30, progress=lines.append, command=command)
+    assert answer.seconds == 1.0
+    assert answered.workspace_bytes == GIB // 4
+    assert lines[0].endswith("once more, with a workspace of 256 MiB")
+
+
+def test_a_build_that_is_killed_twice_says_so() -> None:
+    command = script(KILL_ABOVE.format(limit=0, answer=ANSWER))
+    with pytest.raises(EngineError, match="also with a workspace of 256 MiB") as caught:
+        build_plan(request(), deadline_s=30, progress=print, command=command)
+    assert caught.value.kind == "memory"
+
+
+def test_past_the_deadline_names_the_seconds() -> None:
+    with pytest.raises(EngineError, match="not done after 1 s") as caught:
+        build_plan(request(), deadline_s=1, progress=print, command=script("import time; time.sleep(600)"))
+    assert "builder.timeout" in caught.value.hint
+
+
+def test_a_failure_travels_whole() -> None:
+    failure = canonical_json(BuildFailure("bad-model", "no", "do so", "detail"))
+    text = f"import pathlib, sys; pathlib.Path(sys.argv[2]).write_bytes({failure!r}); sys.exit(3)"
+    with pytest.raises(EngineError) as caught:
+        build_plan(request(), deadline_s=30, progress=print, command=script(text))
+    error = caught.value
+    assert (error.kind, error.message, error.hint, error.detail) == ("bad-model", "no", "do so", "detail")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import os; print('abort!', flush=True); os.abort()", "signal 6"),
+        ("raise SystemExit(1)", "exit code 1"),
+        ("pass", "exit code 0"),
+        ("import pathlib, sys; pathlib.Path(sys.argv[2]).write_text('{}')", "answers nonsense"),
+    ],
+)
+def test_a_child_without_a_word_is_explained(text: str, said: str) -> None:
+    with pytest.raises(EngineError, match=said) as caught:
+        build_plan(request(), deadline_s=30, progress=print, command=script(text))
+    assert caught.value.kind == "internal"
+
+
+def test_a_timing_belongs_to_tensorrt_module_sms_and_mode() -> None:
+    nano = DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 8, "12.6", "10.3.0.30")
+    keys = {
+        timing_key(nano, "Orin", "15W"),
+        timing_key(nano, "Orin", "MAXN_SUPER"),
+        timing_key(DeviceFacts("linux/arm64", "p3767-0001", "36.4.3", 8, "12.6", "10.3.0.30"), "Orin", "15W"),
+        timing_key(DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 4, "12.6", "10.3.0.30"), "Orin", "15W"),
+        timing_key(DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 8, "12.6", "10.3.0.26"), "Orin", "15W"),
+    }
+    assert len(keys) == 5
+    assert timing_key(nano, "another name", "15W") in keys  # the module's number stands for the GPU
+    assert len({calibration_key("t", "g", "d"), calibration_key("t", "g", "e"), calibration_key("u", "g", "d")}) == 3
+
+
+def test_a_cache_is_replaced_whole(tmp_path: Path) -> None:
+    files = CacheFiles(tmp_path / "cache", "timing")
+    assert files.read("k") == b""
+    files.write("k", b"one")
+    files.write("k", b"two")
+    assert files.read("k") == b"two"
+    assert [item.name for item in (tmp_path / "cache").iterdir()] == ["timing-k.cache"]
+
+
+def test_a_lock_is_waited_for_and_goes_with_its_process(tmp_path: Path) -> None:
+    files = CacheFiles(tmp_path, "timing")
+    holder = subprocess.Popen(
+        script(
+            "import time; from pathlib import Path; from runtime.engines.tensorrt_.timing_cache import CacheFiles\n"
+            f"with CacheFiles(Path({str(tmp_path)!r}), 'timing').locked('k'):\n"
+            "    print('held', flush=True); time.sleep(600)"
+        ),
+        stdout=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(EngineError, match=r"was held by another process for 0\.2 s"), files.locked("k", 0.2):
+        pass
+    with files.locked("another", 0.2):
+        pass
+    holder.kill()
+    holder.wait(10)
+    holder.stdout.close()
+    with files.locked("k", 10):
+        files.write("k", b"mine")

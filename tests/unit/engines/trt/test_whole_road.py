@@ -1,0 +1,178 @@
+"""The real job with backend ``tensorrt``, on stand-ins for TensorRT and pycuda that compute with ONNX Runtime.
+
+Everything of ours runs: child process, caches, buffers, sidecar, golden data, gates. tests/gpu does it on a GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.contract.build import FAILURE_FILE, JOB_FILE, REPORT_FILE, TIMING_CACHE_FILE, BuildJob, EngineReport
+from runtime.contract.codec import canonical_json, from_json
+from tests.gpu.site import NETWORKS, make_job, options_for
+
+ROOT = Path(__file__).parents[4]
+STAND_INS = ROOT / "tests/fakes/gpu_site"
+
+
+def python(code: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(STAND_INS), str(ROOT), *sys.path])
+    environment = os.environ | {"PYTHONPATH": paths} | variables
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", *code],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+
+
+def run(job: Path, out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    return python(["-m", "runtime.engines.job", "--job", str(job), "--out", str(out)], **variables)
+
+
+def prepare(folder: Path, precision: str, **changes: object) -> Path:
+    job = make_job(folder / "job", NETWORKS["tiny"], precision, options_for(precision, 3))
+    job = dataclasses.replace(job, bench_seconds=0.05, **changes)  # type: ignore[arg-type]
+    (folder / "job" / JOB_FILE).write_bytes(canonical_json(job))
+    return folder / "job"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8", "int8-calibrator"])
+def test_builds_and_counts(tmp_path: Path, precision: str) -> None:
+    done = run(prepare(tmp_path, precision), tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert report.identity.engine_file == "engine.plan"
+    assert report.identity.device.sm_count == 8
+    assert report.identity.inputs[0].shape == (1, 48, 64, 3)
+    assert report.extra["main_layer_precisions"] == {precision.removesuffix("-calibrator"): 3}
+    assert report.extra["strongly_typed"] is False
+    assert report.extra["gpu_latency"]["compute_ms"]["count"] >= 10
+    assert "no graphs" in str(report.extra["cuda_graph_host_p50_ms"])
+    assert (tmp_path / "out" / TIMING_CACHE_FILE).read_bytes() == b"timings"
+    if precision != "fp32":
+        assert "5 layers held at fp32" in done.stdout  # the preprocessing
+
+
+def test_a_given_timing_cache_is_used_and_a_foreign_one_is_not(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "fp32")
+    for content, used in ((b"timings", 7), (b"of another device", 0)):
+        (job / TIMING_CACHE_FILE).write_bytes(content)
+        assert run(job, tmp_path / "out").returncode == 0
+        report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+        assert report.extra["timing_cache"]["bytes_in"] == used
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "said"),
+    [
+        ("internal-error", "unsupported", "an internal error of its own: 2: [graphOptimizer.cpp::mergeScales"),
+        ("kill", "memory", "also with a workspace of 512 MiB"),
+        ("abort", "internal", "signal 6"),
+    ],
+)
+def test_a_build_that_goes_wrong_leaves_a_sentence_and_nothing_else(
+    tmp_path: Path, wrong: str, kind: str, said: str
+) -> None:
+    done = run(prepare(tmp_path, "fp32"), tmp_path / "out", FAKE_TENSORRT=wrong)
+    assert done.returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    assert failure["kind"] == kind
+    assert said in failure["message"]
+    assert failure["hint"]
+    assert [item.name for item in (tmp_path / "out").iterdir()] == [FAILURE_FILE]
+
+
+def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
+    from tests.gpu import networks
+    from tests.gpu.site import Network
+
+    make_job(tmp_path / "job", Network(networks.unsupported, 8, (8, 8), "determinant"), "fp32", options_for("fp32", 3))
+    assert run(tmp_path / "job", tmp_path / "out").returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    assert failure["kind"] == "unsupported"
+    assert "cannot take node 'determinant' (Det)" in failure["message"]
+
+
+def test_a_builder_that_is_another_device_builds_nothing(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "fp32")
+    text = from_json(BuildJob, (job / JOB_FILE).read_bytes())
+    claim = dataclasses.replace(text, device=dataclasses.replace(text.device, sm_count=4, tensorrt="10.3.0"))
+    (job / JOB_FILE).write_bytes(canonical_json(claim))
+    assert run(job, tmp_path / "out").returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    assert "sm_count 4 claimed, 8 found; tensorrt 10.3.0 claimed, 8.6.0 found" in failure["message"]
+
+
+LOAD = """
+import sys, threading
+from pathlib import Path
+import numpy as np
+from runtime.engines.errors import EngineError
+from runtime.engines.tensorrt_.backend import TensorRtBackend
+from runtime.engines.tensorrt_.context import CUDA
+runner = TensorRtBackend().load(Path(sys.argv[1]))
+golden = np.load(Path(sys.argv[1]) / "golden.npz")
+runner.inputs["image"][0] = golden["image"][0]
+where = runner.infer()["logits"].ctypes.data
+assert np.allclose(runner.infer()["logits"][0], golden["logits"][0], atol=1e-4)
+assert runner.infer()["logits"].ctypes.data == where
+said = []
+def other():
+    try:
+        runner.infer()
+    except EngineError as error:
+        said.append(error.message)
+thread = threading.Thread(target=other)
+thread.start(); thread.join()
+runner.close(); runner.close()
+try:
+    runner.infer()
+except EngineError as error:
+    said.append(error.message)
+print(said, CUDA._users)
+"""
+
+
+def test_an_engine_is_loaded_run_and_closed(tmp_path: Path) -> None:
+    assert run(prepare(tmp_path, "fp32"), tmp_path / "out").returncode == 0
+    done = python(["-c", LOAD, str(tmp_path / "out")])
+    assert done.returncode == 0, done.stderr
+    expected = ["an engine was used by a thread that does not own CUDA here", "engine 'tiny' is closed"]
+    assert done.stdout.strip() == f"{expected} 0"
+
+
+def test_what_does_not_belong_is_not_loaded(tmp_path: Path) -> None:
+    assert run(prepare(tmp_path, "fp32"), tmp_path / "out").returncode == 0
+    script = (
+        "import sys; from pathlib import Path; from runtime.engines.errors import EngineError\n"
+        "from runtime.engines.tensorrt_.backend import TensorRtBackend\n"
+        "try: TensorRtBackend().load(Path(sys.argv[1]))\n"
+        "except EngineError as error: print(error.kind, error.message)"
+    )
+    other = python(["-c", script, str(tmp_path / "out")], FAKE_TENSORRT_VERSION="8.6.1")
+    assert other.stdout.startswith("device-mismatch engine.plan does not belong here: its sidecar says TensorRT 8.6.0")
+    broken = tmp_path / "broken"
+    shutil.copytree(tmp_path / "out", broken)
+    content = bytearray((broken / "engine.plan").read_bytes())
+    content[50] ^= 1
+    (broken / "engine.plan").write_bytes(content)
+    assert "sha256" in python(["-c", script, str(broken)]).stdout
+
+
+def test_frames_of_calibration_reach_the_calibrator_once(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "int8-calibrator")
+    done = run(job, tmp_path / "out")
+    assert "calibrating: 24 of 24 frames" in done.stdout
+    assert np.load(job / "calibration/000.npz")["image"].shape[0] == 24

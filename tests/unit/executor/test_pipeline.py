@@ -1,0 +1,209 @@
+"""A model at work, without ROS and without an engine: frames in, results out, failures counted and isolated."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.health import SelfTest
+from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.engines.errors import EngineError
+from runtime.executor.decoders import Result
+from runtime.executor.frames import Stamp
+from runtime.executor.loading import LoadedEngine
+from runtime.executor.pipeline import ACTIVE, FAILED, INACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
+from runtime.executor.worker import Worker
+
+IDENTITY = EngineIdentity(
+    "sha256:k", "m", "onnxruntime", "fp32", "engine.onnx", "ff", 1, DeviceFacts("linux/amd64"),
+    (TensorSpec("x", (1, 2, 2, 3), "uint8"),), (TensorSpec("y", (1, 4)),), AccuracyGate(),
+)  # fmt: skip
+
+
+class FakeRunner:
+    """Answers with the first pixel; fails or waits when told."""
+
+    def __init__(self) -> None:
+        self.identity = IDENTITY
+        self.inputs = {"x": np.zeros((1, 2, 2, 3), np.uint8)}
+        self.error: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.closed = False
+
+    def infer(self) -> Mapping[str, Any]:
+        self.entered.set()
+        assert self.gate.wait(5)
+        if self.error is not None:
+            raise self.error
+        return {"y": self.inputs["x"].reshape(1, -1)[:, :4].astype(np.float32)}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def model(name: str = "m", decoder: str = "tensor") -> ModelRuntime:
+    return ModelRuntime(
+        name, "fp32", "sha256:k", (InputBinding("x", "/in", "sensor_msgs/msg/Image", "rgb8", 2, 2),),
+        (OutputBinding("y", "~/out", decoder),),
+    )  # fmt: skip
+
+
+def loader(runner: FakeRunner, passed: bool = True) -> Callable[[ModelRuntime, Path], LoadedEngine]:
+    return lambda _model, _folder: LoadedEngine(runner, IDENTITY, SelfTest(passed, 0.5, 0.9, "cosine 0.5 < 0.9"))
+
+
+class Bench:
+    """A pipeline, loaded and active, and what it published."""
+
+    def __init__(self, worker: Worker | None = None, decoder: str = "tensor") -> None:
+        self.runner = FakeRunner()
+        self.results: list[tuple[Stamp, Result]] = []
+        lock = worker.lock if worker is not None else threading.Condition()
+        self.pipeline = Pipeline(model(decoder=decoder), lock, lambda: 2_000_000_000)
+        publish = {"~/out": lambda stamp, result: self.results.append((stamp, result))}
+        self.pipeline.load(Path("unused"), publish, loader(self.runner))
+        self.pipeline.activate()
+
+    def offer(self, value: int, nanosec: int = 5, lost: int = 0) -> None:
+        pixels = np.full((2, 2, 3), value, np.uint8)
+        self.pipeline.offer("x", Pending(Stamp(1, nanosec, f"f{value}"), pixels), lost)
+
+
+def test_a_frame_becomes_a_result_with_its_stamp() -> None:
+    bench = Bench()
+    bench.offer(7)
+    bench.pipeline.step()
+    [(stamp, result)] = bench.results
+    assert stamp == Stamp(1, 5, "f7")
+    assert result.values.tolist() == [[7, 7, 7, 7]]  # type: ignore[union-attr]
+    health = bench.pipeline.health()
+    assert (health.state, health.frames, health.drops, health.engine_sha256) == (ACTIVE, 1, 0, "ff")
+    assert health.frame_age_ms is not None
+    assert health.frame_age_ms.p50 == pytest.approx(999.999995)
+
+
+def test_only_the_newest_frame_is_looked_at_and_the_rest_is_counted() -> None:
+    bench = Bench()
+    for value in (1, 2, 3):
+        bench.offer(value, lost=value == 3)
+    bench.pipeline.step()
+    bench.pipeline.step()
+    assert [stamp.frame_id for stamp, _ in bench.results] == ["f3"]
+    assert bench.pipeline.health().drops == 3
+
+
+def test_failures_are_counted_then_fail_the_model_and_a_success_revives_it() -> None:
+    bench = Bench()
+    bench.runner.error = EngineError("internal", "cuda says no", "look at the log")
+    for count in range(1, MAX_CONSECUTIVE_FAILURES + 1):
+        bench.offer(1)
+        bench.pipeline.step()
+        assert bench.pipeline.state == (FAILED if count == MAX_CONSECUTIVE_FAILURES else ACTIVE)
+    health = bench.pipeline.health()
+    assert health.errors == MAX_CONSECUTIVE_FAILURES
+    assert "cuda says no" in health.last_error
+    bench.runner.error = None
+    bench.offer(2)
+    bench.pipeline.step()
+    assert bench.pipeline.state == ACTIVE
+
+
+def test_an_output_the_decoder_cannot_take_is_an_error_not_a_crash() -> None:
+    bench = Bench(decoder="mask")
+    bench.offer(1)
+    bench.pipeline.step()
+    assert "mask needs shape" in bench.pipeline.health().last_error
+
+
+def test_a_failed_self_test_fails_the_model_and_frees_the_engine() -> None:
+    runner = FakeRunner()
+    pipeline = Pipeline(model(), threading.Condition(), time.time_ns)
+    pipeline.load(Path("unused"), {"~/out": lambda *_: None}, loader(runner, passed=False))
+    pipeline.activate()
+    health = pipeline.health()
+    assert (pipeline.state, runner.closed) == (FAILED, True)
+    assert health.last_error == "self-test failed: cosine 0.5 < 0.9"
+    assert health.self_test is not None
+    assert not health.self_test.passed
+
+
+def test_a_bad_decoder_option_fails_the_model_before_its_engine_is_loaded() -> None:
+    pipeline = Pipeline(model(decoder="nope"), threading.Condition(), time.time_ns)
+    pipeline.load(Path("unused"), {}, lambda *_: pytest.fail("loaded"))
+    assert "no decoder 'nope'" in pipeline.health().last_error
+
+
+@pytest.fixture
+def worker() -> Any:
+    worker = Worker()
+    worker.start()
+    yield worker
+    assert worker.stop(5)
+
+
+def until(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 5
+    while not what():
+        assert time.monotonic() < end, "waited 5 s"
+        time.sleep(0.005)
+
+
+def test_the_worker_serves_models_in_turn(worker: Worker) -> None:
+    benches = [Bench(worker), Bench(worker)]
+    benches[1].results = benches[0].results  # for the order over both
+    benches[0].runner.gate.clear()
+    worker.serve([bench.pipeline for bench in benches])
+    benches[0].offer(1)
+    assert benches[0].runner.entered.wait(5)
+    benches[0].offer(2)
+    benches[1].offer(9)
+    benches[0].runner.gate.set()
+    until(lambda: len(benches[0].results) == 3)
+    assert [stamp.frame_id for stamp, _ in benches[0].results] == ["f1", "f9", "f2"]
+
+
+def test_an_idle_worker_beats_and_one_stuck_in_an_engine_does_not(worker: Worker) -> None:
+    before = worker.progress
+    until(lambda: worker.progress > before + 0.4)
+    bench = Bench(worker)
+    bench.runner.gate.clear()
+    worker.serve([bench.pipeline])
+    bench.offer(1)
+    assert bench.runner.entered.wait(5)
+    stuck = worker.progress
+    time.sleep(0.7)
+    assert worker.progress == stuck
+    assert not worker.pause(0.05)
+    bench.runner.gate.set()
+    assert worker.pause(5)
+
+
+def test_nothing_runs_after_a_pause(worker: Worker) -> None:
+    bench = Bench(worker)
+    worker.serve([bench.pipeline])
+    assert worker.pause(5)
+    bench.offer(1)
+    job = worker.submit(lambda: None)
+    assert job.done.wait(5)
+    assert bench.results == []
+    assert bench.pipeline.state == ACTIVE
+    bench.pipeline.deactivate()
+    assert bench.pipeline.state == INACTIVE
+
+
+def test_a_defect_in_a_job_ends_the_worker_and_is_kept() -> None:
+    worker = Worker()
+    worker.start()
+    job = worker.submit(lambda: {}["missing"])
+    assert job.done.wait(5)
+    until(lambda: not worker.alive)
+    assert isinstance(worker.fault, KeyError)

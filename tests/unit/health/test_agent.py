@@ -1,0 +1,233 @@
+"""The agent as a process of its own, with a stand-in for the executor; asked over HTTP on the loopback address."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from runtime.contract.codec import canonical_json, from_dict
+from runtime.contract.health import HealthReport, SystemHealth
+from runtime.contract.runtime_config import RuntimeConfig
+from runtime.health.metrics import exposition
+from runtime.health.report import Reporter
+from runtime.health.settings import AgentSettings, SettingsError, load_config
+from runtime.health.supervisor import CRASH_LOOP, STARTING, Snapshot
+from tests.unit.health.conftest import model_health, snapshot
+
+ROOT = Path(__file__).parents[3]
+STAND_IN = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from runtime.contract.health import ModelHealth, SelfTest
+from runtime.health.status import ExecutorStatus, StatusSender, SERVING
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+sender = StatusSender.from_environment()
+test = SelfTest(True, 1.0, 0.9, "fine")
+model = ModelHealth("signs", "fp16", "sha256:k", "ff", "active", test, input_rate_hz=5.0, output_rate_hz=5.0)
+while sender.send(ExecutorStatus(os.getpid(), SERVING, "active", time.monotonic(), (model,))):
+    time.sleep(0.05)
+"""
+AGENT = f"""
+import dataclasses, sys
+from runtime.health.agent import Agent
+from runtime.health.settings import AgentSettings
+settings = dataclasses.replace(AgentSettings.from_environment(), executor=(sys.executable, "-S", "-c", {STAND_IN!r}))
+agent = Agent(settings)
+print(agent.port, flush=True)
+sys.exit(agent.run())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets() -> None:
+    """Instead of the tier's fixture: these tests talk to 127.0.0.1."""
+
+
+class Agent:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        assert process.stdout is not None
+        self.port = int(process.stdout.readline())
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def report(self) -> HealthReport:
+        status, body = self.get("/report")
+        assert status == 200
+        return from_dict(HealthReport, json.loads(body))
+
+    def until(self, done: Callable[[HealthReport], object]) -> HealthReport:
+        end = time.monotonic() + 15
+        while not done(report := self.report()):
+            assert time.monotonic() < end, f"waited 15 s; now {report}"
+            time.sleep(0.02)
+        return report
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[bytes], Agent]]:
+    processes: list[subprocess.Popen[str]] = []
+
+    def start_agent(config: bytes) -> Agent:
+        path = tmp_path / "runtime.json"
+        path.write_bytes(config)
+        environment = {
+            **os.environ, "JETFLEET_CONFIG": str(path), "JETFLEET_HEALTH_PORT": "0", "JETFLEET_ROBOT": "amr-001",
+            "JETFLEET_RELEASE": "1.0.0", "JETFLEET_IMAGE": "r/x@sha256:aa", "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+        process = subprocess.Popen([sys.executable, "-c", AGENT], env=environment, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return Agent(process)
+
+    yield start_agent
+    for process in processes:
+        process.kill()
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_a_whole_life(start: Callable[[bytes], Agent], config: RuntimeConfig) -> None:
+    agent = start(canonical_json(config))
+    first_words = agent.report()
+    assert first_words.state != "unhealthy"  # or a rollout would revert a robot that has not even started
+    report = agent.until(lambda report: report.ready)
+    assert (report.robot, report.release, report.image) == ("amr-001", "1.0.0", "r/x@sha256:aa")
+    assert (report.state, report.live, report.executor.restarts) == ("ok", True, 0)
+    assert report.models[0].self_test is not None
+    assert agent.get("/healthz")[0] == agent.get("/readyz")[0] == 200
+    assert agent.get("/nothing") == (404, "one of /healthz, /readyz, /report, /metrics\n")
+    first = report.executor.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    down = agent.until(lambda report: not report.live)
+    assert down.state == "unhealthy"
+    status, body = agent.get("/healthz")
+    assert status == 503
+    assert any(reason.startswith("executor: restarting, 1 restarts so far") for reason in json.loads(body)["reasons"])
+    again = agent.until(lambda report: report.ready)
+    assert again.executor.restarts == 1
+    assert again.executor.pid != first
+    assert again.executor.last_exit == "signal SIGKILL"
+    families = {family.name for family in text_string_to_metric_families(agent.get("/metrics")[1])}
+    assert {"jetfleet_live", "jetfleet_executor_restarts", "jetfleet_model_state"} <= families
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(10) == 0
+    assert again.executor.pid is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(again.executor.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [(b"{", "not JSON"), (b"{}", "RuntimeConfig.models: missing"), (b'{"models": [], "schema": 99}', "newer than")],
+)
+def test_a_broken_configuration_is_reported_not_crashed_on(
+    start: Callable[[bytes], Agent], config: bytes, reason: str
+) -> None:
+    agent = start(config)
+    report = agent.report()
+    assert (report.state, report.live, report.ready) == ("unhealthy", False, False)
+    assert reason in report.checks[0].message
+    assert agent.get("/healthz")[0] == agent.get("/readyz")[0] == 503
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.process.wait(10) == 0
+
+
+def test_the_agent_stays_small(start: Callable[[bytes], Agent], config: RuntimeConfig) -> None:
+    agent = start(canonical_json(config))
+    agent.until(lambda report: report.ready)
+    agent.get("/metrics")
+    lines = Path(f"/proc/{agent.process.pid}/status").read_text().splitlines()
+    [kilobytes] = [int(line.split()[1]) for line in lines if line.startswith("VmRSS")]
+    assert kilobytes <= 40 * 1024
+    maps = Path(f"/proc/{agent.process.pid}/maps").read_text()
+    assert not any(name in maps for name in ("numpy", "rclpy", "onnx"))
+
+
+def test_orphans_are_reaped_and_the_supervised_child_is_not() -> None:
+    code = """
+import os, subprocess, sys, time
+from runtime.health.agent import reap_orphans
+kept = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(5)"])
+orphans = []
+for _ in range(3):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    orphans.append(pid)
+for pid in orphans:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+os.waitid(os.P_PID, kept.pid, os.WEXITED | os.WNOWAIT)
+reaped = reap_orphans(kept.pid)
+code = kept.wait(10)
+print(code, reaped + reap_orphans(None))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["5", "3"]
+
+
+def test_metrics_are_bounded_and_in_base_units(config: RuntimeConfig) -> None:
+    settings = AgentSettings(Path("x"), "amr-001", "1.0.0", "image", 0, 1.0)
+    system = SystemHealth(temperatures_c={"cpu": 50.0}, disk_free_bytes=5)
+    report = Reporter(settings, config, 0.0).report(snapshot(model_health(drops=4)), system, 1.0)
+    text = exposition(lambda: report)().decode()
+    assert 'jetfleet_model_inference_seconds{model="signs",quantile="0.99"} 0.02' in text
+    assert 'jetfleet_model_dropped_frames_total{model="signs"} 4.0' in text
+    assert 'jetfleet_temperature_celsius{zone="cpu"} 50.0' in text
+    assert 'jetfleet_health_state{state="ok"} 1.0' in text
+    assert "power_watts" not in text
+    labels = {key for f in text_string_to_metric_families(text) for s in f.samples for key in s.labels}
+    assert labels == {"robot", "release", "image", "state", "model", "quantile", "check", "zone"}
+
+
+def test_models_of_an_executor_that_never_spoke(config: RuntimeConfig) -> None:
+    reporter = Reporter(AgentSettings(Path("x"), "amr-001", "1.0.0", "image", 0, 1.0), config, 0.0)
+    loop = Snapshot(state=CRASH_LOOP, restarts=5, last_exit="exit code 2 (no rclpy)")
+    for process, state, error in ((Snapshot(state=STARTING), "loading", ""), (loop, "failed", loop.last_exit)):
+        [model] = reporter.report(process, SystemHealth(), 1.0).models
+        assert (model.name, model.state, model.last_error) == ("signs", state, error)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"JETFLEET_HEALTH_PORT": "http"}, "JETFLEET_HEALTH_PORT='http' is not a TCP port"),
+        ({"JETFLEET_HEALTH_PORT": "70000"}, "is not a TCP port"),
+        ({"JETFLEET_STOP_TIMEOUT_S": "-1"}, "JETFLEET_STOP_TIMEOUT_S='-1' is not a time"),
+        ({"JETFLEET_STOP_TIMEOUT_S": "nan"}, "is not a time"),
+    ],
+)
+def test_bad_settings_are_named(environment: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        AgentSettings.from_environment(environment)
+
+
+def test_a_missing_configuration_says_where(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"gone\.json: No such file or directory; .*JETFLEET_CONFIG"):
+        load_config(tmp_path / "gone.json")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fleet.plan.compare import Snapshot, differences, of_manifest
+from tests.unit.plan.conftest import DesiredFrom
+
+FP32 = {"detector": ("fp32", "sha256:" + "1" * 64)}
+FP32_NEW = {"detector": ("fp32", "sha256:" + "2" * 64)}
+INT8 = {"detector": ("int8", "sha256:" + "3" * 64)}
+
+
+def snapshot(name: str, robots: dict[str, str]) -> Snapshot:
+    return Snapshot(name, robots, {"a": FP32, "b": FP32_NEW, "c": INT8, "d": {**FP32, "mask": ("fp16", "sha256:4")}})
+
+
+def sentences(before: dict[str, str], after: dict[str, str]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    found = differences(snapshot("1", before), snapshot("2", after))
+    return {each.robots: each.what for each in found}
+
+
+def test_the_same_robots_have_no_difference() -> None:
+    assert sentences({"r1": "a"}, {"r1": "a"}) == {}
+
+
+def test_robots_with_the_same_change_are_told_together() -> None:
+    assert sentences({"r1": "a", "r2": "a", "r3": "a"}, {"r1": "c", "r2": "c", "r3": "a"}) == {
+        ("r1", "r2"): ("detector fp32 → int8",)
+    }
+
+
+def test_another_engine_at_the_same_precision_is_told() -> None:
+    assert sentences({"r1": "a"}, {"r1": "b"}) == {
+        ("r1",): ("detector fp32: another engine (111111111111 → 222222222222)",)
+    }
+
+
+def test_another_environment_is_told_by_variable() -> None:
+    before = replace(snapshot("1", {"r1": "a", "r2": "a"}), environment={"r1": {"ROS_DOMAIN_ID": "7", "OLD": "x"}})
+    after = replace(snapshot("2", {"r1": "a", "r2": "a"}), environment={"r1": {"ROS_DOMAIN_ID": "8", "NEW": "y"}})
+    (found,) = differences(before, after)
+    assert found.robots == ("r1",)
+    assert found.what == ("NEW unset → y", "OLD x → unset", "ROS_DOMAIN_ID 7 → 8")
+
+
+def test_models_and_robots_come_and_go() -> None:
+    found = sentences({"r1": "a", "gone": "a"}, {"r1": "d", "new": "c"})
+    assert found == {("r1",): ("mask fp16 added",), ("gone",): ("removed",), ("new",): ("added, detector int8",)}
+
+
+def test_a_variant_that_differs_in_configuration_only() -> None:
+    before = Snapshot("1", {"r1": "x"}, {"x": FP32})
+    after = Snapshot("2", {"r1": "y"}, {"y": FP32})
+    assert differences(before, after)[0].what == ("configuration or base image changed, engines are the same",)
+
+
+def test_a_manifest_has_a_snapshot(desired_from: DesiredFrom) -> None:
+    desired = desired_from()
+    found = of_manifest(desired)
+    assert set(found.robots) == {"amr-001", "amr-002", "scout-001"}
+    assert {engines["detector"][0] for engines in found.engines.values()} == {"fp32", "fp16"}

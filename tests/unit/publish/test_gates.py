@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import EngineGateError
+from fleet.manifest.load import load_manifest
+from fleet.publish.gates import check_gates, violations
+from fleet.resolve.desired import EngineSpec
+from fleet.resolve.recipe import recipe_for
+from fleet.resolve.resolver import resolve
+from runtime.contract.build import AccuracyGate, EngineIdentity, EngineReport, OutputAccuracy, Percentiles
+from tests.fakes.fleet_folder import write_fleet
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> EngineSpec:
+    desired = resolve(load_manifest(write_fleet(tmp_path)), recipe_for)
+    found = next(engine for engine in desired.engines.values() if engine.precision == "fp16")
+    gate = AccuracyGate(min_cosine=0.99, max_abs_error=0.1)
+    return replace(found, job=replace(found.job, accuracy=gate, max_latency_p99_ms=50.0))
+
+
+def report_of(spec: EngineSpec, *, cosine: float = 0.999, error: float = 0.01, p99: float = 10.0) -> EngineReport:
+    job = spec.job
+    identity = EngineIdentity(
+        job.key, job.model, job.backend, job.precision, "engine.onnx", "0" * 64, 1, job.device, (), (), job.accuracy
+    )
+    accuracy = (OutputAccuracy("scores", cosine, error),)
+    return EngineReport(identity, {}, {}, accuracy, (), Percentiles(1.0, 2.0, p99, 1.5, 100), 1, 1.0, 1.0)
+
+
+def test_a_good_engine_passes(spec: EngineSpec) -> None:
+    check_gates({spec.key: spec}, {spec.key: report_of(spec)})
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ({"cosine": 0.9}, "cosine 0.9000 < 0.9900"),
+        ({"cosine": float("nan")}, "cosine nan < 0.9900"),
+        ({"error": 0.5}, "largest error 0.5 > 0.1"),
+        ({"p99": 51.0}, "p99 51.0 ms > 50.0 ms"),
+    ],
+)
+def test_each_gate_says_no_with_both_numbers(spec: EngineSpec, measured: dict[str, float], told: str) -> None:
+    with pytest.raises(EngineGateError, match=told) as caught:
+        check_gates({spec.key: spec}, {spec.key: report_of(spec, **measured)})
+    assert caught.value.exit_code == 4
+    assert "detector fp16 for sim-x86" in caught.value.message
+
+
+def test_golden_answers_are_held_against_the_gate_too(spec: EngineSpec) -> None:
+    report = replace(report_of(spec), golden_accuracy=(OutputAccuracy("scores", 0.2, 0.01),))
+    assert "golden data's expected outputs" in violations(spec, report)[0].what
+
+
+def test_a_waiver_covers_accuracy_but_not_latency(spec: EngineSpec) -> None:
+    waived = replace(spec, job=replace(spec.job, enforce_accuracy=False))
+    assert violations(waived, report_of(spec, cosine=0.1, error=9.0)) == ()
+    assert len(violations(waived, report_of(spec, p99=51.0))) == 1

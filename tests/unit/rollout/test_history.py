@@ -1,0 +1,87 @@
+"""The audit trail, and which release a rollback goes to."""
+
+from __future__ import annotations
+
+import pytest
+
+from fleet.errors import RegistryError, UsageError
+from fleet.rollout import audit
+from fleet.rollout.audit import FAILED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
+from fleet.rollout.rollback import choose_target
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.rollout_site import RolloutSite, release
+
+PUBLISHED = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
+
+
+def record(n: int, version: str, kind: str = ROLLOUT, outcome: str = SUCCEEDED, selector: str = "") -> AuditRecord:
+    return AuditRecord(f"2026-{n:03}", kind, "a@b", float(n), "warehouse", version, outcome=outcome, selector=selector)
+
+
+def newest_first(*records: AuditRecord) -> list[AuditRecord]:
+    return list(reversed(records))
+
+
+def test_records_come_back_newest_first_and_whole() -> None:
+    registry, site = FakeRegistry(), RolloutSite(2)
+    site.updaters["r1"].refuse = True
+    result = site.roll(release("1.0.0", site.content("a")), policy={"waves": ["100%"], "success": "50%"})
+    for at in (1_800_000_000.0, 1_800_000_100.0):
+        made = audit.record_of(result, kind=ROLLOUT, fleet="warehouse", release_digest="sha256:x", at=at)
+        audit.append(registry, "warehouse", made)
+    newest, oldest = audit.history(registry, "warehouse")
+    assert (newest.at, oldest.at) == (1_800_000_100.0, 1_800_000_000.0)
+    assert newest.id.startswith("20270115T080140Z-")
+    assert newest.outcome == SUCCEEDED
+    assert newest.counts == {"committed": 1, "refused": 1}
+    assert [(robot.name, robot.outcome, robot.reason) for robot in newest.robots] == [
+        ("r0", "committed", ""),
+        ("r1", "refused", "because the test says so"),
+    ]
+    assert audit.history(registry, "warehouse", limit=1) == [newest]
+    assert audit.history(registry, "nobody") == []
+
+
+def test_something_else_under_our_tag_is_told() -> None:
+    registry = FakeRegistry()
+    registry.put_manifest("warehouse/audit", "20260101T000000Z-x", b'{"layers": []}', "application/json")
+    with pytest.raises(RegistryError, match="is not what fleet wrote there"):
+        audit.history(registry, "warehouse")
+
+
+@pytest.mark.parametrize(
+    ("history", "target"),
+    [
+        ([record(1, "1.0.0"), record(2, "1.1.0")], "1.0.0"),
+        ([record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.2.0", outcome=FAILED)], "1.0.0"),
+        ([record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.1.0")], "1.0.0"),
+        ([record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.2.0", selector="amr-001")], "1.0.0"),
+        ([record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.2.0"), record(4, "1.1.0", ROLLBACK)], "1.0.0"),
+        ([record(1, "1.0.0"), record(2, "0.9.0"), record(3, "1.2.0")], "1.0.0"),
+    ],
+)
+def test_the_release_before_the_last_that_succeeded(history: list[AuditRecord], target: str) -> None:
+    assert choose_target(newest_first(*history), PUBLISHED) == target
+
+
+def test_nothing_to_go_back_to() -> None:
+    once = [record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.0.0", ROLLBACK)]
+    for history in ([], [record(1, "1.0.0")], newest_first(*once)):
+        with pytest.raises(UsageError, match="no earlier successful rollout") as caught:
+            choose_target(history, PUBLISHED)
+        assert caught.value.exit_code == 2
+        assert "fleet rollback" in caught.value.hint
+
+
+def test_a_version_by_name_must_be_published() -> None:
+    assert choose_target([], PUBLISHED, "1.3.0") == "1.3.0"
+    with pytest.raises(UsageError, match=r"version 9\.9\.9 is not published; published are 1\.0\.0, 1\.1\.0"):
+        choose_target([], PUBLISHED, "9.9.9")
+
+
+def test_an_operator_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 4242")
+
+    monkeypatch.setattr(audit.getpass, "getuser", nobody)
+    assert audit.operator().startswith("uid ")

@@ -1,0 +1,188 @@
+"""The rollout lock: one holder, whatever the interleaving."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import pytest
+
+from fleet.errors import LockHeld, RegistryError
+from fleet.rollout import audit
+from fleet.rollout.rollout_lock import TTL_S, RolloutLock
+from tests.fakes.clock import FakeClock
+from tests.fakes.registry import FakeRegistry
+
+
+def lock(registry: FakeRegistry, clock: FakeClock, reason: str = "rollout 1.0.0") -> RolloutLock:
+    return RolloutLock(registry, "warehouse", clock, reason=reason)
+
+
+def test_held_is_told_with_who_why_since_and_until() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    with lock(registry, clock), pytest.raises(LockHeld) as caught:
+        lock(registry, clock, "rollout 2.0.0").acquire()
+    assert caught.value.exit_code == 5
+    assert (
+        f"{audit.operator()} holds the rollout lock since 2027-01-15 08:00:00 UTC (rollout 1.0.0)"
+        in caught.value.message
+    )
+    assert "fleet lock steal" in caught.value.hint
+
+
+def test_released_is_free_and_leaves_nothing() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    with lock(registry, clock):
+        pass
+    assert registry.tags("warehouse/locks") == []
+    with lock(registry, clock):
+        pass
+
+
+def test_a_lease_of_somebody_dead_ends_by_itself() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    lock(registry, clock).acquire()
+    clock.sleep(TTL_S + 1)
+    lock(registry, clock).acquire()
+
+
+def test_keeping_it_renews_the_lease() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    held = lock(registry, clock)
+    held.acquire()
+    for _ in range(20):
+        clock.sleep(TTL_S / 4)
+        held.keep()
+    with pytest.raises(LockHeld):
+        lock(registry, clock).acquire()
+
+
+def test_keeping_costs_nothing_while_it_is_not_due() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    held = lock(registry, clock)
+    held.acquire()
+    before = registry.requests_made
+    for _ in range(100):
+        held.keep()
+    assert registry.requests_made == before
+
+
+def test_stealing_is_audited_and_noticed_by_the_robbed() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    robbed, thief = lock(registry, clock), lock(registry, clock, "it hangs")
+    robbed.acquire()
+    assert [ticket.reason for ticket in thief.steal("warehouse")] == ["rollout 1.0.0"]
+    (record,) = audit.history(registry, "warehouse")
+    assert record.kind == audit.LOCK_BROKEN
+    assert "rollout 1.0.0" in record.reason
+    assert "it hangs" in record.reason
+    clock.sleep(TTL_S / 2)
+    thief.keep()
+    with pytest.raises(LockHeld, match="taken from us"):
+        robbed.keep()
+    robbed.release()
+    assert len(registry.tags("warehouse/locks")) == 1
+
+
+def test_a_theft_in_the_moment_of_renewal_is_noticed_too() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    robbed, thief = lock(registry, clock), lock(registry, clock)
+    robbed.acquire()
+    clock.sleep(TTL_S / 2)
+
+    def steal(verb: str, target: str) -> None:
+        if verb == "push_blob":
+            registry.hook = None
+            thief.steal("warehouse")
+
+    registry.hook = steal
+    robbed.keep()
+    clock.sleep(10)
+    with pytest.raises(LockHeld, match="taken from us"):
+        robbed.keep()
+    thief.keep()
+
+
+def test_a_registry_that_is_away_for_a_while_does_not_end_a_lease() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    held = lock(registry, clock)
+    held.acquire()
+
+    def down(verb: str, target: str) -> None:
+        raise RegistryError("registry.test: connection refused")
+
+    registry.hook = down
+    clock.sleep(TTL_S / 2)
+    held.keep()
+    clock.sleep(TTL_S)
+    with pytest.raises(LockHeld, match="could not be renewed"):
+        held.keep()
+
+
+def test_a_registry_that_does_not_delete_still_frees_the_lock() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+
+    def no_deletes(verb: str, target: str) -> None:
+        if verb == "delete_manifest":
+            raise RegistryError("registry.test: UNSUPPORTED")
+
+    registry.hook = no_deletes
+    with lock(registry, clock):
+        pass
+    with lock(registry, clock):
+        pass
+
+
+def test_an_error_inside_is_not_hidden_by_a_release_that_fails() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+
+    def down(verb: str, target: str) -> None:
+        raise RegistryError("registry.test: connection refused")
+
+    def fail() -> None:
+        with lock(registry, clock):
+            registry.hook = down
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_never_two_holders(seed: int) -> None:
+    """Eight contenders with random pauses at every request to the registry."""
+    registry, clock = FakeRegistry(), FakeClock()
+    chance = random.Random(seed)
+    holding, most, taken = 0, 0, 0
+    counting = threading.Lock()
+
+    def pause(verb: str, target: str) -> None:
+        threading.Event().wait(chance.random() * 0.003)
+
+    registry.hook = pause
+
+    def contend() -> None:
+        nonlocal holding, most, taken
+        for _ in range(4):
+            one = lock(registry, clock)
+            try:
+                one.acquire()
+            except LockHeld:
+                continue
+            with counting:
+                holding += 1
+                taken += 1
+                most = max(most, holding)
+            threading.Event().wait(0.002)
+            with counting:
+                holding -= 1
+            one.release()
+
+    threads = [threading.Thread(target=contend) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive()
+    assert most <= 1
+    assert taken >= 1
