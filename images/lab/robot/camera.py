@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import array
 import os
+import signal
 import sys
+import threading
 from dataclasses import dataclass
 
 import rclpy
 from PIL import Image, ImageDraw, ImageFont
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image as ImageMessage
 
 Colour = tuple[int, int, int]
+
+LOOK_S = 0.2
+"""How long a spin may wait before it looks whether a signal came."""
 
 WALL: Colour = (122, 124, 120)
 FLOOR: Colour = (88, 86, 82)
@@ -130,18 +136,19 @@ def main() -> int:
     except ValueError as error:
         print(f"camera: error: bad JETFLEET_CAMERA_* setting: {error}", file=sys.stderr)
         return 2
-    rclpy.init()
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    # rclpy's own handler shuts the context down wherever the signal finds it: in a publish, that ends with a traceback.
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     node = Camera(settings)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    try:
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        rclpy.try_shutdown()
-        executor.shutdown()
-        node.destroy_node()
+    while not stopping.is_set():
+        executor.spin_once(timeout_sec=LOOK_S)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.shutdown()
     return 0
 
 
