@@ -23,7 +23,7 @@ def test_nothing_begins_after_the_first_exception() -> None:
         if item == 7:
             raise ValueError(item)
 
-    with pytest.raises(ValueError, match="^7$"):
+    with pytest.raises(ValueError, match=r"^7$"):
         side_by_side(work, range(1000), workers=1)
     assert begun == [*range(8)]
 
