@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import jinja2
 
 from fleet.errors import FleetError
+from fleet.resolve.builder_sources import builder_sources
 from fleet.resolve.data_files import data_dir
 
 SOURCE_DIR = "lib"
@@ -20,8 +21,6 @@ FROM_SOURCE = ("pycuda",)
 _BUILD_TOOLS = ("numpy", "setuptools")
 """What that stage needs."""
 _ONLY_TO_BUILD = ("setuptools",)
-_BUILDER_SOURCES = ("contract", "engines")
-"""Parts of `runtime` in a builder image: a change of the executor must not change an engine's key."""
 _NOT_IN_RUNTIME = ("updater",)
 _TEMPLATES = ("Dockerfile.", "requirements-")
 
@@ -102,8 +101,11 @@ def _content_lines(path: Path) -> tuple[str, ...]:
 # ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def runtime_sources(kind: str) -> Mapping[str, bytes]:
-    """Return the sources of `runtime` that an image of this kind holds, by their path in the context."""
+def runtime_sources(kind: str, backend: str) -> Mapping[str, bytes]:
+    """Return the sources of `runtime` that an image of this kind holds, by their path in the context.
+
+    A builder's are those that its ``backend`` needs: a change of the executor must not change an engine's key.
+    """
     spec = importlib.util.find_spec("runtime")
     if spec is None or not spec.submodule_search_locations:
         raise FleetError(
@@ -111,18 +113,16 @@ def runtime_sources(kind: str) -> Mapping[str, bytes]:
             hint="install it again: pip install --force-reinstall jetfleet",
         )
     root = Path(next(iter(spec.submodule_search_locations)))
-    return {
-        f"{SOURCE_DIR}/runtime/{path.relative_to(root).as_posix()}": path.read_bytes()
-        for path in _source_files(root, kind)
-    }
+    found = builder_sources(root, backend) if kind == "builder" else _runtime_files(root)
+    return {f"{SOURCE_DIR}/runtime/{path.relative_to(root).as_posix()}": content for path, content in found.items()}
 
 
-def _source_files(root: Path, kind: str) -> Iterator[Path]:
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if not path.is_file() or path.suffix == ".pyc" or "__pycache__" in parts or path.name.startswith("."):
-            continue
-        if kind == "builder" and len(parts) > 1 and parts[0] not in _BUILDER_SOURCES:
-            continue
-        if parts[0] not in _NOT_IN_RUNTIME:
-            yield path
+def _runtime_files(root: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(root.rglob("*")) if _is_runtime_source(path, root)}
+
+
+def _is_runtime_source(path: Path, root: Path) -> bool:
+    parts = path.relative_to(root).parts
+    if not path.is_file() or path.suffix == ".pyc" or "__pycache__" in parts or path.name.startswith("."):
+        return False
+    return parts[0] not in _NOT_IN_RUNTIME

@@ -42,7 +42,7 @@ def recipe_for(kind: str, profile: Profile) -> Recipe:
     requirements = locked_requirements(kind, line.lock)
     files = {
         **beside_template(kind),
-        **runtime_sources(kind),
+        **runtime_sources(kind, profile.backend),
         **requirement_files(requirements),
         "Dockerfile": _dockerfile(kind, line, profile).encode(),
     }

@@ -23,12 +23,12 @@ from runtime.contract.build import (
 )
 from runtime.contract.codec import canonical_json
 from runtime.engines.accuracy import violation, worst
+from runtime.engines.answers import answers
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
 from runtime.engines.bench import bench
 from runtime.engines.errors import EngineError
 from runtime.engines.golden import Arrays, Golden, load_golden, save_golden, stack
 from runtime.engines.precision import require_precision
-from runtime.engines.selftest import answers
 from runtime.engines.store import sha256_of, write_atomic
 
 

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from runtime.contract.build import EngineIdentity
 from runtime.contract.health import SelfTest
 from runtime.engines.accuracy import NOT_A_NUMBER_COSINE, violation, worst
+from runtime.engines.answers import answers
 from runtime.engines.backend import Runner
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import Arrays, Golden, load_golden
-
-
-def answers(runner: Runner, golden: Golden) -> list[Arrays]:
-    """Run every golden frame; return copies of the outputs, frame by frame. Raises EngineError."""
-    inputs = list(runner.inputs.items())
-    samples = []
-    for index in range(len(golden)):
-        golden.feed(index, inputs)
-        samples.append({name: np.array(array) for name, array in runner.infer().items()})
-    return samples
+from runtime.engines.golden import load_golden
 
 
 def self_test(runner: Runner, identity: EngineIdentity, golden_path: Path) -> SelfTest:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from runtime.contract.build import GOLDEN_FILE, AccuracyGate
+from runtime.engines.answers import answers
 from runtime.engines.backend import Runner, backend_named
 from runtime.engines.bench import MIN_ITERATIONS, bench, percentiles
 from runtime.engines.errors import EngineError
 from runtime.engines.golden import Golden
 from runtime.engines.job import run
-from runtime.engines.selftest import answers, self_test
+from runtime.engines.selftest import self_test
 from tests.unit.engines.models import FRAME, frames, make_job
 
 
