@@ -35,6 +35,7 @@ _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MAX_BYTES = 16 * 1024 * 1024
 """10,000 robots, everything spelled out for each, are about 3 MB."""
 MAX_DEPTH = 32
+_TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "flatten it")
 
 KeyPath = tuple[str | int, ...]
 
@@ -160,7 +161,7 @@ class _Builder:
         if kind is ScalarEvent:
             return self._plain(event) if event.implicit[0] else event.value
         if len(self._path) >= MAX_DEPTH:
-            self._give_up(_line(event), f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+            self._give_up(_line(event), *_TOO_DEEP)
         return self._mapping() if kind is MappingStartEvent else self._sequence()
 
     def _mapping(self) -> dict[str, Any]:
@@ -228,6 +229,8 @@ def _syntax_flaw(error: yaml.YAMLError, raw: bytes) -> Flaw:
     line = min(mark.line + 1, max(1, raw.count(b"\n") + (not raw.endswith(b"\n"))))
     if _has_tab(raw, line):
         return Flaw(line, (), "a tab where YAML wants spaces", "indent with spaces, and put one space after a colon")
+    if "nesting depth" in problem:  # the parser's own limit, which newer ones reach while they read ahead
+        return Flaw(line, (), *_TOO_DEEP)
     return Flaw(line, (), f"not YAML: {problem}", _syntax_hint(problem))
 
 
