@@ -71,16 +71,65 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Space:
+    """Room on one volume, bytes."""
+
+    total_bytes: int
+    free_bytes: int
+    """What an unprivileged process may use."""
+
+
+@dataclass(frozen=True)
 class SystemHealth:
-    """The machine. A value that this machine does not offer is ``None`` or absent."""
+    """The machine. A value that this machine does not offer is ``None`` or absent; nothing is guessed."""
 
     temperatures_c: Dict[str, float] = field(default_factory=dict)
+    """Thermal zone by its type (``tj-thermal``)."""
     memory_total_bytes: Optional[int] = None
     memory_available_bytes: Optional[int] = None
     disk_free_bytes: Optional[int] = None
+    """Of the container's root file system; ``disks`` has every volume."""
     load_1m: Optional[float] = None
     power_w: Optional[float] = None
+    """The whole module: the rail VDD_IN, never a sum of rails (VDD_IN is the total already)."""
     throttling: Optional[bool] = None
+    """The kernel slows a clock down because of heat. None: this machine does not say."""
+    throttled_by: Tuple[str, ...] = ()
+    """Cooling devices that do so now (``gpu-throttle-alert``)."""
+    power_rails_w: Dict[str, float] = field(default_factory=dict)
+    """Rail by its label (``VDD_CPU_GPU_CV``)."""
+    gpu_load: Optional[float] = None
+    """Share of time in which the GPU was busy, 0 to 1."""
+    gpu_clock_hz: Optional[int] = None
+    gpu_clock_max_hz: Optional[int] = None
+    """What the power mode allows now."""
+    emc_clock_hz: Optional[int] = None
+    """Memory controller. Only root may read it on L4T 35 and 36."""
+    cpu_clocks_hz: Dict[str, int] = field(default_factory=dict)
+    """Cluster (``policy0``) → clock."""
+    cpu_clocks_max_hz: Dict[str, int] = field(default_factory=dict)
+    """Cluster → what the power mode allows now."""
+    cpus_online: Optional[int] = None
+    overcurrent_events: Dict[str, int] = field(default_factory=dict)
+    """``oc1`` (under voltage), ``oc2`` (average over-current), ``oc3`` (instantaneous over-current) → since boot."""
+    overcurrent_per_s: Dict[str, float] = field(default_factory=dict)
+    """The same, per second over the last minute (less while the agent is younger)."""
+    overcurrent_throttles: Dict[str, bool] = field(default_factory=dict)
+    """Whether the hardware slows clocks down at such an event."""
+    gpu_memory_bytes: Optional[int] = None
+    """Held by the GPU's allocator out of the unified memory. Only where the kernel says so (L4T 35 and 36)."""
+    swap_total_bytes: Optional[int] = None
+    swap_free_bytes: Optional[int] = None
+    disks: Dict[str, Space] = field(default_factory=dict)
+    """Mount point in the container → room."""
+    fan_duty: Optional[float] = None
+    """What the fan is told, 0 to 1."""
+    fan_rpm: Optional[int] = None
+    """What its tachometer says."""
+    left_out: int = 0
+    """Zones, rails and volumes beyond the number that is reported."""
+    sample_age_s: float = 0.0
+    """Since this was read. It grows when a sensor's driver hangs."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +147,7 @@ class HealthReport:
     """ok | degraded | unhealthy."""
     live: bool
     ready: bool
+    """Proven: every model loaded, warm, self-tested and serving. What a rollout waits for."""
     uptime_s: float
     executor: ExecutorHealth
     models: Tuple[ModelHealth, ...]
@@ -105,4 +155,8 @@ class HealthReport:
     """Every judged measurement; those not ok give the reasons of ``state``."""
     system: SystemHealth = SystemHealth()
     agent_version: str = ""
+    in_service: Optional[bool] = None
+    """Does its work now: ``ready``, a first real frame through every model, and rates within bounds. For people and
+    load balancers (`/readyz`). A rollout judges ``ready`` and ``state``: a dead camera is no release's fault. None: an
+    agent that does not know this yet."""
     schema: int = SCHEMA

@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from types import FrameType
 
 from runtime.contract.health import HealthReport
@@ -37,7 +36,7 @@ class Agent:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._started = self._turned = time.monotonic()
-        self._machine = Machine(root=settings.root, disk=Path("/"))
+        self._machine = Machine(root=settings.root)
         self._system, self._sampled = self._machine.sample(), self._started
         self._supervisor: Supervisor | None = None
         self._reporter: Reporter | None = None
