@@ -9,15 +9,12 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.contract.power import MODE_STATUS, MODE_TABLE, parse_modes, sms_left
+
 ROOT = Path("/")
-SMS_PER_TPC = 2
-_TPCS = 8
-"""Bits of the mask that stand for a TPC on Orin Nano and NX (half of them are not there at all)."""
 
 _L4T = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
 _MODULE = re.compile(r"p3767-\d{4}")
-_MODE = re.compile(r"<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>")
-_MASK = re.compile(r"^\s*TPC_POWER_GATING\s+TPC_PG_MASK\s+(\S+)", re.MULTILINE)
 _STATUS = re.compile(r"pmode:(\d+)")
 
 COMPATIBLE = ("run/jetfleet/device-tree-compatible", "proc/device-tree/compatible")
@@ -48,8 +45,8 @@ class JetsonFacts:
 
 def read_jetson(root: Path = ROOT) -> JetsonFacts:
     """Return what the files below ``root`` say. Files that are missing or unreadable say nothing."""
-    modes = _modes(_text(root / "etc/nvpmodel.conf"))
-    status = _STATUS.search(_text(root / "var/lib/nvpmodel/status"))
+    modes = {mode.id: (mode.name, mode.sm_count) for mode in parse_modes(_text(root / MODE_TABLE))}
+    status = _STATUS.search(_text(root / MODE_STATUS))
     mode = modes.get(int(status[1])) if status else None
     return JetsonFacts(
         module=_module(root),
@@ -58,15 +55,6 @@ def read_jetson(root: Path = ROOT) -> JetsonFacts:
         sm_count=_powered_sms(root) or (mode[1] if mode else None),
         modes=dict(modes.values()),
     )
-
-
-def sms_left(mask: int) -> int | None:
-    """Return the SMs that a TPC power-gating mask leaves (240 → 8, 252 → 4); None for a mask that gates nothing.
-
-    A set bit is a TPC that is off. Orin Nano and NX always have half of the eight off: a mask of 0 was never set.
-    """
-    off = bin(mask & ((1 << _TPCS) - 1)).count("1")
-    return SMS_PER_TPC * (_TPCS - off) if 0 < off < _TPCS else None
 
 
 def _powered_sms(root: Path) -> int | None:
@@ -84,18 +72,6 @@ def _module(root: Path) -> str | None:
 def _l4t(text: str) -> str | None:
     found = _L4T.search(text)
     return f"{found[1]}.{found[2]}" if found else None
-
-
-def _modes(text: str) -> dict[int, tuple[str, int | None]]:
-    """Return id → (name, SMs) of an nvpmodel.conf."""
-    starts = list(_MODE.finditer(text))
-    found: dict[int, tuple[str, int | None]] = {}
-    for index, start in enumerate(starts):
-        end = starts[index + 1].start() if index + 1 < len(starts) else len(text)
-        mask = _MASK.search(text, start.end(), end)
-        number = _number(mask[1]) if mask else None
-        found[int(start[1])] = (start[2], None if number is None else sms_left(number))
-    return found
 
 
 def _number(text: str) -> int | None:

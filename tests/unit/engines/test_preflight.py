@@ -10,7 +10,8 @@ import pytest
 
 from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity
 from runtime.contract.device import L4T_LINES, differing_facts, l4t_line, same_fact
-from runtime.engines.device_facts import JetsonFacts, read_jetson, sms_left
+from runtime.contract.power import sms_left
+from runtime.engines.device_facts import JetsonFacts, read_jetson
 from runtime.engines.errors import EngineError
 from runtime.engines.plan_header import HEADER_BYTES, PlanHeader, read_plan_header
 from runtime.engines.preflight import check_builder, check_engine
