@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fleet.manifest.check_decoder import check_decoder
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.schema import Model, ModelInput, ModelOutput, Profile
@@ -17,6 +18,8 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
     _check_names("outputs", model.outputs, source, report)
     for index, value in enumerate(model.inputs):
         _check_image(value, index, source, report)
+    for index, output in enumerate(model.outputs):
+        check_decoder(output, index, source, report)
     for name in model.gates.latency_p99:
         if name not in profiles:
             path = ("gates", "latency_p99", name)

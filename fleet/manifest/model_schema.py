@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
 from fleet.manifest.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
+from runtime.contract.decoders import DECODER_OPTIONS
+
+DecoderName = Annotated[
+    Text,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": sorted(DECODER_OPTIONS)},
+                {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z_][A-Za-z0-9_.-]*$"},
+            ]
+        }
+    ),
+]
+"""A built-in decoder, or ``package:name`` of an entry point."""
 
 
 class Source(Frozen):
@@ -55,7 +69,7 @@ class ModelInput(Frozen):
 class Decoder(Frozen):
     """How an output becomes a ROS message. Options depend on the decoder."""
 
-    name: Literal["text_boxes", "classification", "mask", "tensor"]
+    name: DecoderName
     options: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.manifest.schema import Model, ModelUse, Profile
+from fleet.manifest.schema import Model, ModelInput, ModelUse, Profile
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
 
@@ -22,10 +22,7 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
         name=model.name,
         precision=engine.precision,
         engine_key=engine.key,
-        inputs=tuple(
-            InputBinding(value.tensor, value.topic, value.type, value.encoding, value.height, value.width)
-            for value in model.inputs
-        ),
+        inputs=tuple(_input(value) for value in model.inputs),
         outputs=tuple(
             OutputBinding(value.tensor, value.topic, value.decoder.name, dict(value.decoder.options))
             for value in model.outputs
@@ -33,6 +30,11 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
         thresholds=_thresholds(profile, model),
         threads=use.threads or 1,
     )
+
+
+def _input(value: ModelInput) -> InputBinding:
+    rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
+    return InputBinding(value.tensor, value.topic, value.type, value.encoding, value.height, value.width, rows, columns)
 
 
 def _thresholds(profile: Profile, model: Model) -> Thresholds:

@@ -30,6 +30,9 @@ class InputBinding:
     encoding: str = ""
     height: int = 0
     width: int = 0
+    network_height: int = 0
+    """Rows of the network's own input, after the resize in the graph; 0 where that is not an image, or not known."""
+    network_width: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class OutputBinding:
     tensor: str
     topic: str
     decoder: str
-    """text_boxes | classification | mask | tensor."""
+    """A name of ``runtime.contract.decoders.DECODER_OPTIONS``, or ``package:name`` of an entry point."""
     options: Dict[str, Any] = field(default_factory=dict)
 
 

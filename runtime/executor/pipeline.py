@@ -199,4 +199,5 @@ def _view(model: ModelRuntime, engine: LoadedEngine) -> View:
     first = model.inputs[0]
     specs = {spec.name: spec for spec in engine.identity.inputs}
     pre = specs[first.tensor].preprocess if first.tensor in specs else None
-    return View(first.height, first.width, pre is not None and pre.resize == "letterbox")
+    letterbox = pre is not None and pre.resize == "letterbox"
+    return View(first.height, first.width, letterbox, first.network_height, first.network_width)

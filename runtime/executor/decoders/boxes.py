@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.engines.letterbox import letterbox
-from runtime.executor.decoders.options import Options
+from runtime.contract.decoders import read_options
+from runtime.executor.decoders.geometry import to_frame
 from runtime.executor.decoders.regions import Regions, find_regions
 from runtime.executor.decoders.results import Boxes, View
 
@@ -23,14 +23,15 @@ class TextBoxes:
     the detector's authors do with polygons. Regions smaller than ``min_size`` map pixels are noise.
     """
 
+    result: ClassVar[type[Any]] = Boxes
+
     def __init__(self, options: Mapping[str, Any]) -> None:
-        take = Options("text_boxes", options)
-        self._threshold = take.number("threshold", 0.3, 0.0, 1.0)
-        self._box_threshold = take.number("box_threshold", 0.6, 0.0, 1.0)
-        self._unclip = take.number("unclip", 1.5, 0.0, 10.0)
-        self._min_size = take.whole("min_size", 3, 1, 1000)
-        self._max_boxes = take.whole("max_boxes", 100, 1, 1000)
-        take.finish()
+        take = read_options("text_boxes", options)
+        self._threshold: float = take["threshold"]
+        self._box_threshold: float = take["box_threshold"]
+        self._unclip: float = take["unclip"]
+        self._min_size: int = take["min_size"]
+        self._max_boxes: int = take["max_boxes"]
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Boxes:
         """Decode a map of shape (1, 1, rows, columns), (1, rows, columns) or (rows, columns)."""
@@ -44,8 +45,8 @@ class TextBoxes:
         if not keep.size:
             return _NO_BOXES
         best = keep[np.argsort(-scores[keep], kind="stable")][: self._max_boxes]
-        corners = _to_frame(self._grown(regions, best), probabilities.shape, view)
-        return Boxes(corners, scores[best].astype(np.float32), "text")
+        corners = to_frame(self._grown(regions, best), probabilities.shape, view)
+        return Boxes(corners, scores[best].astype(np.float32), "text", capped=keep.size - best.size)
 
     def _grown(self, regions: Regions, which: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return (n, 4): left, top, right, bottom in map pixels, grown by the unclip distance."""
@@ -54,16 +55,3 @@ class TextBoxes:
         distance = (wide * high * self._unclip / (2.0 * (wide + high)))[:, None]
         grown: npt.NDArray[np.float64] = box + distance * np.array([-1.0, -1.0, 1.0, 1.0])
         return grown
-
-
-def _to_frame(box: npt.NDArray[np.float64], shape: tuple[int, ...], view: View) -> npt.NDArray[np.float32]:
-    """Map corners in map pixels to left, top, width, height in frame pixels, inside the frame."""
-    rows, columns = shape
-    if view.letterbox:
-        placed = letterbox(view.height, view.width, rows, columns)
-        box = box - np.array([placed.left, placed.top, placed.left, placed.top], np.float64)
-        rows, columns = placed.height, placed.width
-    scale = np.array([view.width / columns, view.height / rows] * 2)
-    limit = np.array([view.width, view.height] * 2, np.float64)
-    box = np.clip(box * scale, 0.0, limit)
-    return np.concatenate((box[:, :2], box[:, 2:] - box[:, :2]), axis=1).astype(np.float32)

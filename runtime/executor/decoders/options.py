@@ -1,13 +1,17 @@
-"""A decoder's options from the configuration, checked once, when the node is configured."""
+"""A decoder's options from the configuration, checked once, when the node is configured.
+
+The options of built-in decoders are a table (`runtime/contract/decoders.py`), so that the manifest's check and the
+runtime agree. A decoder of somebody's own takes its options one by one with ``Options``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.contract.decoders import OptionError
 
-class OptionError(ValueError):
-    """A decoder cannot be made from its options. The message names the option and what it takes."""
+__all__ = ["OptionError", "Options"]
 
 
 class Options:

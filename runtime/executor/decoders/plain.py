@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.executor.decoders.options import Options
+from runtime.contract.decoders import read_options
+from runtime.executor.decoders.geometry import camera_grid
 from runtime.executor.decoders.results import Classes, Mask, Tensor, View
 
 
 class Classification:
     """``classification``: the ``top_k`` best classes; ``softmax`` when the graph ends in logits."""
 
+    result: ClassVar[type[Any]] = Classes
+
     def __init__(self, options: Mapping[str, Any]) -> None:
-        take = Options("classification", options)
-        self._top_k = take.whole("top_k", 5, 1, 1000)
-        self._softmax = take.flag("softmax", False)
-        self._labels = take.words("labels")
-        take.finish()
+        take = read_options("classification", options)
+        self._top_k: int = take["top_k"]
+        self._softmax: bool = take["softmax"]
+        self._labels: tuple[str, ...] = take["labels"]
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Classes:
         """Decode scores of shape (1, classes), trailing dimensions of 1 allowed."""
@@ -39,35 +41,59 @@ class Classification:
 
 
 class MaskDecoder:
-    """``mask``: the best class per pixel; 255 where one channel is over ``threshold``, 0 elsewhere."""
+    """``mask``: the best class per pixel; 255 where one channel is over ``threshold``, 0 elsewhere.
+
+    ``size``: model leaves the mask as the model gives it; camera takes it to the frame's pixels, bars off.
+    """
+
+    result: ClassVar[type[Any]] = Mask
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        take = Options("mask", options)
-        self._threshold = take.number("threshold", 0.5, 0.0, 1.0)
-        take.finish()
+        take = read_options("mask", options)
+        self._threshold: float = take["threshold"]
+        self._to_camera = take["size"] == "camera"
+        self._grid: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None = None
+        self._grid_of: tuple[Any, ...] = ()
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Mask:
         """Decode (1, channels, rows, columns), or (1, rows, columns) of class numbers or scores."""
-        del view
+        classes = self._classes(tensor)
+        if not self._to_camera:
+            return Mask(classes)
+        if self._grid is None or self._grid_of != (classes.shape, view):
+            self._grid, self._grid_of = camera_grid(classes.shape, view), (classes.shape, view)
+        down, across = self._grid
+        return Mask(classes[down[:, None], across])
+
+    def _classes(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         if tensor.ndim not in (3, 4) or tensor.shape[0] != 1:
             raise ValueError(f"mask needs shape (1, channels, rows, columns), the output has {list(tensor.shape)}")
+        best: npt.NDArray[np.uint8]
         scores = tensor[0]
         if scores.ndim == 3 and scores.shape[0] > 1:
-            return Mask(scores.argmax(axis=0).astype(np.uint8))
+            if scores.shape[0] > 256:
+                raise ValueError(f"mask has room for 256 classes, the output {list(tensor.shape)} has more")
+            best = scores.argmax(axis=0).astype(np.uint8)
+            return best
         plane = scores.reshape(scores.shape[-2:])
         if np.issubdtype(plane.dtype, np.integer):
-            return Mask(plane.astype(np.uint8))
-        return Mask(np.where(plane > self._threshold, np.uint8(255), np.uint8(0)))
+            if plane.size and not 0 <= int(plane.min()) <= int(plane.max()) <= 255:
+                raise ValueError(f"mask takes class numbers from 0 to 255, the output has {int(plane.max())}")
+            best = plane.astype(np.uint8)
+        else:
+            best = np.where(plane > self._threshold, np.uint8(255), np.uint8(0))
+        return best
 
 
 class TensorDecoder:
     """``tensor``: every value, for outputs of at most ``max_elements``."""
 
+    result: ClassVar[type[Any]] = Tensor
+
     def __init__(self, options: Mapping[str, Any]) -> None:
-        take = Options("tensor", options)
-        self._name = take.word("name", "")
-        self._max = take.whole("max_elements", 4096, 1, 65536)
-        take.finish()
+        take = read_options("tensor", options)
+        self._name: str = take["name"]
+        self._max: int = take["max_elements"]
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Tensor:
         """Copy the output. Raises ValueError when it is larger than ``max_elements``."""

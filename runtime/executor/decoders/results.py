@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ class View:
     width: int
     letterbox: bool = False
     """The frame was fitted with bars, not stretched."""
+    network_height: int = 0
+    """Rows of the network's input tensor; 0 when the configuration does not say."""
+    network_width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,20 @@ class Boxes:
     scores: npt.NDArray[np.float32]
     """(n,): 0 to 1."""
     label: str = ""
+    """Of every box, where ``classes`` is None."""
+    classes: npt.NDArray[np.int64] | None = None
+    """(n,): class numbers."""
+    labels: tuple[str, ...] = ()
+    """Names of the classes, by number; a number without a name is its own name."""
+    capped: int = 0
+    """Boxes that were found and are not here, because there is a most."""
+
+    def label_of(self, index: int) -> str:
+        """Return the name of a box's class."""
+        if self.classes is None:
+            return self.label
+        number = int(self.classes[index])
+        return self.labels[number] if number < len(self.labels) else str(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +60,7 @@ class Classes:
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """One class per pixel, at the resolution of the model's output."""
+    """One class per pixel, at the resolution of the model's output or of the camera."""
 
     classes: npt.NDArray[np.uint8]
     """(height, width)."""
@@ -57,11 +74,24 @@ class Tensor:
     values: npt.NDArray[np.generic]
 
 
-Result = Boxes | Classes | Mask | Tensor
+@dataclass(frozen=True, slots=True)
+class Velocity:
+    """What the model wants the robot to do, in the robot's own frame (REP 103: x ahead, y left, z up)."""
+
+    linear: tuple[float, float, float]
+    """m/s."""
+    angular: tuple[float, float, float]
+    """rad/s."""
+
+
+Result = Boxes | Classes | Mask | Tensor | Velocity
 
 
 class Decoder(Protocol):
     """Turns one output tensor into one result. Made once from its options, called for every frame."""
+
+    result: ClassVar[type[Any]]
+    """What ``__call__`` returns: Boxes, Classes, Mask, Tensor or Velocity. It decides the message's type."""
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
         """Decode. ``tensor`` is valid during the call only. Raises ValueError when its shape is not the decoder's."""

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from runtime.executor.decoders import Boxes, Classes, Mask, OptionError, Tensor, View, decoder_named
+from runtime.executor.decoders import Boxes, Classes, Mask, OptionError, Tensor, Velocity, View, decoder_named
 from runtime.executor.decoders.regions import find_regions
 
 VIEW = View(height=480, width=640)
+SAFE = {"max_linear": 1.0, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 1.0}
 
 
 def flood(over: np.ndarray) -> Iterator[list[tuple[int, int]]]:
@@ -152,6 +153,43 @@ def test_masks_by_argmax_threshold_and_class_number() -> None:
         assert result.classes.tolist() == expected
 
 
+def test_a_mask_in_the_cameras_pixels_has_its_bars_off() -> None:
+    decode = decoder_named("mask", {"size": "camera"})
+    plane = np.zeros((1, 1, 8, 8), np.int64)
+    plane[0, 0, :1], plane[0, 0, 1:4], plane[0, 0, 4:7], plane[0, 0, 7:] = 9, 1, 2, 9
+    result = decode(plane, View(480, 640, letterbox=True))  # 640x480 into 8x8: 6 rows of picture, a bar above and below
+    assert isinstance(result, Mask)
+    assert result.classes.shape == (480, 640)
+    assert np.unique(result.classes[:240]).tolist() == [1]
+    assert np.unique(result.classes[240:]).tolist() == [2]
+    stretched = decode(plane[:, :, 1:7], View(6, 8))
+    assert isinstance(stretched, Mask)
+    assert stretched.classes.tolist() == plane[0, 0, 1:7].tolist()
+
+
+@pytest.mark.parametrize("plane", [np.full((1, 2, 2), 256), np.full((1, 2, 2), -1), np.zeros((1, 257, 1, 1))])
+def test_a_mask_refuses_class_numbers_that_a_byte_cannot_hold(plane: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"mask (takes class numbers|has room for)"):
+        decoder_named("mask", {})(plane, VIEW)
+
+
+def test_velocity_takes_axes_by_name_and_scales_them() -> None:
+    options = {**SAFE, "axes": ["angular.z", "linear.x"], "scale": [2.0, -0.5]}
+    result = decoder_named("velocity", options)(np.array([[0.25, 3.0]], np.float32), VIEW)
+    assert result == Velocity((-1.5, 0.0, 0.0), (0.0, 0.0, 0.5))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_a_velocity_that_is_no_number_is_a_failure(number: float) -> None:
+    with pytest.raises(ValueError, match=r"the model's output \[.*\] is not finite"):
+        decoder_named("velocity", SAFE)(np.array([[0.1, number]], np.float32), VIEW)
+
+
+def test_velocity_refuses_another_count() -> None:
+    with pytest.raises(ValueError, match=r"needs 2 numbers, one an axis, the output has shape \[1, 3\]"):
+        decoder_named("velocity", SAFE)(np.zeros((1, 3)), VIEW)
+
+
 def test_tensor_is_a_copy_and_bounded() -> None:
     tensor = np.arange(4, dtype=np.float32)
     result = decoder_named("tensor", {"max_elements": 4})(tensor, VIEW)
@@ -165,7 +203,11 @@ def test_tensor_is_a_copy_and_bounded() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("text_box", {}, "no decoder 'text_box': it is one of classification, mask, tensor, text_boxes"),
+        (
+            "text_box",
+            {},
+            "no decoder 'text_box': it is one of boxes, classification, mask, tensor, text_boxes, velocity",
+        ),
         ("text_boxes", {"treshold": 0.3}, "text_boxes has no option 'treshold'"),
         ("text_boxes", {"threshold": 2}, "text_boxes.threshold is 2: give a number from 0 to 1"),
         ("text_boxes", {"threshold": True}, "give a number"),
@@ -173,6 +215,15 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         ("classification", {"labels": "cat"}, "give a list of strings"),
         ("classification", {"softmax": 1}, "give true or false"),
         ("tensor", {"name": 3}, "give a string"),
+        ("boxes", {"layout": "xywh"}, "boxes.layout is 'xywh': give cxcywh or xyxy"),
+        ("boxes", {"max_detections": 0}, "boxes.max_detections is 0: give a whole number from 1 to 1000"),
+        ("velocity", {}, "velocity needs max_linear: give a number from 0 to 50 m/s"),
+        ("velocity", {**SAFE, "max_linear": float("nan")}, "velocity.max_linear is nan"),
+        ("velocity", {**SAFE, "axes": ["x"]}, "velocity.axes is .*: give a list of linear.x, linear.y"),
+        ("velocity", {**SAFE, "axes": ["linear.x", "linear.x"]}, "names no axis, or one twice"),
+        ("velocity", {**SAFE, "scale": [1.0]}, "velocity.scale has 1 numbers: give 2 numbers, one an axis"),
+        ("velocity", {**SAFE, "deadline": 0.5}, "velocity.deadline is 0.5: give a duration such as 300ms"),
+        ("velocity", {**SAFE, "deadline": "10ms"}, "velocity.deadline is 0.01 s, shorter than a period of 20 Hz"),
     ],
 )
 def test_bad_options_are_named(name: str, options: dict[str, Any], message: str) -> None:

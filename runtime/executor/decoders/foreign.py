@@ -1,0 +1,76 @@
+"""Decoders of somebody's own: found by entry point, held to what they declare, and kept from ending the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from runtime.contract.decoders import GUARD_OPTIONS
+from runtime.executor.decoders.options import OptionError
+from runtime.executor.decoders.results import Boxes, Classes, Mask, Result, Tensor, Velocity, View
+from runtime.executor.plugins import DECODERS_GROUP, PluginError, load_plugin
+
+_RESULTS = (Boxes, Classes, Mask, Tensor, Velocity)
+_GUARD = {spec.name for spec in GUARD_OPTIONS}
+
+
+class ForeignDecoder:
+    """Calls somebody's decoder. Whatever it raises, or returns that it did not declare, is an error of this frame."""
+
+    result: ClassVar[type[Any]]
+
+    def __init__(self, name: str, decode: Any, result: type[Any]) -> None:
+        self._name, self._decode, self._result = name, decode, result
+
+    def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
+        """Decode. Raises ValueError, whatever the decoder itself raises."""
+        try:
+            result = self._decode(tensor, view)
+        except Exception as error:  # somebody's code: its defects must not end the worker of every model
+            raise ValueError(f"decoder {self._name}: {type(error).__name__}: {error}") from error
+        if not isinstance(result, self._result):
+            raise ValueError(
+                f"decoder {self._name} returned {type(result).__name__}, it declares {self._result.__name__}"
+            )
+        return result  # type: ignore[no-any-return]
+
+
+def foreign_result(name: str) -> type[Any]:
+    """Return what the decoder ``package:name`` declares as its result. Raises OptionError."""
+    return _declared(name, _loaded(name))
+
+
+def foreign_decoder(name: str, options: Mapping[str, Any]) -> ForeignDecoder:
+    """Make the decoder ``package:name``. Options that bound a velocity are not the decoder's and are kept from it.
+
+    Raises OptionError when the package cannot be used or the decoder refuses its options.
+    """
+    kind = _loaded(name)
+    result = _declared(name, kind)
+    own = {key: value for key, value in options.items() if result is not Velocity or key not in _GUARD}
+    try:
+        decode = kind(own)
+    except OptionError:
+        raise
+    except Exception as error:  # somebody's code
+        raise OptionError(f"decoder {name} refuses its options: {type(error).__name__}: {error}") from error
+    if not callable(decode):
+        raise OptionError(f"decoder {name} cannot be called: give the class a method __call__(self, tensor, view)")
+    return ForeignDecoder(name, decode, result)
+
+
+def _loaded(name: str) -> Any:
+    try:
+        return load_plugin(DECODERS_GROUP, name)
+    except PluginError as error:
+        raise OptionError(f"decoder {error}") from error
+
+
+def _declared(name: str, kind: Any) -> type[Any]:
+    result = getattr(kind, "result", None)
+    if result not in _RESULTS:
+        known = ", ".join(one.__name__ for one in _RESULTS)
+        raise OptionError(f"decoder {name} does not say what it returns: give the class `result`, one of {known}")
+    return result  # type: ignore[no-any-return]
