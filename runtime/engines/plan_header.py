@@ -8,7 +8,8 @@ From TensorRT 9 a plan starts with 28 bytes (TensorRT's own samples read them so
     bytes 24–27   major, minor, patch, build, one byte each
 
 NVIDIA's samples read it from TensorRT 9 on. Plans of 8.6.0 were seen to start the same way (on an H100); of 8.6.2,
-which Orin has, and of 8.5 nothing is known: there the sidecar alone counts, unless the caller asks for more.
+which Orin has, and of 8.5 nothing is known. So a header that is there counts from 8.6 on, and only from 9 on is its
+absence held against a file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 
 HEADER_BYTES = 28
 FIRST_MAJOR = 9
-"""The first TensorRT whose header NVIDIA's samples read."""
+"""The first TensorRT whose plans are known to have the header always: NVIDIA's samples read it."""
+_FIRST_SEEN = (8, 6)
 _MAGIC = 0x74727466
 
 
@@ -33,12 +35,12 @@ class PlanHeader:
         return ".".join(str(part) for part in self.version)
 
 
-def read_plan_header(content: bytes, first: tuple[int, int] = (FIRST_MAJOR, 0)) -> PlanHeader | None:
-    """Return the header that ``content`` starts with, or None: too short, older than ``first``, or no plan at all."""
+def read_plan_header(content: bytes) -> PlanHeader | None:
+    """Return the header that ``content`` starts with, or None: too short, older than 8.6, or no plan at all."""
     if len(content) < HEADER_BYTES:
         return None
     magic, header_version = struct.unpack_from("<II", content)
-    if magic != _MAGIC or header_version != 0 or (content[24], content[25]) < first:
+    if magic != _MAGIC or header_version != 0 or (content[24], content[25]) < _FIRST_SEEN:
         return None
     major, minor, patch, build = content[24:HEADER_BYTES]
     return PlanHeader((major, minor, patch, build))

@@ -72,26 +72,44 @@ def check_engine(
 
 
 def check_plan(plan: Path, identity: EngineIdentity, found: DeviceFacts) -> None:
-    """Hold the header of a plan against its sidecar and this device's TensorRT. Raises EngineError, OSError."""
-    with plan.open("rb") as stream:
-        head = stream.read(HEADER_BYTES)
-    if len(head) < HEADER_BYTES:
-        raise EngineError("corrupt", f"{plan} has {len(head)} bytes, too few for a TensorRT plan", _REBUILD)
-    header, claimed = read_plan_header(head), identity.device.tensorrt
+    """Hold the header of a plan against its sidecar and this device's TensorRT. Raises EngineError.
+
+    ``corrupt`` for what is no plan, ``device-mismatch`` for another version's. Of a plan of TensorRT 8 that has no
+    header only the sidecar tells, which was compared already; TensorRT itself refuses what is no plan.
+    """
+    claimed, running = identity.device.tensorrt, found.tensorrt
+    header = read_plan_header(_head(plan))
     if header is None:
-        if claimed is not None and version_parts(claimed)[:1] >= (FIRST_MAJOR,):
+        newest = max(version_parts(version or "")[:1] for version in (claimed, running))
+        if newest >= (FIRST_MAJOR,):
             raise EngineError(
-                "corrupt", f"{plan} does not start as a plan of TensorRT {claimed} does, which its sidecar names",
+                "corrupt",
+                f"{plan} does not start as a plan of TensorRT does; {_sides(claimed, running)}",
                 "pull the image again; if it stays so, delete the artifact and run fleet build",
-            )  # fmt: skip
-        return  # TensorRT 8: the sidecar, compared already, is all that tells
-    for side, version in (("the sidecar says", claimed), ("this machine has", found.tensorrt)):
+            )
+        return
+    for version in (claimed, running):
         if version is not None and not same_fact("tensorrt", version, str(header)):
             raise EngineError(
                 "device-mismatch",
-                f"the plan of {identity.model!r} was built by TensorRT {header}, {side} {version}",
+                f"the plan of {identity.model!r} was built by TensorRT {header}; {_sides(claimed, running)}",
                 _REBUILD,
             )
+
+
+def _head(plan: Path) -> bytes:
+    try:
+        with plan.open("rb") as stream:
+            head = stream.read(HEADER_BYTES)
+    except OSError as error:
+        raise EngineError("corrupt", f"{plan} cannot be read: {error.strerror}", _REBUILD) from error
+    if len(head) < HEADER_BYTES:
+        raise EngineError("corrupt", f"{plan} has {len(head)} bytes, too few for a TensorRT plan", _REBUILD)
+    return head
+
+
+def _sides(claimed: str | None, running: str | None) -> str:
+    return f"its sidecar says {claimed or 'nothing'}, this machine has {running or 'none'}"
 
 
 def _phrase(name: str, wanted: Any, here: Any, jetson: JetsonFacts | None) -> str:

@@ -22,8 +22,8 @@ from runtime.contract.build import (
 )
 from runtime.contract.codec import canonical_json, from_json
 from runtime.engines.errors import EngineError
+from runtime.engines.plan_header import HEADER_BYTES, read_plan_header
 from runtime.engines.store import sha256_of
-from runtime.engines.tensorrt_.versions import HEADER_BYTES, parse_plan_header
 from tests.gpu import networks
 from tests.gpu.site import NETWORKS, Network, Site, backend, frames, make_job, options_for, run_job
 
@@ -78,10 +78,10 @@ def test_a_plan_that_was_never_one(copied: Path) -> None:
 
 def test_the_header_of_this_version_s_plan(copied: Path) -> None:
     start = (copied / "engine.plan").read_bytes()[:HEADER_BYTES]
-    print(f"HEADER {start.hex()} {parse_plan_header(start)}")
+    print(f"HEADER {start.hex()} {read_plan_header(start)}")
     import tensorrt as trt
 
-    header = parse_plan_header(start)
+    header = read_plan_header(start)
     assert header is not None
     assert str(header).startswith(trt.__version__)
 

@@ -32,7 +32,7 @@ from runtime.engines.tensorrt_.plan import OpenPlan
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
 from runtime.engines.tensorrt_.runner import TensorRtRunner
 from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
-from runtime.engines.tensorrt_.versions import check_plan, full_version
+from runtime.engines.tensorrt_.versions import full_version
 
 ENGINE_FILE = "engine.plan"
 DEADLINE_S = 3600.0
@@ -154,12 +154,8 @@ class TensorRtBackend:
 
         ``threads`` is for CPU backends. Raises EngineError.
         """
-        import tensorrt as trt
-
         identity, files = load_engine_dir(engine_dir)
-        here = self.device_facts()
-        check_plan(files.engine, claimed=identity.device.tensorrt, running=here.tensorrt or trt.__version__)
-        check_engine(identity, self.name, here, jetson=read_jetson(self._root))
+        check_engine(identity, self.name, self.device_facts(), plan=files.engine, jetson=read_jetson(self._root))
         plan = OpenPlan(files.engine, find_gpu())
         try:
             return TensorRtRunner(plan, identity, cuda_graph=cuda_graph)

@@ -1,69 +1,10 @@
-"""TensorRT's version: of the library that is loaded, and of a plan, whose header can be read without a GPU.
-
-A plan starts with 28 bytes: the magic ``ftrt``, a zero, and in its last four bytes major, minor, patch and build.
-NVIDIA's samples read it from TensorRT 9 on; plans of 8.6.0 were seen to start the same way. Of 8.5 nothing is known:
-there only the sidecar says what built a plan.
-"""
+"""TensorRT's version with all of its parts: of the library that is loaded. A plan's: `plan_header.py`."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 from pathlib import Path
-
-from runtime.engines.errors import EngineError
-from runtime.engines.plan_header import HEADER_BYTES, PlanHeader, read_plan_header
-
-_FIRST_WITH_HEADER = (8, 6)
-_REBUILD = "build it again for this device's profile: fleet build, then publish and roll out"
-
-
-def parse_plan_header(content: bytes) -> PlanHeader | None:
-    """Return the header of a plan of TensorRT 8.6 or newer; None when the bytes are something else."""
-    return read_plan_header(content, _FIRST_WITH_HEADER)
-
-
-def check_plan(plan: Path, *, claimed: str | None, running: str) -> None:
-    """Hold a plan's header against the sidecar's TensorRT (``claimed``) and the one here (``running``).
-
-    Raises EngineError: ``corrupt`` for what is no plan, ``device-mismatch`` for another version's.
-    """
-    try:
-        with plan.open("rb") as stream:
-            start = stream.read(HEADER_BYTES)
-    except OSError as error:
-        raise EngineError("corrupt", f"{plan} cannot be read: {error.strerror}", _REBUILD) from error
-    if len(start) < HEADER_BYTES:
-        raise EngineError("corrupt", f"{plan} has {len(start)} bytes: it is no TensorRT plan", _REBUILD)
-    if claimed is not None and not same_version(claimed, running):
-        raise _mismatch(plan, f"its sidecar says TensorRT {claimed}", running)
-    header = parse_plan_header(start)
-    if header is not None and not same_version(str(header), running):
-        raise _mismatch(plan, f"its header says TensorRT {header}", running)
-    if header is None and _first_two(running) >= _FIRST_WITH_HEADER:
-        raise EngineError("corrupt", f"{plan} does not start like a TensorRT plan", _REBUILD)
-
-
-def same_version(one: str, other: str) -> bool:
-    """Return whether two versions agree in every part that both give: 10.3.0 and 10.3.0.30 do."""
-    left, right = one.split("."), other.split(".")
-    common = min(len(left), len(right))
-    return common >= 3 and left[:common] == right[:common]
-
-
-def _first_two(version: str) -> tuple[int, int]:
-    found = re.match(r"(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def _major(version: str) -> int:
-    return _first_two(version)[0]
-
-
-def _mismatch(plan: Path, says: str, running: str) -> EngineError:
-    return EngineError(
-        "device-mismatch", f"{plan.name} does not belong here: {says}, this device has {running}", _REBUILD
-    )
 
 
 def full_version(module_version: str, root: Path = Path("/")) -> str:
@@ -97,3 +38,8 @@ def _of_package(module_version: str, root: Path) -> str | None:
     package = rf"^Package: libnvinfer{_major(module_version)}\n(?:[^\n]+\n)*?Version: (\d+\.\d+\.\d+\.\d+)"
     found = re.search(package, status, re.MULTILINE)
     return found[1] if found else None
+
+
+def _major(version: str) -> int:
+    found = re.match(r"(\d+)\.", version)
+    return int(found[1]) if found else 0

@@ -18,6 +18,9 @@ from runtime.engines.preflight import check_builder, check_engine
 
 NX = DeviceFacts("linux/arm64", module="p3767-0000", l4t="36.4.3", sm_count=8, cuda="12.6", tensorrt="10.3.0.30")
 
+#: The start of a plan of TensorRT 8.6.0.12, as built on an H100.
+SEEN_8_6 = bytes.fromhex("66747274000000000100000000000000dc5c0500000000000806000c")
+
 NVPMODEL = """\
 # as in NVIDIA's files: parameters first, then one section a mode
 < PARAM TYPE=FILE NAME=TPC_POWER_GATING >
@@ -225,7 +228,8 @@ def test_header(tmp_path: Path) -> None:
     assert str(read_plan_header(content)) == "10.16.2.10"
     assert read_plan_header(content[: HEADER_BYTES - 1]) is None
     assert read_plan_header(b"\0" * 64) is None
-    assert read_plan_header(plan(tmp_path / "p", (8, 6, 2, 3)).read_bytes()) is None
+    assert read_plan_header(plan(tmp_path / "p", (8, 5, 2, 2)).read_bytes()) is None
+    assert str(read_plan_header(SEEN_8_6)) == "8.6.0.12"
 
 
 @pytest.mark.parametrize("version", [(10, 3, 0, 26), (10, 16, 2, 10)])
@@ -233,14 +237,14 @@ def test_a_patched_header_is_refused(tmp_path: Path, version: tuple[int, int, in
     found = refused(NX, NX, plan=plan(tmp_path / "p", version))
     assert found.kind == "device-mismatch"
     text = ".".join(map(str, version))
-    assert f"built by TensorRT {text}, the sidecar says 10.3.0.30" in found.message
+    assert f"was built by TensorRT {text}; its sidecar says 10.3.0.30, this machine has 10.3.0.30" in found.message
     assert "fleet build" in found.hint
 
 
 def test_a_header_of_another_build_than_this_machine_s(tmp_path: Path) -> None:
     claimed = dataclasses.replace(NX, tensorrt="10.3.0")
     found = refused(claimed, NX, plan=plan(tmp_path / "p", (10, 3, 0, 26)))
-    assert "built by TensorRT 10.3.0.26, this machine has 10.3.0.30" in found.message
+    assert "was built by TensorRT 10.3.0.26; its sidecar says 10.3.0, this machine has 10.3.0.30" in found.message
 
 
 @pytest.mark.parametrize("content", [b"", b"ftrt" + b"\0" * 20])
@@ -254,9 +258,24 @@ def test_a_truncated_plan(tmp_path: Path, content: bytes) -> None:
 def test_what_is_no_plan(tmp_path: Path) -> None:
     found = refused(NX, NX, plan=plan(tmp_path / "p", magic=0x04034B50))
     assert found.kind == "corrupt"
-    assert "does not start as a plan of TensorRT 10.3.0.30" in found.message
+    assert "does not start as a plan of TensorRT does; its sidecar says 10.3.0.30" in found.message
 
 
-def test_of_a_plan_of_tensorrt_8_the_sidecar_tells(tmp_path: Path) -> None:
-    device = dataclasses.replace(NX, tensorrt="8.6.2", l4t="36.3.0", cuda="12.2")
-    check_engine(identity(device), "tensorrt", device, plan=plan(tmp_path / "p", magic=1))
+JP60 = dataclasses.replace(NX, tensorrt="8.6.2", l4t="36.3.0", cuda="12.2")
+
+
+def test_of_a_plan_of_tensorrt_8_without_header_the_sidecar_tells(tmp_path: Path) -> None:
+    check_engine(identity(JP60), "tensorrt", JP60, plan=plan(tmp_path / "p", magic=1))
+
+
+def test_a_plan_of_tensorrt_8_that_has_a_header_is_held_to_it(tmp_path: Path) -> None:
+    check_engine(identity(JP60), "tensorrt", JP60, plan=plan(tmp_path / "p", (8, 6, 2, 3)))
+    found = refused(JP60, JP60, plan=plan(tmp_path / "q", (10, 3, 0, 30)))
+    assert found.kind == "device-mismatch"
+    assert "was built by TensorRT 10.3.0.30; its sidecar says 8.6.2, this machine has 8.6.2" in found.message
+
+
+def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+    found = refused(NX, NX, plan=tmp_path / "none")
+    assert found.kind == "corrupt"
+    assert "cannot be read: No such file" in found.message

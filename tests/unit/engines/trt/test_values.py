@@ -19,62 +19,11 @@ from runtime.engines.tensorrt_.graphs import choose_road
 from runtime.engines.tensorrt_.inspect import count_layers, others, parse_layers
 from runtime.engines.tensorrt_.latency import conditions, variation_of
 from runtime.engines.tensorrt_.monitor import Phases
-from runtime.engines.tensorrt_.versions import check_plan, full_version, parse_plan_header, same_version
+from runtime.engines.tensorrt_.versions import full_version
 
 RECORDED = Path(__file__).parent / "recorded"
-#: The start of a plan of TensorRT 8.6.0.12, as built on an H100.
-SEEN_8_6 = bytes.fromhex("66747274000000000100000000000000dc5c0500000000000806000c")
 GIB = 1 << 30
 NANO = Gpu("Orin", "8.7", 8, integrated=True, memory_bytes=8 * GIB, driver_cuda="12.6")
-
-
-def header(*version: int) -> bytes:
-    return SEEN_8_6[:24] + bytes(version)
-
-
-def test_a_plan_s_header_gives_four_parts() -> None:
-    assert str(parse_plan_header(SEEN_8_6)) == "8.6.0.12"
-    assert str(parse_plan_header(header(10, 3, 0, 30) + b"more")) == "10.3.0.30"
-
-
-@pytest.mark.parametrize("content", [b"", SEEN_8_6[:27], b"x" * 28, header(8, 5, 2, 2), b"\1" + SEEN_8_6[1:]])
-def test_what_is_no_header(content: bytes) -> None:
-    assert parse_plan_header(content) is None
-
-
-def test_versions_agree_in_the_parts_that_both_have() -> None:
-    assert same_version("10.3.0", "10.3.0.30")
-    assert not same_version("10.3.0.30", "10.3.0.26")
-    assert not same_version("10.3", "10.3.0.30")
-
-
-@pytest.mark.parametrize(
-    ("content", "claimed", "running", "kind", "said"),
-    [
-        (header(10, 3, 0, 30), "10.3.0.30", "10.3.0.26", "device-mismatch", "sidecar says TensorRT 10.3.0.30"),
-        (header(10, 13, 3, 9), "10.3.0", "10.3.0.30", "device-mismatch", "header says TensorRT 10.13.3.9"),
-        (header(10, 3, 0, 30)[:20], "10.3.0", "10.3.0", "corrupt", "20 bytes"),
-        (b"\0" * 40, "10.3.0", "10.3.0", "corrupt", "does not start like"),
-        (b"\0" * 40, "8.6.0", "8.6.0", "corrupt", "does not start like"),
-    ],
-)
-def test_a_plan_is_refused(tmp_path: Path, content: bytes, claimed: str, running: str, kind: str, said: str) -> None:
-    plan = tmp_path / "engine.plan"
-    plan.write_bytes(content)
-    with pytest.raises(EngineError, match=said) as caught:
-        check_plan(plan, claimed=claimed, running=running)
-    assert caught.value.kind == kind
-    assert running in caught.value.message or kind == "corrupt"
-    assert "fleet build" in caught.value.hint
-
-
-def test_plans_that_belong_here(tmp_path: Path) -> None:
-    plan = tmp_path / "engine.plan"
-    for content, version in ((header(10, 3, 0, 30), "10.3.0.30"), (SEEN_8_6, "8.6.0"), (b"\0" * 40, "8.5.2")):
-        plan.write_bytes(content)
-        check_plan(plan, claimed=version, running=version)
-    with pytest.raises(EngineError, match="cannot be read"):
-        check_plan(tmp_path / "none", claimed=None, running="8.6.0")
 
 
 def test_the_fourth_part_comes_from_the_package(tmp_path: Path) -> None:

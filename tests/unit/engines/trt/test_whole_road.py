@@ -162,7 +162,7 @@ def test_what_does_not_belong_is_not_loaded(tmp_path: Path) -> None:
         "except EngineError as error: print(error.kind, error.message)"
     )
     other = python(["-c", script, str(tmp_path / "out")], FAKE_TENSORRT_VERSION="8.6.1")
-    assert other.stdout.startswith("device-mismatch engine.plan does not belong here: its sidecar says TensorRT 8.6.0")
+    assert other.stdout.startswith("device-mismatch engine of 'tiny' does not belong on this machine: tensorrt 8.6.0")
     broken = tmp_path / "broken"
     shutil.copytree(tmp_path / "out", broken)
     content = bytearray((broken / "engine.plan").read_bytes())
