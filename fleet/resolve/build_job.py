@@ -66,6 +66,7 @@ def _job(profile: Profile, model: Model, precision: str) -> BuildJob:
         accuracy=AccuracyGate(accuracy.min_cosine, accuracy.max_abs_error) if accuracy else AccuracyGate(),
         enforce_accuracy=gates.waive_build_accuracy is None,
         max_latency_p99_ms=None if latency is None else latency * 1000.0,
+        deadline_s=profile.builder.timeout,
     )
 
 

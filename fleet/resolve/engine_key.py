@@ -18,7 +18,8 @@ device. What goes in (canonical JSON, then sha256):
 ``builder_recipe``    digest of how the builder image is made: library versions and our own engine code are in it
 ====================  ==============================================================================================
 
-Not in it: what only judges an engine after it was built (latency gate, ``enforce_accuracy``, benchmark time). Whoever
+Not in it: what only judges an engine after it was built (latency gate, ``enforce_accuracy``, benchmark time), or
+bounds it (deadline). Whoever
 takes an engine out of the registry judges its report by the gates of today.
 """
 

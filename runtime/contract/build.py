@@ -131,6 +131,9 @@ class BuildJob:
     """False when the manifest waives the build's accuracy gate; the robot's self-test is never waived."""
     max_latency_p99_ms: Optional[float] = None
     bench_seconds: float = 3.0
+    deadline_s: Optional[float] = None
+    """Seconds until whoever asked ends the container, counted from before its start; None: the builder's own default.
+    A builder that would take longer gives up before that, and says why."""
     schema: int = SCHEMA
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from runtime.engines.device_facts import read_jetson
 from runtime.engines.errors import EngineError
 from runtime.engines.preflight import check_engine
 from runtime.engines.store import load_engine_dir, sha256_of, write_atomic
-from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_workspace
+from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_workspace, time_left
 from runtime.engines.tensorrt_.capabilities import Capabilities, detect
 from runtime.engines.tensorrt_.device import ROOT, Gpu, device_facts, find_gpu, host_memory
 from runtime.engines.tensorrt_.graphs import choose_road, make_graph
@@ -47,8 +48,8 @@ class TensorRtBackend:
     def __init__(
         self, *, deadline_s: float = DEADLINE_S, tactic_sources: Sequence[str] = (), root: Path = ROOT
     ) -> None:
-        """``deadline_s``: for one build. ``tactic_sources``: names of TensorRT's TacticSource, empty for its default
-        (machines without cuBLAS or cuDNN need to leave those out)."""
+        """``deadline_s``: for a build whose job gives none. ``tactic_sources``: names of TensorRT's TacticSource, empty
+        for its default (machines without cuBLAS or cuDNN need to leave those out)."""
         self._deadline_s = deadline_s
         self._tactic_sources = tuple(tactic_sources)
         self._root = root
@@ -82,6 +83,7 @@ class TensorRtBackend:
         """Transform the model, build the plan in a process of its own, and count what runs. Raises EngineError."""
         import tensorrt as trt
 
+        started = time.monotonic()
         capabilities, gpu = detect(trt), find_gpu()
         road = choose_road(job, capabilities)
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
@@ -99,7 +101,8 @@ class TensorRtBackend:
                 progress(note)
             caches = CacheFiles(Path(request.cache_folder), "timing")
             _seed(caches, request.timing_key, paths.timing_cache)
-            answer, request = build_plan(request, deadline_s=self._deadline_s, progress=progress)
+            left = time_left(job.deadline_s or self._deadline_s, time.monotonic() - started)
+            answer, request = build_plan(request, deadline_s=left, progress=progress)
             if measured := caches.read(request.timing_key):
                 write_atomic(paths.out / TIMING_CACHE_FILE, measured)
             layers = parse_layers(Path(request.layers).read_text("utf-8"))

@@ -20,6 +20,7 @@ CHILD = (sys.executable, "-m", "runtime.engines.tensorrt_.child")
 _MIB = 1 << 20
 SMALLEST_WORKSPACE = 64 * _MIB
 _LARGEST_DEFAULT = 4096 * _MIB
+_KEPT_BACK, _MOST_KEPT_BACK_S = 0.1, 60.0
 _BASE_BYTES = 512 * _MIB
 """What CUDA and TensorRT take before the first layer."""
 
@@ -62,6 +63,22 @@ def check_memory(graph_bytes: int, workspace: int, memory: Memory, *, integrated
     if have < likely:
         return [f"{said}; this build may need {likely / _MIB:.0f} MiB and be ended by the kernel"]
     return []
+
+
+def time_left(whole_s: float, spent_s: float) -> float:
+    """Return the seconds that TensorRT gets of a job that has ``whole_s`` and has used ``spent_s``.
+
+    Kept back is what comes before and after: the container's start, loading and measuring the engine. So it is the job
+    that says what took too long, not a container that was ended. Raises EngineError when nothing is left.
+    """
+    left = whole_s - min(_KEPT_BACK * whole_s, _MOST_KEPT_BACK_S) - spent_s
+    if left > 0:
+        return left
+    raise EngineError(
+        "unsupported",
+        f"preparing the graph took {spent_s:.0f} s of the {whole_s:.0f} s that there are, and left none for TensorRT",
+        "raise the deadline (builder.timeout), or calibrate with fewer frames",
+    )
 
 
 def build_plan(

@@ -108,6 +108,32 @@ def test_bounded_by_the_builders_parallel(
     assert host.most_at_once == parallel
 
 
+def test_the_profile_s_timeout_bounds_the_container_and_the_job_in_it(
+    host: FakeContainerHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = "import json, sys; sys.exit('job has %s' % json.load(open(sys.argv[1] + '/job.json'))['deadline_s'])"
+    instead(monkeypatch, script)
+    (spec,) = engine_specs(tmp_path / "fleet", "fp32", profile={"builder": {"timeout": "7m"}})
+    deadlines: list[float] = []
+    run_job = host.run_job
+
+    def noted(*arguments: Any, **options: Any) -> JobResult:
+        deadlines.append(options["deadline_s"])
+        return run_job(*arguments, **options)
+
+    monkeypatch.setattr(host, "run_job", noted)
+    error = build(host, [spec], tmp_path).error()
+    assert deadlines == [420.0]
+    assert error is not None
+    assert "job has 420.0" in error.message
+
+
+def test_the_timeout_changes_no_engine_key(tmp_path: Path) -> None:
+    (short,) = engine_specs(tmp_path / "a", "fp32", profile={"builder": {"timeout": "7m"}})
+    (long,) = engine_specs(tmp_path / "b", "fp32", profile={"builder": {"timeout": "2h"}})
+    assert short.key == long.key
+
+
 def test_a_gate_that_says_no_gives_both_numbers_and_the_others_go_on(host: FakeContainerHost, tmp_path: Path) -> None:
     specs = specs_in(tmp_path / "fleet", "int8", "fp32", int8_cosine=1.0)
     summary = build(host, specs, tmp_path)

@@ -13,7 +13,7 @@ import pytest
 from runtime.contract.build import BuildFailure, DeviceFacts
 from runtime.contract.codec import canonical_json
 from runtime.engines.errors import EngineError
-from runtime.engines.tensorrt_.builder import build_plan
+from runtime.engines.tensorrt_.builder import build_plan, time_left
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
 from runtime.engines.tensorrt_.supervise import oom_kills, supervise
 from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
@@ -117,6 +117,17 @@ def test_a_build_that_is_killed_twice_says_so() -> None:
     with pytest.raises(EngineError, match="also with a workspace of 256 MiB") as caught:
         build_plan(request(), deadline_s=30, progress=print, command=command)
     assert caught.value.kind == "memory"
+
+
+@pytest.mark.parametrize(("whole", "spent", "left"), [(3600, 100, 3440), (100, 0, 90), (100, 89, 1)])
+def test_tensorrt_gets_what_the_rest_of_the_job_leaves(whole: float, spent: float, left: float) -> None:
+    assert time_left(whole, spent) == pytest.approx(left)
+
+
+def test_no_time_left_for_tensorrt_is_said() -> None:
+    with pytest.raises(EngineError, match=r"took 91 s of the 100 s that there are") as caught:
+        time_left(100, 91)
+    assert "builder.timeout" in caught.value.hint
 
 
 def test_past_the_deadline_names_the_seconds() -> None:

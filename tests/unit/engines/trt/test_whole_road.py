@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,16 @@ def test_a_build_that_goes_wrong_leaves_a_sentence_and_nothing_else(
     assert failure["kind"] == kind
     assert said in failure["message"]
     assert failure["hint"]
+    assert [item.name for item in (tmp_path / "out").iterdir()] == [FAILURE_FILE]
+
+
+def test_a_build_past_the_job_s_deadline_says_so_itself(tmp_path: Path) -> None:
+    done = run(prepare(tmp_path, "fp32", deadline_s=6.0), tmp_path / "out", FAKE_TENSORRT="hang")
+    assert done.returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    # On a machine so slow that the graph alone takes the time, the sentence names that.
+    assert re.match(r"TensorRT was not done after [1-5] s, and was ended|preparing the graph took", failure["message"])
+    assert "builder.timeout" in failure["hint"]
     assert [item.name for item in (tmp_path / "out").iterdir()] == [FAILURE_FILE]
 
 
