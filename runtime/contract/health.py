@@ -159,4 +159,6 @@ class HealthReport:
     """Does its work now: ``ready``, a first real frame through every model, and rates within bounds. For people and
     load balancers (`/readyz`). A rollout judges ``ready`` and ``state``: a dead camera is no release's fault. None: an
     agent that does not know this yet."""
+    waiting_for: Tuple[str, ...] = ()
+    """Why ``in_service`` is False."""
     schema: int = SCHEMA

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import socket
@@ -14,8 +13,10 @@ from types import FrameType
 from runtime.contract.health import HealthReport
 from runtime.contract.runtime_config import RuntimeConfig
 from runtime.health import shared_memory
+from runtime.health.children import Children
 from runtime.health.metrics import exposition
 from runtime.health.report import Reporter, misconfigured
+from runtime.health.sampler import Sampler
 from runtime.health.server import HealthServer, pages
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
@@ -23,8 +24,6 @@ from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
 
 LOOP_S = 0.25
 """Longest time between two turns of the loop; a signal turns it at once."""
-MACHINE_S = 2.0
-"""Between two samples of the machine."""
 STUCK_S = 5.0
 """A loop that has not turned for this long makes `/healthz` say no."""
 EXIT_USAGE = 2
@@ -36,8 +35,8 @@ class Agent:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._started = self._turned = time.monotonic()
-        self._machine = Machine(root=settings.root)
-        self._system, self._sampled = self._machine.sample(), self._started
+        self._children = Children()
+        self._sampler = Sampler(Machine(settings.root).sample, log=log)
         self._supervisor: Supervisor | None = None
         self._reporter: Reporter | None = None
         self._problem = ""
@@ -64,6 +63,7 @@ class Agent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, _ignore)
+        self._sampler.start()
         self._server.start()
         log(f"health on http://127.0.0.1:{self.port}")
         try:
@@ -72,6 +72,7 @@ class Agent:
                     woken.recv(4096)
         finally:
             signal.set_wakeup_fd(-1)
+            self._sampler.stop()
             self._server.close()
         return 0
 
@@ -92,11 +93,8 @@ class Agent:
             if supervisor is None or supervisor.stopped:
                 return True
             supervisor.request_stop(self._settings.stop_timeout_s)
-        now = time.monotonic()
         process = Snapshot() if supervisor is None else self._step(supervisor)
-        reap_orphans(process.pid)
-        if now - self._sampled >= MACHINE_S:
-            self._system, self._sampled = self._machine.sample(), now
+        self._children.reap_orphans(process.pid)
         self._newest = self._report(process)
         self._turned = time.monotonic()
         return False
@@ -109,14 +107,17 @@ class Agent:
         return process
 
     def _report(self, process: Snapshot) -> HealthReport:
-        now = time.monotonic()
+        now, system = time.monotonic(), self._sampler.newest()
         if self._reporter is None:
-            return misconfigured(self._settings, self._problem, self._system, now - self._started)
-        return self._reporter.report(process, self._system, now)
+            return misconfigured(self._settings, self._problem, system, now - self._started)
+        return self._reporter.report(process, system, now)
 
     def _current(self) -> HealthReport:
         """The newest report, made honest when the loop that makes it stands still."""
-        return replace(self._newest, live=False, ready=False) if self._stuck() else self._newest
+        if not self._stuck():
+            return self._newest
+        waiting = ("the agent's own loop stands still",)
+        return replace(self._newest, live=False, ready=False, in_service=False, waiting_for=waiting)
 
     def _stuck(self) -> float:
         age = time.monotonic() - self._turned
@@ -125,24 +126,6 @@ class Agent:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._stop = True
-
-
-def reap_orphans(supervised: int | None, limit: int = 256) -> int:
-    """Collect dead children that are not the supervised one: PID 1 inherits every orphan of the container.
-
-    The supervised child is left to its supervisor, which wants its exit code. Returns how many were collected.
-    """
-    count = 0
-    for _ in range(limit):
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return count
-        if found is None or found.si_pid == supervised:
-            return count
-        os.waitpid(found.si_pid, os.WNOHANG)
-        count += 1
-    return count
 
 
 def main() -> int:

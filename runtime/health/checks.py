@@ -22,15 +22,12 @@ from runtime.contract.health import (
     SystemHealth,
 )
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.health.machine_checks import Reading, readings
+from runtime.health.readiness import unproven, waiting_for
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
-TEMPERATURE_LIMIT_C = 90.0
-"""Below where Jetson modules start to throttle (about 97 °C at the junction)."""
-MEMORY_LIMIT = 0.05
-"""Share of memory still available under which the machine is short of it."""
-DISK_LIMIT_BYTES = 500 * 1024 * 1024
 
 
 @dataclass
@@ -71,6 +68,8 @@ class Verdict:
     """ok | degraded | unhealthy."""
     ready: bool
     checks: tuple[Check, ...]
+    waiting_for: tuple[str, ...] = ()
+    """Why the robot is out of service, although it may be ready; see runtime.health.readiness."""
 
 
 class Judge:
@@ -86,10 +85,12 @@ class Judge:
         reported = {model.name: model for model in process.status.models} if process.status is not None else {}
         for model in self._config.models:
             checks.extend(self._model(model, reported.get(model.name), process, now))
-        checks.extend(self._system(system, now))
+        checks.extend(self._held(reading, now) for reading in readings(system))
         if process.status is not None:
             checks.extend(Check("note", LEVEL_OK, note) for note in process.status.notes)
-        return Verdict(overall(checks), is_ready(self._config, process), tuple(checks))
+        missing = unproven(self._config, process)
+        waiting = waiting_for(missing, self._config, process, checks)
+        return Verdict(overall(checks), not missing, tuple(checks), tuple(waiting))
 
     def _model(self, model: ModelRuntime, health: ModelHealth | None, process: Snapshot, now: float) -> Iterator[Check]:
         yield model_check(model, health, process.state)
@@ -125,22 +126,11 @@ class Judge:
         return Check(name, LEVEL_WARN, f"{rate:.1f} Hz on {topics}, recovering")
 
     def _limit(self, name: str, p99: float, limit: float, now: float) -> Check:
-        return self._held(name, p99 > limit, f"p99 {p99:.1f} ms, limit {limit:g} ms", now)
+        return self._held(Reading(name, p99 > limit, f"p99 {p99:.1f} ms, limit {limit:g} ms"), now)
 
-    def _system(self, system: SystemHealth, now: float) -> Iterator[Check]:
-        if system.temperatures_c:
-            zone, hottest = max(system.temperatures_c.items(), key=lambda item: item[1])
-            yield self._held("temperature", hottest > TEMPERATURE_LIMIT_C, f"{zone} {hottest:.0f} °C", now)
-        if system.memory_total_bytes and system.memory_available_bytes is not None:
-            share = system.memory_available_bytes / system.memory_total_bytes
-            text = f"{system.memory_available_bytes >> 20} of {system.memory_total_bytes >> 20} MiB available"
-            yield self._held("memory", share < MEMORY_LIMIT, text, now)
-        if system.disk_free_bytes is not None:
-            text = f"{system.disk_free_bytes >> 20} MiB free"
-            yield self._held("disk", system.disk_free_bytes < DISK_LIMIT_BYTES, text, now)
-
-    def _held(self, name: str, bad: bool, text: str, now: float) -> Check:
-        return Check(name, LEVEL_WARN if self._hysteresis.settle(name, bad, now) else LEVEL_OK, text)
+    def _held(self, reading: Reading, now: float) -> Check:
+        bad = self._hysteresis.settle(reading.name, reading.bad, now)
+        return Check(reading.name, LEVEL_WARN if bad else LEVEL_OK, reading.text)
 
 
 def executor_check(process: Snapshot) -> Check:
@@ -197,22 +187,3 @@ def overall(checks: list[Check]) -> str:
     if LEVEL_ERROR in levels:
         return UNHEALTHY
     return DEGRADED if levels & {LEVEL_WARN, LEVEL_STALE} else OK
-
-
-def is_ready(config: RuntimeConfig, process: Snapshot) -> bool:
-    """All models warm, self-tested and serving. A dead camera does not make a robot unready: no release causes it."""
-    status = process.status
-    if not process.live or status is None or status.lifecycle != "active":
-        return False
-    models = {model.name: model for model in status.models}
-    return all(_serving(models.get(model.name), model) for model in config.models)
-
-
-def _serving(health: ModelHealth | None, model: ModelRuntime) -> bool:
-    return (
-        health is not None
-        and health.state == "active"
-        and health.engine_key == model.engine_key
-        and health.self_test is not None
-        and health.self_test.passed
-    )

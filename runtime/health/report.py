@@ -55,6 +55,8 @@ class Reporter:
             checks=verdict.checks,
             system=system,
             agent_version=AGENT_VERSION,
+            in_service=not verdict.waiting_for,
+            waiting_for=verdict.waiting_for,
         )
 
 
@@ -86,6 +88,8 @@ def misconfigured(settings: AgentSettings, problem: str, system: SystemHealth, u
         checks=(Check("config", LEVEL_ERROR, problem),),
         system=system,
         agent_version=AGENT_VERSION,
+        in_service=False,
+        waiting_for=("the configuration cannot be used",),
     )
 
 

@@ -1,4 +1,4 @@
-"""The agent's HTTP: `/healthz`, `/readyz`, `/report` and `/metrics`, on the loopback address only."""
+"""The agent's HTTP: `/healthz`, `/readyz`, `/report`, `/metrics` and `/verify`, on the loopback address only."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ from runtime.contract.health import LEVEL_OK, HealthReport
 ADDRESS = "127.0.0.1"
 REQUEST_TIMEOUT_S = 5.0
 """A client that sends or reads slower than this loses its connection."""
+MAX_WAITING = 128
+"""Connections that the kernel holds until they are accepted."""
 
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Page = tuple[HTTPStatus, str, bytes]
+Render = Callable[[str], Page]
+"""Query (what stands after ``?``) → page."""
 
 
 class HealthServer:
     """Serves from threads of its own, so that it answers whatever the agent's loop and the executor do."""
 
-    def __init__(self, port: int, pages: dict[str, Callable[[], Page]]) -> None:
+    def __init__(self, port: int, pages: dict[str, Render]) -> None:
         self._server = _Server((ADDRESS, port), _handler(pages))
         self._thread = threading.Thread(target=self._server.serve_forever, name="health-http", daemon=True)
 
@@ -45,54 +49,76 @@ class HealthServer:
 
 def pages(
     newest: Callable[[], HealthReport], stuck_s: Callable[[], float], metrics: Callable[[], bytes]
-) -> dict[str, Callable[[], Page]]:
+) -> dict[str, Render]:
     """Return the pages by path. ``stuck_s`` says for how many seconds the agent's own loop has not turned."""
 
-    def healthz() -> Page:
+    def healthz(query: str) -> Page:
+        del query
         report, stuck = newest(), stuck_s()
-        return _probe(report, report.live and stuck <= 0.0, {"live": report.live, "agent_stuck_s": stuck})
+        facts: dict[str, object] = {"live": report.live, "agent_stuck_s": stuck}
+        return _probe(report, report.live and stuck <= 0.0, facts, _complaints(report))
 
-    def readyz() -> Page:
+    def readyz(query: str) -> Page:
+        del query
         report = newest()
-        return _probe(report, report.ready, {"ready": report.ready})
+        facts: dict[str, object] = {"ready": report.in_service, "proven": report.ready}
+        return _probe(report, bool(report.in_service), facts, list(report.waiting_for) or _complaints(report))
 
-    def report() -> Page:
-        return HTTPStatus.OK, _JSON, _dump(to_dict(newest()))
+    def report(query: str) -> Page:
+        del query
+        return HTTPStatus.OK, _JSON, dump(to_dict(newest()))
 
-    def prometheus() -> Page:
+    def prometheus(query: str) -> Page:
+        del query
         return HTTPStatus.OK, _PROMETHEUS, metrics()
 
     return {"/healthz": healthz, "/readyz": readyz, "/report": report, "/metrics": prometheus}
 
 
-def _probe(report: HealthReport, fine: bool, facts: dict[str, object]) -> Page:
-    reasons = [f"{check.name}: {check.message}" for check in report.checks if check.level != LEVEL_OK]
-    status = HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE
-    return status, _JSON, _dump({**facts, "state": report.state, "reasons": reasons})
-
-
-def _dump(value: object) -> bytes:
+def dump(value: object) -> bytes:
+    """Return JSON values as a page's body."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8") + b"\n"
+
+
+def json_page(status: HTTPStatus, value: object) -> Page:
+    """Return a page of JSON."""
+    return status, _JSON, dump(value)
+
+
+def _complaints(report: HealthReport) -> list[str]:
+    return [f"{check.name}: {check.message}" for check in report.checks if check.level != LEVEL_OK]
+
+
+def _probe(report: HealthReport, fine: bool, facts: dict[str, object], reasons: list[str]) -> Page:
+    status = HTTPStatus.OK if fine else HTTPStatus.SERVICE_UNAVAILABLE
+    return status, _JSON, dump({**facts, "state": report.state, "reasons": reasons})
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
-    request_queue_size = 16
+    request_queue_size = MAX_WAITING
 
 
-def _handler(routes: dict[str, Callable[[], Page]]) -> type[BaseHTTPRequestHandler]:
+def _handler(routes: dict[str, Render]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = REQUEST_TIMEOUT_S
         server_version = "jetfleet-health"
         sys_version = ""
 
         def do_GET(self) -> None:
-            page = routes.get(self.path.partition("?")[0])
+            path, _, query = self.path.partition("?")
+            page = routes.get(path)
             if page is None:
                 self._answer(HTTPStatus.NOT_FOUND, "text/plain", f"one of {', '.join(routes)}\n".encode())
                 return
-            self._answer(*page())
+            try:
+                answer = page(query)
+            except Exception as error:
+                said = dump({"error": f"{type(error).__name__}: {error}"})
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _JSON, said)
+                raise
+            self._answer(*answer)
 
         def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
             self.send_response(status)

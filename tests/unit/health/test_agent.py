@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from runtime.contract.codec import canonical_json, from_dict
 from runtime.contract.health import HealthReport, SystemHealth
 from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.metrics import exposition
 from runtime.health.report import Reporter
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.supervisor import CRASH_LOOP, STARTING, Snapshot
-from tests.unit.health.conftest import model_health, snapshot
 
 ROOT = Path(__file__).parents[3]
 STAND_IN = f"""
@@ -35,15 +36,36 @@ from runtime.health.status import ExecutorStatus, StatusSender, SERVING
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 sender = StatusSender.from_environment()
 test = SelfTest(True, 1.0, 0.9, "fine")
-model = ModelHealth("signs", "fp16", "sha256:k", "ff", "active", test, input_rate_hz=5.0, output_rate_hz=5.0)
+model = ModelHealth("signs", "fp16", "sha256:k", "ff", "active", test, input_rate_hz=5.0, output_rate_hz=5.0, frames=7)
 while sender.send(ExecutorStatus(os.getpid(), SERVING, "active", time.monotonic(), (model,))):
     time.sleep(0.05)
 """
-AGENT = f"""
+TROUBLE = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from runtime.health.status import ExecutorStatus, StatusSender, SERVING
+runs = Path(os.environ["JETFLEET_CONFIG"]).with_name("runs")
+with runs.open("a") as stream:
+    stream.write("x")
+sender = StatusSender.from_environment()
+started = time.monotonic()
+sender.send(ExecutorStatus(os.getpid(), SERVING, "active", started))
+if runs.stat().st_size % 2:
+    os.kill(os.getpid(), signal.SIGSEGV)
+while True:  # hangs: alive, and its worker makes no progress
+    sender.send(ExecutorStatus(os.getpid(), SERVING, "active", started))
+    time.sleep(0.05)
+"""
+
+
+def agent_with(executor: str) -> str:
+    """The program of an agent whose executor is ``executor``."""
+    return f"""
 import dataclasses, sys
 from runtime.health.agent import Agent
 from runtime.health.settings import AgentSettings
-settings = dataclasses.replace(AgentSettings.from_environment(), executor=(sys.executable, "-S", "-c", {STAND_IN!r}))
+settings = dataclasses.replace(AgentSettings.from_environment(), executor=(sys.executable, "-S", "-c", {executor!r}))
 agent = Agent(settings)
 print(agent.port, flush=True)
 sys.exit(agent.run())
@@ -73,26 +95,28 @@ class Agent:
         assert status == 200
         return from_dict(HealthReport, json.loads(body))
 
-    def until(self, done: Callable[[HealthReport], object]) -> HealthReport:
-        end = time.monotonic() + 15
+    def until(self, done: Callable[[HealthReport], object], deadline_s: float = 30.0) -> HealthReport:
+        end = time.monotonic() + deadline_s
         while not done(report := self.report()):
-            assert time.monotonic() < end, f"waited 15 s; now {report}"
+            assert time.monotonic() < end, f"waited {deadline_s:g} s; now {report}"
             time.sleep(0.02)
         return report
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[bytes], Agent]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
     processes: list[subprocess.Popen[str]] = []
 
-    def start_agent(config: bytes) -> Agent:
+    def start_agent(config: bytes, executor: str = STAND_IN) -> Agent:
         path = tmp_path / "runtime.json"
         path.write_bytes(config)
         environment = {
             **os.environ, "JETFLEET_CONFIG": str(path), "JETFLEET_HEALTH_PORT": "0", "JETFLEET_ROBOT": "amr-001",
             "JETFLEET_RELEASE": "1.0.0", "JETFLEET_IMAGE": "r/x@sha256:aa", "PYTHONPATH": str(ROOT),
         }  # fmt: skip
-        process = subprocess.Popen([sys.executable, "-c", AGENT], env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", agent_with(executor)], env=environment, stdout=subprocess.PIPE, text=True
+        )
         processes.append(process)
         return Agent(process)
 
@@ -104,7 +128,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[bytes], Agent]]:
             process.stdout.close()
 
 
-def test_a_whole_life(start: Callable[[bytes], Agent], config: RuntimeConfig) -> None:
+def test_a_whole_life(start: Callable[..., Agent], config: RuntimeConfig) -> None:
     agent = start(canonical_json(config))
     first_words = agent.report()
     assert first_words.state != "unhealthy"  # or a rollout would revert a robot that has not even started
@@ -135,12 +159,43 @@ def test_a_whole_life(start: Callable[[bytes], Agent], config: RuntimeConfig) ->
         os.kill(again.executor.pid, 0)
 
 
+def test_no_probe_goes_unanswered_while_the_executor_crashes_and_hangs(
+    start: Callable[..., Agent], config: RuntimeConfig
+) -> None:
+    troubled = replace(config, heartbeat_timeout_s=0.5, max_restarts=100, restart_window_s=1000.0)
+    agent = start(canonical_json(troubled), TROUBLE)
+    done = threading.Event()
+
+    def ask(path: str) -> list[int]:
+        codes = []
+        while not done.is_set():
+            codes.append(agent.get(path)[0])  # raises when there is no answer
+        return codes
+
+    ends: set[str] = set()
+
+    def both_seen(report: HealthReport) -> bool:
+        ends.add(report.executor.last_exit.partition(":")[0])
+        return {"signal SIGSEGV", "signal SIGTERM (hung"} <= ends
+
+    with ThreadPoolExecutor(4) as pool:
+        asked = {path: pool.submit(ask, path) for path in ("/healthz", "/readyz", "/report", "/metrics")}
+        try:
+            agent.until(both_seen, 60.0)
+        finally:
+            done.set()
+        codes = {path: set(answers.result(60)) for path, answers in asked.items()}
+    assert codes["/report"] == codes["/metrics"] == {200}
+    assert 503 in codes["/healthz"]
+    assert codes["/healthz"] | codes["/readyz"] <= {200, 503}
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [(b"{", "not JSON"), (b"{}", "RuntimeConfig.models: missing"), (b'{"models": [], "schema": 99}', "newer than")],
 )
 def test_a_broken_configuration_is_reported_not_crashed_on(
-    start: Callable[[bytes], Agent], config: bytes, reason: str
+    start: Callable[..., Agent], config: bytes, reason: str
 ) -> None:
     agent = start(config)
     report = agent.report()
@@ -151,7 +206,7 @@ def test_a_broken_configuration_is_reported_not_crashed_on(
     assert agent.process.wait(10) == 0
 
 
-def test_the_agent_stays_small(start: Callable[[bytes], Agent], config: RuntimeConfig) -> None:
+def test_the_agent_stays_small(start: Callable[..., Agent], config: RuntimeConfig) -> None:
     agent = start(canonical_json(config))
     agent.until(lambda report: report.ready)
     agent.get("/metrics")
@@ -165,7 +220,7 @@ def test_the_agent_stays_small(start: Callable[[bytes], Agent], config: RuntimeC
 def test_orphans_are_reaped_and_the_supervised_child_is_not() -> None:
     code = """
 import os, subprocess, sys, time
-from runtime.health.agent import reap_orphans
+from runtime.health.children import Children
 kept = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(5)"])
 orphans = []
 for _ in range(3):
@@ -176,9 +231,10 @@ for _ in range(3):
 for pid in orphans:
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 os.waitid(os.P_PID, kept.pid, os.WEXITED | os.WNOWAIT)
-reaped = reap_orphans(kept.pid)
+children = Children()
+reaped = children.reap_orphans(kept.pid)
 code = kept.wait(10)
-print(code, reaped + reap_orphans(None))
+print(code, reaped + children.reap_orphans(None))
 """
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -190,20 +246,6 @@ print(code, reaped + reap_orphans(None))
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["5", "3"]
-
-
-def test_metrics_are_bounded_and_in_base_units(config: RuntimeConfig) -> None:
-    settings = AgentSettings(Path("x"), "amr-001", "1.0.0", "image", 0, 1.0)
-    system = SystemHealth(temperatures_c={"cpu": 50.0}, disk_free_bytes=5)
-    report = Reporter(settings, config, 0.0).report(snapshot(model_health(drops=4)), system, 1.0)
-    text = exposition(lambda: report)().decode()
-    assert 'jetfleet_model_inference_seconds{model="signs",quantile="0.99"} 0.02' in text
-    assert 'jetfleet_model_dropped_frames_total{model="signs"} 4.0' in text
-    assert 'jetfleet_temperature_celsius{zone="cpu"} 50.0' in text
-    assert 'jetfleet_health_state{state="ok"} 1.0' in text
-    assert "power_watts" not in text
-    labels = {key for f in text_string_to_metric_families(text) for s in f.samples for key in s.labels}
-    assert labels == {"robot", "release", "image", "state", "model", "quantile", "check", "zone"}
 
 
 def test_models_of_an_executor_that_never_spoke(config: RuntimeConfig) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from runtime.contract.health import DEGRADED, OK, UNHEALTHY, SelfTest, SystemHealth
 from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.checks import HOLD_S, Hysteresis, Judge, Verdict, is_ready
+from runtime.health.checks import HOLD_S, Hysteresis, Judge, Verdict
+from runtime.health.readiness import is_ready
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
 from tests.unit.health.conftest import model_health, percentiles, snapshot
 
