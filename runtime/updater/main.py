@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from runtime.contract.codec import ContractError, from_dict, from_json, to_dict
+from runtime.contract.power import PowerAnswer
 from runtime.contract.update import IDLE, ROBOT_DIR, SOCKET_PATH, Attestation, UpdateOrder, UpdateState
 from runtime.updater import VERSION
 from runtime.updater.journal import History, JournalStore
 from runtime.updater.server import ask
-from runtime.updater.state import EXIT, Rejected, attestation_lines, history_lines, state_lines, state_of
+from runtime.updater.state import EXIT, Rejected, attestation_lines, history_lines, power_lines, state_lines, state_of
 
 WAIT_S = 1800.0
 DEAD_HINT = "start it: `systemctl start fleet-updater`, or look at `journalctl -u fleet-updater`"
@@ -49,11 +50,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
     parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
+    parser.add_argument("--machine", type=Path, default=Path("/"), help=argparse.SUPPRESS)
     verbs = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command, text in (
         ("serve", _serve, "run the daemon (systemd does this)"),
         ("status", _status, "what runs, what is going on, how the last order ended"),
         ("attest", _attest, "what really runs, from the Engine and the agent"),
+        ("power", _power, "the power mode, who wants which one, and what stands in the way"),
         ("submit", _submit, "begin the order that comes as JSON on stdin"),
         ("confirm", _confirm, "commit an order that awaits confirmation"),
         ("abort", _abort, "stop an order; after the switch, go back"),
@@ -80,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(arguments: argparse.Namespace) -> int:
     from runtime.updater.serve import serve
 
-    return serve(arguments.root, arguments.socket, arguments.version, arguments.project)
+    return serve(arguments.root, arguments.socket, arguments.version, arguments.project, arguments.machine)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -98,6 +101,11 @@ def _status(arguments: argparse.Namespace) -> int:
 def _attest(arguments: argparse.Namespace) -> int:
     attestation = from_dict(Attestation, ask(arguments.socket, {"verb": "attest"}, 60.0))
     return _print(_for_whom(arguments), attestation, attestation_lines)
+
+
+def _power(arguments: argparse.Namespace) -> int:
+    answer = from_dict(PowerAnswer, ask(arguments.socket, {"verb": "power"}, 15.0))
+    return _print(_for_whom(arguments), answer, power_lines)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

@@ -14,6 +14,9 @@ from typing import Any, Dict
 from runtime.contract.codec import from_dict, to_dict
 from runtime.contract.update import UpdateOrder
 from runtime.updater.durable import share
+from runtime.updater.nvpmodel import Nvpmodel
+from runtime.updater.power import CurrentRules, PowerKeeper
+from runtime.updater.power_service import PowerService, sayer
 from runtime.updater.real_world import RealWorld
 from runtime.updater.server import Server
 from runtime.updater.state import Rejected
@@ -23,23 +26,28 @@ from runtime.updater.world import PROJECT
 ROBOT_FILE = "robot.json"
 
 
-def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT) -> int:
+def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, machine: Path = Path("/")) -> int:
     """Run until SIGTERM or SIGINT. ``root`` holds ``state/``, ``releases/`` and the links. Raises Rejected."""
     state = root / "state"
     state.mkdir(parents=True, exist_ok=True)
     share(state, 0o750)
     lock = _only_one(state)
     try:
-        updater = Updater(state, RealWorld(root, project), robot_name(root), version)
+        world, say = RealWorld(root, project, machine), sayer()
+        updater = Updater(state, world, robot_name(root), version)
         updater.start()
-        server = Server(socket_path, lambda request: answer(updater, request))
+        keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
+        power = PowerService(socket_path.parent, keeper, say)
+        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
         driver.start()
+        power.start()
         try:
             server.serve()
         except SystemExit:
+            power.stop()
             updater.stop()
             server.close()
             driver.join()
@@ -48,13 +56,15 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT) -
     return 0
 
 
-def answer(updater: Updater, request: Dict[str, Any]) -> Any:
+def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
     verb = request.get("verb")
     if verb == "status":
         return to_dict(updater.status())
     if verb == "attest":
         return to_dict(updater.attest())
+    if verb == "power":
+        return to_dict(keeper.status())
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
     if verb == "confirm":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
 from runtime.contract.codec import ContractError
 from runtime.updater.durable import remove, share
@@ -19,16 +21,29 @@ MAX_REQUEST_BYTES = 4 * 1024 * 1024
 READ_S, ANSWER_S = 10.0, 330.0
 MAX_CONNECTIONS = 16
 
-Handler = Callable[[Dict[str, Any]], Any]
-"""Takes a request, returns JSON values. Raises Rejected, WorldError, ContractError, OSError."""
+
+@dataclass(frozen=True)
+class Peer:
+    """Who asks, by the kernel's word."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+Handler = Callable[[Dict[str, Any], Peer], Any]
+"""Takes a request and who asks, returns JSON values. Raises Rejected, WorldError, ContractError, OSError."""
 
 
 class Server:
-    """Listens on a Unix socket that root and group docker may use."""
+    """Listens on a Unix socket that root and group docker may use, or whoever ``mode`` says and ``admit`` lets in."""
 
-    def __init__(self, path: Path, handler: Handler) -> None:
+    def __init__(
+        self, path: Path, handler: Handler, mode: int = 0o660, admit: Optional[Callable[[Peer], None]] = None
+    ) -> None:
         self._path = path
         self._handler = handler
+        self._admit = admit
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +51,7 @@ class Server:
         temporary = path.with_name(path.name + ".{}".format(os.getpid()))
         remove(temporary)
         self._socket.bind(str(temporary))
-        share(temporary, 0o660)
+        share(temporary, mode)
         self._socket.listen(MAX_CONNECTIONS)
         temporary.replace(path)
 
@@ -65,10 +80,13 @@ class Server:
 
     def _reply(self, connection: socket.socket) -> Dict[str, Any]:
         try:
+            peer = peer_of(connection)
+            if self._admit is not None:
+                self._admit(peer)
             request = json.loads(read_line(connection).decode("utf-8"))
             if not isinstance(request, dict):
                 raise Rejected("usage", "a request is a JSON object")
-            return {"ok": True, "value": self._handler(request)}
+            return {"ok": True, "value": self._handler(request, peer)}
         except Rejected as error:
             return _no(error.kind, error.message, error.hint)
         except (ContractError, ValueError) as error:
@@ -80,6 +98,12 @@ class Server:
         except Exception as error:  # noqa: BLE001  (the one boundary: a defect must not take the updater down)
             sys.excepthook(*sys.exc_info())
             return _no("internal", "{}: {}".format(type(error).__name__, error), "see the updater's log")
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who connected (SO_PEERCRED: pid, uid, gid)."""
+    size = struct.calcsize("3i")
+    return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
 
 
 def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any:

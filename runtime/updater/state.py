@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import List
 
+from runtime.contract.power import PowerAnswer
 from runtime.contract.update import REVERTING, Attestation, UpdateState
 from runtime.updater.records import Journal, Outcome
 from runtime.updater.transaction import is_active, is_awaiting
@@ -119,3 +120,15 @@ def _history_line(entry: Outcome) -> str:
         when, entry.outcome, entry.came_from or "nothing", entry.version, entry.finished_at - entry.started_at, moved
     )
     return text + ("  " + entry.reason if entry.reason else "")
+
+
+def power_lines(answer: PowerAnswer) -> List[str]:
+    """Return what a person wants to know of the power mode."""
+    lines = ["mode      {}".format(answer.mode or "not known")]
+    if answer.asked is not None:
+        lines.append("wanted    {}{}".format(answer.asked, ", verified" if answer.verified else ""))
+    if answer.reboot_needed:
+        lines.append("reboot    needed for {}".format(", ".join(answer.reboot_needed)))
+    if answer.problem:
+        lines.append("problem   {}".format(answer.problem))
+    return lines
