@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fleet.manifest.check_power import check_power
 from fleet.manifest.draft import Draft
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.inherit import Effective, Inheritance
@@ -26,6 +27,11 @@ class _Context:
 
     def add(self, path: KeyPath, message: str, hint: str) -> None:
         self.report.add(self.source, path, message, hint)
+
+    def add_once(self, path: KeyPath, message: str, hint: str) -> None:
+        """Note what several robots would come to with the same key."""
+        if not self.report.has(self.source, path):
+            self.add(path, message, hint)
 
 
 def check_fleet(
@@ -123,6 +129,9 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
         _check_power_mode(context, index, robot, settings.power_mode, profile)
     elif settings.power_mode is not None and profile is not None:
         _check_sm_count(context, index, robot, settings.power_mode, profile)
+    if settings.power is not None and profile is not None:
+        at = next(at for at, level in _levels(context, index, robot) if level.power is not None)
+        check_power((*at, "power"), settings, profile, context.add_once)
     for use in settings.models:
         _check_use(context, index, robot, use)
 

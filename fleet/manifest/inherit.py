@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleet.manifest.schema import ModelUse, Robot, Settings
+from fleet.manifest.schema import ModelUse, Power, Robot, Settings
 
 _OWN = frozenset(Settings.model_fields)
 
@@ -22,6 +22,8 @@ class Effective:
     models: tuple[ModelUse, ...]
     """Enabled ones, sorted by model name."""
     power_mode: str | None
+    power: Power | None
+    """Whole, from the nearest level that has it."""
     environment: Mapping[str, str]
 
 
@@ -76,5 +78,6 @@ def _effective(levels: list[Settings]) -> Effective:
         labels={key: value for level in levels for key, value in level.labels.items()},
         models=merge_models(*(level.models for level in levels)),
         power_mode=nearest("power_mode"),
+        power=next((level.power for level in reversed(levels) if level.power is not None), None),
         environment={key: value for level in levels for key, value in level.environment.items()},
     )

@@ -24,6 +24,7 @@ from fleet.manifest.model_schema import (
     Precisions,
     Source,
 )
+from fleet.manifest.power_schema import Governor, Power
 from fleet.manifest.values import (
     Backend,
     Frozen,
@@ -50,6 +51,7 @@ __all__ = [
     "Fp16Options",
     "Frozen",
     "Golden",
+    "Governor",
     "ImagePreprocess",
     "Int8Options",
     "Manifest",
@@ -60,6 +62,7 @@ __all__ = [
     "ModelOutput",
     "ModelUse",
     "Name",
+    "Power",
     "Precision",
     "Precisions",
     "Profile",
@@ -170,6 +173,9 @@ class Settings(Frozen):
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     models: tuple[ModelUse, ...] = ()
     power_mode: Text | None = None
+    """The mode that the robot rests in: its host sets it."""
+    power: Power | None = None
+    """What it may do about heat and load; taken whole from the nearest level that has it."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the runtime container of this robot, ROS_DOMAIN_ID for example."""
 

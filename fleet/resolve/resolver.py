@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet.errors import ManifestError, Problem
@@ -13,6 +13,7 @@ from fleet.ports import RobotAddress
 from fleet.resolve.build_job import engine_spec
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
 from fleet.resolve.moving_tags import moving_tags
+from fleet.resolve.power import power_environment
 from fleet.resolve.runtime_config import runtime_config
 from runtime.contract.codec import digest_of, to_dict
 
@@ -31,7 +32,7 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
     manifest = loaded.manifest
     inheritance = Inheritance(manifest.defaults, manifest.groups)
     variants = _Variants(loaded, recipes)
-    robots = tuple(_robot(robot, inheritance.of(robot), variants, loaded.root) for robot in manifest.robots)
+    robots = tuple(_robot(robot, inheritance.of(robot), variants, loaded) for robot in manifest.robots)
     return Desired(
         fleet=manifest.fleet,
         version=manifest.version,
@@ -44,7 +45,7 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
     )
 
 
-def _robot(robot: Robot, settings: Effective, variants: _Variants, root: Path) -> DesiredRobot:
+def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: LoadedManifest) -> DesiredRobot:
     identity = settings.identity_file
     return DesiredRobot(
         name=robot.name,
@@ -53,12 +54,12 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, root: Path) -
             host=robot.host,
             port=settings.port,
             user=settings.user or DEFAULT_USER,
-            identity_file=None if identity is None else variants.file(identity, root),
+            identity_file=None if identity is None else variants.file(identity, loaded.root),
         ),
         group=robot.group,
         labels=settings.labels,
         variant=variants.of(settings),
-        environment=settings.environment,
+        environment=variants.environment(settings),
         power_mode=settings.power_mode,
     )
 
@@ -76,6 +77,7 @@ class _Variants:
         self._loaded = loaded
         self._recipes = recipes
         self._by_settings: dict[int, tuple[Effective, str]] = {}
+        self._environments: dict[int, tuple[Effective, Mapping[str, str]]] = {}
         self._by_models: dict[tuple[str, tuple[ModelUse, ...]], str] = {}
         self._engines: dict[tuple[str, str, str], EngineSpec] = {}
         self._files: dict[str, str] = {}
@@ -87,6 +89,16 @@ class _Variants:
         known = self._by_settings.get(id(settings))
         if known is None:
             known = self._by_settings[id(settings)] = (settings, self._for_models(settings))
+        return known[1]
+
+    def environment(self, settings: Effective) -> Mapping[str, str]:
+        """Return the robot's own variables and its power policy, which host and container read there."""
+        known = self._environments.get(id(settings))
+        if known is None:
+            assert settings.profile is not None, "load_manifest refuses robots without a profile"
+            power = power_environment(settings, self._loaded.profiles[settings.profile])
+            known = (settings, {**settings.environment, **power} if power else settings.environment)
+            self._environments[id(settings)] = known
         return known[1]
 
     def file(self, name: str, root: Path) -> str:

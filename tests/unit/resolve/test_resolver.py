@@ -15,6 +15,7 @@ from fleet.manifest.schema import Profile
 from fleet.resolve.desired import Desired, Recipe
 from fleet.resolve.resolver import resolve
 from runtime.contract.codec import digest_of, from_json, to_dict
+from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
 from runtime.contract.runtime_config import RuntimeConfig
 from tests.fakes.fleet_folder import MODEL, frames, npz, tiny_onnx, write_fleet
 
@@ -103,6 +104,16 @@ def test_inheritance(tmp_path: Path) -> None:
     assert desired.variants[c.variant].engines[0].calibration == tmp_path / "models" / "calibration"
     first, second = sorted([a, b], key=lambda robot: robot.variant)  # even: the first by name stands for the group
     assert desired.tags == {"amr": first.variant, f"amr-{second.name}": second.variant, "c": c.variant}
+
+
+def test_power_is_a_robots_own_and_in_no_variant(tmp_path: Path) -> None:
+    robots = robots_of(4)
+    robots[0]["power"] = {"governor": {"hot": 70}}
+    desired = resolved(tmp_path, fleet={"robots": robots})
+    own, *others = desired.robots
+    assert from_json(PowerPolicy, own.environment[ENV_POWER]).governor == GovernorSettings(hot_c=70.0)
+    assert all(ENV_POWER not in robot.environment for robot in others)
+    assert own.variant == others[1].variant
 
 
 def test_threads_make_another_variant_but_no_other_engine(tmp_path: Path) -> None:
