@@ -59,7 +59,7 @@ class LocalSshd:
         assert SSHD is not None
         log = (self.folder / "sshd.log").open("ab")
         self._process = subprocess.Popen([SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")], stderr=log)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe:
@@ -68,7 +68,7 @@ class LocalSshd:
             except OSError:
                 pass
             assert self._process.poll() is None, (self.folder / "sshd.log").read_text()
-            assert time.monotonic() < deadline, "sshd did not start within 10 s"
+            assert time.monotonic() < deadline, "sshd did not start within 60 s"
             time.sleep(0.05)
 
     def stop(self) -> None:

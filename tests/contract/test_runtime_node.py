@@ -25,8 +25,8 @@ from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_ru
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
 ROOT = Path(__file__).parents[2]
-READY_S = 40.0
-STOP_S = 15.0
+READY_S = 120.0
+STOP_S = 60.0
 
 
 def ros_environment(tmp_path: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ class FakeRunner:
 
     def infer(self) -> Mapping[str, Any]:
         self.entered.set()
-        assert self.gate.wait(5)
+        assert self.gate.wait(30)
         if self.error is not None:
             raise self.error
         return {"y": self.inputs["x"].reshape(1, -1)[:, :4].astype(np.float32)}
@@ -147,13 +147,13 @@ def worker() -> Any:
     worker = Worker()
     worker.start()
     yield worker
-    assert worker.stop(5)
+    assert worker.stop(30)
 
 
 def until(what: Callable[[], object]) -> None:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while not what():
-        assert time.monotonic() < end, "waited 5 s"
+        assert time.monotonic() < end, "waited 30 s"
         time.sleep(0.005)
 
 
@@ -163,7 +163,7 @@ def test_the_worker_serves_models_in_turn(worker: Worker) -> None:
     benches[0].runner.gate.clear()
     worker.serve([bench.pipeline for bench in benches])
     benches[0].offer(1)
-    assert benches[0].runner.entered.wait(5)
+    assert benches[0].runner.entered.wait(30)
     benches[0].offer(2)
     benches[1].offer(9)
     benches[0].runner.gate.set()
@@ -178,22 +178,22 @@ def test_an_idle_worker_beats_and_one_stuck_in_an_engine_does_not(worker: Worker
     bench.runner.gate.clear()
     worker.serve([bench.pipeline])
     bench.offer(1)
-    assert bench.runner.entered.wait(5)
+    assert bench.runner.entered.wait(30)
     stuck = worker.progress
     time.sleep(0.7)
     assert worker.progress == stuck
     assert not worker.pause(0.05)
     bench.runner.gate.set()
-    assert worker.pause(5)
+    assert worker.pause(30)
 
 
 def test_nothing_runs_after_a_pause(worker: Worker) -> None:
     bench = Bench(worker)
     worker.serve([bench.pipeline])
-    assert worker.pause(5)
+    assert worker.pause(30)
     bench.offer(1)
     job = worker.submit(lambda: None)
-    assert job.done.wait(5)
+    assert job.done.wait(30)
     assert bench.results == []
     assert bench.pipeline.state == ACTIVE
     bench.pipeline.deactivate()
@@ -204,6 +204,6 @@ def test_a_defect_in_a_job_ends_the_worker_and_is_kept() -> None:
     worker = Worker()
     worker.start()
     job = worker.submit(lambda: {}["missing"])
-    assert job.done.wait(5)
+    assert job.done.wait(30)
     until(lambda: not worker.alive)
     assert isinstance(worker.fault, KeyError)

@@ -95,7 +95,7 @@ class Agent:
         assert status == 200
         return from_dict(HealthReport, json.loads(body))
 
-    def until(self, done: Callable[[HealthReport], object], deadline_s: float = 30.0) -> HealthReport:
+    def until(self, done: Callable[[HealthReport], object], deadline_s: float = 60.0) -> HealthReport:
         end = time.monotonic() + deadline_s
         while not done(report := self.report()):
             assert time.monotonic() < end, f"waited {deadline_s:g} s; now {report}"
