@@ -14,6 +14,7 @@ from fleet.build.events import BUILT, FAILED, IMAGE, LOG, SOURCE, STARTED, Build
 from fleet.build.image import ensure_base
 from fleet.build.job import LABEL_RUN, BuiltEngine, run_builder
 from fleet.build.summary import BuildSummary, FailedEngine
+from fleet.build.timing import TimingCaches
 from fleet.errors import FleetError
 from fleet.manifest.schema import Profile
 from fleet.parallel import LOOK_S
@@ -42,14 +43,16 @@ def build_engines(
     on_built: Callable[[BuiltEngine], None] = lambda _: None,
     on_event: OnEvent = lambda _: None,
     image_of: ImageOf = local_image,
+    timing: TimingCaches | None = None,
 ) -> BuildSummary:
     """Build all ``specs``; one that fails does not stop the others. Look at ``BuildSummary.error()`` afterwards.
 
     ``on_built`` is called on this thread for every engine as soon as it is there (to push it), so that nothing that
-    was built is lost to a later failure. ``on_event`` is called from several threads, never two at a time. An
-    interruption stops and removes all containers of this run, then goes on its way.
+    was built is lost to a later failure. ``on_event`` is called from several threads, never two at a time. ``timing``
+    is where builders' timing caches are kept. An interruption stops and removes all containers of this run, then goes
+    on its way.
     """
-    return _Run(host_of, fetch_source, work_dir, on_built, on_event, image_of).build(specs)
+    return _Run(host_of, fetch_source, work_dir, on_built, on_event, image_of, timing).build(specs)
 
 
 class _Run:
@@ -63,8 +66,9 @@ class _Run:
         on_built: Callable[[BuiltEngine], None],
         on_event: OnEvent,
         image_of: ImageOf,
+        timing: TimingCaches | None,
     ) -> None:  # fmt: skip
-        self._host_of, self._fetch_source, self._image_of = host_of, fetch_source, image_of
+        self._host_of, self._fetch_source, self._image_of, self._timing = host_of, fetch_source, image_of, timing
         self._work_dir, self._on_built, self._on_event = work_dir, on_built, on_event
         self._id = uuid.uuid4().hex
         self._stopped = threading.Event()
@@ -163,7 +167,7 @@ class _Run:
         self._emit(BuildEvent(STARTED, spec))
         return run_builder(
             spec, host, image, model, self._work_dir / spec.tag[:16],
-            run_id=self._id, stopped=self._stopped, on_log=self._logger(spec),
+            run_id=self._id, stopped=self._stopped, on_log=self._logger(spec), timing=self._timing,
         )  # fmt: skip
 
     def _logger(self, spec: EngineSpec) -> LogLine:

@@ -13,10 +13,12 @@ from pathlib import Path
 from fleet.build.answer import describe, read_answer
 from fleet.build.cache import cache_dir, locked
 from fleet.build.job_archive import unpack_outputs, write_inputs
+from fleet.build.timing import TimingCaches, fetch_timings, keep_timings
 from fleet.errors import BuildError, OutsideError
 from fleet.ports import ContainerHost, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.build import EngineReport
+from runtime.contract.timing import TIMING_DIR
 
 JOB_DIR, OUT_DIR = "/job", "/out"
 COMMAND = ("python3", "-m", "runtime.engines.job", "--job", JOB_DIR, "--out", OUT_DIR)
@@ -39,6 +41,8 @@ class BuiltEngine:
     report: EngineReport
     seconds: float
     """From copying the inputs in to the checked result."""
+    notes: tuple[str, ...] = ()
+    """What a person should know that is not about the engine: timing caches that were not fetched or kept."""
 
 
 def owner() -> str:
@@ -56,6 +60,7 @@ def run_builder(
     run_id: str,
     stopped: threading.Event,
     on_log: LogLine,
+    timing: TimingCaches | None,
 ) -> BuiltEngine:
     """Build one engine. Raises BuildError, EngineGateError, DockerError; OutsideError once ``stopped`` is set."""
     started = time.monotonic()
@@ -68,14 +73,16 @@ def run_builder(
                 raise OutsideError(
                     f"{describe(spec)}: stopped before its builder started", hint="run fleet build again"
                 )
+            notes = fetch_timings(timing, spec, work_dir / TIMING_DIR)
             result = _run(spec, host, image, model, work_dir, run_id, on_log)
             report = _take(spec, result, work_dir)
+            notes += keep_timings(timing, spec, report, work_dir / TIMING_DIR, work_dir / "result")
         except OSError as error:
             raise BuildError(
                 f"{describe(spec)}: cannot use the work folder {work_dir}: {error}",
                 hint="make room there, or set TMPDIR to a disk with room, then run fleet build again",
             ) from error
-    return BuiltEngine(spec, work_dir / "result", report, time.monotonic() - started)
+    return BuiltEngine(spec, work_dir / "result", report, time.monotonic() - started, tuple(notes))
 
 
 def _fresh(work_dir: Path) -> None:
@@ -90,7 +97,7 @@ def _run(
     inputs = work_dir / "inputs.tar"
     try:
         with inputs.open("w+b") as file:
-            write_inputs(spec, model, file)
+            write_inputs(spec, model, file, timings=work_dir / TIMING_DIR)
             file.seek(0)
             return host.run_job(
                 image, COMMAND, inputs=file, input_dir=JOB_DIR, output_dir=OUT_DIR, output_to=work_dir / "output.tar",

@@ -13,13 +13,14 @@ from fleet.manifest.files import calibration_files
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.build import CALIBRATION_DIR, GOLDEN_FILE, JOB_FILE, MODEL_FILE
 from runtime.contract.codec import canonical_json
+from runtime.contract.timing import TIMING_DIR
 
 _MAX_FILES = 64
 _NEWER = "fleet and the builder image do not fit: run fleet build again with one version of jetfleet"
 
 
-def write_inputs(spec: EngineSpec, model: Path, to: BinaryIO) -> None:
-    """Write the job's tar: ``job.json``, the model, golden frames, calibration samples (int8 only)."""
+def write_inputs(spec: EngineSpec, model: Path, to: BinaryIO, *, timings: Path | None = None) -> None:
+    """Write the job's tar: ``job.json``, the model, golden frames, calibration samples (int8 only), timing caches."""
     with tarfile.open(fileobj=to, mode="w") as tar:
         _add_bytes(tar, JOB_FILE, canonical_json(spec.job))
         _add_file(tar, MODEL_FILE, model)
@@ -27,6 +28,8 @@ def write_inputs(spec: EngineSpec, model: Path, to: BinaryIO) -> None:
         if spec.calibration is not None and spec.precision == "int8":
             for sample in calibration_files(spec.calibration):
                 _add_file(tar, f"{CALIBRATION_DIR}/{sample.name}", sample)
+        for cache in sorted(timings.iterdir()) if timings is not None else ():
+            _add_file(tar, f"{TIMING_DIR}/{cache.name}", cache)
 
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:

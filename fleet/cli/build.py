@@ -18,6 +18,7 @@ from fleet.cli.console import Activity, Stopwatch, activity, conclude, many, rem
 from fleet.cli.wiring import Wiring
 from fleet.publish.artifact import push_engine
 from fleet.publish.lookup import look_up
+from fleet.publish.timing import TimingStore
 from fleet.resolve.desired import EngineSpec
 from fleet.resolve.inventory import select
 
@@ -61,6 +62,7 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
             work_dir=Path(work),
             on_built=push,
             on_event=lambda event: _show(shown, event),
+            timing=TimingStore(wiring.registry, f"{wiring.desired.registry.prefix}/timing"),
         )
 
 
@@ -90,7 +92,7 @@ def engine_document(built: BuiltEngine) -> dict[str, Any]:
         "min_cosine": min((accuracy.min_cosine for accuracy in report.accuracy), default=None),
         "latency_ms": {"p50": report.latency.p50, "p90": report.latency.p90, "p99": report.latency.p99},
         "seconds": round(built.seconds, 1),
-        "notes": list(report.notes),
+        "notes": [*report.notes, *built.notes],
     }
 
 

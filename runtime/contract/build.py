@@ -16,7 +16,8 @@ REPORT_FILE = "report.json"
 FAILURE_FILE = "failure.json"
 IDENTITY_FILE = "engine.json"
 TIMING_CACHE_FILE = "timing.cache"
-"""In the job archive what earlier builds measured, in the result archive that and what this one did. TensorRT only."""
+"""In the job archive, where somebody puts it there by hand, what earlier builds measured; in the result archive that,
+what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.transform` makes of a model. Part of the engine key: raised when the result changes.
 TRANSFORM_VERSION = 1

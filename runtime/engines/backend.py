@@ -36,6 +36,8 @@ class BuildPaths:
     timing_cache: Path | None = None
     """What earlier builds on this kind of device measured, where that was given; a backend that measures leaves the
     new one in ``out`` under ``TIMING_CACHE_FILE``."""
+    timing_folder: Path | None = None
+    """More of them, of this and other devices, named by :func:`runtime.contract.timing.timing_file`."""
     cache: Path | None = None
     """Folder that builds on this machine share, for what speeds up the next one; None: nothing is kept."""
 

@@ -25,6 +25,7 @@ from runtime.contract.build import (
     BuildJob,
 )
 from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.timing import TIMING_DIR
 from runtime.engines.backend import BuildPaths, Progress, backend_named
 from runtime.engines.device_facts import read_jetson
 from runtime.engines.errors import EngineError
@@ -87,6 +88,7 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
         calibration if calibration.exists() else None,
         out,
         timing_cache=folder / TIMING_CACHE_FILE,
+        timing_folder=folder / TIMING_DIR,
     )
     before = time.monotonic()
     built = backend.build(job, paths, log)

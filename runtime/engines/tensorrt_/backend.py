@@ -18,6 +18,8 @@ from runtime.contract.build import (
     EngineIdentity,
     TensorSpec,
 )
+from runtime.contract.codec import to_dict
+from runtime.contract.timing import TimingFacts, timing_name
 from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
 from runtime.engines.device_facts import read_jetson
 from runtime.engines.errors import EngineError
@@ -32,7 +34,7 @@ from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
 from runtime.engines.tensorrt_.plan import OpenPlan
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
 from runtime.engines.tensorrt_.runner import TensorRtRunner
-from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
+from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
 from runtime.engines.tensorrt_.versions import full_version
 
 ENGINE_FILE = "engine.plan"
@@ -89,9 +91,17 @@ class TensorRtBackend:
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
             folder = Path(name)
             keep = make_graph(job, paths, road, folder / "graph.onnx", progress)
+            timing = timing_facts(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
+            given, oversized = given_caches(timing_name(timing), paths.timing_cache, paths.timing_folder)
             request = self._request(job, paths, folder, gpu, keep)
-            request = replace(request, calibrator=road.calibrator)
-            notes = check_memory(
+            request = replace(
+                request,
+                calibrator=road.calibrator,
+                timing_key=timing_name(timing),
+                timing_given=tuple(map(str, given)),
+                calibration_key=_calibration_key(timing, request.graph, paths.calibration),
+            )
+            notes = list(oversized) + check_memory(
                 Path(request.graph).stat().st_size,
                 request.workspace_bytes,
                 host_memory(self._root),
@@ -100,20 +110,18 @@ class TensorRtBackend:
             for note in notes:
                 progress(note)
             caches = CacheFiles(Path(request.cache_folder), "timing")
-            _seed(caches, request.timing_key, paths.timing_cache)
             left = time_left(job.deadline_s or self._deadline_s, time.monotonic() - started)
             answer, request = build_plan(request, deadline_s=left, progress=progress)
             if measured := caches.read(request.timing_key):
                 write_atomic(paths.out / TIMING_CACHE_FILE, measured)
             layers = parse_layers(Path(request.layers).read_text("utf-8"))
+        notes += _timing_notes(len(given), request, answer)
         built = _built(job, Path(request.plan), answer, layers, notes)
         latency = self._measure(job, built, gpu, progress)
-        return replace(built, extra={**_facts(request, answer, capabilities, gpu), **latency})
+        return replace(built, extra={**_facts(request, answer, capabilities, gpu, timing), **latency})
 
     def _request(self, job: BuildJob, paths: BuildPaths, folder: Path, gpu: Gpu, keep: tuple[str, ...]) -> PlanRequest:
         graph = folder / "graph.onnx"
-        timing = timing_key(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
-        data = _digest_of(paths.calibration) if paths.calibration is not None else ""
         return PlanRequest(
             graph=str(graph),
             plan=str(paths.out / ENGINE_FILE),
@@ -127,8 +135,6 @@ class TensorRtBackend:
             dla_core=job.options.dla_core,
             tactic_sources=self._tactic_sources,
             cache_folder=str(paths.cache or folder / "cache"),
-            timing_key=timing,
-            calibration_key=calibration_key(timing, sha256_of(graph), data),
         )
 
     def _measure(self, job: BuildJob, built: BuiltEngine, gpu: Gpu, progress: Progress) -> dict[str, Any]:
@@ -164,12 +170,6 @@ class TensorRtBackend:
             return TensorRtRunner(plan, identity, cuda_graph=cuda_graph)
         finally:
             plan.close()  # the runner holds it now
-
-
-def _seed(caches: CacheFiles, key: str, given: Path | None) -> None:
-    """Use the given cache where this machine has none of its own; TensorRT checks its header for the device."""
-    if given is not None and given.is_file() and not caches.read(key):
-        caches.write(key, given.read_bytes())
 
 
 def _graph_latency(plan: OpenPlan, identity: EngineIdentity, seconds: float) -> float | str:
@@ -222,7 +222,9 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_MOST_NAMED]) + more
 
 
-def _facts(request: PlanRequest, answer: PlanAnswer, capabilities: Capabilities, gpu: Gpu) -> dict[str, Any]:
+def _facts(
+    request: PlanRequest, answer: PlanAnswer, capabilities: Capabilities, gpu: Gpu, timing: TimingFacts
+) -> dict[str, Any]:
     return {
         "gpu": gpu.name,
         "compute_capability": gpu.compute_capability,
@@ -237,6 +239,9 @@ def _facts(request: PlanRequest, answer: PlanAnswer, capabilities: Capabilities,
             "key": request.timing_key,
             "bytes_in": answer.timing_cache_in,
             "bytes": answer.timing_cache_out,
+            "given": len(request.timing_given),
+            "refused": answer.timing_refused,
+            "facts": to_dict(timing),
         },
         "dla_fallback": list(answer.dla_fallback),
     }
@@ -248,6 +253,20 @@ def _provisional(job: BuildJob, built: BuiltEngine) -> EngineIdentity:
         job.key, job.model, "tensorrt", job.precision, built.file.name, "", 0, job.device, built.inputs, built.outputs,
         AccuracyGate(),
     )  # fmt: skip
+
+
+def _calibration_key(timing: TimingFacts, graph: str, calibration: Path | None) -> str:
+    data = _digest_of(calibration) if calibration is not None else ""
+    return calibration_key(timing_name(timing), sha256_of(Path(graph)), data)
+
+
+def _timing_notes(offered: int, request: PlanRequest, answer: PlanAnswer) -> tuple[str, ...]:
+    """Return what became of timing caches that were offered and not used."""
+    if offered and not request.timing_given:
+        return ("the timing caches that were given were left out: with them the building process ended without a word",)
+    if answer.timing_refused:
+        return (f"{answer.timing_refused} of {offered} timing caches do not fit TensorRT and device here: left out",)
+    return ()
 
 
 def _digest_of(calibration: Path) -> str:

@@ -94,6 +94,11 @@ def build_plan(
         progress(f"{_who_killed(ended)}: once more, with a workspace of {smaller // _MIB} MiB")
         request = replace(request, workspace_bytes=smaller)
         ended, answer = _try(request, max(deadline_s - ended.seconds, 1.0), progress, command)
+    if answer is None and request.timing_given and not (ended.past_deadline or ended.was_killed):
+        # A timing cache is the one input that nobody checks before TensorRT does: it must never be what fails a build.
+        progress(f"the building process {_how(ended)}: once more, without the timing caches that it was given")
+        request = replace(request, timing_given=())
+        ended, answer = _try(request, max(deadline_s - ended.seconds, 1.0), progress, command)
     if isinstance(answer, BuildFailure):
         raise EngineError(answer.kind, answer.message, answer.hint, detail=answer.detail)
     if ended.code != 0 or answer is None:
@@ -123,6 +128,10 @@ def _who_killed(ended: Ended) -> str:
     return "the build was killed (SIGKILL; usually the kernel, when memory runs out)"
 
 
+def _how(ended: Ended) -> str:
+    return f"ended with signal {-ended.code}" if ended.code < 0 else f"ended with exit code {ended.code}"
+
+
 def _explained(ended: Ended, request: PlanRequest, deadline_s: float) -> EngineError:
     if ended.past_deadline:
         return EngineError(
@@ -139,10 +148,9 @@ def _explained(ended: Ended, request: PlanRequest, deadline_s: float) -> EngineE
             "add swap, stop what else runs on the builder, or lower optimization_level",
             detail=ended.tail,
         )
-    how = f"signal {-ended.code}" if ended.code < 0 else f"exit code {ended.code}"
     return EngineError(
         "internal",
-        f"the building process ended with {how} and left no reason",
+        f"the building process {_how(ended)} and left no reason",
         "its last lines are in the log; try another optimization_level",
         detail=ended.tail,
     )

@@ -26,7 +26,7 @@ from runtime.engines.tensorrt_.monitor import make_monitor
 from runtime.engines.tensorrt_.network import creation_flags, hold_at_fp32, parse
 from runtime.engines.tensorrt_.plan import tensor_specs
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
-from runtime.engines.tensorrt_.timing_cache import CacheFiles, load_into, merge_back
+from runtime.engines.tensorrt_.timing_cache import CacheFiles, Taken, load_into, merge_back
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -86,8 +86,9 @@ def build(request: PlanRequest) -> PlanAnswer:
     return PlanAnswer(
         seconds=seconds,
         strongly_typed=typed,
-        timing_cache_in=took,
+        timing_cache_in=took.bytes,
         timing_cache_out=kept,
+        timing_refused=took.refused,
         inputs=inputs,
         outputs=outputs,
         dla_fallback=fallen,
@@ -111,14 +112,14 @@ def _calibration(config: trt.IBuilderConfig, request: PlanRequest) -> Calibratio
 
 def _take_cache(
     config: trt.IBuilderConfig, capabilities: Capabilities, request: PlanRequest
-) -> tuple[CacheFiles | None, int]:
+) -> tuple[CacheFiles | None, Taken]:
     if not request.cache_folder or not capabilities.timing_cache:
-        return None, 0
+        return None, Taken(0, 0)
     files = CacheFiles(Path(request.cache_folder), "timing")
-    there = files.read(request.timing_key)
-    took = load_into(config, there)
-    say(f"timing cache: {took} bytes taken" if took else "timing cache: none fits, starting an empty one")
-    return files, took
+    there = [files.read(request.timing_key), *(Path(name).read_bytes() for name in request.timing_given)]
+    taken = load_into(config, [content for index, content in enumerate(there) if content or index])
+    say(f"timing cache: {taken.bytes} bytes taken" if taken.bytes else "timing cache: none fits, starting an empty one")
+    return files, taken
 
 
 def _serialize(

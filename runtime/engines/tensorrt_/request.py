@@ -49,6 +49,8 @@ class PlanRequest:
     cache_folder: str = ""
     """Where timing and calibration caches are kept; empty: none are used."""
     timing_key: str = ""
+    timing_given: tuple[str, ...] = ()
+    """More timing caches for this device, to be merged into the one of ``timing_key``."""
     calibration_key: str = ""
     profiles: tuple[tuple[ShapeRange, ...], ...] = ()
     """Optimization profiles, for graphs with dynamic inputs."""
@@ -64,6 +66,8 @@ class PlanAnswer:
     timing_cache_in: int
     """Bytes of the timing cache that were there before; 0: none, or none that this TensorRT takes."""
     timing_cache_out: int
+    timing_refused: int
+    """Timing caches that this TensorRT does not take here, of those in ``timing_given``."""
     inputs: tuple[TensorSpec, ...]
     """The engine's own, as TensorRT names and types them."""
     outputs: tuple[TensorSpec, ...]

@@ -10,13 +10,14 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.contract.build import DeviceFacts
+from runtime.contract.timing import MAX_TIMING_BYTES, TimingFacts
 from runtime.engines.errors import EngineError
 from runtime.engines.store import write_atomic
 
@@ -27,12 +28,23 @@ LOCK_DEADLINE_S = 60.0
 _POLL_S = 0.05
 
 
-def timing_key(device: DeviceFacts, gpu_name: str, power_mode: str | None) -> str:
-    """Return the name of the cache that fits: 32 hex digits over TensorRT, module, SM count and power mode.
+def timing_facts(device: DeviceFacts, gpu_name: str, power_mode: str | None) -> TimingFacts:
+    """Return what timings measured here belong to. Where there is no module number (a PC), the GPU's name stands."""
+    return TimingFacts(device.tensorrt or "unknown", device.module or gpu_name, device.sm_count or 0, power_mode)
 
-    Where there is no module number (a PC), the GPU's name stands for it.
-    """
-    return _hexdigest(device.tensorrt, device.module or gpu_name, device.sm_count, power_mode)
+
+def given_caches(name: str, file: Path | None, folder: Path | None) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Return the caches that may fit what ``name`` (see ``timing_name``) stands for, and notes on those left out."""
+    there = [file] if file is not None and file.is_file() else []
+    if folder is not None and folder.is_dir():
+        there += sorted(folder.glob(f"{name}.*.cache"))
+    fitting = tuple(path for path in there if path.stat().st_size <= MAX_TIMING_BYTES)
+    notes = tuple(
+        f"timing cache {path.name} has more than {MAX_TIMING_BYTES >> 20} MiB, and was left out"
+        for path in there
+        if path not in fitting
+    )
+    return fitting, notes
 
 
 def calibration_key(timing: str, graph_sha256: str, data_digest: str) -> str:
@@ -104,16 +116,33 @@ def _locks(descriptor: int) -> bool:
     return True
 
 
-def load_into(config: trt.IBuilderConfig, content: bytes) -> int:
-    """Give ``config`` the cache ``content``, or an empty one; return how many bytes TensorRT took.
+@dataclass(frozen=True)
+class Taken:
+    """What TensorRT took of the caches that it was offered."""
 
-    A cache of another device or TensorRT is refused by its header: then the build starts from an empty one.
+    bytes: int
+    refused: int
+
+
+def load_into(config: trt.IBuilderConfig, contents: Sequence[bytes]) -> Taken:
+    """Give ``config`` one cache, made of all ``contents`` that TensorRT takes here, or an empty one.
+
+    A cache of another device or TensorRT is refused by its header, one that is no cache by its form.
     """
-    for candidate in (content, b""):
-        cache: trt.ITimingCache | None = config.create_timing_cache(candidate)
+    fitting: list[tuple[bytes, trt.ITimingCache]] = []
+    for content in contents:
+        cache: trt.ITimingCache | None = config.create_timing_cache(content) if content else None
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-            return len(candidate)
-    return 0
+            fitting.append((content, cache))
+    if not fitting:
+        empty: trt.ITimingCache | None = config.create_timing_cache(b"")
+        if empty is not None:
+            config.set_timing_cache(empty, ignore_mismatch=False)
+        return Taken(0, len(contents))
+    (content, whole), *others = fitting
+    took = [content] + [more for more, other in others if whole.combine(other, ignore_mismatch=False)]
+    config.set_timing_cache(whole, ignore_mismatch=False)
+    return Taken(sum(map(len, took)), len(contents) - len(took))
 
 
 def merge_back(config: trt.IBuilderConfig, files: CacheFiles, key: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import enum
+import hashlib
 import json
 import os
 import signal
@@ -63,15 +64,23 @@ class EngineInspector:
 
 
 class ITimingCache:
+    """Its header names this TensorRT; every build adds one entry."""
+
+    header = f"timings {__version__}".encode()
+
     def __init__(self, content: bytes) -> None:
-        self._content = content
+        self.of, *entries = content.split(b"\n") if content else [self.header]
+        self.entries = set(entries)
 
     def combine(self, other: ITimingCache, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
+        if other.of != self.of:
+            return False
+        self.entries |= other.entries
         return True
 
     def serialize(self) -> bytes:
-        return self._content or b"timings"
+        return b"\n".join([self.of, *sorted(self.entries)])
 
 
 class IBuilderConfig:
@@ -93,12 +102,16 @@ class IBuilderConfig:
         self.sources = tactic_sources
         return True
 
-    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache:
+    def create_timing_cache(self, serialized_timing_cache: bytes) -> ITimingCache | None:
+        if serialized_timing_cache.startswith(b"crash"):
+            os.abort()
+        if serialized_timing_cache and not serialized_timing_cache.startswith(b"timings "):
+            return None
         return ITimingCache(serialized_timing_cache)
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
-        if cache._content not in (b"", b"timings"):
+        if cache.of != cache.header:
             return False
         self._cache = cache
         return True
@@ -223,6 +236,8 @@ class Builder:
             return None
         if config.int8_calibrator is not None:
             _calibrate(network, config.int8_calibrator)
+        if config._cache is not None:
+            config._cache.entries.add(hashlib.sha256(network.model.SerializeToString()).hexdigest()[:16].encode())
         layers = [_layer(layer, config) for layer in network.layers]
         text = json.dumps({"Layers": layers, "Bindings": []}).replace("conv", "conv\x01")
         return _HEADER + json.dumps([text, network.model.SerializeToString().hex()]).encode()

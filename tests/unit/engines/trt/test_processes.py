@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import pytest
 
 from runtime.contract.build import BuildFailure, DeviceFacts
 from runtime.contract.codec import canonical_json
+from runtime.contract.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
 from runtime.engines.errors import EngineError
 from runtime.engines.tensorrt_.builder import build_plan, time_left
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
 from runtime.engines.tensorrt_.supervise import oom_kills, supervise
-from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, timing_key
+from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
 
 PYTHON = sys.executable
 GIB = 1 << 30
@@ -90,7 +92,9 @@ def test_the_kernel_s_count_is_read(tmp_path: Path) -> None:
 
 
 ANSWER = canonical_json(
-    PlanAnswer(1.0, strongly_typed=False, timing_cache_in=0, timing_cache_out=0, inputs=(), outputs=())
+    PlanAnswer(
+        1.0, strongly_typed=False, timing_cache_in=0, timing_cache_out=0, timing_refused=0, inputs=(), outputs=()
+    )
 )
 KILL_ABOVE = """
 import json, os, pathlib, signal, sys
@@ -160,16 +164,46 @@ def test_a_child_without_a_word_is_explained(text: str, said: str) -> None:
 
 def test_a_timing_belongs_to_tensorrt_module_sms_and_mode() -> None:
     nano = DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 8, "12.6", "10.3.0.30")
-    keys = {
-        timing_key(nano, "Orin", "15W"),
-        timing_key(nano, "Orin", "MAXN_SUPER"),
-        timing_key(DeviceFacts("linux/arm64", "p3767-0001", "36.4.3", 8, "12.6", "10.3.0.30"), "Orin", "15W"),
-        timing_key(DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 4, "12.6", "10.3.0.30"), "Orin", "15W"),
-        timing_key(DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 8, "12.6", "10.3.0.26"), "Orin", "15W"),
-    }
-    assert len(keys) == 5
-    assert timing_key(nano, "another name", "15W") in keys  # the module's number stands for the GPU
+    other = (
+        timing_facts(nano, "Orin", "MAXN_SUPER"),
+        timing_facts(dataclasses.replace(nano, module="p3767-0001"), "Orin", "15W"),
+        timing_facts(dataclasses.replace(nano, sm_count=4), "Orin", "15W"),
+        timing_facts(dataclasses.replace(nano, tensorrt="10.3.0.26"), "Orin", "15W"),
+    )
+    here = timing_facts(nano, "Orin", "15W")
+    assert len({timing_name(facts) for facts in (here, *other)}) == 5
+    assert timing_facts(nano, "another name", "15W") == here  # the module's number stands for the GPU
+    assert timing_facts(dataclasses.replace(nano, module=None), "H100", None).module == "H100"
     assert len({calibration_key("t", "g", "d"), calibration_key("t", "g", "e"), calibration_key("u", "g", "d")}) == 3
+
+
+def test_caches_of_this_device_are_picked_by_name_and_bounded_in_size(tmp_path: Path) -> None:
+    here, other = TimingFacts("10.3.0.30", "p3767-0003", 8, "15W"), TimingFacts("10.3.0.30", "p3767-0003", 8, "25W")
+    folder = tmp_path / "timing"
+    folder.mkdir()
+    for facts, number in ((here, 0), (here, 1), (other, 0)):
+        (folder / timing_file(facts, number)).write_bytes(b"timings")
+    with (folder / timing_file(here, 2)).open("wb") as file:
+        file.truncate(MAX_TIMING_BYTES + 1)
+    by_hand = tmp_path / "timing.cache"
+    by_hand.write_bytes(b"timings")
+    found, notes = given_caches(timing_name(here), by_hand, folder)
+    assert found == (by_hand, folder / timing_file(here, 0), folder / timing_file(here, 1))
+    assert notes == (f"timing cache {timing_file(here, 2)} has more than 32 MiB, and was left out",)
+    assert given_caches(timing_name(here), tmp_path / "none", tmp_path / "nowhere") == ((), ())
+
+
+def test_a_cache_that_ends_the_building_process_is_left_out(tmp_path: Path) -> None:
+    text = (
+        "import json, os, pathlib, sys\n"
+        "if json.loads(pathlib.Path(sys.argv[1]).read_text())['timing_given']: os.abort()\n"
+        f"pathlib.Path(sys.argv[2]).write_bytes({ANSWER!r})"
+    )
+    lines: list[str] = []
+    asked = request(timing_given=("broken.cache",))
+    answer, answered = build_plan(asked, deadline_s=30, progress=lines.append, command=script(text))
+    assert (answer.seconds, answered.timing_given) == (1.0, ())
+    assert any("ended with signal 6: once more, without the timing caches" in line for line in lines)
 
 
 def test_a_cache_is_replaced_whole(tmp_path: Path) -> None:

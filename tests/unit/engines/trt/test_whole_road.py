@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from runtime.contract.build import FAILURE_FILE, JOB_FILE, REPORT_FILE, TIMING_CACHE_FILE, BuildJob, EngineReport
-from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_dict, from_json
+from runtime.contract.timing import TIMING_DIR, TimingFacts, timing_file
 from tests.gpu.site import NETWORKS, make_job, options_for
 
 ROOT = Path(__file__).parents[4]
@@ -61,18 +62,58 @@ def test_builds_and_counts(tmp_path: Path, precision: str) -> None:
     assert report.extra["strongly_typed"] is False
     assert report.extra["gpu_latency"]["compute_ms"]["count"] >= 10
     assert "no graphs" in str(report.extra["cuda_graph_host_p50_ms"])
-    assert (tmp_path / "out" / TIMING_CACHE_FILE).read_bytes() == b"timings"
+    assert (tmp_path / "out" / TIMING_CACHE_FILE).read_bytes().startswith(b"timings 8.6.0\n")
     if precision != "fp32":
         assert "5 layers held at fp32" in done.stdout  # the preprocessing
 
 
-def test_a_given_timing_cache_is_used_and_a_foreign_one_is_not(tmp_path: Path) -> None:
-    job = prepare(tmp_path, "fp32")
-    for content, used in ((b"timings", 7), (b"of another device", 0)):
+def timing_report(out: Path) -> tuple[dict, tuple[str, ...]]:
+    report = from_json(EngineReport, (out / REPORT_FILE).read_bytes())
+    return report.extra["timing_cache"], report.notes
+
+
+def test_a_given_timing_cache_is_used_and_what_does_not_fit_is_left_out_with_a_note(tmp_path: Path) -> None:
+    job, out = prepare(tmp_path, "fp32"), tmp_path / "out"
+    for content, used in (
+        (b"timings 8.6.0\nearlier", 21),
+        (b"timings 8.6.2\nother TensorRT", 0),
+        (b"\0no cache", 0),
+        (b"", 0),
+    ):
         (job / TIMING_CACHE_FILE).write_bytes(content)
-        assert run(job, tmp_path / "out").returncode == 0
-        report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
-        assert report.extra["timing_cache"]["bytes_in"] == used
+        assert run(job, out).returncode == 0
+        timing, notes = timing_report(out)
+        assert (timing["bytes_in"], timing["refused"]) == (used, 0 if used else 1)
+        assert (b"earlier" in (out / TIMING_CACHE_FILE).read_bytes()) is bool(used)
+        assert any(note.startswith("1 of 1 timing caches do not fit") for note in notes) is not bool(used)
+
+
+def test_a_cache_that_breaks_tensorrt_breaks_no_build(tmp_path: Path) -> None:
+    job, out = prepare(tmp_path, "fp32"), tmp_path / "out"
+    (job / TIMING_CACHE_FILE).write_bytes(b"crash")
+    done = run(job, out)
+    assert done.returncode == 0, done.stdout
+    assert "once more, without the timing caches" in done.stdout
+    assert any("were left out: with them the building process ended" in note for note in timing_report(out)[1])
+
+
+def test_caches_of_this_device_are_merged_and_those_of_another_mode_not_looked_at(tmp_path: Path) -> None:
+    job, out = prepare(tmp_path, "fp32"), tmp_path / "out"
+    assert run(job, out).returncode == 0
+    timing, _ = timing_report(out)
+    own = (out / TIMING_CACHE_FILE).read_bytes().split(b"\n")[1]
+    here = from_dict(TimingFacts, timing["facts"])
+    assert here == TimingFacts("8.6.0", "Fake GPU", 8, None)
+    (job / TIMING_DIR).mkdir()
+    for number, content in enumerate((b"foreign", b"timings 8.6.0\na", b"timings 8.6.0\nb")):
+        (job / TIMING_DIR / timing_file(here, number)).write_bytes(content)
+    other = dataclasses.replace(here, power_mode="15W")
+    (job / TIMING_DIR / timing_file(other, 0)).write_bytes(b"timings 8.6.0\nof another mode")
+    assert run(job, out).returncode == 0
+    timing, notes = timing_report(out)
+    assert (timing["given"], timing["refused"]) == (3, 1)
+    assert (out / TIMING_CACHE_FILE).read_bytes() == b"\n".join([b"timings 8.6.0", *sorted((own, b"a", b"b"))])
+    assert any(note.startswith("1 of 3 timing caches do not fit") for note in notes)
 
 
 @pytest.mark.parametrize(
