@@ -21,18 +21,58 @@ DEFAULT_HEALTH_PORT = 9310
 
 @dataclass(frozen=True)
 class InputBinding:
-    """A ROS topic that feeds one engine input."""
+    """What feeds one engine input: a ROS topic, or another model's output."""
 
     tensor: str
     topic: str
+    """Empty where ``from_model`` feeds it."""
     type: str
-    """ROS message type, ``sensor_msgs/msg/Image``."""
+    """ROS message type, ``sensor_msgs/msg/Image``. Empty where ``from_model`` feeds it."""
     encoding: str = ""
     height: int = 0
     width: int = 0
     network_height: int = 0
     """Rows of the network's own input, after the resize in the graph; 0 where that is not an image, or not known."""
     network_width: int = 0
+    shape: Tuple[int, ...] = ()
+    """Of the engine's float32 tensor, batch first, where the input is no image."""
+    options: Dict[str, Any] = field(default_factory=dict)
+    """Of the type (``runtime.contract.inputs.INPUT_OPTIONS``), or of the adapter."""
+    adapter: str = ""
+    """``package:name`` of an adapter of somebody's own, for any message type; empty: the built-in one."""
+    from_model: str = ""
+    from_tensor: str = ""
+    """Name of the output tensor of ``from_model``."""
+
+    @property
+    def source(self) -> str:
+        """What feeds it, for a person: the topic, or ``model/tensor``."""
+        return "{}/{}".format(self.from_model, self.from_tensor) if self.from_model else self.topic
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """When a model runs. By default: once every input has a frame that it has not seen."""
+
+    input: str = ""
+    """Tensor whose new frames it runs on; the newest of the others goes along, seen or not."""
+    rate_hz: float = 0.0
+    """Runs so often instead, on the newest of every input. 0: not by time."""
+    repeat: bool = False
+    """With ``rate_hz``: also when no input has anything new."""
+
+
+@dataclass(frozen=True)
+class JoinRule:
+    """Which frames of several inputs belong together. Times are of the frames' stamps, in seconds."""
+
+    tolerance_s: Optional[float] = None
+    """Largest difference between two stamps; ``None``: any."""
+    max_age_s: Optional[float] = None
+    """Frames older than this when the model would run are not used; ``None``: of any age."""
+    clock_back_s: float = 1.0
+    """A stamp that lies further back than this behind the one before is a clock that was set back: everything waiting
+    is forgotten. One that lies back by less came late, and is not used."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +107,8 @@ class ModelRuntime:
     thresholds: Thresholds = Thresholds()
     threads: int = 1
     """CPU threads of the engine, where the backend runs on the CPU."""
+    trigger: Trigger = Trigger()
+    join: JoinRule = JoinRule()
 
 
 @dataclass(frozen=True)

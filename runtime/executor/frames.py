@@ -23,7 +23,12 @@ _DATA = {0: struct.Struct(">II"), 1: struct.Struct("<II")}
 
 
 class FrameRefusedError(ValueError):
-    """A message is not a frame this model can take. The message says what came and what is expected."""
+    """A message is not what this input can take. The message says what came and what is expected."""
+
+    def __init__(self, message: str, kind: str = "garbled") -> None:
+        """``kind`` is the name that it is counted under: one word, of few."""
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +92,19 @@ def parse_image(message: bytes) -> Frame:
 def pixels(frame: Frame, expected: Expected) -> npt.NDArray[np.uint8]:
     """Return the frame as (height, width, channels), a view. Raises FrameRefusedError when it does not fit."""
     if frame.encoding != expected.encoding:
-        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {expected.encoding!r}")
+        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {expected.encoding!r}", "encoding")
     if (frame.height, frame.width) != (expected.height, expected.width):
-        raise FrameRefusedError(f"{frame.width}x{frame.height} pixels, expected {expected.width}x{expected.height}")
+        found = f"{frame.width}x{frame.height} pixels"
+        raise FrameRefusedError(f"{found}, expected {expected.width}x{expected.height}", "size")
     channels = CHANNELS[expected.encoding]
     row = frame.width * channels
     if frame.step < row:
-        raise FrameRefusedError(f"step {frame.step}, but a row of {frame.width} {frame.encoding} pixels is {row} bytes")
+        row_text = f"a row of {frame.width} {frame.encoding} pixels is {row} bytes"
+        raise FrameRefusedError(f"step {frame.step}, but {row_text}", "size")
     if frame.data.size < frame.step * frame.height:
-        raise FrameRefusedError(f"{frame.data.size} bytes of data, but step x height is {frame.step * frame.height}")
+        raise FrameRefusedError(
+            f"{frame.data.size} bytes of data, but step x height is {frame.step * frame.height}", "size"
+        )
     rows = frame.data[: frame.step * frame.height].reshape(frame.height, frame.step)
     return rows[:, :row].reshape(frame.height, frame.width, channels)
 
