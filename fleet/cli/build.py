@@ -34,7 +34,7 @@ def run(
     wiring = Wiring(manifest)
     watch = Stopwatch()
     chosen = {robot.variant for robot in select(wiring.desired, robots)}
-    wanted = {engine.key for name in chosen for engine in wiring.desired.variants[name].engines}
+    wanted = {engine.key for name in chosen for engine in wiring.desired.variants[name].all_engines}
     with activity() as shown:
         shown.update("registry", f"asking {wiring.desired.registry.host}")
         facts = look_up(wiring.registry, wiring.desired)

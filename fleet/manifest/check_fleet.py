@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fleet.manifest.check_fallback import fallback_problems
 from fleet.manifest.check_power import check_power
 from fleet.manifest.draft import Draft
 from fleet.manifest.explain import did_you_mean
@@ -134,6 +135,10 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
         check_power((*at, "power"), settings, profile, context.add_once)
     for use in settings.models:
         _check_use(context, index, robot, use)
+        path, written = _written(context, index, robot, use.model, "fallback")
+        if written and not context.report.has(context.source, path):
+            for problem in fallback_problems(use, context.models, unread=_unread(context, "models")):
+                context.add((*path, *problem.at), problem.message, problem.hint)
 
 
 def _check_power_mode(context: _Context, index: int, robot: Robot, mode: str, profile: Profile) -> None:

@@ -48,6 +48,7 @@ __all__ = [
     "Backend",
     "Builder",
     "Decoder",
+    "Fallback",
     "Fp16Options",
     "Frozen",
     "Golden",
@@ -151,6 +152,30 @@ def _registry(value: Any) -> Any:
     return {"address": value} if isinstance(value, str) else value
 
 
+class Fallback(Frozen):
+    """What serves when a model's own engine fails. Nothing in it: nothing does."""
+
+    model: Name | None = None
+    """Another model, fed by the same topics, with the same decoders; when not given, the same model."""
+    precision: Precision | None = None
+    """Of the engine that takes over; without it there is no such engine."""
+    then: Literal["zero", "hold"] | None = None
+    """What velocity outputs do when no engine answers: said here, the robot is degraded then, not unhealthy."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Fallback:
+        if self.model is not None and self.precision is None:
+            raise ValueError("a fallback engine has a precision: add precision: fp32, fp16 or int8")
+        return self
+
+
+def _fallback(value: Any) -> Any:
+    """``none``, ``zero`` and ``hold`` are the short forms."""
+    if value == "none":
+        return {}
+    return {"then": value} if isinstance(value, str) else value
+
+
 class ModelUse(Frozen):
     """A model on a robot, at a precision."""
 
@@ -158,6 +183,7 @@ class ModelUse(Frozen):
     precision: Precision | None = None
     """May be left out where a group or the defaults give it."""
     threads: Annotated[int, Field(ge=1, le=64)] | None = None
+    fallback: Annotated[Fallback, BeforeValidator(_fallback, json_schema_input_type=str | Fallback)] | None = None
     enabled: bool = True
     """False takes a model off that the group or the defaults give."""
 

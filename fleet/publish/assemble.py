@@ -48,19 +48,29 @@ class ImagePlan:
 
 
 def describe_image(
-    base: BaseImage, engines: Sequence[EngineArtifact], config: RuntimeConfig, labels: Mapping[str, str], prefix: str
+    base: BaseImage,
+    engines: Sequence[EngineArtifact],
+    config: RuntimeConfig,
+    labels: Mapping[str, str],
+    prefix: str,
+    standby: Sequence[EngineArtifact] = (),
 ) -> ImagePlan:
-    """Return the image of one variant. Pure: the same arguments give the same digest everywhere."""
+    """Return the image of one variant. Pure: the same arguments give the same digest everywhere.
+
+    ``standby``: engines that serve when one of ``engines`` fails.
+    """
     settings = config_layer(config)
     settings_descriptor = Descriptor(LAYER_TAR, settings.digest, settings.size)
     ordered = sorted(engines, key=lambda engine: engine.model)
+    beside = sorted(standby, key=lambda engine: (engine.model, engine.precision))
     added = [(engine.layer, f"fleet: engine {engine.model} {engine.precision} {engine.key}") for engine in ordered]
+    added += [(e.layer, f"fleet: fallback engine {e.model} {e.precision} {e.key}") for e in beside]
     added.append((settings_descriptor, f"fleet: configuration {digest_of(config)}"))
     document = Bytes.of(canonical_json(_image_config(base, added, _labels(base, ordered, config, labels))))
     layers = (*base.layers, *(descriptor for descriptor, _ in added))
     body = manifest_bytes(Descriptor(IMAGE_CONFIG, document.digest, document.size), layers)
     mounts = [(f"{prefix}/bases", layer) for layer in base.layers]
-    mounts += [(f"{prefix}/engines", engine.layer) for engine in ordered]
+    mounts += [(f"{prefix}/engines", engine.layer) for engine in (*ordered, *beside)]
     return ImagePlan(
         Bytes.of(body).digest, body, document, settings, tuple(mounts), layers, base.digest, digest_of(config)
     )

@@ -102,7 +102,7 @@ def engine_layer(folder: Path, model: str) -> Layer:
             f"{files[identity.engine_file]}: {size} bytes, but {IDENTITY_FILE} says {identity.engine_bytes}",
             hint="build the engine again",
         )
-    inside = PurePosixPath(ENGINES_DIR.lstrip("/")) / model
+    inside = PurePosixPath(ENGINES_DIR.lstrip("/")) / model / identity.precision
     return Layer([Entry(str(inside / name), path) for name, path in files.items()])
 
 

@@ -16,7 +16,7 @@ from fleet.publish.parallel import side_by_side
 from fleet.publish.release import PublishedRelease, check_publishable, publish_release, release_artifact
 from fleet.publish.tags import runtime_of, tag_images
 from fleet.resolve.build_job import device_facts
-from fleet.resolve.desired import Desired, VariantSpec
+from fleet.resolve.desired import Desired, EngineSpec, VariantSpec
 from runtime.contract.release import LayerRef, Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
 
 ROBOT_COMPOSE = "robot.compose.yaml"
@@ -89,11 +89,11 @@ def plan_images(
 def _plan(
     variant: VariantSpec, base: BaseImage, engine_artifacts: Mapping[str, EngineArtifact], prefix: str
 ) -> ImagePlan:
-    engines = [
-        _required(engine_artifacts, spec.key, f"engine of {spec.model} {spec.precision}") for spec in variant.engines
-    ]
+    def found(specs: tuple[EngineSpec, ...]) -> list[EngineArtifact]:
+        return [_required(engine_artifacts, spec.key, f"engine of {spec.model} {spec.precision}") for spec in specs]
+
     labels = {"variant": variant.name, "profile": variant.profile.name}
-    return describe_image(base, engines, variant.config, labels, prefix)
+    return describe_image(base, found(variant.engines), variant.config, labels, prefix, standby=found(variant.standby))
 
 
 def _push_missing(registry: Registry, prefix: str, plans: Mapping[str, ImagePlan], say: LogLine) -> tuple[str, ...]:
@@ -151,7 +151,10 @@ def release_document(
 def _variant(
     variant: VariantSpec, image: str, plan: ImagePlan, engine_artifacts: Mapping[str, EngineArtifact]
 ) -> ReleaseVariant:
-    found = [(spec, engine_artifacts[spec.key].layer) for spec in variant.engines]
+    def described(specs: tuple[EngineSpec, ...]) -> tuple[ReleaseEngine, ...]:
+        found = [(spec, engine_artifacts[spec.key].layer) for spec in specs]
+        return tuple(ReleaseEngine(s.model, s.precision, s.key, layer.digest, layer.size) for s, layer in found)
+
     return ReleaseVariant(
         name=variant.name,
         profile=variant.profile.name,
@@ -159,7 +162,8 @@ def _variant(
         image_bytes=plan.bytes,
         base_digest=plan.base_digest,
         config_digest=plan.runtime_config_digest,
-        engines=tuple(ReleaseEngine(s.model, s.precision, s.key, layer.digest, layer.size) for s, layer in found),
+        engines=described(variant.engines),
+        standby=described(variant.standby),
         requires=device_facts(variant.profile),
         compose_files=compose_names(variant.profile),
         layers=tuple(LayerRef(layer.digest, layer.size) for layer in plan.layers),

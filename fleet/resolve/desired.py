@@ -68,6 +68,13 @@ class VariantSpec:
     """Sorted by model name."""
     config: RuntimeConfig
     runtime_recipe: Recipe
+    standby: tuple[EngineSpec, ...] = ()
+    """Engines that serve when one of ``engines`` fails, those of them that are not among ``engines`` already."""
+
+    @property
+    def all_engines(self) -> tuple[EngineSpec, ...]:
+        """Everything that the image holds."""
+        return (*self.engines, *self.standby)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from fleet.resolve.build_job import engine_spec
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
 from fleet.resolve.moving_tags import moving_tags
 from fleet.resolve.power import power_environment
-from fleet.resolve.runtime_config import runtime_config
+from fleet.resolve.runtime_config import runtime_config, stand_in
 from runtime.contract.codec import digest_of, to_dict
 
 DEFAULT_USER = "jetson"
@@ -119,7 +119,8 @@ class _Variants:
 
     def _make(self, profile: Profile, uses: tuple[ModelUse, ...]) -> VariantSpec:
         engines = tuple(self._engine(profile, use) for use in uses)
-        config = runtime_config(profile, uses, engines, self._loaded.models)
+        fallbacks = {use.model: self._engine(profile, instead) for use in uses if (instead := stand_in(use))}
+        config = runtime_config(profile, uses, engines, self._loaded.models, fallbacks)
         recipe = self._recipes("runtime", profile)
         content = digest_of(
             {
@@ -129,7 +130,9 @@ class _Variants:
                 "runtime_recipe": recipe.digest,
             }
         )
-        return VariantSpec(f"{profile.name}-{content[7:15]}", profile, engines, config, recipe)
+        first = {engine.key for engine in engines}
+        standby = {spec.key: spec for _, spec in sorted(fallbacks.items()) if spec.key not in first}
+        return VariantSpec(f"{profile.name}-{content[7:15]}", profile, engines, config, recipe, tuple(standby.values()))
 
     def _engine(self, profile: Profile, use: ModelUse) -> EngineSpec:
         assert use.precision is not None, "load_manifest refuses models without a precision"

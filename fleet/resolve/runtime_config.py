@@ -3,18 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fleet.manifest.schema import Model, ModelInput, ModelUse, Profile
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
+from runtime.contract.runtime_config import (
+    FallbackEngine,
+    InputBinding,
+    ModelRuntime,
+    OutputBinding,
+    RuntimeConfig,
+    Thresholds,
+)
+
+
+def stand_in(use: ModelUse) -> ModelUse | None:
+    """Return the use of the engine that serves when that of ``use`` fails, or None when none is declared."""
+    there = use.fallback
+    if there is None or there.precision is None:
+        return None
+    return ModelUse(model=there.model or use.model, precision=there.precision, threads=use.threads)
 
 
 def runtime_config(
-    profile: Profile, uses: tuple[ModelUse, ...], engines: tuple[EngineSpec, ...], models: Mapping[str, Model]
+    profile: Profile,
+    uses: tuple[ModelUse, ...],
+    engines: tuple[EngineSpec, ...],
+    models: Mapping[str, Model],
+    fallbacks: Mapping[str, EngineSpec] | None = None,
 ) -> RuntimeConfig:
-    """Return the variant's configuration. ``engines`` are those of ``uses``, in the same order."""
-    pairs = zip(uses, engines, strict=True)
-    return RuntimeConfig(models=tuple(_model(profile, use, engine, models[use.model]) for use, engine in pairs))
+    """Return the variant's configuration. ``engines`` are those of ``uses``, in the same order; ``fallbacks`` those
+    that take over, by the name of the model that they stand in for."""
+    found = fallbacks or {}
+    return RuntimeConfig(
+        models=tuple(
+            replace(
+                _model(profile, use, engine, models[use.model]),
+                fallback=_fallback_engine(use, found.get(use.model), models),
+                on_failure=(use.fallback.then if use.fallback is not None else None) or "",
+            )
+            for use, engine in zip(uses, engines, strict=True)
+        )
+    )
+
+
+def _fallback_engine(use: ModelUse, engine: EngineSpec | None, models: Mapping[str, Model]) -> FallbackEngine | None:
+    if engine is None:
+        return None
+    own = models[use.model]
+    model = models[engine.model]
+    outputs = _outputs(model)
+    return FallbackEngine(
+        model=engine.model,
+        precision=engine.precision,
+        engine_key=engine.key,
+        inputs=tuple(_input(value) for value in model.inputs),
+        outputs=tuple(replace(output, topic=mine.topic) for output, mine in zip(outputs, own.outputs, strict=True)),
+        threads=use.threads or 1,
+    )
 
 
 def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) -> ModelRuntime:
@@ -23,10 +69,7 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
         precision=engine.precision,
         engine_key=engine.key,
         inputs=tuple(_input(value) for value in model.inputs),
-        outputs=tuple(
-            OutputBinding(value.tensor, value.topic, value.decoder.name, dict(value.decoder.options))
-            for value in model.outputs
-        ),
+        outputs=_outputs(model),
         thresholds=_thresholds(profile, model),
         threads=use.threads or 1,
     )
@@ -35,6 +78,13 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
 def _input(value: ModelInput) -> InputBinding:
     rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
     return InputBinding(value.tensor, value.topic, value.type, value.encoding, value.height, value.width, rows, columns)
+
+
+def _outputs(model: Model) -> tuple[OutputBinding, ...]:
+    return tuple(
+        OutputBinding(value.tensor, value.topic, value.decoder.name, dict(value.decoder.options))
+        for value in model.outputs
+    )
 
 
 def _thresholds(profile: Profile, model: Model) -> Thresholds:

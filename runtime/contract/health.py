@@ -10,6 +10,8 @@ from runtime.contract.codec import SCHEMA
 
 #: Overall verdict, three states: only ``UNHEALTHY`` reverts a release.
 OK, DEGRADED, UNHEALTHY = "ok", "degraded", "unhealthy"
+#: Words of :attr:`ModelHealth.serving` for what is not the configured engine, and is declared or was asked for.
+STANDING_IN = ("fallback", "swapped", "zero", "hold")
 #: Levels of one check, the words of diagnostic_msgs/DiagnosticStatus.
 LEVEL_OK, LEVEL_WARN, LEVEL_ERROR, LEVEL_STALE = "ok", "warn", "error", "stale"
 
@@ -45,6 +47,13 @@ class ModelHealth:
     drops: int = 0
     errors: int = 0
     last_error: str = ""
+    serving: str = ""
+    """Whose engine answers: ``configured``, ``fallback`` (of ``serving_model``), ``swapped`` (put in while running), or
+    ``zero`` | ``hold`` (no engine; the velocity outputs answer). Empty: nothing does, or an older executor."""
+    serving_model: str = ""
+    """Name of the model that the serving engine was built from; another one only for a fallback."""
+    serving_reason: str = ""
+    """Why it is not the configured engine."""
 
 
 @dataclass(frozen=True)

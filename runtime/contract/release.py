@@ -50,6 +50,9 @@ class ReleaseVariant:
     """Names out of :attr:`ReleaseDocument.compose`, in the order of ``COMPOSE_FILE``."""
     layers: Tuple[LayerRef, ...] = ()
     """Every layer of the image, base first: a robot counts the bytes it needs and the bytes it moved with these."""
+    standby: Tuple[ReleaseEngine, ...] = ()
+    """Engines in the image that serve when one of ``engines`` fails. A robot that runs one of them in probation does
+    not run the release."""
 
 
 @dataclass(frozen=True)

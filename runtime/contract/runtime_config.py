@@ -11,6 +11,11 @@ from runtime.contract.codec import SCHEMA
 CONFIG_PATH = "/opt/jetfleet/config/runtime.json"
 ENGINES_DIR = "/opt/jetfleet/engines"
 
+#: Shared with the robot's host (compose/robot.compose.yaml); memory, so that nothing in it outlives a reboot.
+NODE_DIR = "/run/jetfleet/node"
+#: ``<model>/`` in here is an engine that is put in while the node runs.
+SWAP_DIR = NODE_DIR + "/swap"
+
 #: Environment of the runtime container, set by the compose file from the release folder's ``.env``.
 ENV_ROBOT = "JETFLEET_ROBOT"
 ENV_RELEASE = "JETFLEET_RELEASE"
@@ -96,8 +101,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class FallbackEngine:
+    """What serves in a model's place when its own engine fails: the same model otherwise built, or another model."""
+
+    model: str
+    precision: str
+    engine_key: str
+    inputs: Tuple[InputBinding, ...]
+    """Its own tensors, on the topics that feed the model it stands in for."""
+    outputs: Tuple[OutputBinding, ...]
+    """Its own tensors, in the order of the outputs whose topics they take over."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
 class ModelRuntime:
-    """One model: its engine (in ``ENGINES_DIR/<name>/``) and what it is wired to."""
+    """One model: its engine (in ``ENGINES_DIR/<name>/<precision>/``) and what it is wired to."""
 
     name: str
     precision: str
@@ -109,6 +128,10 @@ class ModelRuntime:
     """CPU threads of the engine, where the backend runs on the CPU."""
     trigger: Trigger = Trigger()
     join: JoinRule = JoinRule()
+    fallback: Optional[FallbackEngine] = None
+    on_failure: str = ""
+    """``zero`` or ``hold``: the model's velocity outputs answer for it when no engine does, and that is declared to be
+    enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
 
 
 @dataclass(frozen=True)

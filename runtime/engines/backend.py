@@ -82,6 +82,8 @@ class Backend(Protocol):
 
     name: str
     """``onnxruntime`` or ``tensorrt``, as a profile names it."""
+    any_thread: bool
+    """An engine may be loaded on one thread and run on another, as long as one at a time uses it."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions of what is imported here: package or tool → version."""

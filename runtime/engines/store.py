@@ -43,15 +43,21 @@ def write_atomic(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def load_engine_dir(folder: Path) -> tuple[EngineIdentity, EngineFiles]:
-    """Read the sidecar and re-hash the engine beside it. Raises EngineError of kind ``corrupt``."""
+def read_identity(folder: Path) -> EngineIdentity:
+    """Read the sidecar. Raises EngineError of kind ``corrupt``."""
     sidecar = folder / IDENTITY_FILE
     try:
-        identity = from_json(EngineIdentity, sidecar.read_bytes())
+        return from_json(EngineIdentity, sidecar.read_bytes())
     except OSError as error:
         raise EngineError("corrupt", f"{sidecar} cannot be read: {error.strerror}", _REBUILD) from error
     except ContractError as error:
         raise EngineError("corrupt", f"{sidecar} is not an engine's sidecar: {error}", _REBUILD) from error
+
+
+def load_engine_dir(folder: Path) -> tuple[EngineIdentity, EngineFiles]:
+    """Read the sidecar and re-hash the engine beside it. Raises EngineError of kind ``corrupt``."""
+    sidecar = folder / IDENTITY_FILE
+    identity = read_identity(folder)
     if Path(identity.engine_file).name != identity.engine_file:
         raise EngineError("corrupt", f"{sidecar} names a file elsewhere: {identity.engine_file!r}", _REBUILD)
     files = EngineFiles(folder / identity.engine_file, sidecar, folder / GOLDEN_FILE)

@@ -29,9 +29,20 @@ class LoadedEngine:
     self_test: SelfTest
 
 
+def engine_folder(engines_dir: Path, model: ModelRuntime) -> Path:
+    """Return where the engine of ``model`` is: ``<model>/<precision>``, or ``<model>`` in an older image."""
+    own = engines_dir / model.name / model.precision
+    return own if own.is_dir() else engines_dir / model.name
+
+
 def load_engine(model: ModelRuntime, engines_dir: Path) -> LoadedEngine:
     """Check, load, warm up and test the engine of ``model``. Blocks for as long as that takes. Raises EngineError."""
-    identity, files = load_engine_dir(engines_dir / model.name)
+    return load_engine_at(model, engine_folder(engines_dir, model))
+
+
+def load_engine_at(model: ModelRuntime, folder: Path) -> LoadedEngine:
+    """Like :func:`load_engine`, for an engine's own folder. Raises EngineError."""
+    identity, files = load_engine_dir(folder)
     if identity.key != model.engine_key:
         raise EngineError(
             "corrupt",
@@ -39,7 +50,7 @@ def load_engine(model: ModelRuntime, engines_dir: Path) -> LoadedEngine:
             "publish the release again",
         )
     _check_bindings(model, identity)
-    runner = backend_named(identity.backend).load(engines_dir / model.name, model.threads)
+    runner = backend_named(identity.backend).load(folder, model.threads)
     try:
         for _ in range(WARM_UP_RUNS):
             runner.infer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -14,12 +15,19 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.subscription import Subscription
 from rclpy.task import Future
 
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.runtime_config import SWAP_DIR, RuntimeConfig
+from runtime.executor.changer import Change, EngineChanger, any_thread
 from runtime.executor.inputs import subscribe
+from runtime.executor.memory import Memory, available_memory
 from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
 from runtime.executor.pipeline import FAILED, Pipeline
+from runtime.executor.serving import Candidate
+from runtime.executor.swap import SwapFolder
 from runtime.executor.worker import Worker
 
+#: Another folder of engines to put in than the contract's (laptops and tests).
+ENV_SWAP_DIR = "JETFLEET_SWAP_DIR"
+SWAP_POLL_S = 1.0
 BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
@@ -33,17 +41,23 @@ class ExecutorNode(LifecycleNode):
         super().__init__(config.node_name)
         self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
         self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
+        self._changer = EngineChanger(worker, any_thread, Memory(available_memory))
+        for model in self.models:
+            model.replace_engine = partial(self._replace_engine, model)
+        self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
         self._subscriptions_made: list[Subscription[Any]] = []
         self._publishers_made: list[ResultPublisher] = []
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
         self.create_timer(BEAT_S, self._beat)
+        self.create_timer(SWAP_POLL_S, self.swaps.poll)
         self._serve_transitions_off_the_spin_thread()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
-        return () if HAS_VISION_MSGS else (NO_VISION_MSGS,)
+        swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
+        return swaps if HAS_VISION_MSGS else (NO_VISION_MSGS, *swaps)
 
     @property
     def lifecycle(self) -> str:
@@ -94,6 +108,11 @@ class ExecutorNode(LifecycleNode):
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a transition that raised: free everything, so that configure may be tried again."""
         return self.on_shutdown(state)
+
+    def _replace_engine(self, model: Pipeline, candidate: Candidate) -> None:
+        """Another engine for a model whose own failed while it served. Called on the worker thread."""
+        self._log(f"{model.model.name}: {candidate.reason}; loading {candidate.model.name} {candidate.model.precision}")
+        self._changer.begin(Change(model, candidate))
 
     def _stop_serving(self) -> None:
         for subscription in self._subscriptions_made:
@@ -159,3 +178,8 @@ class ExecutorNode(LifecycleNode):
     def _log(self, line: str) -> None:
         with contextlib.suppress(RuntimeError):  # the context may be gone already; the line is then of no use
             self.get_logger().info(line)
+
+
+def swap_dir() -> Path:
+    """Return the folder that engines are put into while the node runs."""
+    return Path(os.environ.get(ENV_SWAP_DIR) or SWAP_DIR)

@@ -22,7 +22,7 @@ from std_msgs.msg import Header, String
 from runtime.contract.runtime_config import ModelRuntime, OutputBinding
 from runtime.executor.decoders import Boxes, Classes, Mask, Result, Tensor
 from runtime.executor.frames import Stamp
-from runtime.executor.pipeline import Publish
+from runtime.executor.serving import Publish
 
 try:
     from vision_msgs.msg import Classification as ClassificationMsg

@@ -16,6 +16,7 @@ from runtime.contract.health import (
     LEVEL_STALE,
     LEVEL_WARN,
     OK,
+    STANDING_IN,
     UNHEALTHY,
     Check,
     ModelHealth,
@@ -28,6 +29,7 @@ from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED,
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
+_COMMANDS = {"zero": "send zero", "hold": "hold the last command, then send zero"}
 
 
 @dataclass
@@ -170,6 +172,8 @@ def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: 
     if health is None:
         level = LEVEL_WARN if process_state == STARTING else LEVEL_ERROR
         return Check(name, level, "not reported by the executor")
+    if health.serving in STANDING_IN:
+        return standing_in_check(name, model, health)
     if health.self_test is not None and not health.self_test.passed:
         return Check(name, LEVEL_ERROR, f"self-test failed: {health.self_test.message}")
     if health.state == "failed":
@@ -179,6 +183,19 @@ def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: 
     if health.state == "active":
         return Check(name, LEVEL_OK, f"active at {health.precision}")
     return Check(name, LEVEL_WARN, health.state)
+
+
+def standing_in_check(name: str, model: ModelRuntime, health: ModelHealth) -> Check:
+    """Something that is declared to be enough answers for a model's own engine: worse than it should be, and works."""
+    why = f": {health.serving_reason}" if health.serving_reason else ""
+    if health.serving in ("zero", "hold"):
+        return Check(name, LEVEL_WARN, f"no engine, its velocity outputs {_COMMANDS[health.serving]}{why}")
+    engine = f"{health.serving_model} {health.precision} {health.engine_key[7:19]}"
+    if health.serving == "swapped":
+        return Check(
+            name, LEVEL_WARN, f"engine {engine} was put in while running; the release's is {model.engine_key[7:19]}"
+        )
+    return Check(name, LEVEL_WARN, f"its fallback {engine} serves{why}")
 
 
 def overall(checks: list[Check]) -> str:

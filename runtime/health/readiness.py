@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtime.contract.health import LEVEL_OK, Check
+from runtime.contract.health import LEVEL_OK, STANDING_IN, Check
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.status import ExecutorStatus
 from runtime.health.supervisor import Snapshot
@@ -54,7 +54,7 @@ def _unproven_model(status: ExecutorStatus, model: ModelRuntime) -> str:
         return f"model {model.name} is not reported"
     if health.state != "active":
         return f"model {model.name} is {health.state}"
-    if health.engine_key != model.engine_key:
+    if health.engine_key != model.engine_key and health.serving not in STANDING_IN:
         return f"model {model.name} runs another engine than the configured one"
     if health.self_test is None or not health.self_test.passed:
         return f"model {model.name} has not passed its self-test"

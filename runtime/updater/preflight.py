@@ -87,7 +87,7 @@ def check_disk(journal: Journal, order: UpdateOrder, world: World, root: str) ->
 
 def bytes_needed(variant: ReleaseVariant, present: Set[str]) -> int:
     """Return the bytes that fetching needs: missing layers as they come and unpacked, and a margin."""
-    engines = {engine.layer_digest for engine in variant.engines}
+    engines = {engine.layer_digest for engine in variant.engines + variant.standby}
     layers: Tuple[LayerRef, ...] = variant.layers or (LayerRef("", variant.image_bytes),)
     total = 0.0
     for layer in layers:

@@ -89,7 +89,7 @@ def check_image(order: UpdateOrder, world: World) -> None:
         raise WorldError("the Engine knows {} as {}".format(variant.image, ", ".join(image.references) or "nothing"))
     if image.platform != variant.requires.platform:
         raise WorldError("the image is for {}, the release says {}".format(image.platform, variant.requires.platform))
-    for engine in variant.engines:
+    for engine in variant.engines + variant.standby:
         if engine.layer_digest not in image.layers:
             raise WorldError("the image lacks the engine layer of {} ({})".format(engine.model, engine.layer_digest))
 

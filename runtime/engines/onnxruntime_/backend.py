@@ -24,6 +24,7 @@ class OnnxRuntimeBackend:
     """The engine is the transformed ONNX graph; ONNX Runtime optimizes it for the CPU it is loaded on."""
 
     name = "onnxruntime"
+    any_thread = True
 
     def versions(self) -> dict[str, str]:
         """Return the versions of Python, numpy and ONNX Runtime; of onnx too, where engines are built."""

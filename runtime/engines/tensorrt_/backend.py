@@ -46,6 +46,7 @@ class TensorRtBackend:
     """The engine is a plan: kernels chosen, by measuring them, for this very device and TensorRT."""
 
     name = "tensorrt"
+    any_thread = False
 
     def __init__(
         self, *, deadline_s: float = DEADLINE_S, tactic_sources: Sequence[str] = (), root: Path = ROOT
