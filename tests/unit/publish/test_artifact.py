@@ -41,7 +41,7 @@ def test_the_layer_is_the_image_layer(registry: FakeRegistry, tmp_path: Path) ->
     content = (tmp_path / "layer.tar").read_bytes()
     assert len(content) == artifact.layer.size
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        engine = archive.extractfile("opt/jetfleet/engines/sign_text/engine.onnx")
+        engine = archive.extractfile("opt/jetfleet/engines/sign_text/fp32/engine.onnx")
         assert engine is not None
         assert engine.read() == (tmp_path / "engine.onnx").read_bytes()
 

@@ -49,9 +49,10 @@ def test_a_layer_says_nothing_of_when_where_and_by_whom(tmp_path: Path) -> None:
         "opt/jetfleet",
         "opt/jetfleet/engines",
         "opt/jetfleet/engines/sign_text",
-        "opt/jetfleet/engines/sign_text/engine.json",
-        "opt/jetfleet/engines/sign_text/engine.onnx",
-        "opt/jetfleet/engines/sign_text/golden.npz",
+        "opt/jetfleet/engines/sign_text/fp32",
+        "opt/jetfleet/engines/sign_text/fp32/engine.json",
+        "opt/jetfleet/engines/sign_text/fp32/engine.onnx",
+        "opt/jetfleet/engines/sign_text/fp32/golden.npz",
     ]
     assert {(m.uid, m.gid, m.uname, m.gname, m.mtime) for m in members} == {(0, 0, "", "", 0)}
     assert {(m.isdir(), m.mode) for m in members} == {(True, 0o755), (False, 0o644)}
