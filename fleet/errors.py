@@ -16,7 +16,8 @@ and exits with ``exit_code``. ::
     │       └── HostKeyError        3   the robot's key is not the pinned one
     ├── GateError                   4   a gate said no
     │   ├── EngineGateError         4   accuracy or latency of an engine
-    │   └── RolloutFailed           4   robots were reverted, or a wave failed its gate
+    │   ├── RolloutFailed           4   robots were reverted, or a wave failed its gate
+    │   └── VerifyFailed            4   a robot does not do what its release says
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
     ├── LockHeld                    5   somebody else holds the rollout lock
@@ -129,6 +130,10 @@ class EngineGateError(GateError):
 
 class RolloutFailed(GateError):
     """A wave failed its gate, or robots were reverted."""
+
+
+class VerifyFailed(GateError):
+    """A robot was asked to check itself, and a check failed."""
 
 
 class PublishConflict(FleetError):

@@ -28,6 +28,10 @@ VERBS = {
         "Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden.",
     ),
     "status": ("status", "Ask every robot what really runs on it, now."),
+    "verify": (
+        "verify",
+        "Have robots check themselves: engine files, sensors, models, inference, published results. Changes nothing.",
+    ),
     "history": ("history", "Show rollouts and rollbacks, newest first, and the published versions."),
     "diff": ("diff", "Show, robot by robot, what changes from one version to another."),
     "bootstrap": (

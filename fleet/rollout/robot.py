@@ -14,6 +14,7 @@ from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.update import COMMAND_PATH, Attestation, UpdateOrder, UpdateState
+from runtime.contract.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
 _STATUS_TIMEOUT_S = 30.0
@@ -25,6 +26,8 @@ T = TypeVar("T", UpdateState, Attestation)
 OnState = Callable[[UpdateState], None]
 
 
+EXIT_USAGE = 2
+"""Of `fleet-updater`: it does not know what it was asked for."""
 EXIT_OUTSIDE = 3
 """Of `fleet-updater`: its daemon does not answer, or something outside of it failed."""
 
@@ -90,6 +93,11 @@ class RobotClient:
         """As :meth:`attest`, over a connection opened for it: a release that cuts the robot off must not pass."""
         self.close()
         return self.attest()
+
+    def verify(self, seconds: float) -> Attestation:
+        """Have the robot check itself, listening for ``seconds``: what really runs, and what it found."""
+        limit_s = seconds + VERIFY_MARGIN_S + _ASK_TIMEOUT_S
+        return self._ask(Attestation, ["verify", "--seconds", f"{seconds:g}"], timeout_s=limit_s)
 
     def confirm(self, order_id: str) -> UpdateState:
         """Tell the robot that its release is good: it commits."""
@@ -168,6 +176,9 @@ class RobotClient:
     def _parse(self, answer: type[T], verb: str, result: CommandResult) -> T:
         if result.exit_code in (126, 127):
             raise NoUpdater(self.name, "has no updater", hint=f"fleet bootstrap --robots {self.name}")
+        if result.exit_code == EXIT_USAGE and "invalid choice" in result.stderr:
+            hint = f"fleet bootstrap --robots {self.name}"
+            raise RobotError(self.name, f"its updater is too old for `{verb}`", hint=hint)
         if result.exit_code != 0:
             words, _, hint = _last_words(result).partition(" -> ")
             kind = UpdaterSilent if result.exit_code == EXIT_OUTSIDE else RobotError

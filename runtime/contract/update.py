@@ -108,6 +108,9 @@ class Attestation:
     report_json: str = ""
     """HealthReport as the agent gave it; empty when the agent does not answer."""
     report_error: str = ""
+    verification_json: str = ""
+    """Verification as the agent gave it; empty when none was asked for (``fleet-updater verify`` asks) or none came."""
+    verification_error: str = ""
     schema: int = SCHEMA
 
 

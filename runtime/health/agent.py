@@ -17,10 +17,11 @@ from runtime.health.children import Children
 from runtime.health.metrics import exposition
 from runtime.health.report import Reporter, misconfigured
 from runtime.health.sampler import Sampler
-from runtime.health.server import HealthServer, pages
+from runtime.health.server import HealthServer, Render, pages
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
 from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
+from runtime.health.verification import Verifier, gather_with
 
 LOOP_S = 0.25
 """Longest time between two turns of the loop; a signal turns it at once."""
@@ -39,6 +40,7 @@ class Agent:
         self._sampler = Sampler(Machine(settings.root).sample, log=log)
         self._supervisor: Supervisor | None = None
         self._reporter: Reporter | None = None
+        self._verifier: Verifier | None = None
         self._problem = ""
         self._stop = False
         try:
@@ -47,7 +49,7 @@ class Agent:
             self._problem = str(error)
             log(self._problem)
         self._newest = self._report(Snapshot(state=STARTING))
-        self._server = HealthServer(settings.port, pages(self._current, self._stuck, exposition(self._current)))
+        self._server = HealthServer(settings.port, self._routes())
 
     @property
     def port(self) -> int:
@@ -76,6 +78,12 @@ class Agent:
             self._server.close()
         return 0
 
+    def _routes(self) -> dict[str, Render]:
+        routes = pages(self._current, self._stuck, exposition(self._current))
+        if self._verifier is not None:
+            routes["/verify"] = self._verifier.page
+        return routes
+
     def _configure(self, config: RuntimeConfig) -> None:
         policy = Policy(
             heartbeat_timeout_s=config.heartbeat_timeout_s,
@@ -85,6 +93,7 @@ class Agent:
         )
         self._supervisor = Supervisor(self._settings.executor, policy, log=log)
         self._reporter = Reporter(self._settings, config, self._started)
+        self._verifier = Verifier(config, self._current, gather_with(self._children, log))
 
     def _turn(self) -> bool:
         """One turn of the loop. Returns True when there is nothing left to do."""

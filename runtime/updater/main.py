@@ -12,10 +12,20 @@ from typing import Any, Callable, Dict, List, Optional
 from runtime.contract.codec import ContractError, from_dict, from_json, to_dict
 from runtime.contract.power import PowerAnswer
 from runtime.contract.update import IDLE, ROBOT_DIR, SOCKET_PATH, Attestation, UpdateOrder, UpdateState
+from runtime.contract.verification import DEFAULT_SECONDS
 from runtime.updater import VERSION
 from runtime.updater.journal import History, JournalStore
 from runtime.updater.server import ask
-from runtime.updater.state import EXIT, Rejected, attestation_lines, history_lines, power_lines, state_lines, state_of
+from runtime.updater.state import (
+    EXIT,
+    Rejected,
+    attestation_lines,
+    history_lines,
+    power_lines,
+    state_lines,
+    state_of,
+    verification_lines,
+)
 
 WAIT_S = 1800.0
 DEAD_HINT = "start it: `systemctl start fleet-updater`, or look at `journalctl -u fleet-updater`"
@@ -57,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         ("status", _status, "what runs, what is going on, how the last order ended"),
         ("attest", _attest, "what really runs, from the Engine and the agent"),
         ("power", _power, "the power mode, who wants which one, and what stands in the way"),
+        ("verify", _verify, "check engine files, sensors, models, inference and published results for real"),
         ("submit", _submit, "begin the order that comes as JSON on stdin"),
         ("confirm", _confirm, "commit an order that awaits confirmation"),
         ("abort", _abort, "stop an order; after the switch, go back"),
@@ -75,6 +86,8 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--reason", default="", help="said in the history")
         if name == "revert":
             verb.add_argument("--wait", action="store_true", help="until it has ended")
+        if name == "verify":
+            verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
         if name == "history":
             verb.add_argument("-n", "--count", type=int, default=50)
     return parser
@@ -106,6 +119,12 @@ def _attest(arguments: argparse.Namespace) -> int:
 def _power(arguments: argparse.Namespace) -> int:
     answer = from_dict(PowerAnswer, ask(arguments.socket, {"verb": "power"}, 15.0))
     return _print(_for_whom(arguments), answer, power_lines)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    request = {"verb": "verify", "seconds": arguments.seconds}
+    answer = from_dict(Attestation, ask(arguments.socket, request))
+    return _print(_for_whom(arguments), answer, verification_lines)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

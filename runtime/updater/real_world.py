@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional, Tuple
 
 from runtime.contract.update import ROBOT_DIR
+from runtime.contract.verification import VERIFY_MARGIN_S
 from runtime.updater.docker_cli import DockerCli
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
@@ -82,6 +83,24 @@ class RealWorld(DockerCli, ReleaseFolders):
             raise WorldError(text, "see `fleet logs`", transient=True) from error
         if status not in (200, 503):
             raise WorldError("the agent on port {} answers {} to /report".format(port, status), transient=True)
+        return body.decode("utf-8", "replace")
+
+    def verify(self, port: int, seconds: float) -> str:
+        """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
+        # The agent's own process may take all of its margin; what it says then is worth waiting for.
+        limit_s = seconds + VERIFY_MARGIN_S + REPORT_S
+        try:
+            status, body = get(port, "/verify?seconds={:g}".format(seconds), limit_s)
+        except (OSError, ValueError) as error:
+            text = "the agent on port {} does not answer: {}".format(port, error)
+            raise WorldError(text, "see `fleet logs`", transient=True) from error
+        if status == 404:
+            hint = "publish a release with this fleet's runtime images, and roll it out"
+            raise WorldError("the agent in this container is too old to verify, or has no configuration", hint)
+        if status != 200:
+            said = body.decode("utf-8", "replace").strip()[:200]
+            text = "the agent on port {} answers {} to /verify: {}".format(port, status, said)
+            raise WorldError(text, transient=True)
         return body.decode("utf-8", "replace")
 
 

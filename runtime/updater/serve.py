@@ -13,6 +13,7 @@ from typing import Any, Dict
 
 from runtime.contract.codec import from_dict, to_dict
 from runtime.contract.update import UpdateOrder
+from runtime.contract.verification import DEFAULT_SECONDS
 from runtime.updater.durable import share
 from runtime.updater.nvpmodel import Nvpmodel
 from runtime.updater.power import CurrentRules, PowerKeeper
@@ -59,12 +60,8 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
 def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
     verb = request.get("verb")
-    if verb == "status":
-        return to_dict(updater.status())
-    if verb == "attest":
-        return to_dict(updater.attest())
-    if verb == "power":
-        return to_dict(keeper.status())
+    if verb in ("status", "attest", "power", "verify"):
+        return to_dict(_look(updater, keeper, request))
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
     if verb == "confirm":
@@ -77,6 +74,18 @@ def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> An
         count = request.get("count", 50)
         return to_dict(updater.history(count if isinstance(count, int) and count > 0 else 50))
     raise Rejected("usage", "the updater knows no {!r}".format(verb), "run `fleet bootstrap` to update it")
+
+
+def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:
+    """Return what a question that changes nothing asks for."""
+    verb = request["verb"]
+    if verb == "attest":
+        return updater.attest()
+    if verb == "power":
+        return keeper.status()
+    if verb == "verify":
+        return updater.verify(_number(request, "seconds", DEFAULT_SECONDS))
+    return updater.status()
 
 
 def robot_name(root: Path) -> str:
@@ -120,3 +129,10 @@ def _text(request: Dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise Rejected("usage", "{} must be text".format(key))
     return value
+
+
+def _number(request: Dict[str, Any], key: str, default: float) -> float:
+    value = request.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise Rejected("usage", "{} must be a number".format(key))
+    return float(value)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import List
 
+from runtime.contract.codec import from_json
 from runtime.contract.power import PowerAnswer
 from runtime.contract.update import REVERTING, Attestation, UpdateState
+from runtime.contract.verification import Verification
 from runtime.updater.records import Journal, Outcome
 from runtime.updater.transaction import is_active, is_awaiting
 
@@ -103,6 +105,18 @@ def attestation_lines(attestation: Attestation) -> List[str]:
         lines.append("container {} since {}, {} restarts".format(attestation.container_id[:12], since, restarts))
     if attestation.report_error:
         lines.append("agent     {}".format(attestation.report_error))
+    return lines
+
+
+def verification_lines(attestation: Attestation) -> List[str]:
+    """Return what a robot found when it checked itself, as lines for a person."""
+    lines = ["runs      {}".format(attestation.running_image or "nothing")]
+    if attestation.verification_error:
+        return [*lines, "agent     {}".format(attestation.verification_error)]
+    verification = from_json(Verification, attestation.verification_json)
+    for finding in verification.findings:
+        passed = "ok    " if finding.passed else "FAILED"
+        lines.append("{} {:<9} {}: {}".format(passed, finding.check, finding.model, finding.reason))
     return lines
 
 

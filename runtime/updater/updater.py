@@ -12,6 +12,7 @@ from typing import Callable, List, Optional
 
 from runtime.contract.runtime_config import DEFAULT_HEALTH_PORT
 from runtime.contract.update import COMMITTED, IDLE, Attestation, UpdateOrder, UpdateState
+from runtime.contract.verification import MAX_SECONDS
 from runtime.updater.journal import History, JournalStore
 from runtime.updater.observe import look
 from runtime.updater.records import ABORT, CONFIRM, Journal, Outcome, Request
@@ -131,6 +132,24 @@ class Updater:
             report_json=seen.report_json,
             report_error=seen.report_error,
         )
+
+    def verify(self, seconds: float) -> Attestation:
+        """Return what really runs, and what the robot finds when it checks itself. Raises Rejected."""
+        if not 1.0 <= seconds <= MAX_SECONDS:
+            raise Rejected("usage", "seconds must be from 1 to {:g}".format(MAX_SECONDS))
+        attestation = self.attest()
+        if not attestation.running_image:
+            why = attestation.report_error or "no runtime container is running"
+            return replace(attestation, verification_error=why)
+        try:
+            found = self.world.verify(self._port(self._journal), seconds)
+        except WorldError as error:
+            return replace(attestation, verification_error=error.message + (" -> " + error.hint if error.hint else ""))
+        # What ran is told as of after the check: a container that was replaced meanwhile proves nothing.
+        after = self.attest()
+        if after.container_id != attestation.container_id or after.container_restarts != attestation.container_restarts:
+            return replace(after, verification_error="the container was replaced or restarted meanwhile")
+        return replace(after, verification_json=found)
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Begin ``order``; the same order again is the same order. Raises Rejected."""

@@ -194,6 +194,10 @@ class World(Protocol):
         """Ask the agent in the container for its HealthReport, as JSON text."""
         ...
 
+    def verify(self, port: int, seconds: float) -> str:
+        """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
+        ...
+
     # the release folders
     def write_release(self, folder: str, files: Files) -> None:
         """Write a release folder whole, on disk when this returns."""

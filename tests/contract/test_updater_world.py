@@ -119,9 +119,10 @@ def _real_variant(found: dict[str, Any]) -> ReleaseVariant:
 
 class _Agent(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        self.send_response(200)
+        known = self.path in ("/report", "/verify?seconds=5")
+        self.send_response(200 if known else 404)
         self.end_headers()
-        self.wfile.write(b'{"schema": 1}')
+        self.wfile.write(b'{"schema": 1}' if known else b"one of ...")
 
     def log_message(self, *arguments: Any) -> None:
         return
@@ -226,6 +227,13 @@ def test_down_removes_the_container_and_may_come_twice(side: Side) -> None:
     side.world.compose_down(folder)
     assert side.world.container() is None
     side.world.compose_down(folder)
+
+
+def test_verification_comes_from_the_agent_or_says_why_not(side: Side) -> None:
+    with pytest.raises(WorldError, match="the agent on port 9 does not answer"):
+        side.world.verify(9, 5.0)
+    side.world.compose_up(side.write(side.first))
+    assert side.world.verify(side.port, 5.0).startswith("{")
 
 
 def test_report_comes_from_the_agent_or_says_why_not(side: Side) -> None:

@@ -14,6 +14,7 @@ from runtime.contract.codec import to_dict
 from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest
 from runtime.contract.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
 from runtime.contract.update import UpdateOrder
+from runtime.contract.verification import Finding, Verification
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
 from runtime.updater.world import (
@@ -250,6 +251,14 @@ class FakeWorld(ReleaseFolders):
         if self.runs is None or self._behaves().silent:
             raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
         return json.dumps(to_dict(self._report(self.runs, self._behaves())))
+
+    def verify(self, port: int, seconds: float) -> str:
+        self._fault("verify")
+        if self.runs is None or self._behaves().silent:
+            raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
+        self.time += seconds
+        finding = Finding("inference", "sign_text", self._behaves().state == "ok", "12 frames in 5.0 s")
+        return json.dumps(to_dict(Verification(self.time, seconds, finding.passed, (finding,))))
 
     # ── inside ──
 

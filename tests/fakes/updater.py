@@ -20,6 +20,7 @@ from runtime.contract.update import (
     UpdateState,
     release_folder_name,
 )
+from runtime.contract.verification import CHECKS, Finding, Verification
 from tests.fakes.clock import FakeClock
 
 STEP_S = 2.0
@@ -40,6 +41,12 @@ class FakeUpdater:
     attested_key: str = ""
     """Runs this engine key instead of the right one."""
     unhealthy: str = ""
+    fails: frozenset[str] = frozenset()
+    """Checks that fail when the robot verifies itself."""
+    cannot_verify: str = ""
+    """Why its agent cannot verify."""
+    old: bool = False
+    """An updater that knows no `verify`."""
     silent: bool = False
     """The daemon does not answer."""
     state: UpdateState = field(init=False)
@@ -63,6 +70,8 @@ class FakeUpdater:
             return CommandResult(3, "", "fleet-updater: the updater does not answer -> start it\n")
         self._go_on()
         verb = {"status": self._status, "submit": self._submit, "attest": self._attest, "confirm": self._confirm}
+        if args[0] == "verify":
+            return self._verify(float(args[2]))
         if args[0] == "revert":
             return self._revert(args[1], args[3])
         return verb[args[0]](stdin if args[0] == "submit" else "".join(args[1:2]))
@@ -87,6 +96,24 @@ class FakeUpdater:
         image = self.running.image if self.running else ""
         report = canonical_json(self._report()).decode() if self.running else ""
         return _json(Attestation(self.state, running_image=image, report_json=report, container_id="c1"))
+
+    def _verify(self, seconds: float) -> CommandResult:
+        if self.old:
+            return CommandResult(2, "", "fleet-updater: error: argument COMMAND: invalid choice: 'verify'\n")
+        attested = from_json(Attestation, self._attest("").stdout)
+        if self.running is None:
+            return _json(replace(attested, verification_error="no runtime container exists"))
+        if self.cannot_verify:
+            return _json(replace(attested, verification_error=self.cannot_verify))
+        found = tuple(
+            Finding(
+                check, engine.model, check not in self.fails, self.why if check in self.fails else "as it should be"
+            )
+            for engine in self.running.engines
+            for check in CHECKS
+        )
+        verification = Verification(self.clock.now(), seconds, not self.fails, found)
+        return _json(replace(attested, verification_json=canonical_json(verification).decode()))
 
     def _confirm(self, order_id: str) -> CommandResult:
         if not self.state.awaiting_confirmation or self.state.order_id != order_id:

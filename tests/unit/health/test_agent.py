@@ -137,7 +137,7 @@ def test_a_whole_life(start: Callable[..., Agent], config: RuntimeConfig) -> Non
     assert (report.state, report.live, report.executor.restarts) == ("ok", True, 0)
     assert report.models[0].self_test is not None
     assert agent.get("/healthz")[0] == agent.get("/readyz")[0] == 200
-    assert agent.get("/nothing") == (404, "one of /healthz, /readyz, /report, /metrics\n")
+    assert agent.get("/nothing") == (404, "one of /healthz, /readyz, /report, /metrics, /verify\n")
     first = report.executor.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)

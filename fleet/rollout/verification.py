@@ -1,0 +1,38 @@
+"""What one robot's verification comes to: the right thing runs, and every check of its own passed. Pure."""
+
+from __future__ import annotations
+
+from fleet.rollout.gate import judge
+from runtime.contract.codec import ContractError, from_json
+from runtime.contract.release import ReleaseVariant
+from runtime.contract.update import Attestation
+from runtime.contract.verification import Finding, Verification
+
+RELEASE, AGENT = "release", "agent"
+"""Checks made on this side: what runs against the release, and whether the robot could verify itself at all."""
+
+
+def findings(attestation: Attestation, version: str, variant: ReleaseVariant) -> tuple[Finding, ...]:
+    """Return every check of one robot, those made here first. Nothing found is nothing proven: never empty."""
+    return (_release(attestation, version, variant), *_own(attestation))
+
+
+def _release(attestation: Attestation, version: str, variant: ReleaseVariant) -> Finding:
+    wrong = judge(attestation, variant).wrong
+    if wrong:
+        return Finding(RELEASE, "", False, "; ".join(wrong))
+    said = f"runs {version}, variant {variant.name}: image and engine keys are the release's"
+    return Finding(RELEASE, "", True, said)
+
+
+def _own(attestation: Attestation) -> tuple[Finding, ...]:
+    if not attestation.verification_json:
+        why = attestation.verification_error or attestation.report_error or "the agent gave no verification"
+        return (Finding(AGENT, "", False, why),)
+    try:
+        verification = from_json(Verification, attestation.verification_json)
+    except ContractError as error:
+        return (Finding(AGENT, "", False, f"the verification can't be read: {error}"),)
+    if not verification.findings:
+        return (Finding(AGENT, "", False, "the agent checked nothing: no model is configured"),)
+    return verification.findings

@@ -1,0 +1,194 @@
+"""What a verification says: reports of two moments and evidence from outside in, findings out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.contract.codec import from_json
+from runtime.contract.health import ExecutorHealth, HealthReport, ModelHealth
+from runtime.contract.runtime_config import OutputBinding, RuntimeConfig
+from runtime.contract.verification import CHECKS, Finding, Verification
+from runtime.executor.evidence import engine_evidence
+from runtime.health.children import Children
+from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, resolved
+from runtime.health.verification import Verifier, findings, gather_with
+from tests.fakes.runtime_folder import KEY as REAL_KEY
+from tests.fakes.runtime_folder import write_runtime
+from tests.unit.health.conftest import KEY, model_health
+
+GOOD = Evidence({"signs": EngineEvidence(KEY, "ff", 12_300_000)}, {"~/out": TopicEvidence(1, 25)}, 5.0)
+
+
+def report(model: ModelHealth, uptime_s: float, **executor: Any) -> HealthReport:
+    process = replace(ExecutorHealth("running", "active", 0), **executor)
+    return HealthReport(
+        time=1.0 + uptime_s, robot="amr-001", release="", image="r@sha256:aa", state="ok", live=True, ready=True,
+        uptime_s=uptime_s, executor=process, models=(model,), checks=(),
+    )  # fmt: skip
+
+
+def found(
+    config: RuntimeConfig, evidence: Evidence = GOOD, executor: dict[str, Any] | None = None, **changes: Any
+) -> dict[str, Finding]:
+    after = {"frames": 125, **changes}
+    live = {"live": after.pop("live", True)}
+    late = replace(report(model_health(**after), 65.2, **(executor or {})), **live)
+    every = list(findings(config, report(model_health(frames=100), 60.0), late, evidence))
+    assert [finding.check for finding in every] == list(CHECKS)
+    return {finding.check: finding for finding in every}
+
+
+def test_a_robot_that_works(config: RuntimeConfig) -> None:
+    every = found(config)
+    assert all(finding.passed for finding in every.values())
+    assert {check: finding.reason for check, finding in every.items()} == {
+        "engine": "12.3 MB read again, sha256 ff…, as built",
+        "model": "active at fp16, self-test cosine 0.9999",
+        "sensors": "5.0 Hz on /camera, at least 2 Hz expected",
+        "inference": "25 frames in 5.2 s, inference p99 20.0 ms",
+        "outputs": "heard in 5 s: 25 on ~/out",
+    }
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "reason"),
+    [
+        ("engine", {"engine_sha256": "abcdef"}, "the file has sha256 ff…, loaded was abcdef…"),
+        ("model", {"state": "failed", "last_error": "torn"}, "failed: torn"),
+        ("model", {"engine_key": "sha256:other"}, "runs engine sha256:other, configured is sha256:k"),
+        ("model", {"self_test": None}, "has not run its self-test"),
+        ("model", {"live": False}, "the executor is running: it does not answer"),
+        ("sensors", {"input_rate_hz": 0.0}, "nothing arrives on /camera: is its publisher running?"),
+        ("sensors", {"input_rate_hz": 1.5}, "1.5 Hz on /camera, at least 2 Hz expected"),
+        ("inference", {"frames": 100}, "no frame came through in 5.2 s: no input came that could be taken"),
+        ("inference", {"frames": 100, "errors": 3, "last_error": "NaN"}, "no frame came through in 5.2 s: NaN"),
+        ("inference", {"executor": {"restarts": 1, "last_exit": "signal SIGKILL"}},
+         "the executor was restarted meanwhile: signal SIGKILL"),
+    ],
+)  # fmt: skip
+def test_what_fails_says_why_and_nothing_else_does(
+    config: RuntimeConfig, check: str, changes: dict[str, Any], reason: str
+) -> None:
+    every = found(config, **changes)
+    assert (every[check].passed, every[check].reason) == (False, reason)
+    assert [finding.check for finding in every.values() if not finding.passed] == [check]
+
+
+@pytest.mark.parametrize(
+    ("check", "evidence", "reason"),
+    [
+        ("engine", replace(GOOD, engines={"signs": EngineEvidence(error="/e/engine.plan is missing")}),
+         "/e/engine.plan is missing"),
+        ("engine", replace(GOOD, engines={"signs": EngineEvidence("sha256:other", "ff", 1)}),
+         "the files are engine sha256:other, configured is sha256:k"),
+        ("engine", replace(GOOD, engines={}), "its files were not read"),
+        ("outputs", replace(GOOD, topics={}), "nothing heard in 5 s on ~/out (nobody publishes it)"),
+        ("outputs", replace(GOOD, topics={"~/out": TopicEvidence(1, 0)}),
+         "nothing heard in 5 s on ~/out (its publisher is silent)"),
+        ("outputs", replace(GOOD, error="rclpy cannot be imported: No module named 'rclpy'"),
+         "cannot listen: rclpy cannot be imported: No module named 'rclpy'"),
+    ],
+)  # fmt: skip
+def test_what_is_found_outside_counts(config: RuntimeConfig, check: str, evidence: Evidence, reason: str) -> None:
+    every = found(config, evidence)
+    assert (every[check].passed, every[check].reason) == (False, reason)
+    assert [finding.check for finding in every.values() if not finding.passed] == [check]
+
+
+def test_every_output_has_to_be_heard(config: RuntimeConfig) -> None:
+    model = config.models[0]
+    two = replace(config, models=(replace(model, outputs=(*model.outputs, OutputBinding("z", "/mask", "mask"))),))
+    finding = found(two)["outputs"]
+    assert (finding.passed, finding.reason) == (False, "nothing heard in 5 s on /mask (nobody publishes it)")
+
+
+def test_topics_are_resolved_as_ros_does() -> None:
+    assert [resolved(topic, "jetfleet") for topic in ("~/a/b", "/c", "d")] == ["/jetfleet/a/b", "/c", "/d"]
+
+
+def test_engine_files_are_really_read(tmp_path: Path) -> None:
+    config = write_runtime(tmp_path)
+    well = engine_evidence(config, tmp_path / "engines")["signs"]
+    assert (well.key, well.error) == (REAL_KEY, "")
+    engine = tmp_path / "engines/signs/engine.onnx"
+    content = bytearray(engine.read_bytes())
+    content[-1] ^= 1  # one bit, same size
+    engine.write_bytes(bytes(content))
+    assert "has sha256" in engine_evidence(config, tmp_path / "engines")["signs"].error
+
+
+# ── /verify ──
+
+
+def test_the_page_verifies_for_as_long_as_asked(config: RuntimeConfig) -> None:
+    asked: list[float] = []
+
+    def gather(seconds: float) -> Evidence:
+        asked.append(seconds)
+        return GOOD
+
+    uptimes = iter([60.0, 65.0])
+
+    def newest() -> HealthReport:
+        uptime = next(uptimes)
+        return report(model_health(frames=int(uptime)), uptime)
+
+    status, _, body = Verifier(config, newest, gather).page("seconds=7")
+    verification = from_json(Verification, body)
+    assert (status, asked, verification.passed, verification.seconds) == (HTTPStatus.OK, [7.0], True, 7.0)
+    assert [finding.check for finding in verification.findings] == list(CHECKS)
+
+
+@pytest.mark.parametrize("query", ["seconds=0", "seconds=61", "seconds=long", "seconds=nan", "seconds=-1"])
+def test_a_time_that_makes_no_sense_is_refused(config: RuntimeConfig, query: str) -> None:
+    status, _, body = Verifier(config, lambda: report(model_health(), 1.0), lambda _: GOOD).page(query)
+    assert status == HTTPStatus.BAD_REQUEST
+    assert "seconds from 1 to 60" in json.loads(body)["error"]
+
+
+def test_one_verification_at_a_time(config: RuntimeConfig) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    def gather(seconds: float) -> Evidence:
+        entered.set()
+        leave.wait(60.0)
+        return GOOD
+
+    verifier = Verifier(config, lambda: report(model_health(), 1.0), gather)
+    first = threading.Thread(target=verifier.page, args=("",))
+    first.start()
+    assert entered.wait(60.0)
+    status, _, body = verifier.page("")
+    leave.set()
+    first.join(60.0)
+    assert status == HTTPStatus.CONFLICT
+    assert "another verification is going on" in json.loads(body)["error"]
+    assert verifier.page("")[0] == HTTPStatus.OK
+
+
+def test_no_models_are_no_proof() -> None:
+    verifier = Verifier(RuntimeConfig(()), lambda: report(model_health(), 1.0), lambda _: Evidence())
+    assert not verifier.verify(1.0).passed
+
+
+def test_a_process_that_says_nothing_is_evidence_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("runtime.health.verification.COMMAND", ("-S", "-c", "print('{')"))
+    evidence = gather_with(Children(), lines.append)(1.0)
+    assert evidence.error.startswith("the process that checks from outside failed: Evidence: not JSON")
+    assert lines
+
+
+def test_a_process_that_hangs_is_killed_and_reaped() -> None:
+    children = Children()
+    with pytest.raises(TimeoutError, match=r"not done after 0\.2 s"):
+        children.run([sys.executable, "-S", "-c", "import time; time.sleep(600)"], 0.2, {})
+    assert children.reap_orphans(None) == 0
