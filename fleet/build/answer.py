@@ -30,7 +30,9 @@ _TAIL_LINES = 20
 
 def describe(spec: EngineSpec) -> str:
     """Name an engine the way messages do: ``sign_text int8 for sim-x86``."""
-    return f"{spec.model} {spec.precision} for {spec.profile.name}"
+    core = spec.job.options.dla_core
+    where = "" if core is None else f" (DLA core {core})"
+    return f"{spec.model} {spec.precision} for {spec.profile.name}{where}"
 
 
 def read_answer(spec: EngineSpec, result: JobResult, folder: Path) -> EngineReport:
@@ -97,6 +99,7 @@ def _mismatches(spec: EngineSpec, claimed: EngineIdentity, sidecar: EngineIdenti
         ("model", claimed.model, spec.model),
         ("precision", claimed.precision, spec.precision),
         ("backend", claimed.backend, spec.job.backend),
+        ("DLA core", claimed.dla_core, spec.job.options.dla_core),
     )
     wrong = [f"{name} is {found}, expected {asked}" for name, found, asked in pairs if found != asked]
     if sidecar != claimed:

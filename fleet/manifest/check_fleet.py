@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from fleet.manifest.check_dla import why_no_dla
 from fleet.manifest.check_fallback import fallback_problems
 from fleet.manifest.check_power import check_power
 from fleet.manifest.draft import Draft
@@ -133,12 +134,20 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
     if settings.power is not None and profile is not None:
         at = next(at for at, level in _levels(context, index, robot) if level.power is not None)
         check_power((*at, "power"), settings, profile, context.add_once)
-    for use in settings.models:
+    _check_uses(context, index, robot, settings.models, profile)
+
+
+def _check_uses(
+    context: _Context, index: int, robot: Robot, uses: tuple[ModelUse, ...], profile: Profile | None
+) -> None:
+    for use in uses:
         _check_use(context, index, robot, use)
         path, written = _written(context, index, robot, use.model, "fallback")
         if written and not context.report.has(context.source, path):
             for problem in fallback_problems(use, context.models, unread=_unread(context, "models")):
                 context.add((*path, *problem.at), problem.message, problem.hint)
+        if profile is not None and (why := why_no_dla(use, profile)) is not None:
+            context.add_once(_written(context, index, robot, use.model, "dla_core")[0], *why)
 
 
 def _check_power_mode(context: _Context, index: int, robot: Robot, mode: str, profile: Profile) -> None:

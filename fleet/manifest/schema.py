@@ -184,6 +184,8 @@ class ModelUse(Frozen):
     """May be left out where a group or the defaults give it."""
     threads: Annotated[int, Field(ge=1, le=64)] | None = None
     fallback: Annotated[Fallback, BeforeValidator(_fallback, json_schema_input_type=str | Fallback)] | None = None
+    dla_core: Annotated[int, Field(ge=0, le=1)] | None = None
+    """Run on this core of the module's DLA instead of the GPU; layers that it cannot take fall back to the GPU."""
     enabled: bool = True
     """False takes a model off that the group or the defaults give."""
 

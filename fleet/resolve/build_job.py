@@ -22,13 +22,21 @@ from runtime.contract.build import (
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
 
-def engine_spec(loaded: LoadedManifest, profile: Profile, model: Model, precision: str, builder: Recipe) -> EngineSpec:
+def engine_spec(
+    loaded: LoadedManifest,
+    profile: Profile,
+    model: Model,
+    precision: str,
+    builder: Recipe,
+    *,
+    dla_core: int | None = None,
+) -> EngineSpec:
     """Return the engine with its key. Raises OSError when a data file vanished since the manifest was loaded."""
     folder = loaded.model_files[model.name].parent
     golden = folder / model.golden.data
     int8 = model.precisions.int8 if precision == "int8" else None
     calibration = folder / int8.calibration if int8 else None
-    job = _job(profile, model, precision)
+    job = _job(profile, model, precision, dla_core)
     key = engine_key(
         job,
         calibration_digest=calibration_digest(calibration) if calibration else None,
@@ -49,7 +57,7 @@ def engine_spec(loaded: LoadedManifest, profile: Profile, model: Model, precisio
     )
 
 
-def _job(profile: Profile, model: Model, precision: str) -> BuildJob:
+def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -> BuildJob:
     gates = model.gates
     latency = gates.latency_p99.get(profile.name)
     accuracy = next((gate for name, gate in gates.accuracy.items() if name == precision), None)
@@ -61,7 +69,7 @@ def _job(profile: Profile, model: Model, precision: str) -> BuildJob:
         onnx_sha256=model.source.sha256,
         inputs=tuple(_input(value) for value in model.inputs),
         outputs=tuple(_output(value) for value in model.outputs),
-        options=_options(model, precision),
+        options=replace(_options(model, precision), dla_core=dla_core),
         device=device_facts(profile),
         accuracy=AccuracyGate(accuracy.min_cosine, accuracy.max_abs_error) if accuracy else AccuracyGate(),
         enforce_accuracy=gates.waive_build_accuracy is None,

@@ -79,7 +79,7 @@ class _Variants:
         self._by_settings: dict[int, tuple[Effective, str]] = {}
         self._environments: dict[int, tuple[Effective, Mapping[str, str]]] = {}
         self._by_models: dict[tuple[str, tuple[ModelUse, ...]], str] = {}
-        self._engines: dict[tuple[str, str, str], EngineSpec] = {}
+        self._engines: dict[tuple[str, str, str, int | None], EngineSpec] = {}
         self._files: dict[str, str] = {}
         self.engines: dict[str, EngineSpec] = {}
         self.by_name: dict[str, VariantSpec] = {}
@@ -136,12 +136,12 @@ class _Variants:
 
     def _engine(self, profile: Profile, use: ModelUse) -> EngineSpec:
         assert use.precision is not None, "load_manifest refuses models without a precision"
-        key = (profile.name, use.model, use.precision)
+        key = (profile.name, use.model, use.precision, use.dla_core)
         if key not in self._engines:
             model = self._loaded.models[use.model]
             try:
                 recipe = self._recipes("builder", profile)
-                spec = engine_spec(self._loaded, profile, model, use.precision, recipe)
+                spec = engine_spec(self._loaded, profile, model, use.precision, recipe, dla_core=use.dla_core)
             except OSError as error:
                 file = str(self._loaded.model_files[model.name])
                 message = f"{error.filename} cannot be read: {error.strerror or error}"

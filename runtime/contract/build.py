@@ -82,6 +82,7 @@ class BuildOptions:
     """TensorRT workspace cap; 0 means the builder's default for the device."""
     optimization_level: int = 3
     dla_core: Optional[int] = None
+    """Core of the module's DLA that takes what it can; None: everything runs on the GPU. TensorRT only."""
     allow_mixed_precision: bool = False
     """Accept an engine whose layers are mostly not of the declared precision."""
 
@@ -158,6 +159,8 @@ class EngineIdentity:
     outputs: Tuple[TensorSpec, ...]
     self_test: AccuracyGate
     """Against ``golden.npz`` beside this file."""
+    dla_core: Optional[int] = None
+    """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     schema: int = SCHEMA
 
 

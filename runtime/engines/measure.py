@@ -113,6 +113,7 @@ def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIden
         inputs=built.inputs,
         outputs=built.outputs,
         self_test=job.accuracy,
+        dla_core=job.options.dla_core,
     )
 
 

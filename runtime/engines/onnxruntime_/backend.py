@@ -47,6 +47,11 @@ class OnnxRuntimeBackend:
         from runtime.engines.quantize import Style
         from runtime.engines.transform import transform
 
+        if job.options.dla_core is not None:
+            hint = "leave dla_core out, or use a tensorrt profile of a module that has one"
+            raise EngineError(
+                "unsupported", f"DLA core {job.options.dla_core} was asked for: ONNX Runtime has none", hint
+            )
         notes: list[str] = []
         frames = None
         if job.precision == "int8":

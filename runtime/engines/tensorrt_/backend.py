@@ -166,7 +166,7 @@ class TensorRtBackend:
         """
         identity, files = load_engine_dir(engine_dir)
         check_engine(identity, self.name, self.device_facts(), plan=files.engine, jetson=read_jetson(self._root))
-        plan = OpenPlan(files.engine, find_gpu())
+        plan = OpenPlan(files.engine, find_gpu(), dla_core=identity.dla_core)
         try:
             return TensorRtRunner(plan, identity, cuda_graph=cuda_graph)
         finally:

@@ -81,7 +81,7 @@ def build(request: PlanRequest) -> PlanAnswer:
     kept = merge_back(config, caches, request.timing_key) if caches is not None else 0
     write_atomic(Path(request.plan), plan)
     say(f"plan written: {len(plan)} bytes after {seconds:.1f} s")
-    inputs, outputs = _inspect(plan, logger, Path(request.layers))
+    inputs, outputs = _inspect(plan, logger, request)
     del parser  # it holds the weights until the network is built
     return PlanAnswer(
         seconds=seconds,
@@ -167,16 +167,21 @@ def build_error(errors: list[str], version: str) -> EngineError:
     )
 
 
-def _inspect(plan: bytes, logger: trt.ILogger, target: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def _inspect(
+    plan: bytes, logger: trt.ILogger, request: PlanRequest
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Write what the engine inspector says; return the engine's inputs and outputs. Raises EngineError."""
     import tensorrt as trt
 
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    runtime = trt.Runtime(logger)
+    if request.dla_core is not None:
+        runtime.DLA_core = request.dla_core
+    engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError("internal", "TensorRT does not read the plan that it has just built", "see the build's log")
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
-    target.write_text(text, "utf-8", errors="replace")
+    Path(request.layers).write_text(text, "utf-8", errors="replace")
     return tensor_specs(engine)
 
 

@@ -299,3 +299,8 @@ def test_main_wants_both_folders() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--job", "/nowhere"])
     assert caught.value.code == 2
+
+
+def test_a_dla_core_is_not_for_onnx_runtime(tmp_path: Path) -> None:
+    found = failure(tmp_path, EXIT_FAILED, options=BuildOptions(dla_core=0))
+    assert found.message == "DLA core 0 was asked for: ONNX Runtime has none"

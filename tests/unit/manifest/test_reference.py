@@ -20,8 +20,9 @@ from tests.unit.manifest.texts import CASES_OF_FORM, FLEET, MODEL, PROFILE
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: dict[str, type[BaseModel]] = {"fleet": Manifest, "profile": Profile, "model": Model}
-ALTERNATIVES = {"url", "oci", "then"}
-"""Shown as comments: a source has exactly one place, and only velocity outputs have a command to fall back to."""
+ALTERNATIVES = {"url", "oci", "then", "dla_core"}
+"""Shown as comments: a source has exactly one place, only velocity outputs have a command to fall back to, and the
+reference's module has no DLA."""
 
 
 @pytest.mark.parametrize("kind", KINDS)

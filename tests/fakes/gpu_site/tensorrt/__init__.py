@@ -219,7 +219,7 @@ class OnnxParser:
 
 
 class Builder:
-    num_DLA_cores = 0  # noqa: N815
+    num_DLA_cores = int(os.environ.get("FAKE_TENSORRT_DLA_CORES", "0"))  # noqa: N815
 
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
@@ -240,7 +240,8 @@ class Builder:
             config._cache.entries.add(hashlib.sha256(network.model.SerializeToString()).hexdigest()[:16].encode())
         layers = [_layer(layer, config) for layer in network.layers]
         text = json.dumps({"Layers": layers, "Bindings": []}).replace("conv", "conv\x01")
-        return _HEADER + json.dumps([text, network.model.SerializeToString().hex()]).encode()
+        core = getattr(config, "DLA_core", None)
+        return _HEADER + json.dumps([text, network.model.SerializeToString().hex(), core]).encode()
 
 
 def _behave(logger: ILogger) -> bool:
@@ -333,12 +334,17 @@ class IExecutionContext:
 
 
 class Runtime:
+    DLA_core: int | None = None
+
     def __init__(self, logger: ILogger) -> None:
         self._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:
-            layers, model = json.loads(serialized_engine[len(_HEADER) :])
+            layers, model, core = json.loads(serialized_engine[len(_HEADER) :])
+            if core != self.DLA_core:
+                self._logger.log(ILogger.ERROR, f"1: the plan is for DLA core {core}, the runtime has {self.DLA_core}")
+                return None
             return ICudaEngine(layers, onnx.load_from_string(bytes.fromhex(model)))
         except ValueError:
             self._logger.log(ILogger.ERROR, "1: [stdArchiveReader.cpp] Error Code 1: Serialization (magicTag)")

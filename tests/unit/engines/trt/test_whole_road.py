@@ -146,6 +146,31 @@ def test_a_build_past_the_job_s_deadline_says_so_itself(tmp_path: Path) -> None:
     assert [item.name for item in (tmp_path / "out").iterdir()] == [FAILURE_FILE]
 
 
+def test_an_engine_for_the_dla_names_what_fell_back_and_is_loaded_on_its_core(tmp_path: Path) -> None:
+    job = make_job(tmp_path / "job", NETWORKS["tiny"], "fp16", options_for("fp16", 3, dla_core=1), bench_seconds=0.05)
+    done = run(tmp_path / "job", tmp_path / "out", FAKE_TENSORRT_DLA_CORES="2")
+    assert done.returncode == 0, done.stdout
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert report.identity.dla_core == job.options.dla_core == 1
+    fallen = report.extra["dla_fallback"]
+    assert fallen
+    assert not [name for name in fallen if name.startswith("conv")]
+    (note,) = [note for note in report.notes if "not the DLA" in note]
+    assert note.startswith(f"{len(fallen)} layers run on the GPU, not the DLA: {fallen[0]}")
+    assert python(["-c", LOAD, str(tmp_path / "out")]).returncode == 0
+    sidecar = tmp_path / "out" / "engine.json"
+    sidecar.write_bytes(canonical_json(dataclasses.replace(report.identity, dla_core=None)))
+    assert "the plan is for DLA core 1" in python(["-c", LOAD, str(tmp_path / "out")]).stderr
+
+
+def test_a_dla_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    make_job(tmp_path / "job", NETWORKS["tiny"], "fp16", options_for("fp16", 3, dla_core=0))
+    assert run(tmp_path / "job", tmp_path / "out").returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    assert failure["message"] == "DLA core 0 was asked for, and TensorRT 8.6.0 offers 0 here"
+    assert "Orin Nano has no DLA" in failure["hint"]
+
+
 def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
     from tests.gpu import networks
     from tests.gpu.site import Network
