@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 #: Another folder of engines than the image's (laptops and tests).
 ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
+HELPERS = ("engine-loader", "transition")
+"""Threads that may be inside native code at the end: the interpreter's own ending would abort the process."""
 STATUS_S = 0.25
 """Between two statuses to the agent."""
 STOP_DEADLINE_S = 5.0
 """From a stop to the end of the process, whatever hangs. The agent's own patience is longer."""
 EXIT_DEFECT, EXIT_USAGE = 1, 2
+EXIT_ABANDONED = 4
+"""The end was not orderly: something (an inference hung in native code, an engine being loaded) was left behind."""
 
 
 @dataclass
@@ -90,21 +94,28 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
     worker.start()
     spinner.start()
     beat.start()
-    _bring_up(process, config, node)
+    try:
+        _bring_up(process, config, node)
+    except Exception as error:  # noqa: BLE001 - ends the process in order: a live spin thread would abort it
+        process.fail(error)
     while not process.stop.wait(0.5):
         if not worker.alive:
             process.fail(worker.fault or RuntimeError("the worker thread ended"))
     process.phase = STOPPING
     code = 0 if process.fault is None else EXIT_DEFECT
-    _arm_deadline(code)
+    _arm_deadline()
     if process.fault is not None:
         _give_up(process, f"{type(process.fault).__name__}: {process.fault}", code)
     _bring_down(node, worker)
     process.tell(_status(process, node, worker))
-    if not spinner.stop(STOP_DEADLINE_S) or worker.alive:
-        _leave(code, "a thread did not end")
+    if worker.alive:
+        _leave(EXIT_ABANDONED, "an inference, or the loading of an engine, did not end")
+    if not spinner.stop(STOP_DEADLINE_S):
+        _leave(EXIT_ABANDONED, "the spin thread did not end")
     node.destroy_node()
     beat.join(STOP_DEADLINE_S)
+    if any(thread.name in HELPERS for thread in threading.enumerate()):
+        _leave(code, "an engine was being loaded beside the one that served")
     return code
 
 
@@ -121,8 +132,13 @@ def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode) -> No
 
 
 def _bring_down(node: ExecutorNode, worker: Worker) -> None:
-    if node.lifecycle != "finalized":
-        node.trigger_shutdown()
+    """No more input, the frame at hand, no more output, engines, worker: in this order, and each with a deadline."""
+    try:
+        if node.lifecycle != "finalized":
+            node.trigger_shutdown()
+    except Exception as error:  # noqa: BLE001 - a transition asked for by somebody else is still going on
+        _say(f"no orderly transition to finalized: {error}")
+        node.stop_now()
     worker.stop(1.0)
 
 
@@ -147,15 +163,16 @@ def _every(period_s: float, stop: threading.Event, run: Callable[[], None]) -> t
     return threading.Thread(target=loop, name="status", daemon=True)
 
 
-def _arm_deadline(code: int) -> None:
-    timer = threading.Timer(STOP_DEADLINE_S, lambda: _leave(code, f"not done after {STOP_DEADLINE_S:g} s"))
+def _arm_deadline() -> None:
+    why = f"not done after {STOP_DEADLINE_S:g} s"
+    timer = threading.Timer(STOP_DEADLINE_S, lambda: _leave(EXIT_ABANDONED, why))
     timer.daemon = True
     timer.start()
 
 
 def _leave(code: int, why: str) -> None:
     """End now, without the interpreter's own ending, which a live thread of ROS turns into an abort."""
-    _say(f"ending at once: {why}")
+    _say(f"ending at once with code {code}: {why}")
     os._exit(code)
 
 

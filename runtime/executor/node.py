@@ -105,6 +105,11 @@ class ExecutorNode(LifecycleNode):
         self._stop_serving()
         return SUCCESS if self._free() else FAILURE
 
+    def stop_now(self) -> None:
+        """What shutdown does, without the state machine, which refuses while another transition is going on."""
+        self._stop_serving()
+        self._free()
+
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a transition that raised: free everything, so that configure may be tried again."""
         return self.on_shutdown(state)

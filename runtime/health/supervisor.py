@@ -18,6 +18,9 @@ from runtime.health.status import ENV_STATUS_FD, SERVING, ExecutorStatus, Status
 
 STARTING, RUNNING, RESTARTING, CRASH_LOOP, STOPPED = "starting", "running", "restarting", "crash_loop", "stopped"
 
+_MEANING = {4: ", abandoned at its own deadline"}
+"""What the executor's exit codes say beyond the number (runtime.executor.main)."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -29,8 +32,8 @@ class Policy:
     restart_window_s: float = 120.0
     backoff_first_s: float = 0.5
     backoff_max_s: float = 10.0
-    kill_after_s: float = 5.0
-    """From a SIGTERM to the SIGKILL of a process that hangs."""
+    kill_after_s: float = 7.0
+    """From a SIGTERM to the SIGKILL of a process that hangs: longer than its own deadline (5 s)."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +166,7 @@ class Supervisor:
         _signal(self._process.pid, signal.SIGTERM)
 
     def _describe_exit(self, code: int) -> str:
-        how = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        how = f"exit code {code}{_MEANING.get(code, '')}" if code >= 0 else f"signal {signal.Signals(-code).name}"
         why = self._why_killed or (self._status.fatal if self._status is not None else "")
         return f"{how} ({why})" if why else how
 

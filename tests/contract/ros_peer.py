@@ -48,11 +48,12 @@ def camera(node: Node, arguments: argparse.Namespace) -> dict[str, object]:
     spin_until(node, "the executor's subscription", lambda: publisher.get_subscription_count() > 0)
     spin_until(node, "the executor's publisher", lambda: node.count_publishers(RESULTS) > 0)
     spin_for(node, 0.5)  # matched on our side is not yet matched on the other
+    print("sending", file=sys.stderr, flush=True)
     sent = []
     for index in range(arguments.frames):
         # A burst begins and ends with frames at leisure, so that everything lost in it lies between two that arrive.
         slow = not arguments.burst or min(index, arguments.frames - 1 - index) < 3
-        sent.append(publish(node, publisher, index, arguments.encoding))
+        sent.append(publish(node, publisher, index, arguments.encoding, arguments.level))
         spin_for(node, 1.0 / arguments.hz if slow else 0.0)
     end = time.monotonic() + arguments.wait
     while (not received or received[-1]["header"] != sent[-1]["header"]) and time.monotonic() < end:
@@ -60,9 +61,10 @@ def camera(node: Node, arguments: argparse.Namespace) -> dict[str, object]:
     return {"sent": sent, "received": received}
 
 
-def publish(node: Node, publisher: object, index: int, encoding: str) -> dict[str, object]:
+def publish(node: Node, publisher: object, index: int, encoding: str, level: int = 250) -> dict[str, object]:
     box = None if index % 3 == 2 else (10 + index % 20, 20, 40, 16)
     pixels = frame_with_box(*(box or (0, 0, 0, 0)))
+    pixels[pixels == 250] = level
     message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3, encoding=encoding)
     message.header.frame_id = f"camera_{index}"
     message.header.stamp = node.get_clock().now().to_msg()
@@ -91,6 +93,7 @@ def main() -> None:
     parser.add_argument("--hz", type=float, default=10.0)
     parser.add_argument("--burst", action="store_true", help="as fast as it goes, but for the first and last frames")
     parser.add_argument("--encoding", default="rgb8")
+    parser.add_argument("--level", type=int, default=250, help="how bright the boxes are")
     parser.add_argument("--wait", type=float, default=10.0)
     parser.add_argument("--transition", type=int, default=0)
     arguments = parser.parse_args()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +20,12 @@ from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_ru
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
-from tests.contract.test_runtime_node import Robot, robot  # noqa: F401 - the fixture is used by its name
+from runtime.executor.main import EXIT_ABANDONED
+from tests.contract.test_runtime_node import ROOT, Robot, robot, ros_environment  # noqa: F401 - the fixture is used by its name
 
 NEW = "sha256:" + "cd" * 32
 WAIT_S = 90.0
+CAMERA = (sys.executable, "-m", "tests.contract.ros_peer", "camera")
 
 
 def test_the_declared_fallback_serves_in_place_of_a_torn_engine(
@@ -85,4 +91,78 @@ def test_an_engine_is_put_in_under_frames_and_every_frame_is_counted(
     (tmp_path / "swap" / "signs").rename(tmp_path / "swap" / "away")
     back = one.until("the release's engine", lambda report: report.models[0].engine_key == KEY, WAIT_S)
     assert back.models[0].serving == "configured"
+    assert one.stop() == 0
+
+
+def executor(folder: Path, tmp_path: Path) -> tuple[subprocess.Popen[bytes], Path, dict[str, str]]:
+    """An executor without an agent, active; its log and its environment."""
+    environment = {
+        **ros_environment(tmp_path),
+        "JETFLEET_CONFIG": str(folder / "runtime.json"),
+        "JETFLEET_ENGINES_DIR": str(folder / "engines"),
+    }
+    log = tmp_path / "executor.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "runtime.executor"], env=environment, cwd=ROOT, stderr=stream, stdout=stream
+        )
+    end = time.monotonic() + WAIT_S
+    while "is active" not in log.read_text():
+        assert time.monotonic() < end, log.read_text()
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    return process, log, environment
+
+
+def test_sigterm_while_inferring_ends_with_0(tmp_path: Path) -> None:
+    write_runtime(tmp_path / "rt")
+    process, log, environment = executor(tmp_path / "rt", tmp_path)
+    said = tmp_path / "camera.log"
+    with said.open("wb") as stream:
+        peer = subprocess.Popen(
+            [*CAMERA, "--frames", "100000", "--hz", "200"], env=environment, cwd=ROOT, stderr=stream, stdout=stream
+        )
+    try:
+        end = time.monotonic() + WAIT_S
+        while "sending" not in said.read_text():
+            assert time.monotonic() < end, said.read_text()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == 0, log.read_text()
+    finally:
+        for one in (peer, process):
+            one.kill()
+            one.wait(WAIT_S)
+
+
+def test_sigterm_with_an_inference_hung_in_native_code_ends_at_the_deadline_and_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "rt"
+    write_runtime(folder)
+    write_engine(folder / "engines" / "signs", hangs=True)
+    process, log, environment = executor(folder, tmp_path)
+    try:
+        command = [*CAMERA, "--frames", "3", "--level", "255", "--wait", "1"]
+        subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=WAIT_S, stdout=subprocess.DEVNULL)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_S) == EXIT_ABANDONED, log.read_text()
+    finally:
+        process.kill()
+        process.wait(WAIT_S)
+    assert "ending at once with code 4" in log.read_text()
+
+
+def test_an_inference_hung_in_native_code_is_ended_and_the_report_tells_its_exit_code(
+    tmp_path: Path,
+    robot: Callable[[Path], Robot],  # noqa: F811
+) -> None:
+    folder = tmp_path / "rt"
+    write_runtime(folder)
+    write_engine(folder / "engines" / "signs", hangs=True)
+    one = robot(folder)
+    one.until("readiness", lambda report: report.ready, WAIT_S)
+    one.peer("camera", "--frames", "3", "--level", "255", "--wait", "1")
+    again = one.until("a new executor", lambda report: report.executor.restarts == 1 and report.ready, WAIT_S)
+    # Its own deadline and the agent's patience are of one length: either may come first.
+    assert "hung: no heartbeat for" in again.executor.last_exit
+    assert again.executor.last_exit.startswith(("exit code 4, abandoned at its own deadline", "signal SIGKILL"))
     assert one.stop() == 0

@@ -57,10 +57,11 @@ def write_config(folder: Path, config: RuntimeConfig) -> Path:
     return path
 
 
-def write_engine(folder: Path, *, golden_shift: float = 0.0, key: str = KEY) -> EngineIdentity:
-    """Write an engine whose output map is the frame's red channel, 0 to 1."""
+def write_engine(folder: Path, *, golden_shift: float = 0.0, key: str = KEY, hangs: bool = False) -> EngineIdentity:
+    """Write an engine whose output map is the frame's red channel, 0 to 1. With ``hangs`` its inference never ends, in
+    native code, on a frame with a pixel of 255."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = _model().SerializeToString()
+    data = _model(hangs=hangs).SerializeToString()
     (folder / "engine.onnx").write_bytes(data)
     identity = EngineIdentity(
         key=key,
@@ -82,7 +83,34 @@ def write_engine(folder: Path, *, golden_shift: float = 0.0, key: str = KEY) -> 
     return replace(identity)
 
 
-def _model() -> onnx.ModelProto:
+def _endless(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> None:
+    """Let the result pass through a loop that goes on for as long as some pixel is brighter than 254."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Identity", ["carried"], ["carried_on"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("index", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("carried_on", TensorProto.FLOAT, None),
+        ],
+    )
+    constants.append(helper.make_tensor("limit", TensorProto.FLOAT, [], [254.5]))
+    nodes[-1].output[0] = "straight"
+    nodes += [
+        helper.make_node("ReduceMax", ["float"], ["brightest"], keepdims=0),
+        helper.make_node("Greater", ["brightest", "limit"], ["bright"]),
+        helper.make_node("Loop", ["", "bright", "straight"], ["map"], body=body),
+    ]
+
+
+def _model(*, hangs: bool = False) -> onnx.ModelProto:
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Slice", ["float", "zero", "one", "axis"], ["red"]),
@@ -95,6 +123,8 @@ def _model() -> onnx.ModelProto:
         helper.make_tensor("axis", TensorProto.INT64, [1], [3]),
         helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
     ]
+    if hangs:
+        _endless(nodes, constants)
     graph = helper.make_graph(
         nodes,
         "tiny",
