@@ -16,7 +16,7 @@ from fleet.errors import FleetError, OutsideError, RobotsOffline
 from fleet.plan.observed import Observed
 from fleet.resolve.desired import Desired, DesiredRobot
 from fleet.resolve.inventory import select
-from runtime.contract.codec import ContractError, from_json
+from runtime.contract.codec import ContractError, from_json, to_dict
 from runtime.contract.health import LEVEL_OK, HealthReport
 from runtime.contract.update import Attestation
 
@@ -87,6 +87,7 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
             for check in (report.checks if report else ())
             if check.level != LEVEL_OK
         ],
+        "power": to_dict(report.power) if report and report.power else None,
         "outcome": outcome or None,
         "reason": (state.reason if state else "") or None,
         "last_seen": observed.fetched_at if observed.online else None,

@@ -7,6 +7,7 @@ from typing import Dict, Optional, Tuple
 
 from runtime.contract.build import Percentiles
 from runtime.contract.codec import SCHEMA
+from runtime.contract.power import PowerStatus
 
 #: Overall verdict, three states: only ``UNHEALTHY`` reverts a release.
 OK, DEGRADED, UNHEALTHY = "ok", "degraded", "unhealthy"
@@ -170,4 +171,6 @@ class HealthReport:
     agent that does not know this yet."""
     waiting_for: Tuple[str, ...] = ()
     """Why ``in_service`` is False."""
+    power: Optional[PowerStatus] = None
+    """What the governor does. None: this robot's power is not governed."""
     schema: int = SCHEMA

@@ -90,7 +90,7 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
     from runtime.executor.spinner import Spinner
 
     spinner = Spinner(node, process.fail)
-    beat = _every(STATUS_S, process.stop, lambda: process.tell(_status(process, node, worker)))
+    beat = _every(STATUS_S, process.stop, lambda: _talk(process, node, worker))
     worker.start()
     spinner.start()
     beat.start()
@@ -140,6 +140,15 @@ def _bring_down(node: ExecutorNode, worker: Worker) -> None:
         _say(f"no orderly transition to finalized: {error}")
         node.stop_now()
     worker.stop(1.0)
+
+
+def _talk(process: Process, node: ExecutorNode, worker: Worker) -> None:
+    """Tell the agent how things are, and do what it says."""
+    process.tell(_status(process, node, worker))
+    orders = process.sender.orders() if process.sender is not None else None
+    if orders is not None:
+        for model in node.models:
+            model.duty.set(orders.rates.get(model.model.name, 1.0), orders.refused.get(model.model.name, ""))
 
 
 def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorStatus:

@@ -15,6 +15,7 @@ from runtime.contract.health import ModelHealth, SelfTest
 from runtime.contract.runtime_config import ModelRuntime
 from runtime.engines.errors import EngineError
 from runtime.executor.decoders import OptionError
+from runtime.executor.duty import Duty
 from runtime.executor.frames import Stamp
 from runtime.executor.loading import LoadedEngine, load_engine
 from runtime.executor.serving import (
@@ -55,6 +56,7 @@ class Pipeline:
         self.model = model
         self.state = LOADING
         self.stats = ModelStats()
+        self.duty = Duty()
         self._lock = lock
         self._now_ns = now_ns
         self._slots: dict[str, Pending | None] = {binding.tensor: None for binding in model.inputs}
@@ -146,6 +148,9 @@ class Pipeline:
             frames = {tensor: pending for tensor, pending in self._slots.items() if pending is not None}
             self._slots = dict.fromkeys(self._slots)
         if len(frames) < len(self._slots):
+            return
+        if not self.duty.take():
+            self.stats.held_back(self.duty.refused)
             return
         if self._serving is None:  # it failed, and what takes its place is not there yet
             self.stats.refused(self.stats.last_error or "no engine serves")

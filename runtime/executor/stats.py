@@ -103,6 +103,12 @@ class ModelStats:
             if age_ms is not None:
                 self._age.add(age_ms)
 
+    def held_back(self, why: str) -> None:
+        """A frame that the model was not to look at; ``why`` when it is to look at none."""
+        with self._lock:
+            self.drops += 1
+            self.last_error = why or self.last_error
+
     def refused(self, reason: str, lost: int = 0) -> None:
         """A frame, or an inference, that came to nothing."""
         with self._lock:

@@ -22,6 +22,8 @@ from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
 from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
 from runtime.health.verification import Verifier, gather_with
+from runtime.power.control import PowerControl
+from runtime.power.host_link import HostLink
 
 LOOP_S = 0.25
 """Longest time between two turns of the loop; a signal turns it at once."""
@@ -41,6 +43,8 @@ class Agent:
         self._supervisor: Supervisor | None = None
         self._reporter: Reporter | None = None
         self._verifier: Verifier | None = None
+        self._host: HostLink | None = None
+        self._power: PowerControl | None = None
         self._problem = ""
         self._stop = False
         try:
@@ -66,6 +70,8 @@ class Agent:
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGCHLD, _ignore)
         self._sampler.start()
+        if self._host is not None:
+            self._host.start()
         self._server.start()
         log(f"health on http://127.0.0.1:{self.port}")
         try:
@@ -75,6 +81,8 @@ class Agent:
         finally:
             signal.set_wakeup_fd(-1)
             self._sampler.stop()
+            if self._host is not None:
+                self._host.stop()
             self._server.close()
         return 0
 
@@ -94,6 +102,11 @@ class Agent:
         self._supervisor = Supervisor(self._settings.executor, policy, log=log)
         self._reporter = Reporter(self._settings, config, self._started)
         self._verifier = Verifier(config, self._current, gather_with(self._children, log))
+        allowed = self._settings.power
+        if allowed is not None and allowed.governor is not None:
+            models = [model.name for model in config.models]
+            self._host = HostLink(self._settings.power_socket, log=log)
+            self._power = PowerControl(allowed, models, self._host, root=self._settings.root, log=log)
 
     def _turn(self) -> bool:
         """One turn of the loop. Returns True when there is nothing left to do."""
@@ -111,6 +124,8 @@ class Agent:
     def _step(self, supervisor: Supervisor) -> Snapshot:
         before = supervisor.pid
         process = supervisor.step()
+        if self._power is not None and self._power.step(self._sampler.newest(), time.monotonic()):
+            supervisor.tell(self._power.orders)
         if before is not None and process.pid is None:  # its shared memory is nobody's now
             _clean_shared_memory()
         return process
@@ -119,7 +134,7 @@ class Agent:
         now, system = time.monotonic(), self._sampler.newest()
         if self._reporter is None:
             return misconfigured(self._settings, self._problem, system, now - self._started)
-        return self._reporter.report(process, system, now)
+        return self._reporter.report(process, system, now, None if self._power is None else self._power.status)
 
     def _current(self) -> HealthReport:
         """The newest report, made honest when the loop that makes it stands still."""

@@ -22,10 +22,12 @@ from runtime.contract.health import (
     ModelHealth,
     SystemHealth,
 )
+from runtime.contract.power import PowerStatus
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.machine_checks import Reading, readings
 from runtime.health.readiness import unproven, waiting_for
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
+from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
@@ -81,13 +83,15 @@ class Judge:
         self._config = config
         self._hysteresis = Hysteresis(hold_s)
 
-    def judge(self, process: Snapshot, system: SystemHealth, now: float) -> Verdict:
+    def judge(self, process: Snapshot, system: SystemHealth, now: float, power: PowerStatus | None = None) -> Verdict:
         """Judge one moment. ``now`` is monotonic seconds."""
         checks = [executor_check(process), lifecycle_check(process, self._config.startup_timeout_s)]
         reported = {model.name: model for model in process.status.models} if process.status is not None else {}
         for model in self._config.models:
             checks.extend(self._model(model, reported.get(model.name), process, now))
         checks.extend(self._held(reading, now) for reading in readings(system))
+        if power is not None:
+            checks.append(power_check(power))
         if process.status is not None:
             checks.extend(Check("note", LEVEL_OK, note) for note in process.status.notes)
         missing = unproven(self._config, process)

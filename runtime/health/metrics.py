@@ -26,6 +26,7 @@ from runtime.health.metric_tables import (
     Quantiles,
 )
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, RUNNING, STARTING, STOPPED
+from runtime.power.metrics import power_metrics
 
 PREFIX = "jetfleet_"
 MAX_VALUES = 64
@@ -52,6 +53,7 @@ class ReportCollector(Collector):
         report = self._newest()
         yield from self._robot(report)
         yield from self._models(report.models)
+        yield from power_metrics(report.power)
         for machine_name, text, of_machine in MACHINE:
             yield from _gauge(machine_name, text, of_machine(report.system))
         for name, text, label, values in LABELLED:

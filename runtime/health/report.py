@@ -14,6 +14,7 @@ from runtime.contract.health import (
     ModelHealth,
     SystemHealth,
 )
+from runtime.contract.power import PowerStatus
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.checks import Judge
 from runtime.health.settings import AgentSettings
@@ -38,9 +39,11 @@ class Reporter:
         self._settings, self._config, self._started = settings, config, started
         self._judge = Judge(config)
 
-    def report(self, process: Snapshot, system: SystemHealth, now: float) -> HealthReport:
+    def report(
+        self, process: Snapshot, system: SystemHealth, now: float, power: PowerStatus | None = None
+    ) -> HealthReport:
         """Return the truth of ``now`` (monotonic seconds)."""
-        verdict = self._judge.judge(process, system, now)
+        verdict = self._judge.judge(process, system, now, power)
         return HealthReport(
             time=time.time(),
             robot=self._settings.robot,
@@ -57,6 +60,7 @@ class Reporter:
             agent_version=AGENT_VERSION,
             in_service=not verdict.waiting_for,
             waiting_for=verdict.waiting_for,
+            power=power,
         )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.power import ENV_POWER, POWER_SOCKET, PowerPolicy
 from runtime.contract.runtime_config import (
     CONFIG_PATH,
     DEFAULT_HEALTH_PORT,
@@ -26,6 +27,8 @@ ENV_ROOT = "JETFLEET_HOST_ROOT"
 #: Seconds between a SIGTERM to the agent and the SIGKILL of its executor. Docker gives the container ten.
 ENV_STOP_TIMEOUT = "JETFLEET_STOP_TIMEOUT_S"
 DEFAULT_STOP_TIMEOUT_S = 7.0
+#: Another socket of the host's updater (tests).
+ENV_POWER_SOCKET = "JETFLEET_POWER_SOCKET"
 
 
 class SettingsError(ValueError):
@@ -43,6 +46,8 @@ class AgentSettings:
     port: int
     stop_timeout_s: float
     root: Path = Path("/")
+    power: PowerPolicy | None = None
+    power_socket: Path = Path(POWER_SOCKET)
     executor: tuple[str, ...] = (sys.executable, "-m", "runtime.executor")
 
     @classmethod
@@ -56,6 +61,8 @@ class AgentSettings:
             port=_port(environment.get(ENV_HEALTH_PORT) or str(DEFAULT_HEALTH_PORT)),
             stop_timeout_s=_seconds(environment.get(ENV_STOP_TIMEOUT) or str(DEFAULT_STOP_TIMEOUT_S)),
             root=Path(environment.get(ENV_ROOT) or "/"),
+            power=_policy(environment.get(ENV_POWER, "")),
+            power_socket=Path(environment.get(ENV_POWER_SOCKET) or POWER_SOCKET),
         )
 
 
@@ -76,6 +83,16 @@ def _port(text: str) -> int:
     if text.isdigit() and int(text) < 65536:
         return int(text)
     raise SettingsError(f"{ENV_HEALTH_PORT}={text!r} is not a TCP port: give a number from 0 (any free port) to 65535")
+
+
+def _policy(text: str) -> PowerPolicy | None:
+    try:
+        return from_json(PowerPolicy, text) if text else None
+    except ContractError as error:
+        raise SettingsError(
+            f"{ENV_POWER} cannot be read: {error}; it comes from the manifest: publish the release again with the "
+            "`fleet` of this image"
+        ) from error
 
 
 def _seconds(text: str) -> float:

@@ -1,4 +1,7 @@
-"""What the executor tells the agent, a few times a second, over an inherited socket."""
+"""What the executor tells the agent a few times a second, and the agent the executor once, over an inherited socket.
+
+Both ways one datagram is one document, the newest one counts, and nobody ever waits for room or for an answer.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from dataclasses import dataclass
 
 from runtime.contract.codec import SCHEMA, ContractError, canonical_json, from_json
 from runtime.contract.health import ModelHealth
+from runtime.contract.power import ServingOrders
 
 #: File descriptor number of the executor's end of the socket pair. Absent when the executor is started by hand.
 ENV_STATUS_FD = "JETFLEET_STATUS_FD"
@@ -44,6 +48,8 @@ class StatusSender:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._socket.setblocking(False)
+        self.garbled = 0
+        """Datagrams that were no orders."""
 
     @classmethod
     def from_environment(cls) -> StatusSender | None:
@@ -61,6 +67,15 @@ class StatusSender:
             return False
         return True
 
+    def orders(self) -> ServingOrders | None:
+        """Return the agent's newest orders, or None when nothing new came. What are none leave the last in force."""
+        latest = _newest(self._socket)
+        try:
+            return None if latest is None else from_json(ServingOrders, latest)
+        except ContractError:
+            self.garbled += 1
+            return None
+
 
 class StatusReceiver:
     """The agent's end: keeps the newest status only."""
@@ -73,14 +88,7 @@ class StatusReceiver:
 
     def newest(self) -> ExecutorStatus | None:
         """Return the newest status waiting, or None when nothing new came."""
-        latest: bytes | None = None
-        for _ in range(1024):  # bounded: a sender in a tight loop must not keep the agent here
-            with contextlib.suppress(BlockingIOError, ConnectionError):
-                data = self._socket.recv(MAX_STATUS_BYTES)
-                if data:
-                    latest = data
-                    continue
-            break
+        latest = _newest(self._socket)
         if latest is None:
             return None
         try:
@@ -89,9 +97,27 @@ class StatusReceiver:
             self.garbled += 1
             return None
 
+    def tell(self, orders: ServingOrders) -> None:
+        """Tell the executor. Never blocks: orders that it has no room for are told again a second later."""
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            self._socket.send(canonical_json(orders))
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()
+
+
+def _newest(sock: socket.socket) -> bytes | None:
+    """Return the last datagram that waits, or None when none does."""
+    latest: bytes | None = None
+    for _ in range(1024):  # bounded: a sender in a tight loop must not keep the reader here
+        with contextlib.suppress(BlockingIOError, ConnectionError):
+            data = sock.recv(MAX_STATUS_BYTES)
+            if data:
+                latest = data
+                continue
+        break
+    return latest
 
 
 def status_pair() -> tuple[StatusReceiver, socket.socket]:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from runtime.contract.power import ServingOrders
 from runtime.health.status import ENV_STATUS_FD, SERVING, ExecutorStatus, StatusReceiver, status_pair
 
 STARTING, RUNNING, RESTARTING, CRASH_LOOP, STOPPED = "starting", "running", "restarting", "crash_loop", "stopped"
@@ -95,6 +96,11 @@ class Supervisor:
         if self._process is None and not self._stopping and self._next_start is not None and now >= self._next_start:
             self._start(now)
         return self._snapshot(now)
+
+    def tell(self, orders: ServingOrders) -> None:
+        """Tell the child how much its models may do; without one there is nobody to tell."""
+        if self._receiver is not None:
+            self._receiver.tell(orders)
 
     def request_stop(self, deadline_s: float) -> None:
         """Ask the child to end; ``step()`` kills it after ``deadline_s``. No restart follows."""

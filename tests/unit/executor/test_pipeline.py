@@ -101,6 +101,21 @@ def test_only_the_newest_frame_is_looked_at_and_the_rest_is_counted() -> None:
     assert bench.pipeline.health().drops == 3
 
 
+def test_frames_that_the_model_is_not_to_look_at_are_counted_as_dropped() -> None:
+    bench = Bench()
+    bench.pipeline.duty.set(0.5)
+    for value in range(1, 5):
+        bench.offer(value)
+        bench.pipeline.step()
+    assert [stamp.frame_id for stamp, _ in bench.results] == ["f2", "f4"]
+    bench.pipeline.duty.set(1.0, "not served: hot")
+    bench.offer(5)
+    bench.pipeline.step()
+    health = bench.pipeline.health()
+    assert (len(bench.results), health.drops, health.errors, health.state) == (2, 3, 0, ACTIVE)
+    assert health.last_error == "not served: hot"
+
+
 def test_failures_are_counted_then_fail_the_model_and_a_success_revives_it() -> None:
     bench = Bench()
     bench.runner.error = EngineError("internal", "cuda says no", "look at the log")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runtime.contract.power import ServingOrders
+from runtime.health.status import StatusSender, status_pair
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, RUNNING, STARTING, STOPPED, Policy, Snapshot, Supervisor
 
 ROOT = Path(__file__).parents[3]
@@ -74,6 +76,42 @@ def test_a_healthy_child_runs(supervise: Harness) -> None:
     ended = until(supervisor, lambda s: supervisor.stopped)
     assert ended.state == STOPPED
     assert "SIGTERM (asked to stop)" in ended.last_exit
+
+
+def test_orders_reach_the_child_that_runs_now(supervise: Harness) -> None:
+    nobody = Supervisor(["/nonexistent"], FAST, log=lambda line: None)
+    nobody.tell(ServingOrders())
+    obeying = (
+        "beat()\nwhile True:\n beat(); orders = sender.orders()\n"
+        " if orders is not None: beat(fatal=f'{orders.rates}{orders.refused}'); time.sleep(600)\n time.sleep(0.05)"
+    )
+    supervisor = supervise(obeying)
+    until(supervisor, lambda s: s.state == RUNNING)
+    supervisor.tell(ServingOrders({"signs": 1.0}))
+    supervisor.tell(ServingOrders({"signs": 0.5}, {"other": "hot"}))
+    told = until(supervisor, lambda s: s.status is not None and s.status.fatal)
+    assert told.status is not None
+    assert told.status.fatal in ("{'signs': 1.0}{}", "{'signs': 0.5}{'other': 'hot'}")
+
+
+def test_orders_are_the_newest_ones_and_never_block_nor_break_anybody() -> None:
+    receiver, theirs = status_pair()
+    sender = StatusSender(theirs)
+    assert sender.orders() is None
+    for rate in (1.0, 0.5, 0.25):
+        receiver.tell(ServingOrders({"signs": rate}))
+    assert sender.orders() == ServingOrders({"signs": 0.25})
+    for _ in range(100_000):  # an executor that does not read, as older ones
+        receiver.tell(ServingOrders({"signs": 0.5}))
+    assert sender.orders() == ServingOrders({"signs": 0.5})
+    while sender.orders() is not None:
+        pass
+    receiver._socket.send(b"nonsense")
+    assert sender.orders() is None
+    assert sender.garbled == 1
+    theirs.close()
+    receiver.tell(ServingOrders())
+    receiver.close()
 
 
 def test_a_child_that_ends_once_is_restarted(supervise: Harness, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""Heat from a sensor's file to a slower mode and a quiet model, and back: agent, executor, rclpy, updater, all real.
+
+Only the sensor and nvpmodel are stand-ins: files below a root of their own, and a program on PATH.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.contract.codec import canonical_json
+from runtime.contract.health import HealthReport
+from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy, PowerStatus
+from tests.contract.test_runtime_node import Robot
+from tests.contract.test_updater_power import Robot as Host
+from tests.fakes.runtime_folder import write_runtime
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
+
+DEADLINE_S = 90.0
+QUICK = GovernorSettings(worse_after_s=1.0, better_after_s=1.0, rate_steps=(0.5,))
+POLICY = PowerPolicy("40W", ("25W", "40W"), sm_count=8, governor=QUICK)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    found = Host(folder, sys.executable)
+    found.release("one", POLICY, os.geteuid())
+    found.start()
+    yield found
+    if found.process is not None:
+        found.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def robot(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
+    monkeypatch.setenv(ENV_POWER, canonical_json(POLICY).decode())
+    monkeypatch.setenv("JETFLEET_POWER_SOCKET", str(host.socket))
+    monkeypatch.setenv("JETFLEET_HOST_ROOT", str(host.jetson.root))
+    heat(host, 50)
+    write_runtime(tmp_path / "rt")
+    found = Robot(tmp_path / "rt", tmp_path)
+    yield found
+    if found.process.poll() is None:
+        found.process.kill()
+        found.process.wait(30)
+
+
+def heat(host: Host, celsius: int) -> None:
+    zone = host.jetson.root / "sys/class/thermal/thermal_zone0"
+    zone.mkdir(parents=True, exist_ok=True)
+    (zone / "type").write_text("tj-thermal\n")
+    (zone / "temp").write_text(f"{celsius * 1000}\n")
+
+
+def power(report: HealthReport) -> PowerStatus:
+    assert report.power is not None
+    return report.power
+
+
+def answers(robot: Robot, *, some: bool) -> None:
+    """Send frames until there are answers, or until there are none."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        received = robot.peer("camera", "--frames", "4", "--hz", "10", "--wait", "2")["received"]
+        if bool(received) == some:
+            return
+        assert time.monotonic() < end, f"received {received}\n{robot.log.read_text()}"
+
+
+def test_heat_slows_a_robot_down_and_cold_brings_it_back(robot: Robot, host: Host) -> None:
+    robot.until("readiness", lambda report: report.ready, DEADLINE_S)
+    robot.until("the resting mode", lambda report: power(report).mode == "40W", DEADLINE_S)
+    assert host.jetson.mode == "40W"
+    answers(robot, some=True)
+
+    heat(host, 90)
+    robot.until("fewer frames", lambda report: power(report).level >= 1, DEADLINE_S)
+    robot.until("a slower mode", lambda report: power(report).mode == "25W", DEADLINE_S)
+    assert host.jetson.mode == "25W"
+    hot = robot.until("refusal", lambda report: power(report).refused == ("signs",), DEADLINE_S)
+    assert hot.state == "unhealthy"
+    assert any(check.name == "power" and check.level == "error" for check in hot.checks)
+    answers(robot, some=False)
+    assert robot.report().models[0].last_error == "not served: hot: 90 °C, limit 85 °C"
+    assert robot.report().models[0].state == "active"
+
+    heat(host, 50)
+    robot.until("everything again", lambda report: power(report).level == 0, DEADLINE_S)
+    robot.until("the resting mode again", lambda report: power(report).mode == "40W", DEADLINE_S)
+    answers(robot, some=True)
+    assert not host.jetson.rebooted
+    log = robot.log.read_text()
+    assert "[agent] power: " in log
+    assert "step 1 of 3" in log
+
+
+def test_without_the_host_frames_are_still_taken_away(robot: Robot, host: Host) -> None:
+    robot.until("the resting mode", lambda report: power(report).mode == "40W", DEADLINE_S)
+    host.stop(signal.SIGKILL)
+    heat(host, 99)
+    lost = robot.until("refusal", lambda report: power(report).refused, DEADLINE_S)
+    assert power(lost).level == power(lost).max_level
+    told = robot.until("the reason", lambda report: power(report).problem, DEADLINE_S)
+    assert "is fleet-updater running there" in power(told).problem
+    assert robot.status("/metrics") == 200
