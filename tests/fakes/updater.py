@@ -11,6 +11,7 @@ from fleet.ports import CommandResult
 from runtime.contract.build import Percentiles
 from runtime.contract.codec import canonical_json, from_json, to_dict
 from runtime.contract.health import ExecutorHealth, HealthReport, ModelHealth, SelfTest
+from runtime.contract.power import PowerStatus
 from runtime.contract.release import ReleaseVariant
 from runtime.contract.update import (
     ACTIVE_STATES,
@@ -47,6 +48,7 @@ class FakeUpdater:
     """Why its agent cannot verify."""
     old: bool = False
     """An updater that knows no `verify`."""
+    power: PowerStatus | None = None
     silent: bool = False
     """The daemon does not answer."""
     state: UpdateState = field(init=False)
@@ -224,6 +226,7 @@ class FakeUpdater:
             executor=ExecutorHealth("running", "active", 0),
             models=models,
             checks=(),
+            power=self.power,
         )
 
 

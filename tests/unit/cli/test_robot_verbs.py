@@ -11,6 +11,7 @@ import pytest
 
 from fleet.errors import RegistryError
 from fleet.ports import CommandResult, LogLine
+from runtime.contract.power import PowerStatus
 from tests.fakes.robot_shell import FakeShell
 from tests.unit.cli.conftest import Desk
 
@@ -197,6 +198,14 @@ def test_status_has_the_documented_keys(desk: Desk) -> None:
     assert {*robot["engines"][0]} == {"model", "precision", "key"}
     assert robot["image_digest"].startswith("sha256:")
     assert "detector fp32" in desk.fleet("status").out
+
+
+def test_status_has_what_the_governor_does(desk: Desk) -> None:
+    desk.running()
+    desk.updaters["amr-001"].power = PowerStatus("25W", "25W", ("25W", "40W"), 1, 4, 0.5, reason="hot")
+    power = {robot["name"]: robot["power"] for robot in desk.json("status")["robots"]}
+    assert (power["amr-001"]["mode"], power["amr-001"]["rate"], power["amr-001"]["reason"]) == ("25W", 0.5, "hot")
+    assert power["amr-002"] is None
 
 
 def test_status_with_a_robot_off_is_exit_6(desk: Desk) -> None:
