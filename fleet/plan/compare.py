@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from fleet.plan.power_words import power_changes
 from fleet.resolve.desired import Desired
+from runtime.contract.power import ENV_POWER
 from runtime.contract.release import ReleaseDocument
 
 Engines = Mapping[str, tuple[str, str]]
@@ -77,8 +79,10 @@ def _change(before: Snapshot, after: Snapshot, robot: str) -> tuple[str, ...]:
 
 
 def _environment_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
-    shown = {name: (old.get(name, "unset"), new.get(name, "unset")) for name in sorted({*old, *new})}
-    return tuple(f"{name} {before} → {after}" for name, (before, after) in shown.items() if before != after)
+    names = sorted({*old, *new} - {ENV_POWER})
+    shown = {name: (old.get(name, "unset"), new.get(name, "unset")) for name in names}
+    changes = tuple(f"{name} {before} → {after}" for name, (before, after) in shown.items() if before != after)
+    return changes + power_changes(old, new)
 
 
 def _engine_changes(old: Engines, new: Engines) -> tuple[str, ...]:

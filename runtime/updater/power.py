@@ -158,6 +158,7 @@ class PowerKeeper:
         self._seen_at = self._clock()
         self._answer = replace(self._answer, mode=here)
         if here == want:
+            self._reached(want)
             return
         table = self._tool.modes()
         mode, now = mode_named(table, want), mode_named(table, here)
@@ -179,7 +180,13 @@ class PowerKeeper:
             hint = "when the robot may reboot: `sudo nvpmodel -m {}`, and answer its question with yes".format(mode.id)
             raise Rejected("refused", "from {} to {} needs a reboot".format(here, want), hint) from None
         self._answer = replace(self._answer, mode=want, changes=self._answer.changes + 1)
+        self._reached(want)
         self._say("power: {} -> {}, verified; {}".format(here, want, why))
+
+    def _reached(self, mode: str) -> None:
+        """What is set needs no reboot any more."""
+        left = tuple(name for name in self._answer.reboot_needed if name != mode)
+        self._answer = replace(self._answer, reboot_needed=left)
 
 
 class CurrentRules:

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.contract.health import HealthReport
+from runtime.contract.power import PowerStatus
 from runtime.contract.runtime_config import RuntimeConfig
 from runtime.health.machine_checks import readings
 from runtime.health.metrics import MAX_LABEL, MAX_VALUES, exposition
@@ -24,6 +25,7 @@ from tests.unit.health.conftest import model_health, snapshot
 DOCS = Path(__file__).parents[3] / "docs"
 LABELS = {
     "robot", "release", "image", "state", "model", "quantile", "check", "zone", "rail", "cluster", "event", "volume",
+    "mode",
 }  # fmt: skip
 
 
@@ -31,7 +33,8 @@ def report_of(config: RuntimeConfig, root: Path, name: str = "l4t-36") -> Health
     machine = Machine(write_machine(root, name), {"/": root})
     machine.sample(0.0)
     settings = AgentSettings(Path("x"), "amr-001", "1.0.0", "r/x@sha256:aa", 0, 1.0)
-    return Reporter(settings, config, 0.0).report(snapshot(model_health(drops=4)), machine.sample(2.0), 1.0)
+    power = PowerStatus("25W", "25W", ("25W", "40W"))
+    return Reporter(settings, config, 0.0).report(snapshot(model_health(drops=4)), machine.sample(2.0), 1.0, power)
 
 
 def names_in(text: str) -> set[str]:

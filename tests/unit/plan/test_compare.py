@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fleet.plan.compare import Snapshot, differences, of_manifest
+from fleet.plan.power_words import power_changes
+from runtime.contract.codec import canonical_json
+from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
 from tests.unit.plan.conftest import DesiredFrom
 
 FP32 = {"detector": ("fp32", "sha256:" + "1" * 64)}
@@ -33,6 +37,22 @@ def test_another_engine_at_the_same_precision_is_told() -> None:
     assert sentences({"r1": "a"}, {"r1": "b"}) == {
         ("r1",): ("detector fp32: another engine (111111111111 → 222222222222)",)
     }
+
+
+def test_another_power_policy_is_told_by_value() -> None:
+    def policy(**values: Any) -> dict[str, str]:
+        return {ENV_POWER: canonical_json(PowerPolicy(**values)).decode()}
+
+    calm = policy(mode="25W", modes=("25W", "40W"), sm_count=8, governor=GovernorSettings())
+    hot = policy(mode="40W", modes=("25W", "40W"), sm_count=8, governor=GovernorSettings(hot_c=80.5))
+    assert power_changes(calm, hot) == ("power governor.hot_c 85 → 80.5", "power mode 25W → 40W")
+    assert power_changes({}, policy(mode="25W")) == ("power mode unset → 25W",)
+    assert power_changes(calm, calm) == power_changes({}, {}) == ()
+    assert power_changes({ENV_POWER: "{"}, {}) == ("power policy { → unset",)
+    before = replace(snapshot("1", {"r1": "a"}), environment={"r1": calm})
+    after = replace(snapshot("2", {"r1": "a"}), environment={"r1": hot})
+    (found,) = differences(before, after)
+    assert found.what == power_changes(calm, hot)
 
 
 def test_another_environment_is_told_by_variable() -> None:

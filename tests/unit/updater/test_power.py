@@ -87,6 +87,8 @@ def test_a_question_is_never_answered_with_yes(site: Site) -> None:
     assert site.jetson.sets() == ["-m 4"]
     assert site.ask("40W", 30.0).problem == answer.problem
     assert site.jetson.sets() == ["-m 4"]
+    site.jetson.habit("")  # somebody confirmed the reboot by hand
+    assert site.ask("40W", RETRY_S) == PowerAnswer("40W", "40W", True, changes=1)
 
 
 def test_other_masks_and_cores_are_known_to_need_a_reboot_without_trying(tmp_path: Path, path: None) -> None:
