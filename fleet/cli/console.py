@@ -84,6 +84,14 @@ def table(*columns: str, title: str | None = None) -> Table:
     return result
 
 
+def fact_table() -> Table:
+    """Return a table of names and values, without a header."""
+    result = Table(box=None, pad_edge=False, show_header=False)
+    result.add_column(style="bold")
+    result.add_column(overflow="fold")
+    return result
+
+
 def show_error(error: FleetError, as_json: bool) -> None:
     """Print what happened, where, and what to do. In JSON mode the document goes to stdout as well."""
     if as_json:

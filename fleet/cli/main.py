@@ -31,8 +31,8 @@ app = typer.Typer(
 add_stubs(app)
 
 INTERRUPTED = 3
-LOOKING = {"validate", "plan", "status", "verify", "history", "diff", "logs", "docs"}
-"""Verbs that change nothing anywhere."""
+LOOKING = {"validate", "plan", "status", "verify", "history", "diff", "logs", "docs", "engine"}
+"""Verbs that change nothing anywhere, or nothing until they are done."""
 _ROOM = "make room, or set TMPDIR (work files) and XDG_CACHE_HOME (wheels, models) to a disk that has some"
 _RIGHTS = "check who owns it and whether the disk is mounted read-only"
 OF_THIS_MACHINE = {

@@ -15,6 +15,7 @@ VERBS = {
     "plan": ("plan", "Show what lies between the manifest and a fleet that runs it."),
     "build": ("build", "Build the engines that the registry lacks, for the whole manifest or for some of its robots."),
     "images": ("images", "Builder and runtime images: render them for review, build them."),
+    "engine": ("engine", "One model on the machine at hand: build, inspect, measure, run and compare engines."),
     "publish": (
         "publish",
         "Assemble the images that the registry lacks, and publish the manifest's version. Safe to run again.",

@@ -205,7 +205,7 @@ class EngineReport:
     notes: Tuple[str, ...] = ()
     extra: Dict[str, Any] = field(default_factory=dict)
     """Backend-specific. ``main_layer_precisions``: as ``layer_precisions``, of the layers that do the work alone
-    (convolutions, matrix products)."""
+    (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
     schema: int = SCHEMA
 
 

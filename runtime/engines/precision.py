@@ -36,6 +36,7 @@ class Layer:
     """As the runtime calls it, after its optimizer: ``Conv``, ``QLinearConv``."""
     input_types: tuple[str, ...]
     """Element types of its inputs, in order."""
+    name: str = ""
 
 
 def count_precisions(layers: Iterable[Layer]) -> tuple[dict[str, int], dict[str, int]]:
@@ -54,6 +55,18 @@ def count_precisions(layers: Iterable[Layer]) -> tuple[dict[str, int], dict[str,
         if _is_main(layer.operator):
             main[precision] += 1
     return dict(sorted(every.items())), dict(sorted(main.items()))
+
+
+def layer_rows(layers: Iterable[Layer]) -> list[dict[str, str | None]]:
+    """Return layers as a report's ``extra["layers"]`` lists them; no precision where a layer only moves values."""
+    return [
+        {
+            "name": layer.name,
+            "kind": layer.operator,
+            "precision": None if layer.operator in _MOVES else _precision(layer),
+        }
+        for layer in layers
+    ]
 
 
 def _is_main(operator: str) -> bool:

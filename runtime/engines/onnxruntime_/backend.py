@@ -13,7 +13,7 @@ from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
 from runtime.engines.errors import EngineError
 from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
 from runtime.engines.onnxruntime_.session import open_session
-from runtime.engines.precision import count_precisions
+from runtime.engines.precision import count_precisions, layer_rows
 from runtime.engines.preflight import check_engine, this_platform
 from runtime.engines.store import load_engine_dir, write_atomic
 
@@ -80,7 +80,7 @@ class OnnxRuntimeBackend:
         target = paths.out / ENGINE_FILE
         write_atomic(target, content)
         progress(f"engine written: {len(content)} bytes")
-        return BuiltEngine(target, inputs, outputs, every, main, tuple(notes))
+        return BuiltEngine(target, inputs, outputs, every, main, tuple(notes), {"layers": layer_rows(layers)})
 
     def load(self, engine_dir: Path, threads: int = 1) -> OnnxRuntimeRunner:
         """Check, open and run once the engine in ``engine_dir``. Raises EngineError."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from runtime.contract.build import BuildJob, TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.onnxruntime_.layer_names import named_by_node
 from runtime.engines.onnxruntime_.session import DTYPES, open_session
 from runtime.engines.precision import Layer
 from runtime.engines.preprocess import engine_input
@@ -28,7 +31,7 @@ def trial_run(content: bytes, job: BuildJob) -> tuple[Specs, Specs, list[Layer]]
         session = open_session(content, profile_to=Path(folder) / "profile")
         inputs = _inputs(session, job)
         values = _run(session, inputs)
-        layers = _layers(Path(session.end_profiling()))
+        layers = named_by_node(_layers(Path(session.end_profiling())), onnx.load_from_string(content))
     names = [node.name for node in session.get_outputs()]
     outputs = tuple(
         TensorSpec(name, tuple(int(size) for size in value.shape), str(value.dtype))
@@ -36,6 +39,14 @@ def trial_run(content: bytes, job: BuildJob) -> tuple[Specs, Specs, list[Layer]]
     )
     _check_declared(job, outputs)
     return inputs, outputs, layers
+
+
+def layers_of(model: Path, inputs: Sequence[TensorSpec]) -> list[Layer]:
+    """Run an ONNX file once on an empty frame of these inputs; return the layers that ran. Raises EngineError."""
+    with tempfile.TemporaryDirectory(prefix="jetfleet-trial-") as folder:
+        session = open_session(model, profile_to=Path(folder) / "profile")
+        _run(session, tuple(inputs))
+        return named_by_node(_layers(Path(session.end_profiling())), onnx.load(str(model)))
 
 
 def _inputs(session: ort.InferenceSession, job: BuildJob) -> Specs:
@@ -64,7 +75,8 @@ def _layers(profile: Path) -> list[Layer]:
         details = event.get("args", {})
         if event.get("cat") == "Node" and "op_name" in details and "input_type_shape" in details:
             types = tuple(kind for item in details["input_type_shape"] for kind in item)
-            found[event["name"]] = Layer(details["op_name"], types)
+            name = event["name"].removesuffix("_kernel_time")
+            found[name] = Layer(details["op_name"], types, name)
     return list(found.values())
 
 

@@ -29,7 +29,7 @@ from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_w
 from runtime.engines.tensorrt_.capabilities import Capabilities, detect
 from runtime.engines.tensorrt_.device import ROOT, Gpu, device_facts, find_gpu, host_memory
 from runtime.engines.tensorrt_.graphs import choose_road, make_graph
-from runtime.engines.tensorrt_.inspect import LayerFacts, count_layers, others, parse_layers
+from runtime.engines.tensorrt_.inspect import LayerFacts, count_layers, layer_rows, others, parse_layers
 from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
 from runtime.engines.tensorrt_.plan import OpenPlan
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
@@ -119,7 +119,8 @@ class TensorRtBackend:
         notes += _timing_notes(len(given), request, answer)
         built = _built(job, Path(request.plan), answer, layers, notes)
         latency = self._measure(job, built, gpu, progress)
-        return replace(built, extra={**_facts(request, answer, capabilities, gpu, timing), **latency})
+        facts = {**_facts(request, answer, capabilities, gpu, timing), "layers": layer_rows(layers)}
+        return replace(built, extra={**facts, **latency})
 
     def _request(self, job: BuildJob, paths: BuildPaths, folder: Path, gpu: Gpu, keep: tuple[str, ...]) -> PlanRequest:
         graph = folder / "graph.onnx"

@@ -78,6 +78,19 @@ def count_layers(layers: list[LayerFacts]) -> tuple[dict[str, int], dict[str, in
     return dict(sorted(every.items())), dict(sorted(main.items()))
 
 
+def layer_rows(layers: list[LayerFacts]) -> list[dict[str, str | None]]:
+    """Return layers as a report's ``extra["layers"]`` lists them; no precision where a layer only moves values."""
+    return [
+        {"name": _printable(layer.name), "kind": layer.kind, "precision": None if layer.moves else layer.precision}
+        for layer in layers
+    ]
+
+
+def _printable(name: str) -> str:
+    """Return a name without the control characters that TensorRT joins fused layers' names with."""
+    return "".join(sign if sign.isprintable() else " " for sign in name).strip()
+
+
 def others(layers: list[LayerFacts], precision: str) -> tuple[str, ...]:
     """Return the names of the main layers that do not run at ``precision``."""
     return tuple(layer.name for layer in layers if layer.is_main and layer.precision != precision)

@@ -1,0 +1,146 @@
+"""An engine from an ONNX file alone: what the manifest would say is read from the file, or given as options."""
+
+from __future__ import annotations
+
+import importlib.util
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from runtime.contract.build import (
+    CALIBRATION_DIR,
+    GOLDEN_FILE,
+    JOB_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    TRANSFORM_VERSION,
+    AccuracyGate,
+    BuildJob,
+    EngineReport,
+    TensorSpec,
+)
+from runtime.contract.codec import canonical_json, digest_of, to_dict
+from runtime.contract.engine_facts import OnnxFacts
+from runtime.contract.engine_tool import USAGE, BuildRequest
+from runtime.engines.backend import Backend, Progress, backend_named
+from runtime.engines.errors import EngineError
+from runtime.engines.golden import Golden, load_golden, save_golden
+from runtime.engines.store import sha256_of, write_atomic
+from runtime.engines.tool.build_job import build
+from runtime.engines.tool.given import RANDOM_FRAMES, random_frames
+from runtime.engines.tool.kinds import ONNX, kind_of
+from runtime.engines.tool.onnx_facts import check_names, fixed_shape, read_onnx
+
+
+def run(request: BuildRequest, progress: Progress) -> EngineReport:
+    """Make a job of the file and build it. Raises EngineError."""
+    model = Path(request.model)
+    if kind_of(model)[0] != ONNX:
+        raise EngineError(USAGE, f"{model} is no ONNX file", "give a model's .onnx file, or a manifest's model by name")
+    backend = backend_named(request.backend or backend_here())
+    inputs, outputs = _tensors(read_onnx(model), request)
+    with tempfile.TemporaryDirectory(prefix="jetfleet-engine-") as name:
+        folder = Path(name)
+        (folder / MODEL_FILE).symlink_to(model)
+        note = _golden(folder / GOLDEN_FILE, request, inputs, outputs)
+        _calibration(folder / CALIBRATION_DIR, request)
+        job = _job(request, backend, inputs, outputs, folder)
+        write_atomic(folder / JOB_FILE, canonical_json(job))
+        if note:
+            progress(note)
+        report = build(folder, Path(request.out), request.timing_cache)
+    if note:
+        report = replace(report, notes=(note, *report.notes))
+        write_atomic(Path(request.out) / REPORT_FILE, canonical_json(report))
+    return report
+
+
+def backend_here() -> str:
+    """Return the backend to use where nobody says which: TensorRT where it is installed."""
+    return "tensorrt" if importlib.util.find_spec("tensorrt") is not None else "onnxruntime"
+
+
+def _tensors(facts: OnnxFacts, request: BuildRequest) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    check_names(request.shapes, [tensor.name for tensor in facts.inputs])
+    inputs = tuple(TensorSpec(item.name, fixed_shape(item, request.shapes), item.dtype) for item in facts.inputs)
+    for spec in inputs:
+        if spec.shape[:1] != (1,):
+            raise EngineError(
+                USAGE,
+                f"input {spec.name!r} is {'x'.join(map(str, spec.shape)) or 'a scalar'}: an engine takes one frame at "
+                "a time, so the first dimension is 1",
+                "export the model with batch 1, or with a free first dimension",
+            )
+    return inputs, tuple(TensorSpec(item.name, ()) for item in facts.outputs)
+
+
+def _golden(
+    target: Path, request: BuildRequest, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> str:
+    """Put golden data in place; return what is to be said of it."""
+    if request.golden is None:
+        save_golden(target, Golden(random_frames(inputs, request.seed), {}))
+        return (
+            f"golden data: {RANDOM_FRAMES} frames of a random generator (seed {request.seed}): accuracy on them says "
+            "little about real frames; give some with --golden"
+        )
+    given = Path(request.golden)
+    try:
+        load_golden(given, inputs, [spec.name for spec in outputs])
+    except EngineError as error:
+        raise EngineError(USAGE, error.message, error.hint) from error
+    target.symlink_to(given)
+    return ""
+
+
+def _calibration(target: Path, request: BuildRequest) -> None:
+    if request.precision != "int8":
+        return
+    if request.calibration is None:
+        raise EngineError(
+            USAGE,
+            "int8 needs calibration data: without it every range would be made up",
+            "give frames with --calibration: an .npz file with an array under each input's name, frames first",
+        )
+    given = Path(request.calibration)
+    if not given.exists():
+        raise EngineError(USAGE, f"there is no calibration data at {given}", "name an .npz file, or a folder of them")
+    if given.is_dir():
+        target.symlink_to(given, target_is_directory=True)
+        return
+    target.mkdir()
+    (target / "frames.npz").symlink_to(given)
+
+
+def _job(
+    request: BuildRequest,
+    backend: Backend,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    folder: Path,
+) -> BuildJob:
+    gate = AccuracyGate() if request.min_cosine is None else AccuracyGate(request.min_cosine)
+    job = BuildJob(
+        key="",
+        model=request.name,
+        backend=backend.name,
+        precision=request.precision,
+        onnx_sha256=sha256_of(folder / MODEL_FILE),
+        inputs=inputs,
+        outputs=outputs,
+        options=request.options,
+        device=backend.device_facts(),
+        accuracy=gate,
+        enforce_accuracy=request.min_cosine is not None,
+        max_latency_p99_ms=request.max_latency_p99_ms,
+        bench_seconds=request.bench_seconds,
+    )
+    data = sorted((folder / CALIBRATION_DIR).glob("*")) if request.precision == "int8" else []
+    content = {
+        "bare": TRANSFORM_VERSION,  # no manifest, no builder image: such a key is in no registry
+        "versions": backend.versions(),
+        "job": {**to_dict(job), "bench_seconds": None, "max_latency_p99_ms": None, "enforce_accuracy": None},
+        "golden": sha256_of(folder / GOLDEN_FILE),
+        "calibration": [(file.name, sha256_of(file)) for file in data if file.is_file()],
+    }
+    return replace(job, key=digest_of(content))
