@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("benchmarks.bench_plan", "benchmarks.bench_publish")
+BENCHMARKS = ("benchmarks.bench_agent", "benchmarks.bench_plan", "benchmarks.bench_publish")
 DEADLINE_S = 1800
 
 

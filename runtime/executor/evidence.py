@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from runtime.contract.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeCon
 from runtime.contract.verification import DEFAULT_SECONDS, MAX_SECONDS, VERIFY_MARGIN_S
 from runtime.engines.errors import EngineError
 from runtime.engines.store import load_engine_dir
-from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, resolved
+from runtime.executor.loading import engine_folder
+from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
 from runtime.health.settings import ENV_CONFIG, load_config
 
 ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
@@ -49,8 +51,14 @@ def main() -> int:
 
 
 def engine_evidence(config: RuntimeConfig, folder: Path) -> dict[str, EngineEvidence]:
-    """Read every engine of the configuration from first to last byte."""
-    return {model.name: _read_engine(folder / model.name) for model in config.models}
+    """Read every engine of the configuration from first to last byte, those that would stand in for others too."""
+    found = {engine.name: _read_engine(engine_folder(folder, engine)) for engine in config.models}
+    for model in config.models:
+        there = model.fallback
+        if there is not None:
+            stands_in = replace(model, name=there.model, precision=there.precision)
+            found[fallback_of(model.name)] = _read_engine(engine_folder(folder, stands_in))
+    return found
 
 
 def _read_engine(folder: Path) -> EngineEvidence:

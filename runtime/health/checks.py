@@ -114,7 +114,7 @@ class Judge:
 
     def _input(self, model: ModelRuntime, health: ModelHealth, now: float) -> Check:
         name = f"model:{model.name}:input"
-        topics = ", ".join(binding.topic for binding in model.inputs)
+        topics = ", ".join(dict.fromkeys(binding.source for binding in model.inputs))
         need, rate = model.thresholds.min_input_rate_hz, health.input_rate_hz
         silent = rate <= 0.0
         slow = need is not None and rate < need

@@ -32,13 +32,18 @@ class Evidence:
     """Everything found."""
 
     engines: dict[str, EngineEvidence] = field(default_factory=dict)
-    """By model."""
+    """By model; a declared fallback's under :func:`fallback_of`."""
     topics: dict[str, TopicEvidence] = field(default_factory=dict)
     """By topic, as the configuration writes it."""
     seconds: float = 0.0
     """How long was listened."""
     error: str = ""
     """Why nothing could be heard: ROS is missing, or does not start."""
+
+
+def fallback_of(model: str) -> str:
+    """Return the name under which evidence has the fallback's engine of ``model``."""
+    return f"{model} (fallback)"
 
 
 def resolved(topic: str, node_name: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from runtime.contract.build import Percentiles
-from runtime.contract.health import HealthReport, ModelHealth, SystemHealth
+from runtime.contract.health import STANDING_IN, HealthReport, ModelHealth, SystemHealth
 
 _LEVELS = {"ok": 0, "warn": 1, "stale": 1, "error": 2}
 
@@ -79,6 +79,11 @@ MODEL_GAUGES: tuple[OfModel, ...] = (
         "model_self_test_cosine",
         "Smallest cosine on golden data at load.",
         lambda model: None if model.self_test is None else model.self_test.min_cosine,
+    ),
+    (
+        "model_standing_in",
+        "1 while something else answers for the model's own engine.",
+        lambda model: model.serving in STANDING_IN,
     ),
     ("model_input_rate_hertz", "Frames arriving.", lambda model: model.input_rate_hz),
     ("model_output_rate_hertz", "Results published.", lambda model: model.output_rate_hz),

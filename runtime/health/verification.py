@@ -15,8 +15,8 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from runtime.contract.codec import ContractError, from_json, to_dict
-from runtime.contract.health import HealthReport, ModelHealth
-from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.contract.health import STANDING_IN, HealthReport, ModelHealth
+from runtime.contract.runtime_config import FallbackEngine, ModelRuntime, RuntimeConfig
 from runtime.contract.verification import (
     DEFAULT_SECONDS,
     ENGINE,
@@ -30,7 +30,7 @@ from runtime.contract.verification import (
     Verification,
 )
 from runtime.health.children import Children
-from runtime.health.evidence import COMMAND, EngineEvidence, Evidence
+from runtime.health.evidence import COMMAND, EngineEvidence, Evidence, fallback_of
 from runtime.health.server import Page, json_page
 
 Gather = Callable[[float], Evidence]
@@ -89,6 +89,8 @@ def findings(config: RuntimeConfig, before: HealthReport, after: HealthReport, e
     for model in config.models:
         health = now[model.name]
         yield _engine(model, health, evidence)
+        if model.fallback is not None:
+            yield _fallback_engine(model, model.fallback, evidence)
         yield _model(model, health, after)
         yield _sensors(model, health)
         yield _inference(model, earlier.get(model.name), health, before, after, span)
@@ -96,14 +98,34 @@ def findings(config: RuntimeConfig, before: HealthReport, after: HealthReport, e
 
 
 def _engine(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Finding:
-    found = evidence.engines.get(model.name, EngineEvidence(error=evidence.error or "its files were not read"))
-    problem = found.error
-    if not problem and found.key != model.engine_key:
-        problem = f"the files are engine {found.key}, configured is {model.engine_key}"
-    if not problem and health.engine_sha256 and found.sha256 != health.engine_sha256:
-        problem = f"the file has sha256 {found.sha256[:12]}…, loaded was {health.engine_sha256[:12]}…"
-    fine = f"{found.size / 1e6:.1f} MB read again, sha256 {found.sha256[:12]}…, as built"
-    return Finding(ENGINE, model.name, not problem, problem or fine)
+    found = evidence.engines.get(model.name, _unread(evidence))
+    problem = _misfit(found, model.engine_key)
+    loaded = health.engine_sha256 if health.engine_key == model.engine_key else ""  # another engine may stand in
+    if not problem and loaded and found.sha256 != loaded:
+        problem = f"the file has sha256 {found.sha256[:12]}…, loaded was {loaded[:12]}…"
+    return Finding(ENGINE, model.name, not problem, problem or _as_built(found))
+
+
+def _fallback_engine(model: ModelRuntime, there: FallbackEngine, evidence: Evidence) -> Finding:
+    """What is to stand in one day had better be whole."""
+    found = evidence.engines.get(fallback_of(model.name), _unread(evidence))
+    problem = _misfit(found, there.engine_key)
+    said = f"its fallback {there.model} {there.precision}: {problem or _as_built(found)}"
+    return Finding(ENGINE, model.name, not problem, said)
+
+
+def _unread(evidence: Evidence) -> EngineEvidence:
+    return EngineEvidence(error=evidence.error or "its files were not read")
+
+
+def _misfit(found: EngineEvidence, key: str) -> str:
+    if found.error or found.key == key:
+        return found.error
+    return f"the files are engine {found.key}, configured is {key}"
+
+
+def _as_built(found: EngineEvidence) -> str:
+    return f"{found.size / 1e6:.1f} MB read again, sha256 {found.sha256[:12]}…, as built"
 
 
 def _model(model: ModelRuntime, health: ModelHealth, report: HealthReport) -> Finding:
@@ -111,6 +133,8 @@ def _model(model: ModelRuntime, health: ModelHealth, report: HealthReport) -> Fi
     problem = ""
     if not report.live:
         problem = f"the executor is {report.executor.state}: {report.executor.last_exit or 'it does not answer'}"
+    elif health.serving in STANDING_IN:
+        problem = f"not its own engine answers, but {health.serving}: {health.serving_reason or 'no reason given'}"
     elif health.state != "active":
         problem = f"{health.state}: {health.last_error}" if health.last_error else health.state
     elif health.engine_key != model.engine_key:
@@ -122,7 +146,7 @@ def _model(model: ModelRuntime, health: ModelHealth, report: HealthReport) -> Fi
 
 
 def _sensors(model: ModelRuntime, health: ModelHealth) -> Finding:
-    topics = ", ".join(dict.fromkeys(binding.topic for binding in model.inputs))
+    topics = ", ".join(dict.fromkeys(binding.source for binding in model.inputs))
     need, rate = model.thresholds.min_input_rate_hz, health.input_rate_hz
     if rate <= 0.0:
         return Finding(SENSORS, model.name, False, f"nothing arrives on {topics}: is its publisher running?")

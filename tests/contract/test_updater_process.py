@@ -155,6 +155,10 @@ def test_daemon_answers_and_leaves_on_sigterm(daemon: Daemon) -> None:
     assert "amr-001" in daemon.ask("status").stdout
     attested = json.loads(daemon.ask("attest").stdout)
     assert "Docker Engine does not answer" in attested["report_error"]
+    verified = json.loads(daemon.ask("verify", "--seconds", "2").stdout)
+    assert "Docker Engine does not answer" in verified["verification_error"]
+    refused = daemon.ask("verify", "--seconds", "600")
+    assert (refused.returncode, "from 1 to 60" in refused.stderr) == (2, True)
     assert daemon.ask("history").stdout == "no order has ended on this robot yet\n"
     daemon.stop()
     assert not (daemon.root / "updater.sock").exists()

@@ -20,6 +20,7 @@ from runtime.contract.codec import canonical_json, from_json, to_dict
 from runtime.contract.release import LayerRef, Probation, ReleaseEngine
 from runtime.contract.runtime_config import ENV_HEALTH_PORT
 from runtime.contract.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.verification import Finding, Verification
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose
 from tests.fakes import tiny_images
@@ -84,6 +85,11 @@ class Road:
         report = world._report(_Container("", reference(letter), "", world.time), behaviour)
         return json.dumps(to_dict(report)).encode()
 
+    def verify(self) -> bytes:
+        """Answer to `/verify?seconds=3` as an agent would."""
+        finding = Finding("inference", "sign_text", True, "12 frames in 3.0 s")
+        return json.dumps(to_dict(Verification(time.time(), 3.0, True, (finding,)))).encode()
+
 
 @pytest.fixture(scope="module")
 def images() -> Iterator[dict[str, Any]]:
@@ -116,7 +122,7 @@ def road(images: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(made.report())
+            self.wfile.write(made.verify() if self.path.startswith("/verify?") else made.report())
 
         def log_message(self, *arguments: Any) -> None:
             return
@@ -160,6 +166,10 @@ def test_to_a_release_to_another_to_a_bad_one_and_back_by_hand(road: Road) -> No
     assert attested.running_image == road.found["2"]["reference"]
     assert attested.container_restarts == 0
     assert json.loads(attested.report_json)["ready"] is True
+
+    verified = from_json(Attestation, road.daemon.ask("verify", "--seconds", "3").stdout)
+    assert (verified.running_image, verified.verification_error) == (attested.running_image, "")
+    assert from_json(Verification, verified.verification_json).seconds == 3.0
 
     ran = road.daemon.ask("revert", "--wait", "--reason", "by hand")
     assert ran.returncode == 0, ran.stderr

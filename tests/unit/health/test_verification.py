@@ -14,11 +14,11 @@ import pytest
 
 from runtime.contract.codec import from_json
 from runtime.contract.health import ExecutorHealth, HealthReport, ModelHealth
-from runtime.contract.runtime_config import OutputBinding, RuntimeConfig
+from runtime.contract.runtime_config import FallbackEngine, OutputBinding, RuntimeConfig
 from runtime.contract.verification import CHECKS, Finding, Verification
 from runtime.executor.evidence import engine_evidence
 from runtime.health.children import Children
-from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, resolved
+from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
 from runtime.health.verification import Verifier, findings, gather_with
 from tests.fakes.runtime_folder import KEY as REAL_KEY
 from tests.fakes.runtime_folder import write_runtime
@@ -66,6 +66,8 @@ def test_a_robot_that_works(config: RuntimeConfig) -> None:
         ("model", {"engine_key": "sha256:other"}, "runs engine sha256:other, configured is sha256:k"),
         ("model", {"self_test": None}, "has not run its self-test"),
         ("model", {"live": False}, "the executor is running: it does not answer"),
+        ("model", {"serving": "fallback", "serving_reason": "self-test failed"},
+         "not its own engine answers, but fallback: self-test failed"),
         ("sensors", {"input_rate_hz": 0.0}, "nothing arrives on /camera: is its publisher running?"),
         ("sensors", {"input_rate_hz": 1.5}, "1.5 Hz on /camera, at least 2 Hz expected"),
         ("inference", {"frames": 100}, "no frame came through in 5.2 s: no input came that could be taken"),
@@ -108,6 +110,19 @@ def test_every_output_has_to_be_heard(config: RuntimeConfig) -> None:
     two = replace(config, models=(replace(model, outputs=(*model.outputs, OutputBinding("z", "/mask", "mask"))),))
     finding = found(two)["outputs"]
     assert (finding.passed, finding.reason) == (False, "nothing heard in 5 s on /mask (nobody publishes it)")
+
+
+def test_a_fallback_has_to_be_whole_before_it_is_needed(config: RuntimeConfig) -> None:
+    model = config.models[0]
+    there = FallbackEngine("signs", "int8", "sha256:small", model.inputs, model.outputs)
+    declared = replace(config, models=(replace(model, fallback=there),))
+    whole = replace(
+        GOOD, engines={**GOOD.engines, fallback_of("signs"): EngineEvidence("sha256:small", "ee", 1_000_000)}
+    )
+    for evidence, passed in ((whole, True), (GOOD, False)):
+        every = list(findings(declared, report(model_health(frames=1), 1.0), report(model_health(), 6.0), evidence))
+        [finding] = [each for each in every if "its fallback signs int8: " in each.reason]
+        assert (finding.check, finding.passed) == ("engine", passed)
 
 
 def test_topics_are_resolved_as_ros_does() -> None:
