@@ -36,6 +36,7 @@ def check_power(at: KeyPath, settings: Effective, profile: Profile, add: Add) ->
         _check_rest(case, modes)
         _check_order(case, modes)
     _check_essential(case, settings.power.essential)
+    _check_lighter(case, settings.power.lighter, settings.power.essential)
 
 
 def _check_mode(case: _Case, index: int, mode: str) -> None:
@@ -83,3 +84,18 @@ def _check_essential(case: _Case, essential: tuple[str, ...]) -> None:
     for index, model in enumerate(essential):
         if model not in runs:
             case.add((*case.at, "essential", index), f"no model called {model} runs there", did_you_mean(model, runs))
+
+
+def _check_lighter(case: _Case, lighter: tuple[str, ...], essential: tuple[str, ...]) -> None:
+    uses = {use.model: use for use in case.settings.models}
+    for index, model in enumerate(lighter):
+        path = (*case.at, "lighter", index)
+        if model not in uses:
+            case.add(path, f"no model called {model} runs there", did_you_mean(model, uses))
+            continue
+        there = uses[model].fallback
+        if there is None or there.precision is None:
+            hint = "add fallback: {precision: …} (or {model: …, precision: …}) to its use, or remove it here"
+            case.add(path, f"{model} has no fallback engine that could be lighter", hint)
+        elif model in essential:
+            case.add(path, f"{model} is essential too: it is never changed because of heat", "name it in one of them")

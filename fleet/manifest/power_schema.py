@@ -51,4 +51,6 @@ class Power(Frozen):
     """Slowest first; ``power_mode`` is one of them."""
     essential: tuple[Name, ...] = ()
     """Models that are neither slowed nor refused."""
+    lighter: tuple[Name, ...] = ()
+    """Models whose fallback costs less than their own engine: it serves as one of the steps down."""
     governor: Governor = Governor()

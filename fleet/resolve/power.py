@@ -28,6 +28,7 @@ def power_policy(settings: Effective, profile: Profile) -> PowerPolicy | None:
         modes=modes if mode else (),
         sm_count=profile.sm_count,
         essential=power.essential if power else (),
+        lighter=power.lighter if power else (),
         governor=None if governor is None else _settings(governor),
     )
 

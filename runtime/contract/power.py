@@ -69,6 +69,8 @@ class PowerPolicy:
     """Models that are neither slowed nor refused."""
     governor: Optional[GovernorSettings] = None
     """None: the mode is set and that is all."""
+    lighter: Tuple[str, ...] = ()
+    """Models whose declared fallback costs less: after fewer frames and before a slower mode, it serves."""
     schema: int = SCHEMA
 
 
@@ -119,6 +121,8 @@ class PowerStatus:
     over_current_per_minute: float = 0.0
     load: Optional[float] = None
     """Share of the GPU in use, 0 to 1; None where the machine does not say."""
+    lightened: Tuple[str, ...] = ()
+    """Models whose lighter engine is ordered."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,8 @@ class ServingOrders:
     """Share of the frames that are looked at, more than 0 and at most 1."""
     refused: Dict[str, str] = field(default_factory=dict)
     """Models that are not served now, and why."""
+    lighter: Dict[str, str] = field(default_factory=dict)
+    """Models whose fallback is to serve, and why."""
 
 
 @dataclass(frozen=True)

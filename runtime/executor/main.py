@@ -147,8 +147,7 @@ def _talk(process: Process, node: ExecutorNode, worker: Worker) -> None:
     process.tell(_status(process, node, worker))
     orders = process.sender.orders() if process.sender is not None else None
     if orders is not None:
-        for model in node.models:
-            model.duty.set(orders.rates.get(model.model.name, 1.0), orders.refused.get(model.model.name, ""))
+        node.obedience.obey(orders)
 
 
 def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorStatus:

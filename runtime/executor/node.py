@@ -19,6 +19,7 @@ from runtime.contract.runtime_config import SWAP_DIR, RuntimeConfig
 from runtime.executor.changer import Change, EngineChanger, any_thread
 from runtime.executor.inputs import subscribe
 from runtime.executor.memory import Memory, available_memory
+from runtime.executor.orders import Obedience
 from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
 from runtime.executor.pipeline import FAILED, Pipeline
 from runtime.executor.serving import Candidate
@@ -45,6 +46,7 @@ class ExecutorNode(LifecycleNode):
         for model in self.models:
             model.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
+        self.obedience = Obedience(self.models, engines_dir, self._changer.begin)
         self._subscriptions_made: list[Subscription[Any]] = []
         self._publishers_made: list[ResultPublisher] = []
         self.spin_progress = time.monotonic()

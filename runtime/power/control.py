@@ -41,6 +41,7 @@ class PowerControl:
     ) -> None:
         self._policy, self._host, self._log = policy, host, log
         self._models = tuple(name for name in models if name not in policy.essential)
+        self._lighter = tuple(name for name in self._models if name in policy.lighter)
         self._settings = policy.governor or GovernorSettings()
         self._table: tuple[PowerMode, ...] = read_table(root)
         self._state, self._stepped_at = GovernorState(), float("-inf")
@@ -53,7 +54,7 @@ class PowerControl:
             return False
         self._stepped_at = now
         says, choice = self._host.says, self._choice()
-        limits = Limits(choice.modes, self._policy.mode, self._settings)
+        limits = Limits(choice.modes, self._policy.mode, self._settings, bool(self._lighter))
         self._state, decision = step(limits, self._state, sample_of(system, now))
         wanted = decision.mode or self._policy.mode
         if wanted is not None:
@@ -71,9 +72,10 @@ class PowerControl:
         return usable_modes(self._policy, self._table, answer.mode, answer.reboot_needed)
 
     def _orders(self, decision: Decision) -> ServingOrders:
+        lighter = dict.fromkeys(self._lighter, decision.reason) if decision.lighter else {}
         if decision.refuse:
-            return ServingOrders(refused=dict.fromkeys(self._models, f"not served: {decision.reason}"))
-        return ServingOrders(dict.fromkeys(self._models, decision.rate) if decision.rate < 1.0 else {})
+            return ServingOrders({}, dict.fromkeys(self._models, f"not served: {decision.reason}"), lighter)
+        return ServingOrders(dict.fromkeys(self._models, decision.rate) if decision.rate < 1.0 else {}, {}, lighter)
 
     def _status(
         self, decision: Decision, choice: Choice, wanted: str | None, says: HostSays, load: float | None
@@ -88,6 +90,7 @@ class PowerControl:
             rate=decision.rate,
             refused=tuple(self.orders.refused),
             slowed=tuple(self.orders.rates),
+            lightened=tuple(self.orders.lighter),
             reason=decision.reason,
             reboot_needed=() if answer is None else answer.reboot_needed,
             problem=says.problem or ("" if answer is None else answer.problem),
@@ -126,6 +129,8 @@ def describe(status: PowerStatus) -> str:
         parts.append(f"{', '.join(status.refused)} not served")
     elif status.slowed:
         parts.append(f"{status.rate:.0%} of the frames for {', '.join(status.slowed)}")
+    if status.lightened and not status.refused:
+        parts.append(f"a lighter engine for {', '.join(status.lightened)}")
     if status.level:
         parts.append(f"step {status.level} of {status.max_level}")
     if status.reason:

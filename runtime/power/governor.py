@@ -2,7 +2,8 @@
 
 Two things move it. *Load* takes the next faster mode while nothing is hot, and gives it back; it never goes below the
 mode that the manifest rests in. *Heat* (temperature, or too many over-current events) climbs one ladder, step by step:
-look at fewer frames, then take slower modes, then serve nothing that is not essential; and comes down the same way.
+look at fewer frames, serve with lighter engines, take slower modes, serve nothing that is not essential; and comes down
+the same way.
 
 It cannot oscillate: a step of the ladder takes ``worse_after_s`` of heat without a break, a step back takes
 ``better_after_s`` of its absence, and every relapse doubles that time (``patience``). Between the two temperatures
@@ -49,6 +50,13 @@ class Limits:
     rest: str | None = None
     """The mode without load and heat; the slowest of ``modes`` when it is not among them."""
     settings: GovernorSettings = field(default_factory=GovernorSettings)
+    lighter: bool = False
+    """There are lighter engines to put in."""
+
+    @property
+    def gentle(self) -> int:
+        """Steps that come before the first slower mode."""
+        return len(self.settings.rate_steps) + self.lighter
 
     @property
     def floor(self) -> int:
@@ -96,6 +104,8 @@ class Decision:
     level: int = 0
     max_level: int = 0
     reason: str = ""
+    lighter: bool = False
+    """Serve with lighter engines, where there are."""
 
 
 def step(limits: Limits, state: GovernorState, sample: PowerSample) -> tuple[GovernorState, Decision]:
@@ -109,11 +119,12 @@ def decide(limits: Limits, state: GovernorState, sample: PowerSample) -> Decisio
     """Return what a state means."""
     steps, top = limits.settings.rate_steps, max_level(limits, state)
     rate = ([1.0, *steps])[min(state.level, len(steps))]
-    down = max(0, state.level - len(steps))
+    down = max(0, state.level - limits.gentle)
     index = max(0, limits.floor + state.wish - down)
     return Decision(
         mode=limits.modes[index] if limits.modes else None,
         rate=rate,
+        lighter=limits.lighter and state.level > len(steps),
         refuse=state.level >= top,
         level=state.level,
         max_level=top,
@@ -122,8 +133,8 @@ def decide(limits: Limits, state: GovernorState, sample: PowerSample) -> Decisio
 
 
 def max_level(limits: Limits, state: GovernorState) -> int:
-    """Return the ladder's last step: every rate, every slower mode, then refusal."""
-    return len(limits.settings.rate_steps) + limits.floor + state.wish + 1
+    """Return the ladder's last step: every rate, lighter engines, every slower mode, then refusal."""
+    return limits.gentle + limits.floor + state.wish + 1
 
 
 def _fitting(limits: Limits, state: GovernorState) -> GovernorState:
@@ -199,7 +210,7 @@ def _follow_load(limits: Limits, state: GovernorState, now: float) -> GovernorSt
         patience = min(MAX_PATIENCE, state.patience * 2) if relapse else state.patience
         return replace(state, wish=state.wish + 1, wished_at=now, eased_at=-math.inf, patience=patience)
     # While heat holds slower modes anyway, giving one back would only bring refusal nearer.
-    slower = state.wish > 0 and state.level <= len(limits.settings.rate_steps)
+    slower = state.wish > 0 and state.level <= limits.gentle
     if slower and _lasts(state.idle_since, last, now, IDLE_TIMES * wait):
         return replace(state, wish=state.wish - 1, wished_at=now, eased_at=now)
     return state

@@ -25,6 +25,7 @@ def power_metrics(status: PowerStatus | None) -> Iterator[Metric]:
         ("max_level", "Step at which models are refused.", status.max_level),
         ("frames_ratio", "Share of the frames that slowed models look at.", status.rate),
         ("slowed_models", "Models that look at fewer frames.", len(status.slowed)),
+        ("lightened_models", "Models whose lighter engine is ordered.", len(status.lightened)),
         ("refused_models", "Models that are not served.", len(status.refused)),
         ("reboot_needed", "1 when a wanted mode needs a reboot.", bool(status.reboot_needed)),
         ("problem", "1 while the host does not do what is wanted.", bool(status.problem)),

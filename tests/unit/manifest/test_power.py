@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from fleet.manifest.inherit import Inheritance
+from fleet.manifest.load import load_manifest
 from fleet.manifest.power_schema import Power
 from fleet.manifest.schema import Profile, Robot, Settings
 from fleet.resolve.power import power_environment, power_policy
 from runtime.contract.codec import from_json
 from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
-from tests.unit.manifest.texts import FLEET, JETSON, line_of, problems_of
+from tests.fakes.fleet_folder import write_fleet
+from tests.unit.manifest.texts import FLEET, JETSON, MODEL, line_of, problems_of
 
 NX = JETSON.replace("p3767-0003", "p3767-0000").replace(
     "[15W, 25W, MAXN_SUPER]",
@@ -33,6 +35,8 @@ CASES = [
     ("power_mode: 25W, power: {modes: ['2 5W']}", "power/modes/0", "not a valid", "nvpmodel -q"),
     ("power_mode: 25W, power: {modes: 25W}", "power/modes", "a list is wanted", "[25W]"),
     ("power: {essential: [detektor]}", "power/essential/0", "no model called detektor runs", "detector?"),
+    ("power: {lighter: [detektor]}", "power/lighter/0", "no model called detektor runs", "detector?"),
+    ("power: {lighter: [detector]}", "power/lighter/0", "detector has no fallback engine", "precision"),
     ("power: {mode: 25W}", "power/mode", "unknown key", "modes?"),
     ("power: {governor: {hot: 90, critical: 88}}", "power/governor", "critical (88) is not above hot (90)", "hot < critical"),
     ("power: {governor: {idle: 95%}}", "power/governor", "idle (95%) is not below busy (90%)", "idle < busy"),
@@ -69,6 +73,19 @@ def test_says_where_what_and_what_to_do(
     assert found[0].line == line_of(text, written.rpartition("power:")[2])
 
 
+def test_a_model_is_lighter_by_its_fallback_or_essential_not_both(tmp_path: Path) -> None:
+    uses = "models: [{model: detector, precision: fp32, fallback: {precision: fp16}}]"
+    text = FLEET.replace("models: [{model: detector, precision: fp32}]", uses)
+    good = text.replace("user: jetson}", "user: jetson, power: {lighter: [detector]}}").replace(
+        "{model: detector, precision: fp16}]}", "{model: detector, precision: fp16, fallback: {precision: fp32}}]}"
+    )
+    write_fleet(tmp_path / "good", fleet_text=good, profile_text=NX, model_text=MODEL)
+    assert load_manifest(tmp_path / "good").manifest.defaults.power == Power(lighter=("detector",))
+    both = good.replace("lighter: [detector]", "lighter: [detector], essential: [detector]")
+    (problem,) = problems_of(tmp_path / "both", fleet=both, profile=NX)
+    assert "essential too" in problem.message
+
+
 # ── what comes of it ──
 
 PROFILE = Profile(
@@ -103,9 +120,11 @@ def test_every_key_arrives() -> None:
         "hot": 80, "critical": 90, "hysteresis": 4, "over_current_per_minute": 3, "busy": "80%", "idle": "20%",
         "worse_after": "5s", "better_after": "2m", "rate_steps": ["60%", "30%"],
     }  # fmt: skip
-    power = {"modes": ["25W", "40W"], "essential": ["planner"], "governor": governor}
+    power = {"modes": ["25W", "40W"], "essential": ["planner"], "lighter": ["signs"], "governor": governor}
     expected = GovernorSettings(80.0, 90.0, 4.0, 3.0, 0.8, 0.2, 5.0, 120.0, (0.6, 0.3))
-    assert policy(power_mode="25W", power=power) == PowerPolicy("25W", ("25W", "40W"), 8, ("planner",), expected)
+    assert policy(power_mode="25W", power=power) == PowerPolicy(
+        "25W", ("25W", "40W"), 8, ("planner",), expected, ("signs",)
+    )
 
 
 def test_a_machine_without_modes_still_takes_frames() -> None:

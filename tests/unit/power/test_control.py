@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,20 @@ def test_heat_slows_then_lowers_then_refuses_and_spares_the_essential(site: Site
     assert site.host.wanted[-1][0] == "40W"
 
 
+def test_a_lighter_engine_is_a_step_between_frames_and_modes(tmp_path: Path) -> None:
+    site = Site(tmp_path, replace(POLICY, lighter=("signs", "planner", "gone")))
+    site.at(90.0, 21)
+    assert site.control.orders == ServingOrders({"signs": 0.25})
+    status = site.at(90.0, 10)
+    assert site.control.orders == ServingOrders({"signs": 0.25}, {}, {"signs": "hot: 90 °C, limit 85 °C"})
+    assert (status.lightened, status.wanted, status.level, status.max_level) == (("signs",), "40W", 3, 5)
+    assert "a lighter engine for signs" in describe(status)
+    assert site.at(90.0, 10).wanted == "25W"
+    assert list(site.at(90.0, 10).refused) == list(site.control.orders.lighter) == ["signs"]
+    site.at(60.0, 500)
+    assert site.control.orders == ServingOrders()
+
+
 def test_until_the_host_speaks_there_are_no_modes_but_the_wish(tmp_path: Path) -> None:
     host = Host(None)
     site = Site(tmp_path, host=host)
@@ -164,6 +179,7 @@ def test_metrics() -> None:
         ("jetfleet_power_max_level",): 4.0,
         ("jetfleet_power_frames_ratio",): 0.25,
         ("jetfleet_power_slowed_models",): 1.0,
+        ("jetfleet_power_lightened_models",): 0.0,
         ("jetfleet_power_refused_models",): 0.0,
         ("jetfleet_power_reboot_needed",): 1.0,
         ("jetfleet_power_problem",): 1.0,

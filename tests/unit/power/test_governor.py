@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -167,6 +169,7 @@ LIMITS_ANY = st.builds(
     st.sampled_from([(), ("15W",), ("15W", "25W"), MODES]),
     st.sampled_from([None, "15W", "25W", "40W", "absent"]),
     SETTINGS_ANY,
+    st.booleans(),
 )
 SEGMENTS = st.lists(st.tuples(st.integers(1, 200), TEMPERATURES, LOADS, EVENTS), min_size=1, max_size=12)
 
@@ -190,6 +193,18 @@ def test_always_an_allowed_mode_and_a_rate_of_the_steps(
         assert 0 <= decision.level <= decision.max_level
         assert decision.refuse == (decision.level == decision.max_level)
         assert bool(decision.reason) or decision.level == 0
+
+
+@given(st.lists(st.tuples(LIMITS_ANY, SEGMENTS), min_size=1, max_size=4))
+def test_limits_that_change_under_way_are_kept_at_once(parts: list[tuple[Limits, list[Any]]]) -> None:
+    state, at = GovernorState(), 0.0
+    for limits, segments in parts:
+        for sample in samples_of(segments)[:60]:
+            state, decision = step(limits, state, replace(sample, at=at))
+            at += 1.0
+            assert (decision.mode in limits.modes) if limits.modes else decision.mode is None
+            assert 0 <= decision.level <= decision.max_level
+            assert not decision.lighter or limits.lighter
 
 
 @given(LIMITS_ANY, SEGMENTS)
@@ -227,6 +242,7 @@ def test_a_hotter_sample_never_gives_more(
     _, warm = step(limits, state, PowerSample(at, heat + more, load, events))
     assert warm.rate <= cool.rate
     assert warm.refuse >= cool.refuse
+    assert warm.lighter >= cool.lighter
     if limits.modes:
         assert limits.modes.index(str(warm.mode)) <= limits.modes.index(str(cool.mode))
 
