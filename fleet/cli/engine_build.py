@@ -98,7 +98,9 @@ def run(
     level: Annotated[
         int, typer.Option("--level", min=0, max=5, help="ONNX file, TensorRT: builder optimization level.")
     ] = 3,
-    dla_core: Annotated[int | None, typer.Option("--dla-core", min=0, help="ONNX file, TensorRT.")] = None,
+    dla_core: Annotated[
+        int | None, typer.Option("--dla-core", min=0, max=1, help="TensorRT, on modules that have one.")
+    ] = None,
     allow_mixed: Annotated[
         bool, typer.Option("--allow-mixed", help="ONNX file: take an engine that mostly runs at another precision.")
     ] = False,
@@ -112,14 +114,22 @@ def run(
     bare = {
         "--backend": backend, "--shape": shape, "--calibration": calibration, "--golden": golden,
         "--min-cosine": min_cosine, "--max-p99": max_p99, "--exclude-op": exclude_op, "--exclude-node": exclude_node,
-        "--keep-fp32-op": keep_fp32_op, "--workspace": workspace or None, "--dla-core": dla_core,
+        "--keep-fp32-op": keep_fp32_op, "--workspace": workspace or None,
         "--allow-mixed": allow_mixed or None,
     }  # fmt: skip
     if not is_file:
         _refuse(bare, f"{model} is a model of the manifest", _BARE_ONLY)
         with place(target) as folder:
             report = build_from_manifest(
-                manifest, model, precision.value, profile, folder, seconds, timing_cache, no_gates=no_gates
+                manifest,
+                model,
+                precision.value,
+                profile,
+                folder,
+                seconds,
+                timing_cache,
+                dla_core=dla_core,
+                no_gates=no_gates,
             )
     else:
         _refuse({"--profile": profile, "--no-gates": no_gates or None}, f"{model} is a file", "leave the option out")

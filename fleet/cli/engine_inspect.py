@@ -64,7 +64,8 @@ def _add_identity(rows: Table, facts: EngineFacts) -> None:
         return
     rows.add_row("engine", plain(f"{identity.model} {identity.precision}, {identity.backend}"))
     rows.add_row("key", fact(identity.key))
-    rows.add_row("device", device(identity.device))
+    core = "" if identity.dla_core is None else f", on DLA core {identity.dla_core}"
+    rows.add_row("device", device(identity.device) + core)
     for what, specs in (("input", identity.inputs), ("output", identity.outputs)):
         for spec in specs:
             rows.add_row(what, plain(f"{spec.name} {spec.dtype} {'x'.join(map(str, spec.shape))}"))

@@ -13,10 +13,11 @@ from pathlib import Path
 from fleet.cli.engine_options import absolute, asked
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
+from fleet.manifest.check_dla import why_no_dla
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.files import calibration_files
 from fleet.manifest.load import LoadedManifest
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema import ModelUse, Profile
 from fleet.resolve.build_job import engine_spec
 from fleet.resolve.desired import EngineSpec
 from fleet.resolve.recipe import recipe_for
@@ -63,11 +64,12 @@ def build_from_manifest(
     seconds: float,
     timing_cache: Path | None,
     *,
+    dla_core: int | None,
     no_gates: bool,
 ) -> EngineReport:
     """Build what `fleet build` would build, from the same job."""
     wiring = Wiring(path)
-    spec = _spec(wiring.loaded, model, precision, profile)
+    spec = _spec(wiring.loaded, model, precision, profile, dla_core)
     source = wiring.sources.fetch(spec)
     job = replace(spec.job, bench_seconds=seconds)
     if no_gates:
@@ -85,7 +87,7 @@ def build_from_manifest(
         return asked(JOB, request, EngineReport)
 
 
-def _spec(loaded: LoadedManifest, name: str, precision: str, profile: str | None) -> EngineSpec:
+def _spec(loaded: LoadedManifest, name: str, precision: str, profile: str | None, dla_core: int | None) -> EngineSpec:
     """Return the engine that is asked for. Raises UsageError."""
     if name not in loaded.models:
         raise UsageError(
@@ -98,7 +100,10 @@ def _spec(loaded: LoadedManifest, name: str, precision: str, profile: str | None
             f"model {name} has no calibration data for int8", hint="add precisions.int8.calibration to its file"
         )
     chosen = _profile(loaded, profile)
-    return engine_spec(loaded, chosen, model, precision, recipe_for("builder", chosen))
+    use = ModelUse.model_validate({"model": name, "precision": precision, "dla_core": dla_core})
+    if (why := why_no_dla(use, chosen)) is not None:
+        raise UsageError(why[0], hint=why[1])
+    return engine_spec(loaded, chosen, model, precision, recipe_for("builder", chosen), dla_core=dla_core)
 
 
 def _profile(loaded: LoadedManifest, name: str | None) -> Profile:

@@ -34,11 +34,11 @@ def load_plan(
         plan.close()  # the runner holds it now
 
 
-def plan_layers(file: Path) -> list[dict[str, str | None]]:
+def plan_layers(file: Path, dla_core: int | None = None) -> list[dict[str, str | None]]:
     """Return what the engine inspector says of a plan's layers, as a report lists them. Raises EngineError."""
     import tensorrt as trt
 
-    plan = _open(file)
+    plan = _open(file, dla_core)
     try:
         inspector = plan.engine.create_engine_inspector()
         return layer_rows(parse_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON)))
@@ -46,14 +46,14 @@ def plan_layers(file: Path) -> list[dict[str, str | None]]:
         plan.close()
 
 
-def _open(file: Path) -> OpenPlan:
+def _open(file: Path, dla_core: int | None = None) -> OpenPlan:
     import tensorrt as trt
 
     here, size = DeviceFacts(this_platform(), tensorrt=full_version(trt.__version__)), file.stat().st_size
     nothing = DeviceFacts(here.platform)
     claims = EngineIdentity("", file.stem, "tensorrt", "", file.name, "", size, nothing, (), (), AccuracyGate())
     check_plan(file, claims, here)
-    return OpenPlan(file, find_gpu())
+    return OpenPlan(file, find_gpu(), dla_core=dla_core)
 
 
 def _fixed(spec: TensorSpec, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:

@@ -61,7 +61,7 @@ def _claims(facts: EngineFacts) -> dict[str, Any]:
 
 def _identity_claims(identity: EngineIdentity) -> dict[str, Any]:
     device = {f"device {item.name}": getattr(identity.device, item.name) for item in fields(DeviceFacts)}
-    found = {name: getattr(identity, name) for name in ("model", "backend", "precision", "key")}
+    found = {name: getattr(identity, name) for name in ("model", "backend", "precision", "key", "dla_core")}
     tensors = {"inputs": _shown(identity.inputs), "outputs": _shown(identity.outputs)}
     return {**found, **{name: value for name, value in device.items() if value is not None}, **tensors}
 

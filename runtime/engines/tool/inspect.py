@@ -155,7 +155,8 @@ def _with_layers(facts: EngineFacts, shapes: Shapes) -> EngineFacts:
         backend_named("tensorrt")
         from runtime.engines.tensorrt_.bare import plan_layers
 
-        found = [from_dict(LayerFacts, row) for row in plan_layers(file)]
+        core = facts.identity.dla_core if facts.identity is not None else None
+        found = [from_dict(LayerFacts, row) for row in plan_layers(file, core)]
     else:
         found = _onnx_layers(file, facts, shapes)
     notes = tuple(note for note in facts.notes if note != _NOTHING_OF_TENSORS)

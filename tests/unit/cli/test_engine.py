@@ -126,6 +126,8 @@ def test_a_bare_file_is_built_with_options(
         (("build", "detectro"), "no model called detectro"),
         (("build", "detector", "--profile", "sim"), "no profile called sim"),
         (("build", "detector", "--calibration", "x.npz"), "--calibration has no meaning"),
+        (("build", "detector", "--dla-core", "0"), "which has no DLA"),
+        (("build", "detector", "--dla-core", "2"), "--dla-core"),
         (("build", "nowhere.onnx"), "there is no"),
         (("build", "nowhere.onnx", "--profile", "sim-x86"), "--profile has no meaning"),
         (("build", "detector", "--out", "manifests"), "no engine's folder"),

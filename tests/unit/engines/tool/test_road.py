@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.contract.build import BuildOptions, EngineReport
+from runtime.contract.build import BuildOptions, EngineIdentity, EngineReport
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine_facts import Difference
 from runtime.contract.engine_tool import (
     BENCH,
     BUILD,
@@ -25,6 +27,8 @@ from runtime.contract.engine_tool import (
     RunRequest,
 )
 from runtime.engines import job
+from runtime.engines.tool.compare import differences
+from runtime.engines.tool.inspect import look
 from tests.unit.engines.models import FRAME, TENSOR, make_job
 from tests.unit.engines.tool.site import SHAPES, engine, onnx_file, refuse, tell, tensors
 
@@ -164,10 +168,6 @@ def test_an_engine_of_another_device_does_not_fit(site: Path, tmp_path: Path, cl
 
 def foreign(folder: Path, **claim: str) -> Path:
     """An engine whose sidecar claims another device."""
-    import dataclasses
-
-    from runtime.contract.build import EngineIdentity
-
     there = engine(folder)
     (there / "report.json").unlink()
     identity = from_json(EngineIdentity, (there / "engine.json").read_bytes())
@@ -363,6 +363,13 @@ def test_an_engine_is_its_own_twin(site: Path) -> None:
     found = tell(COMPARE, CompareRequest(str(site / "fp32"), str(site / "fp32"), seconds=0.02))
     assert (found.differences, found.layers) == ((), ())
     assert all(item.max_abs_error == 0.0 for item in found.outputs)
+
+
+def test_a_dla_core_is_a_difference(site: Path) -> None:
+    facts = look(site / "fp32")
+    assert facts.identity is not None
+    on_a_core = dataclasses.replace(facts, identity=dataclasses.replace(facts.identity, dla_core=1))
+    assert differences(facts, on_a_core) == [Difference("dla_core", None, 1)]
 
 
 def test_reports_alone_are_compared_without_a_run(site: Path) -> None:
