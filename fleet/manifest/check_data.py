@@ -110,11 +110,12 @@ class _Checks:
 
     def _frames(self, array: tuple[tuple[int, ...], str], value: ModelInput, path: Path, at: KeyPath) -> None:
         shape, dtype = array
-        frame = (value.height, value.width, 1 if value.encoding == "mono8" else 3)
-        if dtype != "uint8" or shape[1:] != frame or not shape or shape[0] < 1:
-            wanted = ", ".join(map(str, frame))
+        kind, frame = ("uint8", value.frame) if value.is_image else ("float32", value.shape[1:])
+        if dtype != kind or shape[1:] != frame or not shape or shape[0] < 1:
+            wanted = ", ".join(map(str, ("N", *frame)))
             message = f"{value.tensor} of {path} is {dtype} of shape {list(shape)}"
-            self._add(at, message, f"write frames as the camera gives them: uint8 of shape [N, {wanted}]")
+            as_what = "frames as the camera gives them" if value.is_image else "values as the model takes them"
+            self._add(at, message, f"write {as_what}: {kind} of shape [{wanted}]")
 
     def calibration(self) -> None:
         """Check that there are enough calibration samples."""
@@ -138,6 +139,8 @@ class _Checks:
 
     def _samples(self, file: Path) -> int:
         if file.suffix.lower() != ".npz":
+            if len(self._model.inputs) != 1 or not self._model.inputs[0].is_image:
+                raise NotNpz("pictures calibrate a model of one image input alone")
             return 1
         arrays = read_npz_header(file)
         counts = [arrays[value.tensor][0][:1] for value in self._model.inputs if value.tensor in arrays]

@@ -77,8 +77,11 @@ def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
 
 
 def _source(value: ModelInput) -> str:
-    facts = value.model_dump(exclude=_OF_THE_TENSOR)
-    return " ".join(str(facts[key]) for key in facts)
+    if value.is_image:
+        facts = value.model_dump(exclude=_OF_THE_TENSOR)
+    else:  # nothing resizes it, so the shape says what the messages are like
+        facts = value.model_dump(include={"topic", "from_output", "type", "adapter", "options", "shape"})
+    return " ".join(str(item) for item in facts.values() if item not in (None, {}))
 
 
 def _sink(value: ModelOutput) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.manifest.check_dla import why_no_dla
 from fleet.manifest.check_fallback import fallback_problems
+from fleet.manifest.check_input import feeders
 from fleet.manifest.check_power import check_power
 from fleet.manifest.draft import Draft
 from fleet.manifest.explain import did_you_mean
@@ -148,6 +149,27 @@ def _check_uses(
                 context.add((*path, *problem.at), problem.message, problem.hint)
         if profile is not None and (why := why_no_dla(use, profile)) is not None:
             context.add_once(_written(context, index, robot, use.model, "dla_core")[0], *why)
+    _check_feeders(context, index, robot, uses)
+
+
+def _check_feeders(context: _Context, index: int, robot: Robot, uses: tuple[ModelUse, ...]) -> None:
+    """Models that feed others run on the same robot; a topic has one type on it."""
+    running = {use.model for use in uses}
+    types: dict[str, tuple[str, str]] = {}
+    for use in uses:
+        path = _written(context, index, robot, use.model, "model")[0]
+        model = context.models.get(use.model)
+        if context.report.has(context.source, path) or model is None:
+            continue
+        for feeding in feeders(model):
+            if feeding not in running and feeding in context.models:
+                hint = f"add {feeding} to the models of {robot.name}, of its group or of the defaults"
+                context.add(path, f"{use.model} is fed by {feeding}, which {robot.name} does not run", hint)
+        for value in model.inputs:
+            other, kind = types.setdefault(value.topic or "", (use.model, value.type))
+            if value.topic is not None and kind != value.type and other != use.model:
+                text = f"{use.model} takes {value.topic} as {value.type}, {other} as {kind}"
+                context.add(path, text, "a topic has one type: correct topic or type in one of the models' files")
 
 
 def _check_power_mode(context: _Context, index: int, robot: Robot, mode: str, profile: Profile) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fleet.manifest.check_decoder import check_decoder
+from fleet.manifest.check_input import check_input, check_timing, check_topics
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.schema import Model, ModelInput, ModelOutput, Profile
@@ -17,7 +18,10 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
     _check_names("inputs", model.inputs, source, report)
     _check_names("outputs", model.outputs, source, report)
     for index, value in enumerate(model.inputs):
-        _check_image(value, index, source, report)
+        if check_input(value, index, source, report) and value.is_image:
+            _check_image(value, index, source, report)
+    check_topics(model, source, report)
+    check_timing(model, source, report)
     for index, output in enumerate(model.outputs):
         check_decoder(output, index, source, report)
     for name in model.gates.latency_p99:
@@ -38,7 +42,7 @@ def _check_names(key: str, values: Sequence[ModelInput | ModelOutput], source: S
         if tensors.setdefault(value.tensor, index) != index:
             hint = f"{key}/{tensors[value.tensor]} names it already"
             report.add(source, (key, index, "tensor"), f"{value.tensor} is named twice", hint)
-        if key == "outputs" and topics.setdefault(value.topic, index) != index:
+        if isinstance(value, ModelOutput) and topics.setdefault(value.topic, index) != index:
             hint = "give every output a topic of its own"
             report.add(source, (key, index, "topic"), f"{value.topic} is published twice", hint)
 

@@ -30,6 +30,8 @@ _PATTERN_HINTS = {
     "version": "write three numbers, as in 1.4.0 (or 1.4.0-rc.1)",
     "sha256": "write the 64 lower-case hex digits that `sha256sum FILE` prints",
     "topic": "write a ROS 2 topic, as in /camera/image_raw or ~/sign_text/text",
+    "type": "write a ROS message type, as in sensor_msgs/msg/LaserScan",
+    "adapter": "write package:name, the installed package and its entry point",
     "address": "write host[:port]/repository in lower case, without http://, as in registry.example:5000/warehouse",
     "registry": "write host[:port]/repository in lower case, without http://, as in registry.example:5000/warehouse",
     "host": "write a host name or an address, without user and port (they are keys of their own)",
@@ -84,7 +86,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def _unknown_key(root: type[BaseModel], loc: KeyPath) -> tuple[str, str]:
     key = str(loc[-1])
     parent = _type_at(root, loc[:-1])
-    fields = list(parent.model_fields) if parent is not None else []
+    fields = [field.alias or name for name, field in parent.model_fields.items()] if parent is not None else []
     hint = did_you_mean(key, fields)
     return f"unknown key {key}", hint if hint.endswith("?") else f"{hint}; {DOCS}"
 
@@ -150,7 +152,8 @@ def _type_at(root: type[BaseModel], loc: KeyPath) -> type[BaseModel] | None:
     for part in loc:
         current = _model_in(current)
         if isinstance(current, type) and issubclass(current, BaseModel):
-            field = current.model_fields.get(str(part))
+            named = {field.alias or name: field for name, field in current.model_fields.items()}
+            field = named.get(str(part))
             current = field.annotation if field is not None else None
         else:
             arguments = [item for item in get_args(current) if item is not Ellipsis]

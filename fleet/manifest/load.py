@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from fleet.errors import ManifestError, Problem
 from fleet.manifest.check_data import check_data
 from fleet.manifest.check_fleet import check_fleet
+from fleet.manifest.check_input import check_chains
 from fleet.manifest.check_model import check_model
 from fleet.manifest.check_profile import check_profile
 from fleet.manifest.draft import Draft, draft_from
@@ -111,7 +112,12 @@ def _check(
         if model.value is not None:
             check_model(model.value, known_profiles, model.source, report)
             check_data(model.value, source_root(source), model.path.parent, model.source, report)
-    check_fleet(draft, known_profiles, {item.name: item.value for item in models}, source, report)
+    known_models = {item.name: item.value for item in models}
+    if len(models) == len(
+        draft.models
+    ):  # otherwise a name that seems unknown may be that of a file that cannot be read
+        check_chains(known_models, {item.name: item.source for item in models}, report)
+    check_fleet(draft, known_profiles, known_models, source, report)
 
 
 def source_root(source: SourceFile) -> Path:

@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
 from fleet.manifest.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
 from runtime.contract.decoders import DECODER_OPTIONS
+from runtime.contract.inputs import IMAGE, IMAGE_TYPES
 
 DecoderName = Annotated[
     Text,
@@ -21,6 +22,12 @@ DecoderName = Annotated[
     ),
 ]
 """A built-in decoder, or ``package:name`` of an entry point."""
+PluginName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za-z0-9_.-]*$")
+]
+"""``package:name`` of an entry point."""
+MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*$")]
+"""A ROS message type."""
 
 
 class Source(Frozen):
@@ -51,19 +58,60 @@ class ImagePreprocess(Frozen):
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
 
 
+class OutputRef(Frozen):
+    """An output of another model on the same robot."""
+
+    model: Name
+    tensor: Text
+
+
 class ModelInput(Frozen):
-    """One input tensor and the ROS topic that feeds it."""
+    """One input tensor and what feeds it: a ROS topic, or another model. Which keys go together: `check_input.py`."""
 
     tensor: Text
     shape: tuple[Annotated[int, Field(ge=1)], ...]
-    topic: Topic
-    type: Literal["sensor_msgs/msg/Image"] = "sensor_msgs/msg/Image"
+    topic: Topic | None = None
+    from_output: Annotated[OutputRef | None, Field(alias="from")] = None
+    type: MessageType = IMAGE
+    adapter: PluginName | None = None
+    """An input adapter of the user's own, for any message type."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Depend on the type, or on the adapter."""
     encoding: Literal["rgb8", "bgr8", "mono8"] = "rgb8"
-    width: Annotated[int, Field(ge=1, le=16384)]
-    height: Annotated[int, Field(ge=1, le=16384)]
+    width: Annotated[int, Field(ge=1, le=16384)] | None = None
+    height: Annotated[int, Field(ge=1, le=16384)] | None = None
     preprocess: ImagePreprocess = ImagePreprocess()
     min_rate: Annotated[float, Field(gt=0)] | None = None
     """Hz; below it the robot says degraded."""
+
+    @property
+    def is_image(self) -> bool:
+        """The engine takes the camera's bytes, preprocessing in front; otherwise a float32 tensor as it is."""
+        return self.from_output is None and self.adapter is None and self.type in IMAGE_TYPES
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of an image's frames."""
+        return self.height or 0, self.width or 0, 1 if self.encoding == "mono8" else 3
+
+
+class ModelTrigger(Frozen):
+    """When the model runs. Nothing in it: once every input has something new."""
+
+    input: Text | None = None
+    """Tensor whose new frames it runs on."""
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Hz: by time instead."""
+    unchanged: Literal["skip", "repeat"] = "skip"
+    """What happens in a period in which no input has anything new."""
+
+
+class ModelJoin(Frozen):
+    """Which frames of several inputs belong together, by their stamps."""
+
+    tolerance: Seconds | None = None
+    max_age: Seconds | None = None
+    clock_back: Annotated[Seconds, Field(gt=0)] = 1.0
 
 
 class Decoder(Frozen):
@@ -135,6 +183,8 @@ class Model(Frozen):
     source: Source
     inputs: Annotated[tuple[ModelInput, ...], Field(min_length=1)]
     outputs: Annotated[tuple[ModelOutput, ...], Field(min_length=1)]
+    trigger: ModelTrigger = ModelTrigger()
+    join: ModelJoin = ModelJoin()
     precisions: Precisions = Precisions()
     golden: Golden
     gates: ModelGates = ModelGates()

@@ -91,11 +91,13 @@ def device_facts(profile: Profile) -> DeviceFacts:
 
 
 def _input(value: ModelInput) -> TensorSpec:
+    if not value.is_image:
+        return TensorSpec(name=value.tensor, shape=value.shape)
     wanted = value.preprocess
     channels = CHANNELS[wanted.color]
     preprocess = Preprocess(
-        height=value.height,
-        width=value.width,
+        height=value.frame[0],
+        width=value.frame[1],
         encoding=value.encoding,
         color=wanted.color,
         resize=wanted.resize,

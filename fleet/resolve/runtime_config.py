@@ -10,10 +10,12 @@ from fleet.resolve.desired import EngineSpec
 from runtime.contract.runtime_config import (
     FallbackEngine,
     InputBinding,
+    JoinRule,
     ModelRuntime,
     OutputBinding,
     RuntimeConfig,
     Thresholds,
+    Trigger,
 )
 
 
@@ -72,12 +74,38 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
         outputs=_outputs(model),
         thresholds=_thresholds(profile, model),
         threads=use.threads or 1,
+        trigger=_trigger(model),
+        join=_join(model),
     )
 
 
 def _input(value: ModelInput) -> InputBinding:
-    rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
-    return InputBinding(value.tensor, value.topic, value.type, value.encoding, value.height, value.width, rows, columns)
+    if value.is_image:
+        height, width, _ = value.frame
+        rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
+        return InputBinding(value.tensor, value.topic or "", value.type, value.encoding, height, width, rows, columns)
+    if value.from_output is not None:
+        feeding = value.from_output
+        return InputBinding(
+            value.tensor, "", "", shape=value.shape, from_model=feeding.model, from_tensor=feeding.tensor
+        )
+    return InputBinding(
+        value.tensor,
+        value.topic or "",
+        value.type,
+        shape=value.shape,
+        options=dict(value.options),
+        adapter=value.adapter or "",
+    )
+
+
+def _trigger(model: Model) -> Trigger:
+    wanted = model.trigger
+    return Trigger(wanted.input or "", wanted.rate or 0.0, wanted.unchanged == "repeat")
+
+
+def _join(model: Model) -> JoinRule:
+    return JoinRule(model.join.tolerance, model.join.max_age, model.join.clock_back)
 
 
 def _outputs(model: Model) -> tuple[OutputBinding, ...]:

@@ -118,6 +118,11 @@ def option_problems(decoder: str, options: Mapping[str, Any]) -> List[OptionProb
     return _read(DECODER_OPTIONS[decoder], options)[1]
 
 
+def problems_with(specs: Tuple[OptionSpec, ...], options: Mapping[str, Any]) -> List[OptionProblem]:
+    """Return everything that is wrong with options that ``specs`` describe."""
+    return _read(specs, options)[1]
+
+
 def read_options(decoder: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     """Return every option of a built-in decoder with its value: durations in seconds, defaults where none is given.
 

@@ -48,6 +48,9 @@ class ModelHealth:
     drops: int = 0
     errors: int = 0
     last_error: str = ""
+    causes: Dict[str, int] = field(default_factory=dict)
+    """What drops and errors were, by name (``lost``, ``replaced``, ``unmatched``, ``stale``, ``late``; ``size``,
+    ``encoding``, …), and how often a publisher's clock was set back (``clock_back``). Names are few and fixed."""
     serving: str = ""
     """Whose engine answers: ``configured``, ``fallback`` (of ``serving_model``), ``swapped`` (put in while running), or
     ``zero`` | ``hold`` (no engine; the velocity outputs answer). Empty: nothing does, or an older executor."""

@@ -12,12 +12,11 @@ from runtime.engines.backend import Runner, backend_named
 from runtime.engines.errors import EngineError
 from runtime.engines.selftest import self_test
 from runtime.engines.store import load_engine_dir
-from runtime.executor.frames import CHANNELS
+from runtime.executor.adapters import adapter_for, tensor_of
+from runtime.executor.decoders import OptionError
 
 WARM_UP_RUNS = 3
 """Inferences before the first that counts: the first ones allocate, and their latency says nothing."""
-
-IMAGE = "sensor_msgs/msg/Image"
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,16 @@ def load_engine_at(model: ModelRuntime, folder: Path) -> LoadedEngine:
 def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
     """Compare what the model is wired to with what the engine has. Raises EngineError."""
     inputs = {spec.name: spec for spec in identity.inputs}
+    if model.trigger.input and model.trigger.input not in [binding.tensor for binding in model.inputs]:
+        raise _misfit(model, f"its trigger {model.trigger.input!r} is none of its inputs")
     for binding in model.inputs:
         spec = inputs.pop(binding.tensor, None)
         if spec is None:
             raise _misfit(model, f"the engine has no input {binding.tensor!r}")
-        wanted = _shape(model, binding)
-        if spec.shape != wanted or spec.dtype != "uint8":
-            raise _misfit(
-                model,
-                f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, its topic gives uint8 {list(wanted)}",
-            )
+        dtype, shape = _tensor(model, binding)
+        if spec.shape != shape or spec.dtype != dtype:
+            gives = f"{binding.source} gives {dtype} {list(shape)}"
+            raise _misfit(model, f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, {gives}")
     if inputs:
         raise _misfit(model, f"nothing feeds input {', '.join(sorted(inputs))}")
     outputs = {spec.name for spec in identity.outputs}
@@ -81,14 +80,14 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
             raise _misfit(model, f"the engine has no output {output.tensor!r}")
 
 
-def _shape(model: ModelRuntime, binding: InputBinding) -> tuple[int, ...]:
-    if binding.type != IMAGE or binding.encoding not in CHANNELS:
-        raise _misfit(
-            model,
-            f"input {binding.tensor!r} is {binding.type} {binding.encoding!r}; "
-            f"this runtime takes {IMAGE} in {', '.join(sorted(CHANNELS))}",
-        )
-    return (1, binding.height, binding.width, CHANNELS[binding.encoding])
+def _tensor(model: ModelRuntime, binding: InputBinding) -> tuple[str, tuple[int, ...]]:
+    """Return what feeds an input as dtype and shape. Raises EngineError when nothing here can."""
+    if not binding.from_model:
+        try:
+            adapter_for(binding)
+        except OptionError as error:
+            raise _misfit(model, f"input {binding.tensor!r}: {error}") from error
+    return tensor_of(binding)
 
 
 def _misfit(model: ModelRuntime, what: str) -> EngineError:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.subscription import Subscription
 from rclpy.task import Future
 
 from runtime.contract.runtime_config import SWAP_DIR, RuntimeConfig
 from runtime.executor.changer import Change, EngineChanger, any_thread
-from runtime.executor.inputs import subscribe
+from runtime.executor.inputs import Intake
+from runtime.executor.links import link
 from runtime.executor.memory import Memory, available_memory
 from runtime.executor.orders import Obedience
 from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
@@ -47,7 +47,7 @@ class ExecutorNode(LifecycleNode):
             model.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
         self.obedience = Obedience(self.models, engines_dir, self._changer.begin)
-        self._subscriptions_made: list[Subscription[Any]] = []
+        self._intake: Intake | None = None
         self._publishers_made: list[ResultPublisher] = []
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
@@ -84,11 +84,12 @@ class ExecutorNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish, serve, subscribe: in this order nothing comes in before it can go out."""
         result = super().on_activate(state)
+        link(self.models)
         serving = [model for model in self.models if model.state != FAILED]
         for model in serving:
             model.activate()
         self._worker.serve(serving)
-        self._subscriptions_made = subscribe(self, serving)
+        self._intake = Intake(self, serving, self._now_ns)
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -122,9 +123,9 @@ class ExecutorNode(LifecycleNode):
         self._changer.begin(Change(model, candidate))
 
     def _stop_serving(self) -> None:
-        for subscription in self._subscriptions_made:
-            self.destroy_subscription(subscription)
-        self._subscriptions_made = []
+        if self._intake is not None:
+            self._intake.close()
+            self._intake = None
         if not self._worker.pause(PAUSE_S):
             self.get_logger().warning(f"an inference is still going on after {PAUSE_S:g} s")
         for model in self.models:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from runtime.contract.health import ModelHealth, SelfTest
-from runtime.contract.runtime_config import ModelRuntime
+from runtime.contract.runtime_config import ModelRuntime, Trigger
 from runtime.engines.errors import EngineError
 from runtime.executor.decoders import OptionError
 from runtime.executor.duty import Duty
-from runtime.executor.frames import Stamp
+from runtime.executor.frames import FrameRefusedError, Stamp
+from runtime.executor.join import Join, Pending
+from runtime.executor.links import Link
 from runtime.executor.loading import LoadedEngine, load_engine
 from runtime.executor.serving import (
     CONFIGURED,
@@ -40,26 +39,19 @@ TRIAL_FRAMES = 30
 """Frames that an engine put in while running must answer before the one it replaced is freed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A frame that fits its input and waits for the worker."""
-
-    stamp: Stamp
-    pixels: npt.NDArray[np.uint8]
-    """(height, width, channels), a view into the message."""
-
-
 class Pipeline:
     """A model, its slots for the newest frames, and its numbers."""
 
     def __init__(self, model: ModelRuntime, lock: threading.Condition, now_ns: Callable[[], int]) -> None:
         self.model = model
         self.state = LOADING
-        self.stats = ModelStats()
+        self.stats = ModelStats([binding.tensor for binding in model.inputs])
+        self.links: list[Link] = []
+        """What other models take of this one's outputs. Set before it serves."""
         self.duty = Duty()
         self._lock = lock
         self._now_ns = now_ns
-        self._slots: dict[str, Pending | None] = {binding.tensor: None for binding in model.inputs}
+        self._join = _join(model, now_ns)
         self.publishers: Mapping[str, Publish] = {}
         self.replace_engine: Callable[[Candidate], None] = _nobody_replaces
         """Asked, on the worker thread and without waiting, for another engine when the one that serves has failed."""
@@ -145,9 +137,8 @@ class Pipeline:
     def step(self) -> None:
         """Turn the newest frame into results. Call it only when ``waiting`` is true. Never raises for a bad frame."""
         with self._lock:
-            frames = {tensor: pending for tensor, pending in self._slots.items() if pending is not None}
-            self._slots = dict.fromkeys(self._slots)
-        if len(frames) < len(self._slots):
+            frames = self._join.take()
+        if not frames:
             return
         if not self.duty.take():
             self.stats.held_back(self.duty.refused)
@@ -155,10 +146,14 @@ class Pipeline:
         if self._serving is None:  # it failed, and what takes its place is not there yet
             self.stats.refused(self.stats.last_error or "no engine serves")
             return
-        reason = self._try(self._serving, frames)
-        if reason is not None and self._old is not None:  # on trial: the frame is answered by the engine before
-            self._go_back(reason)
+        try:
             reason = self._try(self._serving, frames)
+            if reason is not None and self._old is not None:  # on trial: the frame is answered by the engine before
+                self._go_back(reason)
+                reason = self._try(self._serving, frames)
+        except FrameRefusedError as error:  # the frame's fault, which says nothing of the engine
+            self.stats.refused(str(error), kind=error.kind)
+            return
         if reason is None:
             self._succeeded()
         else:
@@ -168,6 +163,8 @@ class Pipeline:
         """Answer a frame; return why it came to nothing, or None."""
         try:
             self._infer(serving, frames)
+        except FrameRefusedError:
+            raise
         except (EngineError, ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, while the node goes away
             return str(error)
         return None
@@ -225,12 +222,14 @@ class Pipeline:
     def _infer(self, serving: Serving, frames: dict[str, Pending]) -> None:
         started = time.perf_counter()
         for tensor, pending in frames.items():
-            np.copyto(serving.feed[tensor][0], pending.pixels)
+            pending.fill(pending.data, serving.feed[tensor])
         outputs = serving.engine.runner.infer()
         inference_ms = (time.perf_counter() - started) * 1e3
-        stamp = frames[self.model.inputs[0].tensor].stamp
+        stamp = frames[self.model.trigger.input or self.model.inputs[0].tensor].stamp
         for port in serving.ports:
             port.publish(stamp, port.decode(outputs[port.tensor], serving.view))
+        for link in self.links:
+            link.deliver(stamp, outputs[serving.ports[link.output].tensor])
         self.stats.published(inference_ms, self._age_ms(stamp))
 
     def _age_ms(self, stamp: Stamp) -> float | None:
@@ -242,21 +241,30 @@ class Pipeline:
     def offer(self, tensor: str, pending: Pending, lost: int) -> None:
         """Leave a frame for the worker; it takes the place of one not yet looked at. Called by the spin thread."""
         with self._lock:
-            replaced = self._slots[tensor] is not None
-            self._slots[tensor] = pending
+            self._join.put(tensor, pending)
             self._lock.notify_all()
-        self.stats.arrived(lost, replaced)
+        self.stats.arrived(lost, tensor)
+
+    def tick(self) -> None:
+        """A period of the model's rate begins. Called by the spin thread."""
+        with self._lock:
+            if self._join.tick():
+                self._lock.notify_all()
+
+    def refuse(self, reason: str) -> None:
+        """Do not serve, although the engine is fine: what it would need, or publish, is not there."""
+        self._fail(reason)
 
     def waiting(self) -> bool:
-        """Every input has a frame. The caller holds the lock."""
-        return all(pending is not None for pending in self._slots.values())
+        """There are frames to run on. The caller holds the lock."""
+        return self._join.ready()
 
     def activate(self) -> None:
         """Begin to serve, when the engine is loaded. Frames and rates of an earlier life are forgotten."""
         self.active = True
         if self.state == INACTIVE:
             with self._lock:
-                self._slots = dict.fromkeys(self._slots)
+                self._join.clear()
             self._failures = 0
             self.stats.reset_window()
             self.state = ACTIVE
@@ -284,7 +292,8 @@ class Pipeline:
             input_rate_hz=round(input_rate, 3),
             output_rate_hz=round(output_rate, 3),
             frames=self.stats.frames,
-            drops=self.stats.drops,
+            drops=self.stats.lost + self.stats.held + self._join.unused,
+            causes={**self.stats.causes(), **{why: count for why, count in self._join.counts.items() if count}},
             errors=self.stats.errors,
             last_error=self.stats.last_error,
             serving=self._who_serves(serving),
@@ -312,6 +321,12 @@ class Pipeline:
     def _fail(self, reason: str) -> None:
         self.state = FAILED
         self.stats.last_error = reason
+
+
+def _join(model: ModelRuntime, now_ns: Callable[[], int]) -> Join:
+    inputs = [binding.tensor for binding in model.inputs]
+    known = model.trigger.input in ("", *inputs)  # otherwise loading refuses the model
+    return Join(inputs, model.trigger if known else Trigger(), model.join, now_ns)
 
 
 def _nobody_replaces(candidate: Candidate) -> None:

@@ -148,7 +148,7 @@ def _named(decoder: str, tensor: str, options: Mapping[str, Any]) -> Mapping[str
 
 def _view(model: ModelRuntime, engine: LoadedEngine) -> View:
     """How the first image input goes into the network: its preprocessing is in the sidecar."""
-    first = model.inputs[0]
+    first = next((binding for binding in model.inputs if binding.height), model.inputs[0])
     specs = {spec.name: spec for spec in engine.identity.inputs}
     pre = specs[first.tensor].preprocess if first.tensor in specs else None
     letterbox = pre is not None and pre.resize == "letterbox"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -81,18 +82,20 @@ class SequenceCounter:
 class ModelStats:
     """Everything counted of one model. Written by the spin thread and the worker, read by the beat."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: Sequence[str] = ("",)) -> None:
         self._lock = threading.Lock()
         self._inference, self._age = Ring(), Ring()
-        self._input, self._output = Rate(), Rate()
-        self.frames = self.drops = self.errors = 0
+        self._inputs = {name: Rate() for name in inputs}
+        self._output = Rate()
+        self._refused: dict[str, int] = {}
+        self.frames = self.lost = self.held = self.errors = 0
         self.last_error = ""
 
-    def arrived(self, lost: int, replaced: bool) -> None:
-        """A frame came in, ``lost`` were lost before it, and it may have taken the place of one not yet looked at."""
+    def arrived(self, lost: int, name: str = "") -> None:
+        """A frame of the input ``name`` came in, and ``lost`` were lost before it."""
         with self._lock:
-            self._input.add(time.monotonic())
-            self.drops += lost + replaced
+            self._inputs[name].add(time.monotonic())
+            self.lost += lost
 
     def published(self, inference_ms: float, age_ms: float | None) -> None:
         """A frame's results are out. ``age_ms`` is None when the frame had no stamp."""
@@ -106,33 +109,41 @@ class ModelStats:
     def held_back(self, why: str) -> None:
         """A frame that the model was not to look at; ``why`` when it is to look at none."""
         with self._lock:
-            self.drops += 1
+            self.held += 1
             self.last_error = why or self.last_error
 
-    def refused(self, reason: str, lost: int = 0) -> None:
-        """A frame, or an inference, that came to nothing."""
+    def refused(self, reason: str, lost: int = 0, kind: str = "inference") -> None:
+        """A frame, or an inference, that came to nothing. ``kind`` is one word, of few."""
         with self._lock:
             self.errors += 1
-            self.drops += lost
+            self.lost += lost
+            self._refused[kind] = self._refused.get(kind, 0) + 1
             self.last_error = reason
 
-    def refused_input(self, reason: str, lost: int) -> None:
-        """A frame that arrived and cannot be taken."""
+    def refused_input(self, reason: str, lost: int, name: str = "", kind: str = "garbled") -> None:
+        """A frame of the input ``name`` that arrived and cannot be taken."""
         with self._lock:
-            self._input.add(time.monotonic())
-        self.refused(reason, lost)
+            self._inputs[name].add(time.monotonic())
+        self.refused(reason, lost, kind)
+
+    def causes(self) -> dict[str, int]:
+        """Return what errors were, and lost frames, by name; those that happened."""
+        with self._lock:
+            found = {**self._refused, "lost": self.lost, "held_back": self.held}
+            return {name: count for name, count in found.items() if count}
 
     def reset_window(self) -> None:
         """Forget rates and percentiles (the node was inactive), keep the counts."""
         with self._lock:
             self._inference, self._age = Ring(), Ring()
-            self._input, self._output = Rate(), Rate()
+            self._inputs = {name: Rate() for name in self._inputs}
+            self._output = Rate()
 
     def rates(self) -> tuple[float, float]:
-        """Return frames per second in and results per second out."""
+        """Return frames per second in, of the slowest input, and results per second out."""
         now = time.monotonic()
         with self._lock:
-            return self._input.hertz(now), self._output.hertz(now)
+            return min(rate.hertz(now) for rate in self._inputs.values()), self._output.hertz(now)
 
     def latencies(self) -> tuple[Percentiles | None, Percentiles | None]:
         """Return inference and frame age percentiles, milliseconds."""

@@ -59,11 +59,22 @@ def test_publishers_remembered_are_bounded() -> None:
 
 def test_counts_add_up() -> None:
     stats = ModelStats()
-    stats.arrived(lost=2, replaced=True)
-    stats.refused_input("encoding", lost=1)
+    stats.arrived(lost=2)
+    stats.refused_input("bgr8", lost=1, kind="encoding")
+    stats.refused("cuda says no")
     stats.published(3.0, None)
-    assert (stats.frames, stats.drops, stats.errors, stats.last_error) == (1, 4, 1, "encoding")
+    assert (stats.frames, stats.lost, stats.errors, stats.last_error) == (1, 3, 2, "cuda says no")
+    assert stats.causes() == {"encoding": 1, "inference": 1, "lost": 3}
     inference, age = stats.latencies()
     assert inference is not None
     assert inference.p50 == 3.0
     assert age is None
+
+
+def test_the_input_rate_is_that_of_the_slowest_input() -> None:
+    stats = ModelStats(["image", "scan"])
+    for _ in range(5):
+        stats.arrived(0, "image")
+    assert stats.rates()[0] == 0.0
+    stats.refused_input("5 ranges, expected 4", 0, "scan", "size")
+    assert 0.0 < stats.rates()[0] <= 1.0

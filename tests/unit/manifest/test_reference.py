@@ -20,9 +20,9 @@ from tests.unit.manifest.texts import CASES_OF_FORM, FLEET, MODEL, PROFILE
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: dict[str, type[BaseModel]] = {"fleet": Manifest, "profile": Profile, "model": Model}
-ALTERNATIVES = {"url", "oci", "then", "dla_core"}
-"""Shown as comments: a source has exactly one place, only velocity outputs have a command to fall back to, and the
-reference's module has no DLA."""
+ALTERNATIVES = {"url", "oci", "then", "dla_core", "rate", "unchanged"}
+"""Shown as comments: a source has exactly one place, only velocity outputs have a command to fall back to, the
+reference's module has no DLA, and a model runs on frames or by time."""
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,7 +113,7 @@ def _owner(kind: type[BaseModel], key: str) -> str:
 
 
 def _declared(kind: type[BaseModel]) -> set[tuple[str, str]]:
-    found = {(_owner(kind, key), key) for key in kind.model_fields}
+    found = {(_owner(kind, key), key) for key in _fields(kind)}
     for field in kind.model_fields.values():
         for model in _models_in(field.annotation):
             found |= _declared(model)
@@ -123,13 +123,18 @@ def _declared(kind: type[BaseModel]) -> set[tuple[str, str]]:
 def _shown(kind: type[BaseModel], value: dict[str, Any]) -> set[tuple[str, str]]:
     found = {(_owner(kind, key), key) for key in value}
     for key, item in value.items():
-        models = _models_in(kind.model_fields[key].annotation)
+        models = _models_in(_fields(kind)[key].annotation)
         for part in _parts(item) if models else ():
             model = models[0]
-            nested = part if set(part) <= set(model.model_fields) else None
+            nested = part if set(part) <= set(_fields(model)) else None
             for inner in [nested] if nested is not None else [v for v in part.values() if isinstance(v, dict)]:
                 found |= _shown(model, inner)
     return found
+
+
+def _fields(kind: type[BaseModel]) -> dict[str, Any]:
+    """A type's fields by their keys in the file: `from` cannot be the name of a field in Python."""
+    return {field.alias or name: field for name, field in kind.model_fields.items()}
 
 
 def _parts(value: Any) -> list[dict[str, Any]]:
