@@ -7,6 +7,8 @@ import os
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,17 @@ def robot(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Robot]:
         found.stop(signal.SIGKILL)
 
 
+@pytest.fixture
+def open_robot() -> Iterator[Robot]:
+    """In a folder that other users may enter, which those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="power-") as folder:
+        Path(folder).chmod(0o755)
+        found = Robot(Path(folder), sys.executable)
+        yield found
+        if found.process is not None:
+            found.stop(signal.SIGKILL)
+
+
 def test_a_mode_is_asked_for_set_verified_and_logged(robot: Robot) -> None:
     robot.release("one", POLICY, os.geteuid())
     robot.start()
@@ -110,13 +123,10 @@ def test_nothing_else_can_be_had_there(robot: Robot, request_: Any, kind: str, s
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
-def test_somebody_else_is_refused_before_a_word_is_read(robot: Robot) -> None:
+def test_somebody_else_is_refused_before_a_word_is_read(open_robot: Robot) -> None:
+    robot = open_robot
     robot.release("one", POLICY, 4321)
     robot.start()
-    robot.root.chmod(0o755)
-    for folder in robot.root.parents:
-        if folder.is_relative_to("/tmp") and folder != Path("/tmp"):
-            folder.chmod(0o755)
     program = (
         "import json, socket, sys\n"
         "connection = socket.socket(socket.AF_UNIX)\n"
