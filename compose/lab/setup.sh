@@ -171,9 +171,9 @@ python_for_venv() { # the newest Python that the wheels exist for (3.10 to 3.13)
 }
 
 step_venv() {
-  local stamp want python
+  local stamp want python pins held=()
   stamp=$VENV/.jetfleet-stamp
-  want=$(sha256sum "$ROOT/pyproject.toml" | cut -d ' ' -f 1)
+  want=$(cat "$ROOT/pyproject.toml" "$ROOT"/compose/lab/constraints-*.txt | sha256sum | cut -d ' ' -f 1)
   if [ -x "$VENV/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ]; then return; fi
   python=$(python_for_venv)
   [ -n "$python" ] || die "no Python 3.10 to 3.13 with venv found" "install python3 and python3-venv, or set JETFLEET_PYTHON"
@@ -181,8 +181,11 @@ step_venv() {
     say "making .venv with $("$python" --version)"
     "$python" -m venv "$VENV"
   fi
+  # A release of somebody else's that came out last night must not decide whether tests pass here.
+  pins=$ROOT/compose/lab/constraints-$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+  [ ! -e "$pins" ] || held=(--constraint "$pins")
   say "installing jetfleet and its development tools into .venv (some 300 MB the first time)"
-  pip_quiet "install the packages of pyproject.toml" install -e "$ROOT[dev]"
+  pip_quiet "install the packages of pyproject.toml" install ${held[@]+"${held[@]}"} -e "$ROOT[dev]"
   echo "$want" >"$stamp"
 }
 
