@@ -5,7 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("benchmarks.bench_agent", "benchmarks.bench_plan", "benchmarks.bench_publish")
+BENCHMARKS = (
+    "benchmarks.bench_agent",
+    "benchmarks.bench_plan",
+    "benchmarks.bench_publish",
+    "benchmarks.bench_frames",
+)
 DEADLINE_S = 1800
 
 

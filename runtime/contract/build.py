@@ -20,7 +20,7 @@ TIMING_CACHE_FILE = "timing.cache"
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.transform` makes of a model. Part of the engine key: raised when the result changes.
-TRANSFORM_VERSION = 1
+TRANSFORM_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ def test_costs_no_more_than_a_bare_loop(runner: TensorRtRunner) -> None:
     assert min(ours) <= 1.05 * min(bare)
 
 
-@pytest.mark.xfail(strict=True, reason="15.6 times on 2026-11-22, with pageable memory (benchmarks/results): the claim of 30 is open")
+@pytest.mark.xfail(strict=True, reason="15.6 times on 2026-11-22 with pageable memory: the claim of 30 is open")
 def test_costs_a_thirtieth_of_the_textbook(runner: TensorRtRunner) -> None:
     bare_loop(runner, 0.5)
     ours, slow = host_percentiles(runner, 1.0).p50, p50(textbook(runner, 60))

@@ -43,6 +43,7 @@ class OnnxRuntimeBackend:
         """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
         from runtime.engines.calibration import ENOUGH_FRAMES, open_calibration
         from runtime.engines.graph import serialize
+        from runtime.engines.onnxruntime_.layout import resize_before_transpose
         from runtime.engines.onnxruntime_.trial import trial_run
         from runtime.engines.quantize import Style
         from runtime.engines.transform import transform
@@ -72,7 +73,7 @@ class OnnxRuntimeBackend:
             style=Style(seven_bit_weights=True),  # an engine for linux/amd64 must be right on CPUs without VNNI too
             progress=progress,
         )
-        content = serialize(model)
+        content = serialize(resize_before_transpose(model))
         inputs, outputs, layers = trial_run(content, job)
         every, main = count_precisions(layers)
         if job.precision == "fp16" and main.get("fp16", 0) < sum(main.values()):
