@@ -6,7 +6,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ def place(target: Path) -> Iterator[Path]:
     """
     if target.exists() and not (target / IDENTITY_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} is there and is no engine's folder", hint="choose another folder with --out")
+    made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -53,6 +54,9 @@ def place(target: Path) -> Iterator[Path]:
         shutil.rmtree(old)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+        for folder in made:  # deepest first; none of them stays empty after a failure
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def build_from_manifest(
