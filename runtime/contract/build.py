@@ -52,10 +52,15 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Fixed, batch first. Empty for an output whose shape is whatever the graph gives."""
+    """Batch first. Empty for an output whose shape is whatever the graph gives. Of an input with a range: what the
+    engine is tuned for, measured with, and run at unless somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine's input is then uint8, shape (1, height, width, channels)."""
+    min_shape: Tuple[int, ...] = ()
+    """Smallest shape that the engine takes, one number a dimension; empty: ``shape`` is the only one. TensorRT only:
+    other backends build for ``shape``. Not for image inputs: a camera's frame has one size."""
+    max_shape: Tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

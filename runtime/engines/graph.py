@@ -21,6 +21,7 @@ from onnx import (
 
 from runtime.contract.build import TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.shapes import is_free
 
 MIN_SOURCE_OPSET = 11
 MIN_OPSET = 13
@@ -108,7 +109,7 @@ def constants_to_initializers(graph: GraphProto) -> None:
 
 
 def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> ModelProto:
-    """Return the model with inputs fixed to their declared shapes, and only the declared outputs.
+    """Return the model with inputs fixed to their declared shapes (ranges stay free), and only the declared outputs.
 
     Raises EngineError of kind ``bad-model`` when a tensor does not exist or cannot have the declared shape.
     """
@@ -158,7 +159,10 @@ def _same_names(what: str, found: Sequence[str], declared: Sequence[str], *, exa
 
 
 def _fix_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
-    """Write ``spec.shape`` into a graph input. Raises EngineError where the model fixes another size."""
+    """Write ``spec.shape`` into a graph input, but for its free dimensions.
+
+    Raises EngineError where the model fixes another size, or one that has a range.
+    """
     dims = value.type.tensor_type.shape.dim
     found = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
     has_rank = value.type.tensor_type.HasField("shape")
@@ -170,9 +174,20 @@ def _fix_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
             f"input {spec.name!r} is {there} in the model, but {'x'.join(map(str, spec.shape))} in the manifest",
             "give the shape that the model was exported with",
         )
+    held = [index for index, size in enumerate(found) if has_rank and size is not None and is_free(spec, index)]
+    if held:
+        raise EngineError(
+            "bad-model",
+            f"input {spec.name!r} has a range in dimension {held[0]}, which is {found[held[0]]} in the model",
+            "export the model with that dimension left open, or give it the one size",
+        )
     value.type.tensor_type.ClearField("shape")
-    for size in spec.shape:
-        value.type.tensor_type.shape.dim.add().dim_value = size
+    for index, size in enumerate(spec.shape):
+        dim = value.type.tensor_type.shape.dim.add()
+        if is_free(spec, index):
+            dim.dim_param = f"{spec.name}_{index}"
+        else:
+            dim.dim_value = size
 
 
 def fold(model: ModelProto) -> ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
 from runtime.engines.onnxruntime_.session import open_session
 from runtime.engines.precision import count_precisions, layer_rows
 from runtime.engines.preflight import check_engine, this_platform
+from runtime.engines.shapes import check_ranges, fixed, has_range
 from runtime.engines.store import load_engine_dir, write_atomic
 
 ENGINE_FILE = "engine.onnx"
@@ -53,7 +55,13 @@ class OnnxRuntimeBackend:
             raise EngineError(
                 "unsupported", f"DLA core {job.options.dla_core} was asked for: ONNX Runtime has none", hint
             )
-        notes: list[str] = []
+        check_ranges(job.inputs)
+        notes = [
+            f"input {spec.name!r} is {list(spec.shape)} in this engine: ONNX Runtime's have one shape, the range's opt"
+            for spec in job.inputs
+            if has_range(spec)
+        ]
+        job = replace(job, inputs=fixed(job.inputs))
         frames = None
         if job.precision == "int8":
             if paths.calibration is None:

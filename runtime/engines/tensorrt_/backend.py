@@ -24,6 +24,7 @@ from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
 from runtime.engines.device_facts import read_jetson
 from runtime.engines.errors import EngineError
 from runtime.engines.preflight import check_engine
+from runtime.engines.shapes import check_ranges, has_range
 from runtime.engines.store import load_engine_dir, sha256_of, write_atomic
 from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_workspace, time_left
 from runtime.engines.tensorrt_.capabilities import Capabilities, detect
@@ -32,7 +33,7 @@ from runtime.engines.tensorrt_.graphs import choose_road, make_graph
 from runtime.engines.tensorrt_.inspect import LayerFacts, count_layers, layer_rows, others, parse_layers
 from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
 from runtime.engines.tensorrt_.plan import OpenPlan
-from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
+from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest, ShapeRange
 from runtime.engines.tensorrt_.runner import TensorRtRunner
 from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
 from runtime.engines.tensorrt_.versions import full_version
@@ -87,6 +88,7 @@ class TensorRtBackend:
         import tensorrt as trt
 
         started = time.monotonic()
+        check_ranges(job.inputs)
         capabilities, gpu = detect(trt), find_gpu()
         road = choose_road(job, capabilities)
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
@@ -136,6 +138,7 @@ class TensorRtBackend:
             optimization_level=job.options.optimization_level,
             dla_core=job.options.dla_core,
             tactic_sources=self._tactic_sources,
+            profiles=_profiles(job),
             cache_folder=str(paths.cache or folder / "cache"),
         )
 
@@ -172,6 +175,18 @@ class TensorRtBackend:
             return TensorRtRunner(plan, identity, cuda_graph=cuda_graph)
         finally:
             plan.close()  # the runner holds it now
+
+
+def _profiles(job: BuildJob) -> tuple[tuple[ShapeRange, ...], ...]:
+    """Return the one optimization profile of a job whose inputs have ranges. Raises EngineError."""
+    ranges = tuple(ShapeRange(s.name, s.min_shape, s.shape, s.max_shape) for s in job.inputs if has_range(s))
+    if ranges and job.options.dla_core is not None:
+        raise EngineError(
+            "unsupported",
+            f"input {ranges[0].name!r} has a range of shapes, and the DLA takes one shape alone",
+            "give the input one shape, or leave dla_core out",
+        )
+    return (ranges,) if ranges else ()
 
 
 def _graph_latency(plan: OpenPlan, identity: EngineIdentity, seconds: float) -> float | str:

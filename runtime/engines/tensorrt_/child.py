@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from runtime.engines.tensorrt_.config import add_profiles, dla_fallback, is_stro
 from runtime.engines.tensorrt_.log import LogKeeper, make_logger
 from runtime.engines.tensorrt_.monitor import make_monitor
 from runtime.engines.tensorrt_.network import creation_flags, hold_at_fp32, parse
-from runtime.engines.tensorrt_.plan import tensor_specs
+from runtime.engines.tensorrt_.plan import shape_of, tensor_specs
 from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
 from runtime.engines.tensorrt_.timing_cache import CacheFiles, Taken, load_into, merge_back
 
@@ -182,7 +183,20 @@ def _inspect(
     inspector = engine.create_engine_inspector()
     text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     Path(request.layers).write_text(text, "utf-8", errors="replace")
-    return tensor_specs(engine)
+    inputs, outputs = tensor_specs(engine)
+    return inputs, _at_opt(engine, outputs, request)
+
+
+def _at_opt(engine: trt.ICudaEngine, outputs: tuple[TensorSpec, ...], request: PlanRequest) -> tuple[TensorSpec, ...]:
+    """Return the outputs with the shapes that they have when every input has its opt shape. Raises EngineError."""
+    if not request.profiles or not any(-1 in spec.shape for spec in outputs):
+        return outputs
+    context = engine.create_execution_context()
+    if context is None:
+        raise EngineError("memory", "there is no room for an execution context", "lower workspace_bytes")
+    for item in request.profiles[0]:
+        context.set_input_shape(item.name, item.opt)
+    return tuple(replace(spec, shape=shape_of(context.get_tensor_shape(spec.name))) for spec in outputs)
 
 
 def _worth_a_note(warnings: list[str]) -> Iterator[str]:

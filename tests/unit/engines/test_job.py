@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -304,3 +305,19 @@ def test_main_wants_both_folders() -> None:
 def test_a_dla_core_is_not_for_onnx_runtime(tmp_path: Path) -> None:
     found = failure(tmp_path, EXIT_FAILED, options=BuildOptions(dla_core=0))
     assert found.message == "DLA core 0 was asked for: ONNX Runtime has none"
+
+
+def test_onnx_runtime_takes_the_opt_of_a_range_and_says_so(tmp_path: Path) -> None:
+    spec = TensorSpec("image", (1, 3, 20, 24), min_shape=(1, 3, 16, 16), max_shape=(1, 3, 32, 40))
+    values = np.random.default_rng(2).normal(size=(3, 3, 20, 24)).astype(np.float32)
+    report = build(tmp_path, inputs=(spec,), golden={"image": values})
+    assert report.identity.inputs == (TensorSpec("image", (1, 3, 20, 24)),)
+    assert report.identity.outputs[0].shape == (1, 2, 20, 24)
+    assert report.notes[0].startswith("input 'image' is [1, 3, 20, 24] in this engine: ONNX Runtime's have one shape")
+
+
+def test_a_camera_s_image_has_no_range(tmp_path: Path) -> None:
+    spec = dataclasses.replace(IMAGE, min_shape=(1, 3, 8, 8), max_shape=(1, 3, 32, 40))
+    found = failure(tmp_path, EXIT_FAILED, inputs=(spec,))
+    assert found.kind == "bad-model"
+    assert "is a camera's image and has a range of shapes" in found.message

@@ -83,6 +83,17 @@ class ITimingCache:
         return b"\n".join([self.of, *sorted(self.entries)])
 
 
+Dims = tuple
+
+
+class IOptimizationProfile:
+    def __init__(self) -> None:
+        self.ranges: dict[str, list[list[int]]] = {}
+
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002  (their real names)
+        self.ranges[input] = [list(min), list(opt), list(max)]
+
+
 class IBuilderConfig:
     builder_optimization_level = 3
 
@@ -119,8 +130,9 @@ class IBuilderConfig:
     def get_timing_cache(self) -> ITimingCache | None:
         return self._cache
 
-    def add_optimization_profile(self, profile: Any) -> int:
-        return 0
+    def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
+        self.profiles = [*getattr(self, "profiles", []), profile]
+        return len(self.profiles) - 1
 
     def can_run_on_DLA(self, layer: ILayer) -> bool:
         return layer.type == LayerType.CONVOLUTION
@@ -228,6 +240,9 @@ class Builder:
         assert flags & 1, "TensorRT 8 needs explicit batch"
         return INetworkDefinition()
 
+    def create_optimization_profile(self) -> IOptimizationProfile:
+        return IOptimizationProfile()
+
     def create_builder_config(self) -> IBuilderConfig:
         return IBuilderConfig()
 
@@ -241,7 +256,8 @@ class Builder:
         layers = [_layer(layer, config) for layer in network.layers]
         text = json.dumps({"Layers": layers, "Bindings": []}).replace("conv", "conv\x01")
         core = getattr(config, "DLA_core", None)
-        return _HEADER + json.dumps([text, network.model.SerializeToString().hex(), core]).encode()
+        ranges = [profile.ranges for profile in getattr(config, "profiles", [])]
+        return _HEADER + json.dumps([text, network.model.SerializeToString().hex(), core, ranges]).encode()
 
 
 def _behave(logger: ILogger) -> bool:
@@ -281,8 +297,9 @@ def _layer(layer: ILayer, config: IBuilderConfig) -> dict[str, Any]:
 
 
 class ICudaEngine:
-    def __init__(self, layers: str, model: onnx.ModelProto) -> None:
+    def __init__(self, layers: str, model: onnx.ModelProto, ranges: list[dict[str, list[list[int]]]]) -> None:
         self.layers = layers
+        self.ranges = ranges
         self.model = model
         self._values = _values(model)
         self._names = [value.name for value in (*model.graph.input, *model.graph.output)]
@@ -313,9 +330,24 @@ class IExecutionContext:
         self._engine = engine
         self._session = ort.InferenceSession(engine.model.SerializeToString(), providers=["CPUExecutionProvider"])
         self._addresses: dict[str, int] = {}
+        self._shapes: dict[str, list[int]] = {}
+
+    def set_input_shape(self, name: str, shape: Any) -> bool:
+        low, _, high = self._engine.ranges[0][name]
+        if not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
+            return False
+        self._shapes[name] = list(shape)
+        return True
 
     def get_tensor_shape(self, name: str) -> list[int]:
-        return self._engine.get_tensor_shape(name)
+        model = onnx.ModelProto()
+        model.CopyFrom(self._engine.model)
+        for value in model.graph.input:
+            for dim, size in zip(value.type.tensor_type.shape.dim, self._shapes.get(value.name, []), strict=False):
+                dim.dim_value = size
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        return _values(model)[name].shape
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
@@ -325,9 +357,9 @@ class IExecutionContext:
         feeds = {}
         for item in self._session.get_inputs():
             dtype = np.dtype(np.uint8 if item.type == "tensor(uint8)" else np.float32)
-            size = int(np.prod(item.shape)) * dtype.itemsize
-            content = ctypes.string_at(self._addresses[item.name], size)
-            feeds[item.name] = np.frombuffer(content, dtype).reshape(item.shape)
+            shape = self._shapes.get(item.name, item.shape)
+            content = ctypes.string_at(self._addresses[item.name], int(np.prod(shape)) * dtype.itemsize)
+            feeds[item.name] = np.frombuffer(content, dtype).reshape(shape)
         for item, value in zip(self._session.get_outputs(), self._session.run(None, feeds), strict=True):
             ctypes.memmove(self._addresses[item.name], np.ascontiguousarray(value).ctypes.data, value.nbytes)
         return True
@@ -341,11 +373,11 @@ class Runtime:
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> ICudaEngine | None:
         try:
-            layers, model, core = json.loads(serialized_engine[len(_HEADER) :])
+            layers, model, core, ranges = json.loads(serialized_engine[len(_HEADER) :])
             if core != self.DLA_core:
                 self._logger.log(ILogger.ERROR, f"1: the plan is for DLA core {core}, the runtime has {self.DLA_core}")
                 return None
-            return ICudaEngine(layers, onnx.load_from_string(bytes.fromhex(model)))
+            return ICudaEngine(layers, onnx.load_from_string(bytes.fromhex(model)), ranges)
         except ValueError:
             self._logger.log(ILogger.ERROR, "1: [stdArchiveReader.cpp] Error Code 1: Serialization (magicTag)")
             return None

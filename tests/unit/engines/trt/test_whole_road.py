@@ -17,10 +17,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import FAILURE_FILE, JOB_FILE, REPORT_FILE, TIMING_CACHE_FILE, BuildJob, EngineReport
+from runtime.contract.build import (
+    FAILURE_FILE,
+    JOB_FILE,
+    REPORT_FILE,
+    TIMING_CACHE_FILE,
+    BuildJob,
+    BuildOptions,
+    EngineReport,
+    TensorSpec,
+)
 from runtime.contract.codec import canonical_json, from_dict, from_json
 from runtime.contract.timing import TIMING_DIR, TimingFacts, timing_file
 from tests.gpu.site import NETWORKS, make_job, options_for
+from tests.unit.engines.models import make_job as make_conv_job
 
 ROOT = Path(__file__).parents[4]
 STAND_INS = ROOT / "tests/fakes/gpu_site"
@@ -169,6 +179,72 @@ def test_a_dla_that_is_not_there_is_refused(tmp_path: Path) -> None:
     failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
     assert failure["message"] == "DLA core 0 was asked for, and TensorRT 8.6.0 offers 0 here"
     assert "Orin Nano has no DLA" in failure["hint"]
+
+
+SCAN = TensorSpec("image", (1, 3, 20, 24), min_shape=(1, 3, 16, 16), max_shape=(1, 3, 32, 40))
+
+
+def prepare_range(folder: Path, spec: TensorSpec = SCAN, **changes: object) -> Path:
+    """Write a job whose one input is no image and has a range: rows 16 to 32, columns 16 to 40."""
+    values = np.random.default_rng(2).normal(size=(3, *spec.shape[1:])).astype(np.float32)
+    job = make_conv_job(folder / "job", inputs=(spec,), backend="tensorrt", golden={spec.name: values}, **changes)
+    assert job.inputs == (spec,)
+    return folder / "job"
+
+
+RUN_AT = """
+import dataclasses, sys
+from pathlib import Path
+from runtime.engines.errors import EngineError
+from runtime.engines.tensorrt_.backend import TensorRtBackend
+from runtime.engines.tensorrt_.device import find_gpu
+from runtime.engines.tensorrt_.plan import OpenPlan
+from runtime.engines.tensorrt_.runner import TensorRtRunner
+loaded = TensorRtBackend().load(Path(sys.argv[1]))
+identity = loaded.identity
+print(loaded.infer()["scores"].shape)
+plan = OpenPlan(Path(sys.argv[1]) / "engine.plan", find_gpu())
+for rows, columns in ((16, 40), (33, 40)):
+    image = dataclasses.replace(identity.inputs[0], shape=(1, 3, rows, columns))
+    scores = dataclasses.replace(identity.outputs[0], shape=(1, 2, rows, columns))
+    try:
+        other = TensorRtRunner(plan, dataclasses.replace(identity, inputs=(image,), outputs=(scores,)))
+        print(other.infer()["scores"].shape)
+    except EngineError as error:
+        print(error.message)
+"""
+
+
+def test_a_range_of_shapes_becomes_an_optimization_profile(tmp_path: Path) -> None:
+    done = run(prepare_range(tmp_path), tmp_path / "out")
+    assert done.returncode == 0, done.stdout
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert report.identity.inputs == (SCAN,)
+    assert report.identity.outputs[0].shape == (1, 2, 20, 24)
+    done = python(["-c", RUN_AT, str(tmp_path / "out")])
+    assert done.stdout.splitlines()[:2] == ["(1, 2, 20, 24)", "(1, 2, 16, 40)"], done.stderr
+    assert done.stdout.splitlines()[2].startswith("input 'image' cannot be [1, 3, 33, 40]")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"min_shape": (1, 3, 21, 16)}, "may be [1, 3, 21, 16] to [1, 3, 32, 40], and is tuned for [1, 3, 20, 24]"),
+        ({"max_shape": (1, 3, 32)}, "may be [1, 3, 16, 16] to [1, 3, 32]"),
+        ({"max_shape": (1, 4, 32, 40)}, "has a range in dimension 1, which is 3 in the model"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(tmp_path: Path, change: dict, said: str) -> None:
+    assert run(prepare_range(tmp_path, dataclasses.replace(SCAN, **change)), tmp_path / "out").returncode == 3
+    failure = json.loads((tmp_path / "out" / FAILURE_FILE).read_text())
+    assert failure["kind"] == "bad-model"
+    assert said in failure["message"]
+
+
+def test_a_range_is_not_for_the_dla(tmp_path: Path) -> None:
+    job = prepare_range(tmp_path, options=BuildOptions(dla_core=0), precision="fp16")
+    assert run(job, tmp_path / "out", FAKE_TENSORRT_DLA_CORES="1").returncode == 3
+    assert "the DLA takes one shape alone" in json.loads((tmp_path / "out" / FAILURE_FILE).read_text())["message"]
 
 
 def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
