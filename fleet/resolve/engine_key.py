@@ -25,7 +25,9 @@ takes an engine out of the registry judges its report by the gates of today.
 
 from __future__ import annotations
 
-from runtime.contract.build import TRANSFORM_VERSION, BuildJob
+from typing import Any
+
+from runtime.contract.build import TRANSFORM_VERSION, BuildJob, TensorSpec
 from runtime.contract.codec import digest_of, to_dict
 
 KEY_VERSION = 1
@@ -43,8 +45,8 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
             "onnx_sha256": job.onnx_sha256,
             "transform": {
                 "version": TRANSFORM_VERSION,
-                "inputs": to_dict(job.inputs),
-                "outputs": to_dict(job.outputs),
+                "inputs": [_tensor(spec) for spec in job.inputs],
+                "outputs": [_tensor(spec) for spec in job.outputs],
             },
             "precision": job.precision,
             "calibration": calibration_digest,
@@ -56,3 +58,9 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
             "builder_recipe": builder_recipe_digest,
         }
     )
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    """Return a tensor as the key reads it. A range that is not there is not in it: such keys are older than ranges."""
+    unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
+    return {name: value for name, value in to_dict(spec).items() if name not in unset}

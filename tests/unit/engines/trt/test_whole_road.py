@@ -22,6 +22,7 @@ from runtime.contract.build import (
     JOB_FILE,
     REPORT_FILE,
     TIMING_CACHE_FILE,
+    AccuracyGate,
     BuildJob,
     BuildOptions,
     EngineReport,
@@ -245,6 +246,36 @@ def test_a_range_is_not_for_the_dla(tmp_path: Path) -> None:
     job = prepare_range(tmp_path, options=BuildOptions(dla_core=0), precision="fp16")
     assert run(job, tmp_path / "out", FAKE_TENSORRT_DLA_CORES="1").returncode == 3
     assert "the DLA takes one shape alone" in json.loads((tmp_path / "out" / FAILURE_FILE).read_text())["message"]
+
+
+def test_too_little_calibration_data(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "int8")
+    few = np.load(job / "calibration/000.npz")["image"][:3]
+    np.savez(job / "calibration/000.npz", image=few)
+    assert said_by(job, tmp_path / "out", 3) == ("calibration", "3 calibration frames, at least 8 are needed")
+
+
+def test_accuracy_below_the_gate(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "int8", accuracy=AccuracyGate(0.5, max_abs_error=1e-12))
+    kind, message = said_by(job, tmp_path / "out", 4)
+    assert kind == "accuracy"
+    assert "against the fp32 source model" in message
+
+
+def test_a_workspace_that_the_device_does_not_have(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "fp32", options=options_for("fp32", 3, workspace_bytes=1 << 42))
+    kind, message = said_by(job, tmp_path / "out", 3)
+    assert (kind, message) == ("memory", "workspace_bytes is 4194304 MiB, and Fake GPU has 8192 MiB")
+
+
+def said_by(job: Path, out: Path, code: int) -> tuple[str, str]:
+    """Run a job that must fail; return kind and sentence. It leaves nothing else, and says what to do."""
+    assert run(job, out).returncode == code
+    assert [item.name for item in out.iterdir()] == [FAILURE_FILE]
+    failure = json.loads((out / FAILURE_FILE).read_text())
+    assert failure["hint"]
+    assert "\n" not in failure["message"]
+    return failure["kind"], failure["message"]
 
 
 def test_an_unsupported_operator_is_named(tmp_path: Path) -> None:
