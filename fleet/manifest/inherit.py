@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fleet.manifest.resources_schema import Inhibit, Resources
 from fleet.manifest.schema import ModelUse, Power, Robot, Settings
 
 _OWN = frozenset(Settings.model_fields)
@@ -24,6 +25,10 @@ class Effective:
     power_mode: str | None
     power: Power | None
     """Whole, from the nearest level that has it."""
+    resources: Resources | None
+    """The same."""
+    update_inhibit: tuple[Inhibit, ...]
+    """The same."""
     environment: Mapping[str, str]
 
 
@@ -79,5 +84,9 @@ def _effective(levels: list[Settings]) -> Effective:
         models=merge_models(*(level.models for level in levels)),
         power_mode=nearest("power_mode"),
         power=next((level.power for level in reversed(levels) if level.power is not None), None),
+        resources=next((level.resources for level in reversed(levels) if level.resources is not None), None),
+        update_inhibit=next(
+            (level.update_inhibit for level in reversed(levels) if level.update_inhibit is not None), ()
+        ),
         environment={key: value for level in levels for key, value in level.environment.items()},
     )

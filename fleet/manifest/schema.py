@@ -28,6 +28,7 @@ from fleet.manifest.model_schema import (
     Source,
 )
 from fleet.manifest.power_schema import Governor, Power
+from fleet.manifest.resources_schema import Inhibit, Resources
 from fleet.manifest.values import (
     Backend,
     Frozen,
@@ -209,6 +210,10 @@ class Settings(Frozen):
     power_mode: Text | None = None
     """The mode that the robot rests in: its host sets it."""
     power: Power | None = None
+    resources: Resources | None = None
+    """CPUs and memory of the node; the nearest level's as a whole."""
+    update_inhibit: tuple[Inhibit, ...] | None = None
+    """When the robot must not be updated; the nearest level's as a whole."""
     """What it may do about heat and load; taken whole from the nearest level that has it."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the runtime container of this robot, ROS_DOMAIN_ID for example."""

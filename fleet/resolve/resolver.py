@@ -14,6 +14,7 @@ from fleet.resolve.build_job import engine_spec
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
 from fleet.resolve.moving_tags import moving_tags
 from fleet.resolve.power import power_environment
+from fleet.resolve.resources import resource_environment
 from fleet.resolve.runtime_config import runtime_config, stand_in
 from runtime.contract.codec import digest_of, to_dict
 
@@ -96,8 +97,8 @@ class _Variants:
         known = self._environments.get(id(settings))
         if known is None:
             assert settings.profile is not None, "load_manifest refuses robots without a profile"
-            power = power_environment(settings, self._loaded.profiles[settings.profile])
-            known = (settings, {**settings.environment, **power} if power else settings.environment)
+            ours = power_environment(settings, self._loaded.profiles[settings.profile]) | resource_environment(settings)
+            known = (settings, {**settings.environment, **ours} if ours else settings.environment)
             self._environments[id(settings)] = known
         return known[1]
 

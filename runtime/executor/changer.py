@@ -43,9 +43,16 @@ class Change:
 class EngineChanger:
     """Does one change at a time, in the order they were asked for."""
 
-    def __init__(self, worker: Worker, free_threaded: Callable[[Candidate], bool], memory: Memory) -> None:
-        """``free_threaded``: may this engine be loaded on a thread that is not the worker's?"""
-        self._worker = worker
+    def __init__(
+        self,
+        worker: Worker,
+        free_threaded: Callable[[Candidate], bool],
+        memory: Memory,
+        pin: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``free_threaded``: may this engine be loaded on a thread that is not the worker's? ``pin``: called on each
+        loading thread, whose CPUs the engine's own threads get."""
+        self._worker, self._pin = worker, pin
         self._free_threaded = free_threaded
         self._memory = memory
         self._one_at_a_time = threading.Lock()
@@ -58,6 +65,7 @@ class EngineChanger:
     def _run(self, change: Change) -> None:
         with self._one_at_a_time:
             try:
+                self._pin()
                 self._make_room(change)
                 if self._free_threaded(change.candidate):
                     self._put_in(change, self._prepared(change))

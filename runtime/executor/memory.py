@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from runtime.contract.build import EngineIdentity, TensorSpec
+from runtime.contract.runtime_config import ModelRuntime
+from runtime.engines.errors import EngineError
 from runtime.engines.store import read_identity
-from runtime.executor.loading import engine_folder
-from runtime.executor.serving import SWAPPED, Candidate
+from runtime.executor.loading import LoadedEngine, engine_folder
+from runtime.executor.serving import CONFIGURED, SWAPPED, Candidate, Loader
 
 FILE_FACTOR = 2
 """An engine takes about twice its file: the file's content as loaded, and what it works in. An estimate on the safe
@@ -43,9 +45,22 @@ def check_room(candidate: Candidate, memory: Memory) -> None:
     if need > free:
         name = f"{candidate.model.name} {candidate.model.precision}"
         raise MemoryRefusedError(
-            f"no memory for two engines: {name} beside the one that serves needs about {_mib(need)} MiB, "
-            f"{_mib(free)} MiB are free; free memory, or restart the container with the engine in its image"
+            f"no memory for another engine: {name} needs about {_mib(need)} MiB beside what is loaded, "
+            f"{_mib(free)} MiB are free; free memory, or lower resources/keep_free in the manifest"
         )
+
+
+def with_room(memory: Memory, loader: Loader) -> Loader:
+    """Return ``loader``, asking for room before it loads."""
+
+    def load(model: ModelRuntime, engines_dir: Path) -> LoadedEngine:
+        try:
+            check_room(Candidate(CONFIGURED, model, engines_dir), memory)
+        except MemoryRefusedError as error:
+            raise EngineError("memory", str(error), "") from error
+        return loader(model, engines_dir)
+
+    return load
 
 
 def needed(identity: EngineIdentity) -> int:

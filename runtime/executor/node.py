@@ -14,14 +14,18 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 
-from runtime.contract.runtime_config import SWAP_DIR, RuntimeConfig
+from runtime.contract.runtime_config import ENV_ROBOT, SWAP_DIR, RuntimeConfig
 from runtime.executor.changer import Change, EngineChanger, any_thread
+from runtime.executor.diagnostics import Diagnostics, hardware_id
 from runtime.executor.inputs import Intake
 from runtime.executor.links import link
-from runtime.executor.memory import Memory, available_memory
+from runtime.executor.loading import load_engine
+from runtime.executor.lock_keeper import LockKeeper
+from runtime.executor.memory import with_room
 from runtime.executor.orders import Obedience
 from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
 from runtime.executor.pipeline import FAILED, Pipeline
+from runtime.executor.reserve import Reserve
 from runtime.executor.serving import Candidate
 from runtime.executor.swap import SwapFolder
 from runtime.executor.worker import Worker
@@ -42,7 +46,8 @@ class ExecutorNode(LifecycleNode):
         super().__init__(config.node_name)
         self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
         self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
-        self._changer = EngineChanger(worker, any_thread, Memory(available_memory))
+        self._reserve = Reserve.from_environment()
+        self._changer = EngineChanger(worker, any_thread, self._reserve.memory, self._reserve.pin_worker)
         for model in self.models:
             model.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
@@ -51,14 +56,20 @@ class ExecutorNode(LifecycleNode):
         self._publishers_made: list[ResultPublisher] = []
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
+        self._diagnostics = Diagnostics(
+            self, lambda: [model.health() for model in self.models], hardware_id(os.environ.get(ENV_ROBOT, ""))
+        )
+        self._lock_keeper = LockKeeper.from_environment(self)
         self.create_timer(BEAT_S, self._beat)
+        self.create_timer(BEAT_S, self._diagnostics.poll)
         self.create_timer(SWAP_POLL_S, self.swaps.poll)
         self._serve_transitions_off_the_spin_thread()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
-        swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
+        own = (*self._reserve.notes, *self._lock_keeper.notes)
+        swaps = own + tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
         return swaps if HAS_VISION_MSGS else (NO_VISION_MSGS, *swaps)
 
     @property
@@ -69,11 +80,14 @@ class ExecutorNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, warm up and self-test every model; fail only when none is left."""
         del state
+        if not self._on_worker(self._reserve.pin_worker):
+            return FAILURE
+        load = with_room(self._reserve.memory, load_engine)
         for model in self.models:
             senders = publishers(self, model.model)
             self._publishers_made.extend(sender for sender in senders.values() if isinstance(sender, ResultPublisher))
             self._log(f"{model.model.name}: loading {model.model.precision} engine {model.model.engine_key}")
-            if not self._on_worker(partial(model.load, self._engines_dir, senders)):
+            if not self._on_worker(partial(model.load, self._engines_dir, senders, load)):
                 return FAILURE
             self._log(f"{model.model.name}: {model.stats.last_error if model.state == FAILED else 'ready'}")
         if self.models and all(model.state == FAILED for model in self.models):
@@ -178,6 +192,7 @@ class ExecutorNode(LifecycleNode):
         service.callback = serve
 
     def _beat(self) -> None:
+        self._reserve.pin_spin_once()
         self.spin_progress = time.monotonic()
 
     def _now_ns(self) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from runtime.contract.health import HealthReport
 from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health import shared_memory
+from runtime.health import shared_memory, transport
 from runtime.health.children import Children
 from runtime.health.metrics import exposition
 from runtime.health.report import Reporter, misconfigured
@@ -99,7 +102,11 @@ class Agent:
             max_restarts=config.max_restarts,
             restart_window_s=config.restart_window_s,
         )
-        self._supervisor = Supervisor(self._settings.executor, policy, log=log)
+        place = Path(tempfile.gettempdir()) / f"jetfleet-fastdds-{os.getpid()}.xml"
+        environment, told = transport.prepare(config, os.environ, place)
+        if told:
+            log(told)
+        self._supervisor = Supervisor(self._settings.executor, policy, environment=environment, log=log)
         self._reporter = Reporter(self._settings, config, self._started)
         self._verifier = Verifier(config, self._current, gather_with(self._children, log))
         allowed = self._settings.power

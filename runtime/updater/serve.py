@@ -21,6 +21,7 @@ from runtime.updater.power_service import PowerService, sayer
 from runtime.updater.real_world import RealWorld
 from runtime.updater.server import Server
 from runtime.updater.state import Rejected
+from runtime.updater.update_lock import share_node_folder
 from runtime.updater.updater import Updater
 from runtime.updater.world import PROJECT
 
@@ -37,6 +38,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         world, say = RealWorld(root, project, machine), sayer()
         updater = Updater(state, world, robot_name(root), version)
         updater.start()
+        share_node_folder(machine, say)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
         server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request))

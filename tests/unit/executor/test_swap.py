@@ -181,7 +181,7 @@ def test_a_swap_that_memory_cannot_hold_is_refused_with_both_numbers(site: Calla
     one = site(free=lambda: 10 << 20).start()
     one.put_in()
     assert one.begin().refused.startswith(
-        "no memory for two engines: signs fp32 beside the one that serves needs about 64 MiB, 10 MiB are free"
+        "no memory for another engine: signs fp32 needs about 64 MiB beside what is loaded, 10 MiB are free"
     )
 
 

@@ -1,0 +1,65 @@
+"""Says what a robot's topics say of motion and missions, or collects `/diagnostics`. Prints one JSON object.
+
+Not a test module.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Bool
+
+from tests.contract.ros_peer import spin_for, spin_until
+
+LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def diagnostics(node: Any) -> dict[str, Any]:
+    """Two arrays of the executor."""
+    seen: list[Any] = []
+    node.create_subscription(DiagnosticArray, "/diagnostics", seen.append, 10)
+    spin_until(node, "two diagnostics", lambda: len(seen) >= 2, 60.0)
+    [status] = seen[-1].status
+    return {
+        "level": status.level[0],
+        "name": status.name,
+        "message": status.message,
+        "hardware_id": status.hardware_id,
+        "values": {value.key: value.value for value in status.values},
+    }
+
+
+def say(node: Any, moving: bool, mission: bool) -> None:
+    """Publish a command and a latched flag until the test closes our input's other end by ending us."""
+    commands = node.create_publisher(Twist, "/cmd_vel", 10)
+    node.create_publisher(Bool, "/mission/active", LATCHED).publish(Bool(data=mission))
+    message = Twist()
+    message.linear.x = 0.5 if moving else 0.0
+    print("saying", flush=True)
+    while rclpy.ok():
+        commands.publish(message)
+        spin_for(node, 0.1)
+
+
+def main() -> None:
+    role = sys.argv[1]
+    rclpy.init()
+    node = rclpy.create_node("life_peer")
+    try:
+        if role == "diagnostics":
+            print(json.dumps(diagnostics(node)))
+        else:
+            say(node, moving=role == "moving", mission=role == "mission")
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
