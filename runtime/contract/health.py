@@ -58,6 +58,8 @@ class ModelHealth:
     """Name of the model that the serving engine was built from; another one only for a fallback."""
     serving_reason: str = ""
     """Why it is not the configured engine."""
+    capped: int = 0
+    """Findings that were not published, because a decoder's ``max_detections`` or ``max_boxes`` was reached."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from runtime.executor.loading import load_engine
 from runtime.executor.lock_keeper import LockKeeper
 from runtime.executor.memory import with_room
 from runtime.executor.orders import Obedience
-from runtime.executor.outputs import HAS_VISION_MSGS, NO_VISION_MSGS, ResultPublisher, publishers
+from runtime.executor.outputs import NodeOutputs
 from runtime.executor.pipeline import FAILED, Pipeline
 from runtime.executor.reserve import Reserve
 from runtime.executor.serving import Candidate
@@ -53,7 +53,7 @@ class ExecutorNode(LifecycleNode):
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
         self.obedience = Obedience(self.models, engines_dir, self._changer.begin)
         self._intake: Intake | None = None
-        self._publishers_made: list[ResultPublisher] = []
+        self._outputs = NodeOutputs(self)
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
         self._diagnostics = Diagnostics(
@@ -68,9 +68,8 @@ class ExecutorNode(LifecycleNode):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
-        own = (*self._reserve.notes, *self._lock_keeper.notes)
-        swaps = own + tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
-        return swaps if HAS_VISION_MSGS else (NO_VISION_MSGS, *swaps)
+        swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
+        return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *swaps)
 
     @property
     def lifecycle(self) -> str:
@@ -84,14 +83,13 @@ class ExecutorNode(LifecycleNode):
             return FAILURE
         load = with_room(self._reserve.memory, load_engine)
         for model in self.models:
-            senders = publishers(self, model.model)
-            self._publishers_made.extend(sender for sender in senders.values() if isinstance(sender, ResultPublisher))
+            senders = self._outputs.make(model)
             self._log(f"{model.model.name}: loading {model.model.precision} engine {model.model.engine_key}")
             if not self._on_worker(partial(model.load, self._engines_dir, senders, load)):
                 return FAILURE
             self._log(f"{model.model.name}: {model.stats.last_error if model.state == FAILED else 'ready'}")
         if self.models and all(model.state == FAILED for model in self.models):
-            self._destroy_publishers()
+            self._outputs.destroy()
             return FAILURE
         return SUCCESS
 
@@ -99,6 +97,9 @@ class ExecutorNode(LifecycleNode):
         """Publish, serve, subscribe: in this order nothing comes in before it can go out."""
         result = super().on_activate(state)
         link(self.models)
+        for model, reason in self._outputs.start():
+            self._log(f"{model.model.name}: {reason}")
+            model.refuse(reason)
         serving = [model for model in self.models if model.state != FAILED]
         for model in serving:
             model.activate()
@@ -137,6 +138,7 @@ class ExecutorNode(LifecycleNode):
         self._changer.begin(Change(model, candidate))
 
     def _stop_serving(self) -> None:
+        self._outputs.stop("the node does not serve")  # first: what follows may wait for an inference
         if self._intake is not None:
             self._intake.close()
             self._intake = None
@@ -147,17 +149,12 @@ class ExecutorNode(LifecycleNode):
 
     def _free(self) -> bool:
         freed = self._on_worker(self._close_models, PAUSE_S)
-        self._destroy_publishers()
+        self._outputs.destroy()
         return freed
 
     def _close_models(self) -> None:
         for model in self.models:
             model.close()
-
-    def _destroy_publishers(self) -> None:
-        for sender in self._publishers_made:
-            self.destroy_lifecycle_publisher(sender.publisher)
-        self._publishers_made = []
 
     def _on_worker(self, run: Callable[[], None], timeout_s: float | None = None) -> bool:
         """Run on the worker thread and wait, but not past a stop, the worker's end, or ``timeout_s``."""
@@ -194,6 +191,7 @@ class ExecutorNode(LifecycleNode):
     def _beat(self) -> None:
         self._reserve.pin_spin_once()
         self.spin_progress = time.monotonic()
+        self._outputs.announce()
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -27,7 +27,9 @@ from runtime.executor.serving import (
     Serving,
     configured,
     fallback,
+    left_out,
     prepare,
+    tell_failed,
 )
 from runtime.executor.stats import ModelStats
 
@@ -145,6 +147,7 @@ class Pipeline:
             return
         if self._serving is None:  # it failed, and what takes its place is not there yet
             self.stats.refused(self.stats.last_error or "no engine serves")
+            tell_failed(self.publishers.values(), self.stats.last_error)
             return
         try:
             reason = self._try(self._serving, frames)
@@ -153,6 +156,7 @@ class Pipeline:
                 reason = self._try(self._serving, frames)
         except FrameRefusedError as error:  # the frame's fault, which says nothing of the engine
             self.stats.refused(str(error), kind=error.kind)
+            tell_failed(self.publishers.values(), str(error))
             return
         if reason is None:
             self._succeeded()
@@ -181,6 +185,7 @@ class Pipeline:
     def _failed(self, reason: str) -> None:
         self._failures += 1
         self.stats.refused(reason)
+        tell_failed(self.publishers.values(), reason)
         if self._failures < MAX_CONSECUTIVE_FAILURES or self._serving is None:
             return
         self.state = FAILED
@@ -227,7 +232,9 @@ class Pipeline:
         inference_ms = (time.perf_counter() - started) * 1e3
         stamp = frames[self.model.trigger.input or self.model.inputs[0].tensor].stamp
         for port in serving.ports:
-            port.publish(stamp, port.decode(outputs[port.tensor], serving.view))
+            result = port.decode(outputs[port.tensor], serving.view)
+            port.publish(stamp, result)
+            self.stats.capped += left_out(result)
         for link in self.links:
             link.deliver(stamp, outputs[serving.ports[link.output].tensor])
         self.stats.published(inference_ms, self._age_ms(stamp))
@@ -295,6 +302,7 @@ class Pipeline:
             drops=self.stats.lost + self.stats.held + self._join.unused,
             causes={**self.stats.causes(), **{why: count for why, count in self._join.counts.items() if count}},
             errors=self.stats.errors,
+            capped=self.stats.capped,
             last_error=self.stats.last_error,
             serving=self._who_serves(serving),
             serving_model=serving.candidate.model.name if serving is not None else "",

@@ -5,7 +5,7 @@ Slots are filled by the model's own inputs whoever serves, so a change of engine
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import numpy.typing as npt
 from runtime.contract.health import SelfTest
 from runtime.contract.runtime_config import FallbackEngine, InputBinding, ModelRuntime
 from runtime.engines.errors import EngineError
-from runtime.executor.decoders import Decoder, Result, View, decoder_named
+from runtime.executor.decoders import Boxes, Decoder, Result, View, decoder_named
 from runtime.executor.frames import Stamp
 from runtime.executor.loading import LoadedEngine
 
 CONFIGURED, FALLBACK, SWAPPED = "configured", "fallback", "swapped"
 
 Publish = Callable[[Stamp, Result], None]
+"""It may have a method ``failed(reason)``, which is told when a frame came to nothing."""
 Loader = Callable[[ModelRuntime, Path], LoadedEngine]
 
 
@@ -108,6 +109,19 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
         ),
         _view(loaded_as, engine),
     )
+
+
+def tell_failed(publishers: Iterable[Publish], reason: str) -> None:
+    """Tell the outputs that act on it (velocities) that a frame came to nothing."""
+    for publish in publishers:
+        failed = getattr(publish, "failed", None)
+        if failed is not None:
+            failed(reason)
+
+
+def left_out(result: Result) -> int:
+    """Return how many findings a result leaves out, because there is a most."""
+    return result.capped if isinstance(result, Boxes) else 0
 
 
 def _stand_in(model: ModelRuntime, there: FallbackEngine) -> ModelRuntime:

@@ -89,6 +89,8 @@ class ModelStats:
         self._output = Rate()
         self._refused: dict[str, int] = {}
         self.frames = self.lost = self.held = self.errors = 0
+        self.capped = 0
+        """Findings that were not published, because there is a most. Written by the worker alone."""
         self.last_error = ""
 
     def arrived(self, lost: int, name: str = "") -> None:

@@ -93,6 +93,7 @@ MODEL_COUNTERS: tuple[OfModel, ...] = (
     ("model_frames", "Frames turned into results since the executor started.", lambda model: model.frames),
     ("model_dropped_frames", "Frames that were never looked at.", lambda model: model.drops),
     ("model_errors", "Frames refused, and inferences that failed.", lambda model: model.errors),
+    ("model_capped_findings", "Findings over a decoder's most, not published.", lambda model: model.capped),
 )
 
 MODEL_QUANTILES: tuple[Quantiles, ...] = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.decoders import GUARD_OPTIONS
+from runtime.contract.decoders import GUARD_OPTIONS, read_with
 from runtime.executor.decoders.options import OptionError
 from runtime.executor.decoders.results import Boxes, Classes, Mask, Result, Tensor, Velocity, View
 from runtime.executor.plugins import DECODERS_GROUP, PluginError, load_plugin
@@ -34,7 +35,46 @@ class ForeignDecoder:
             raise ValueError(
                 f"decoder {self._name} returned {type(result).__name__}, it declares {self._result.__name__}"
             )
-        return result  # type: ignore[no-any-return]
+        try:
+            return _sound(result)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"decoder {self._name} returned a {self._result.__name__} that is none: {error}"
+            ) from error
+
+
+def _sound(result: Result) -> Result:
+    """Return the result with the types that messages are filled from. Raises TypeError or ValueError."""
+    if isinstance(result, Boxes):
+        count = len(result.scores)
+        classes = None if result.classes is None else np.asarray(result.classes, np.int64).reshape(count)
+        corners, scores = (
+            np.asarray(result.corners, np.float32).reshape(count, 4),
+            np.asarray(result.scores, np.float32),
+        )
+        return Boxes(corners, scores, str(result.label), classes, _words(result.labels), int(result.capped))
+    if isinstance(result, Classes):
+        ids, scores = np.asarray(result.ids, np.int64).ravel(), np.asarray(result.scores, np.float32).ravel()
+        if not ids.size == scores.size == len(result.labels):
+            raise ValueError(f"{ids.size} ids, {scores.size} scores, {len(result.labels)} labels")
+        return Classes(ids, scores, _words(result.labels))
+    if isinstance(result, Mask):
+        mask: npt.NDArray[Any] = np.asarray(result.classes)
+        if mask.dtype != np.uint8 or mask.ndim != 2:
+            raise ValueError(f"classes are {mask.dtype} of shape {list(mask.shape)}, not uint8 of two dimensions")
+        return Mask(mask)
+    if isinstance(result, Velocity):
+        return Velocity(_three(result.linear), _three(result.angular))
+    return Tensor(str(result.name), np.array(result.values))
+
+
+def _words(labels: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(label) for label in labels)
+
+
+def _three(vector: Iterable[Any]) -> tuple[float, float, float]:
+    x, y, z = (float(part) for part in vector)
+    return (x, y, z)
 
 
 def foreign_result(name: str) -> type[Any]:
@@ -49,7 +89,10 @@ def foreign_decoder(name: str, options: Mapping[str, Any]) -> ForeignDecoder:
     """
     kind = _loaded(name)
     result = _declared(name, kind)
-    own = {key: value for key, value in options.items() if result is not Velocity or key not in _GUARD}
+    own = dict(options)
+    if result is Velocity:
+        bounds = {key: own.pop(key) for key in options if key in _GUARD}
+        read_with(f"velocity of {name}", GUARD_OPTIONS, bounds)
     try:
         decode = kind(own)
     except OptionError:

@@ -40,12 +40,12 @@ class Boxes:
     capped: int = 0
     """Boxes that were found and are not here, because there is a most."""
 
-    def label_of(self, index: int) -> str:
-        """Return the name of a box's class."""
+    def names(self) -> list[str]:
+        """Return the name of every box's class, best box first."""
         if self.classes is None:
-            return self.label
-        number = int(self.classes[index])
-        return self.labels[number] if number < len(self.labels) else str(number)
+            return [self.label] * len(self.scores)
+        known = len(self.labels)
+        return [self.labels[one] if one < known else str(one) for one in self.classes.tolist()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def test_boxes_come_back_in_the_cameras_pixels_best_first() -> None:
     found = decode([[[40, 40, 20, 10, 0.2, 0.6], [160, 160, 40, 40, 0.9, 0.1]]], labels=["car", "person"])
     assert found.corners.tolist() == [[280.0, 210.0, 80.0, 60.0], [60.0, 52.5, 40.0, 15.0]]
     assert found.scores.tolist() == pytest.approx([0.9, 0.6])
-    assert [found.label_of(index) for index in range(2)] == ["car", "person"]
+    assert found.names() == ["car", "person"]
 
 
 def test_letterbox_bars_are_taken_off_and_boxes_end_at_the_frames_edge() -> None:

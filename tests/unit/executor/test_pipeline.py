@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,56 @@ def test_an_output_the_decoder_cannot_take_is_an_error_not_a_crash() -> None:
     bench.offer(1)
     bench.pipeline.step()
     assert "mask needs shape" in bench.pipeline.health().last_error
+
+
+class Outlet:
+    """What a velocity output is to the pipeline."""
+
+    def __init__(self) -> None:
+        self.results: list[Result] = []
+        self.failures: list[str] = []
+
+    def __call__(self, stamp: Stamp, result: Result) -> None:
+        self.results.append(result)
+
+    def failed(self, reason: str) -> None:
+        self.failures.append(reason)
+
+
+def test_an_output_that_acts_on_failures_is_told_of_each() -> None:
+    runner, outlet = FakeRunner(), Outlet()
+    pipeline = Pipeline(model(), threading.Condition(), time.time_ns)
+    pipeline.load(Path("unused"), {"~/out": outlet}, loader(runner))
+    pipeline.activate()
+    for error in (None, EngineError("internal", "cuda says no", "look at the log")):
+        runner.error = error
+        pipeline.offer("x", Pending(Stamp(1, 5, "f"), np.zeros((2, 2, 3), np.uint8)), 0)
+        pipeline.step()
+    assert len(outlet.results) == 1
+    assert len(outlet.failures) == 1
+    assert "cuda says no" in outlet.failures[0]
+
+
+def test_what_an_output_leaves_out_is_counted() -> None:
+    runner = FakeRunner()
+    runner.infer = lambda: {"y": np.array([[0.2, 0.2, 0.2, 0.2, 0.9], [0.8, 0.8, 0.2, 0.2, 0.8]])}  # type: ignore[method-assign]
+    boxes = OutputBinding("y", "~/out", "boxes", {"max_detections": 1, "normalized": True})
+    pipeline = Pipeline(replace(model(), outputs=(boxes,)), threading.Condition(), time.time_ns)
+    seen: list[Result] = []
+    pipeline.load(Path("unused"), {"~/out": lambda _stamp, result: seen.append(result)}, loader(runner))
+    pipeline.activate()
+    for _ in range(2):
+        pipeline.offer("x", Pending(Stamp(1, 5, "f"), np.zeros((2, 2, 3), np.uint8)), 0)
+        pipeline.step()
+    assert (len(seen), pipeline.health().capped) == (2, 2)
+
+
+def test_a_model_that_must_not_publish_is_refused_with_its_reason() -> None:
+    bench = Bench()
+    bench.pipeline.deactivate()
+    bench.pipeline.refuse("somebody else commands the topic")
+    bench.pipeline.activate()
+    assert (bench.pipeline.state, bench.pipeline.health().last_error) == (FAILED, "somebody else commands the topic")
 
 
 def test_a_failed_self_test_fails_the_model_and_frees_the_engine() -> None:

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[3]
 VIEW = View(4, 4)
 HEAD = "from runtime.executor.decoders import Classes, Velocity\n"
 
+BOUNDS = {"max_linear": 1.0, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 1.0}
+
 Install = Callable[..., None]
 
 
@@ -89,13 +91,17 @@ def test_a_package_that_cannot_be_used(install: Install, code: str, entry: str, 
 def loose(install: Install, body: str, options: dict[str, Any] | None = None) -> Any:
     code = f"{HEAD}class Lanes:\n    result = Velocity\n    def __init__(self, options): self.options = dict(options)\n"
     install("loose", f"{code}    def __call__(self, tensor, view):\n        {body}\n", lanes="loose:Lanes")
-    return decoder_named("loose:lanes", options or {})
+    return decoder_named("loose:lanes", {**BOUNDS, **(options or {})})
 
 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
         ("return {}['x']", "decoder loose:lanes: KeyError: 'x'"),
+        (
+            "return Velocity((1, 2), (0, 0, 0))",
+            "decoder loose:lanes returned a Velocity that is none: not enough values",
+        ),
         ("return None", "decoder loose:lanes returned NoneType, it declares Velocity"),
     ],
 )
@@ -106,5 +112,7 @@ def test_its_defects_are_errors_of_a_frame(install: Install, body: str, message:
 
 def test_the_bounds_of_a_velocity_are_not_the_decoders_options(install: Install) -> None:
     body = "return Velocity((float(len(self.options)), 0.0, 0.0), (0.0, 0.0, 0.0))"
-    decode = loose(install, body, {"max_linear": 1.0, "deadline": "300ms", "gain": 2.0})
+    decode = loose(install, body, {"deadline": "300ms", "gain": 2.0})
     assert decode(np.zeros(2), VIEW) == Velocity((1.0, 0.0, 0.0), (0.0, 0.0, 0.0))
+    with pytest.raises(OptionError, match="velocity of loose:lanes needs max_linear: give a number from 0 to 50 m/s"):
+        decoder_named("loose:lanes", {})

@@ -1,0 +1,131 @@
+"""Velocities on real parts: an executor process, an ONNX model that hangs in native code, and a base that listens."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract.test_runtime_node import READY_S, ROOT, STOP_S, ros_environment
+from tests.fakes.runtime_folder import KEY, TOPIC
+from tests.fakes.velocity_engine import LIMITS, write_driver
+
+pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
+
+PEER_S = 150.0
+
+
+class Site:
+    """An executor without an agent, which would end it when it hangs, and whoever else is on its network."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.folder = tmp_path / "rt"
+        self.environment = {
+            **ros_environment(tmp_path),
+            "JETFLEET_CONFIG": str(self.folder / "runtime.json"),
+            "JETFLEET_ENGINES_DIR": str(self.folder / "engines"),
+        }
+        self.log = tmp_path / "executor.log"
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def executor(self, **options: Any) -> subprocess.Popen[str]:
+        write_driver(self.folder, **options)
+        with self.log.open("wb") as stream:
+            return self._start("runtime.executor", stdout=stream, stderr=stream)
+
+    def peer(self, role: str) -> subprocess.Popen[str]:
+        return self._start(
+            "tests.contract.velocity_peer", role, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def _start(self, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", module, *arguments]
+        self.processes.append(subprocess.Popen(command, env=self.environment, cwd=ROOT, text=True, **streams))
+        return self.processes[-1]
+
+    def until_logged(self, text: str) -> None:
+        end = time.monotonic() + READY_S
+        while text not in self.log.read_text():
+            assert time.monotonic() < end, self.log.read_text()
+            time.sleep(0.05)
+
+    def told(self, peer: subprocess.Popen[str]) -> dict[str, Any]:
+        """Return the last thing that a peer says before it ends."""
+        out, err = peer.communicate(timeout=PEER_S)
+        assert peer.returncode == 0, err + self.log.read_text()
+        facts: dict[str, Any] = json.loads(out.splitlines()[-1])
+        return facts
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    one = Site(tmp_path)
+    yield one
+    for process in one.processes:
+        process.kill()
+        process.wait(STOP_S)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def test_nan_silence_and_a_hang_end_in_zero_and_no_command_is_over_the_limits(site: Site) -> None:
+    executor = site.executor()
+    seen = site.told(site.peer("faults"))
+    limit = float(LIMITS["max_linear"])  # type: ignore[arg-type]
+    assert max(abs(linear) for linear, _ in seen["commands"]) <= limit
+    assert any(linear > 0 for linear, _ in seen["commands"])
+    assert max(abs(angular) for _, angular in seen["commands"]) <= limit / 2 + 1e-9  # on the model's curve, slower
+    assert seen["after_hang"] == [[0.0, 0.0]] * len(seen["after_hang"])
+    assert len(seen["after_hang"]) >= 10  # the timer goes on while the inference hangs
+    assert seen["stamps"] == sorted(seen["stamps"])
+    assert all(map(math.isfinite, seen["stamps"]))
+    assert seen["frames"] == ["base_link"]
+    executor.send_signal(signal.SIGTERM)
+    assert executor.wait(STOP_S) == 0, site.log.read_text()  # hung as it is
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_last_command_before_the_end_is_zero(site: Site, number: signal.Signals) -> None:
+    executor = site.executor()
+    peer = site.peer("last")
+    assert peer.stdout is not None
+    assert json.loads(peer.stdout.readline() or "{}") == {"moving": True}
+    executor.send_signal(number)
+    seen = site.told(peer)
+    assert seen["last"] == [0.0, 0.0]
+    assert seen["moved"][0] > 0.0
+    assert executor.wait(STOP_S) == 0, site.log.read_text()
+
+
+def test_a_topic_that_another_node_commands_is_refused(site: Site) -> None:
+    rival = site.peer("rival")
+    assert rival.stdout is not None
+    assert json.loads(rival.stdout.readline() or "{}") == {"there": True}
+    site.executor()
+    site.until_logged("/jetfleet/driver/cmd_vel is also commanded by /peer: stop it, remap one of the two")
+
+
+def test_where_that_is_allowed_both_command(site: Site) -> None:
+    site.executor(other_publishers="allow")
+    assert site.told(site.peer("both")) == {"moving": True}
+    assert "is also commanded" not in site.log.read_text()
+
+
+def test_who_comes_late_is_told_what_the_model_is(site: Site) -> None:
+    site.executor()
+    assert site.told(site.peer("info")) == {
+        "model": "driver",
+        "precision": "fp32",
+        "engine_key": KEY,
+        "inputs": [{"tensor": "image", "topic": TOPIC, "type": "sensor_msgs/msg/Image"}],
+        "outputs": [{"tensor": "command", "topic": "~/driver/cmd_vel", "decoder": "velocity", "labels": []}],
+    }

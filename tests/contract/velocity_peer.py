@@ -1,0 +1,143 @@
+"""The robot's base and its camera in one process: sends frames of a colour, records the velocities that come back.
+
+Prints one JSON object a line. Not a test module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import array
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from geometry_msgs.msg import TwistStamped
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from tests.fakes.runtime_folder import TOPIC
+from tests.fakes.velocity_engine import COMMANDS, DRIVE, HANG, HEIGHT, NAN, WIDTH, frame
+
+INFO = "/jetfleet/driver/info"
+DEADLINE_S = 40.0
+FRAME_S = 0.05
+
+
+class Peer:
+    """Frames of one colour at 20 Hz, and everything that is commanded meanwhile."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.colour: tuple[int, int, int] | None = DRIVE
+        self.commands: list[list[float]] = []
+        self.stamps: list[float] = []
+        self.frames: set[str] = set()
+        self._camera = node.create_publisher(
+            Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        )
+        node.create_subscription(TwistStamped, COMMANDS, self._take, 200)
+        node.create_timer(FRAME_S, self._send)
+
+    def _take(self, message: TwistStamped) -> None:
+        self.commands.append([message.twist.linear.x, message.twist.angular.z])
+        self.stamps.append(message.header.stamp.sec + message.header.stamp.nanosec / 1e9)
+        self.frames.add(message.header.frame_id)
+
+    def _send(self) -> None:
+        if self.colour is None:
+            return
+        message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3, encoding="rgb8")
+        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.frame_id = "camera"
+        message.data = array.array("B", frame(self.colour).tobytes())
+        self._camera.publish(message)
+
+    def until(self, what: str, done: Callable[[], object]) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while not done():
+            if time.monotonic() > end:
+                raise SystemExit(f"waited {DEADLINE_S:g} s for {what}; commanded last {self.commands[-5:]}")
+            rclpy.spin_once(self.node, timeout_sec=0.05)
+
+    def until_moving(self) -> None:
+        self.until("a velocity", lambda: self.commands and self.commands[-1][0] > 0.0)
+
+    def until_still(self, why: str) -> None:
+        before = len(self.commands)
+        self.until(f"zero after {why}", lambda: len(self.commands) > before and self.commands[-1] == [0.0, 0.0])
+
+    def tell(self, **facts: Any) -> None:
+        print(json.dumps(facts), flush=True)
+
+
+def faults(peer: Peer) -> None:
+    """Drive; a model that says NaN; drive; a camera that is silent; drive; an inference that hangs for ever."""
+    peer.until_moving()
+    for name, colour in (("NaN", NAN), ("silence", None)):
+        peer.colour = colour
+        peer.until_still(name)
+        peer.colour = DRIVE
+        peer.until_moving()
+    peer.colour = HANG
+    peer.until_still("a hang")
+    peer.colour = DRIVE
+    hung_at = len(peer.commands)
+    peer.until("more commands", lambda: len(peer.commands) >= hung_at + 10)
+    peer.tell(commands=peer.commands, after_hang=peer.commands[hung_at:], stamps=peer.stamps, frames=list(peer.frames))
+
+
+def last(peer: Peer) -> None:
+    """Drive until the publisher is gone; tell what was commanded last."""
+    peer.until_moving()
+    peer.tell(moving=True)
+    peer.until("the publisher's end", lambda: peer.node.count_publishers(COMMANDS) == 0)
+    peer.tell(last=peer.commands[-1], moved=peer.commands[-2])
+
+
+def rival(peer: Peer) -> None:
+    """Command the same topic, until standard input ends."""
+    peer.node.create_publisher(TwistStamped, COMMANDS, 1)
+    peer.tell(there=True)
+    sys.stdin.read()
+
+
+def both(peer: Peer) -> None:
+    """Be a publisher of the same topic, and see the robot driven all the same."""
+    peer.node.create_publisher(TwistStamped, COMMANDS, 1)
+    peer.until_moving()
+    peer.tell(moving=True)
+
+
+def info(peer: Peer) -> None:
+    """Come late and be told what the model is."""
+    peer.until_moving()
+    told: list[String] = []
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    peer.node.create_subscription(String, INFO, told.append, latched)
+    peer.until("the model's info", lambda: told)
+    peer.tell(**json.loads(told[0].data))
+
+
+ROLES = {"faults": faults, "last": last, "rival": rival, "both": both, "info": info}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=list(ROLES))
+    arguments = parser.parse_args()
+    rclpy.init()
+    node = rclpy.create_node("peer")
+    try:
+        ROLES[arguments.role](Peer(node))
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
