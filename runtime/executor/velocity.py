@@ -101,8 +101,9 @@ class VelocityGuard:
 
     def start(self, now: float) -> None:
         """Begin at zero; nothing of an earlier life drives."""
-        self._at(now)
+        now = self._at(now)
         self._forget(NO_RESULT_YET)
+        self._ticked = now
         self._running = True
 
     def stop(self, reason: str = "not active") -> None:
