@@ -10,6 +10,7 @@ BENCHMARKS = (
     "benchmarks.bench_plan",
     "benchmarks.bench_publish",
     "benchmarks.bench_frames",
+    "benchmarks.bench_decoders",
 )
 DEADLINE_S = 1800
 

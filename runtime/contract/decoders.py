@@ -74,7 +74,7 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("threshold", "number", 0.25, 0.0, 1.0),
         OptionSpec("iou", "number", 0.45, 0.0, 1.0),
         OptionSpec("class_agnostic", "flag", False),
-        OptionSpec("max_candidates", "whole", 1000, 1, 4000),
+        OptionSpec("max_candidates", "whole", 1000, 1, 2000),
         OptionSpec("max_detections", "whole", 100, 1, 1000),
         OptionSpec("labels", "words", ()),
     ),

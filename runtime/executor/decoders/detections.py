@@ -85,7 +85,7 @@ class ObjectBoxes:
 
     def _best_scores(self, rows: npt.NDArray[Any]) -> Floats:
         """Return the best class's score of every candidate, (N,), 0 to 1."""
-        scores: Floats = rows[:, self._first_class :].max(axis=1).astype(np.float32)
+        scores = _best(rows[:, self._first_class :]).astype(np.float32)
         if self._sigmoid:
             scores = _sigmoid(scores)
         if self._first_class == 5:
@@ -108,6 +108,18 @@ class ObjectBoxes:
             half = corners[:, 2:] / 2
             corners = np.concatenate((corners[:, :2] - half, corners[:, :2] + half), axis=1)
         return to_frame(corners, (rows, columns), view)
+
+
+def _best(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the largest value of every row, NaN where there is one: by halves, which is faster than ``max(axis=1)`` of
+    many short rows."""
+    while scores.shape[1] > 1:
+        half = scores.shape[1] // 2
+        larger = np.maximum(scores[:, :half], scores[:, half : 2 * half])
+        if scores.shape[1] % 2:
+            np.maximum(larger[:, :1], scores[:, -1:], out=larger[:, :1])
+        scores = larger
+    return scores[:, 0]
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -58,11 +58,19 @@ def test_a_long_chain_is_settled_to_its_end() -> None:
     assert suppress(corners, None, 0.2).tolist() == [index % 2 == 0 for index in range(40)]
 
 
-def test_overlaps_are_symmetric_and_boxes_without_area_overlap_nothing() -> None:
+def test_overlaps_of_pairs_and_boxes_without_area_overlap_nothing() -> None:
     corners = np.array([[0, 0, 4, 4], [2, 0, 6, 4], [1, 1, 1, 3]], np.float32)
-    found = overlaps(corners)
-    assert found[0, 1] == found[1, 0] == pytest.approx(1 / 3)
-    assert found[2].tolist() == [0.0, 0.0, 0.0]
+    found = overlaps(corners, np.array([0, 1, 0, 2]), np.array([1, 0, 2, 2]))
+    assert found.tolist() == pytest.approx([1 / 3, 1 / 3, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 80])
+def test_the_best_of_any_number_of_classes_is_found(count: int) -> None:
+    for best in range(count):
+        row = [160, 160, 80, 80, *(0.1 * (index != best) + 0.9 * (index == best) for index in range(count))]
+        found = decode([row])
+        assert found.classes is not None
+        assert (found.classes.tolist(), found.scores.tolist()) == ([best], pytest.approx([0.9]))
 
 
 def test_boxes_come_back_in_the_cameras_pixels_best_first() -> None:
