@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.sensitivity import Sensitivity
 
 #: Names inside the job archive (unpacked at ``/job``) and the result archive (packed from ``/out``).
 JOB_FILE = "job.json"
@@ -83,6 +84,8 @@ class BuildOptions:
     int8: Optional[Int8Options] = None
     keep_fp32_ops: Tuple[str, ...] = ()
     """fp16 only: operator types that stay in fp32."""
+    keep_fp32_nodes: Tuple[str, ...] = ()
+    """fp16 only: nodes, by name, that stay in fp32."""
     workspace_bytes: int = 0
     """TensorRT workspace cap; 0 means the builder's default for the device."""
     optimization_level: int = 3
@@ -226,4 +229,6 @@ class BuildFailure:
     hint: str
     """What to do."""
     detail: str = ""
+    sensitivity: Optional[Sensitivity] = None
+    """After a failed accuracy gate at int8 or fp16: which nodes cost it, and what to leave in float."""
     schema: int = SCHEMA

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from runtime.contract.sensitivity import Sensitivity
+
 #: Kinds that are a gate's "no" (exit code 4 of the builder job); every other kind is a failure to build (3).
 GATE_KINDS = frozenset({"accuracy", "latency", "precision"})
 
@@ -19,6 +21,8 @@ class EngineError(Exception):
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.sensitivity: Sensitivity | None = None
+        """Of a failed accuracy gate, once it has been looked into."""
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message

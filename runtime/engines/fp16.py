@@ -23,23 +23,34 @@ _TYPED_BY_ATTRIBUTE = frozenset(
 )  # fmt: skip
 
 
-def to_fp16(model: ModelProto, keep_fp32_ops: Collection[str] = ()) -> ModelProto:
-    """Return ``model`` in float16 except the operator types of ``keep_fp32_ops``; graph inputs and outputs keep fp32.
+def to_fp16(
+    model: ModelProto, keep_fp32_ops: Collection[str] = (), keep_fp32_nodes: Collection[str] = ()
+) -> ModelProto:
+    """Return ``model`` in float16 except the operator types of ``keep_fp32_ops`` and the nodes named by
+    ``keep_fp32_nodes``; graph inputs and outputs keep fp32.
 
     Weights beyond float16's range become its largest value: the accuracy gate says whether that matters.
     """
     result = ModelProto()
     result.CopyFrom(infer(model))
-    _HalfPass(result, keep_fp32_ops).run()
+    _HalfPass(result, keep_fp32_ops, keep_fp32_nodes).run()
     del result.graph.value_info[:]
     return infer(result)
 
 
+def halvable(model: ModelProto, keep_fp32_ops: Collection[str] = ()) -> list[str]:
+    """Return the names of the nodes that :func:`to_fp16` brings to float16."""
+    known = infer(model)
+    half = _HalfPass(known, keep_fp32_ops, ())
+    return [node.name for node in known.graph.node if half.can_be_half(node)]
+
+
 class _HalfPass:
-    def __init__(self, model: ModelProto, keep_fp32_ops: Collection[str]) -> None:
+    def __init__(self, model: ModelProto, keep_fp32_ops: Collection[str], keep_fp32_nodes: Collection[str]) -> None:
         self.graph = model.graph
         self.opset = opset_of(model)
         self.keep = frozenset(keep_fp32_ops) | _TYPED_BY_ATTRIBUTE
+        self.keep_nodes = frozenset(keep_fp32_nodes)
         self.types = element_types(self.graph)
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
         self.nodes: list[NodeProto] = []
@@ -48,7 +59,7 @@ class _HalfPass:
     def run(self) -> None:
         outputs = {value.name for value in self.graph.output}
         for node in list(self.graph.node):
-            half = self._can_be_half(node)
+            half = node.name not in self.keep_nodes and self.can_be_half(node)
             for index, name in enumerate(node.input):
                 if name and self._is_float(name):
                     node.input[index] = self._as(
@@ -67,7 +78,8 @@ class _HalfPass:
     def _is_float(self, name: str) -> bool:
         return self.types.get(name) in (_FLOAT, _HALF)
 
-    def _can_be_half(self, node: NodeProto) -> bool:
+    def can_be_half(self, node: NodeProto) -> bool:
+        """Say whether the operator has a half form for all that the node reads and writes, and may take it."""
         if node.domain not in ("", "ai.onnx") or node.op_type in self.keep or _has_subgraph(node):
             return False
         floats = [i for i, name in enumerate(node.input) if name and self._is_float(name)]

@@ -25,6 +25,7 @@ from runtime.contract.build import (
     BuildJob,
 )
 from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.sensitivity import Sensitivity
 from runtime.contract.timing import TIMING_DIR
 from runtime.engines.backend import BuildPaths, Progress, backend_named
 from runtime.engines.device_facts import read_jetson
@@ -107,7 +108,7 @@ def clear(out: Path) -> None:
 def fail(out: Path, error: EngineError) -> int:
     """Leave ``failure.json`` as the only result; return the exit code."""
     clear(out)
-    failure = BuildFailure(error.kind, error.message, error.hint, error.detail)
+    failure = BuildFailure(error.kind, error.message, error.hint, error.detail, error.sensitivity)
     write_atomic(out / FAILURE_FILE, canonical_json(failure))
     return EXIT_GATE if error.is_gate else EXIT_FAILED
 
@@ -122,9 +123,29 @@ def run(folder: Path, out: Path) -> int:
     except Exception as error:  # noqa: BLE001  (the boundary: what is not foreseen is reported whole, not lost)
         failure = _explained(error)
         log(f"failed: {failure}")
-        return fail(out, failure)
+        code = fail(out, failure)
+        if failure.kind == "accuracy":  # the answer is written already: whatever happens now, it is not lost
+            failure.sensitivity = _sensitivity(folder, log)
+            fail(out, failure)
+        return code
     log("done")
     return EXIT_BUILT
+
+
+def _sensitivity(folder: Path, log: Log) -> Sensitivity | None:
+    """Return which nodes cost the accuracy, or why that could not be measured; None where nothing was lowered."""
+    from runtime.engines.diagnose import diagnose
+
+    job = read_job(folder)
+    if job.precision not in ("fp16", "int8"):
+        return None
+    log("looking for the nodes that cost the accuracy")
+    try:
+        return diagnose(job, folder, log, elapsed_s=log.elapsed())
+    except Exception as error:  # noqa: BLE001  (the gate has spoken: this only adds to it, and says when it cannot)
+        why = _explained(error).message
+        log(f"no sensitivity report: {why}")
+        return Sensitivity(job.precision, (), (), (), False, None, None, bound="", note=f"not measured: {why}")
 
 
 def _explained(error: Exception) -> EngineError:

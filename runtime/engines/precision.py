@@ -16,7 +16,7 @@ _MOVES = frozenset(
      "DepthToSpace", "SpaceToDepth", "ReorderInput", "ReorderOutput", "Where", "If", "Loop", "Scan", "Dropout"}
 )  # fmt: skip
 #: Operators that hold nearly all the work of a network, in every form that an optimizer gives them.
-_MAIN = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+MAIN_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 #: Element types that hold numbers, as runtimes spell them → the precision's name here.
 _NAMES = {
     "float": "fp32",
@@ -69,9 +69,14 @@ def layer_rows(layers: Iterable[Layer]) -> list[dict[str, str | None]]:
     ]
 
 
+def moves(operator: str) -> bool:
+    """Say whether an operator only moves, converts or names values."""
+    return operator in _MOVES
+
+
 def _is_main(operator: str) -> bool:
     bare = operator.removeprefix("QLinear").removeprefix("Fused")
-    return bare in _MAIN or operator in (
+    return bare in MAIN_OPERATORS or operator in (
         "MatMulInteger",
         "ConvInteger",
         "MatMulIntegerToFloat",

@@ -7,7 +7,7 @@ import difflib
 import io
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,10 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationMethod, QuantType
+from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from runtime.contract.build import Int8Options, TensorSpec
@@ -49,6 +52,13 @@ class Style:
     biases in float: TensorRT fuses the rest itself, and fails on pairs around what it fuses."""
 
 
+#: What each backend's kernels take. An engine for linux/amd64 must be right on CPUs without VNNI too.
+STYLES = {
+    "onnxruntime": Style(seven_bit_weights=True),
+    "tensorrt": Style(symmetric_activations=True, for_tensorrt=True),
+}
+
+
 class Frames(Protocol):
     """Calibration frames by index: engine input name → array with batch 1."""
 
@@ -67,37 +77,85 @@ def quantize(
     progress: Progress,
 ) -> ModelProto:
     """Return ``model`` (folded, float tensors in) with Q/DQ pairs. Raises EngineError of kind ``calibration``."""
-    operators = _operators(options, style)
-    _check_nodes(model, options.exclude_nodes)
-    if options.method not in _METHODS:
-        raise EngineError(
-            "calibration", f"there is no method {options.method!r}", f"use one of {', '.join(sorted(_METHODS))}"
-        )
-    progress(f"calibrating with {len(frames)} frames, method {options.method}")
-    with tempfile.TemporaryDirectory(prefix="jetfleet-int8-") as folder:
-        source, target = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
-        onnx.save(_marked(infer(model)), str(source))
-        # Calibrators print what they do, and warn about numpy and onnx calls of their own: a builder's output is its
-        # progress, and what came of the calibration is measured afterwards.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quantize_static(
-                str(source),
-                str(target),
-                _Reader(inputs, frames, progress),
-                quant_format=QuantFormat.QDQ,
-                activation_type=QuantType.QInt8 if style.symmetric_activations else QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-                per_channel=True,
-                reduce_range=style.seven_bit_weights,
-                op_types_to_quantize=operators,
-                nodes_to_exclude=list(options.exclude_nodes),
-                calibrate_method=_METHODS[options.method],
-                extra_options=_extra_options(operators, style),
-            )
-        result = onnx.load(str(target))
+    result = Quantizer(model, inputs, frames, options, style=style, progress=progress)(options.exclude_nodes)
     progress("quantized to int8")
     return result
+
+
+class Quantizer:
+    """A folded float model, calibrated once, then quantized with as many choices of excluded nodes as are asked for.
+
+    Ranges belong to tensors, not to what is quantized, so they are the same for every choice.
+    """
+
+    def __init__(
+        self,
+        model: ModelProto,
+        inputs: Sequence[TensorSpec],
+        frames: Frames,
+        options: Int8Options,
+        *,
+        style: Style,
+        progress: Progress,
+    ) -> None:
+        """Check the options and calibrate. Raises EngineError of kind ``calibration``."""
+        if options.method not in _METHODS:
+            raise EngineError(
+                "calibration", f"there is no method {options.method!r}", f"use one of {', '.join(sorted(_METHODS))}"
+            )
+        check_names("int8.exclude_nodes", "node", options.exclude_nodes, (node.name for node in model.graph.node))
+        self._style = style
+        self.operators = _operators(options, style)
+        progress(f"calibrating with {len(frames)} frames, method {options.method}")
+        with tempfile.TemporaryDirectory(prefix="jetfleet-int8-") as folder, _quiet():
+            source = Path(folder) / "float.onnx"
+            onnx.save(_marked(infer(model)), str(source))
+            self._model = load_model_with_shape_infer(source)
+            self._ranges = _calibrated(
+                source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress)
+            )
+
+    def __call__(self, exclude_nodes: Collection[str]) -> ModelProto:
+        """Return the model with Q/DQ pairs, ``exclude_nodes`` left in float."""
+        fresh = ModelProto()
+        fresh.CopyFrom(self._model)  # the quantizer changes the model that it is given
+        with _quiet():
+            quantizer = QDQQuantizer(
+                fresh,
+                True,  # a scale per output channel of every weight
+                self._style.seven_bit_weights,
+                QuantType.QInt8,
+                QuantType.QInt8 if self._style.symmetric_activations else QuantType.QUInt8,
+                self._ranges,
+                [],
+                sorted(exclude_nodes),
+                self.operators,
+                _extra_options(self.operators, self._style),
+            )
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+        result: ModelProto = quantizer.model.model
+        return result
+
+
+def _calibrated(source: Path, operators: Sequence[str], method: CalibrationMethod, reader: _Reader) -> Any:
+    calibrator = create_calibrator(
+        source, operators, augmented_model_path=str(source.with_name("augmented.onnx")), calibrate_method=method
+    )
+    # One frame at a time: a histogram calibrator otherwise keeps every activation of every frame.
+    for index in range(len(reader)):
+        reader.set_range(index, index + 1)
+        calibrator.collect_data(reader)
+    return calibrator.compute_data()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Calibrators print what they do, and warn about numpy and onnx calls of their own: a builder's output is its
+    progress, and what came of the calibration is measured afterwards."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _operators(options: Int8Options, style: Style) -> list[str]:
@@ -109,8 +167,6 @@ def _extra_options(operators: Sequence[str], style: Style) -> dict[str, Any]:
     extra: dict[str, Any] = {
         "ActivationSymmetric": style.symmetric_activations,
         "WeightSymmetric": True,
-        # One frame at a time: a histogram calibrator otherwise keeps every activation of every frame.
-        "CalibStridedMinMax": 1,
     }
     if style.for_tensorrt:
         extra |= {
@@ -121,14 +177,18 @@ def _extra_options(operators: Sequence[str], style: Style) -> dict[str, Any]:
     return extra
 
 
-def _check_nodes(model: ModelProto, names: Sequence[str]) -> None:
-    present = [node.name for node in model.graph.node]
+def check_names(option: str, what: str, names: Sequence[str], present: Iterable[str]) -> None:
+    """Refuse a name that is none of ``present``, with the near ones. Raises EngineError of kind ``calibration``.
+
+    ``what`` is the word for it: node, operator.
+    """
+    known = list(dict.fromkeys(present))
     for name in names:
-        if name not in present:
-            near = difflib.get_close_matches(name, present, n=3) or present[:3]
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or known[:3]
             raise EngineError(
                 "calibration",
-                f"int8.exclude_nodes names {name!r}, which the folded model does not have",
+                f"{option} names the {what} {name!r}, which the folded model does not have",
                 f"did you mean {', '.join(near)}?",
             )
 

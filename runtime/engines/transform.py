@@ -18,7 +18,7 @@ from runtime.engines.errors import EngineError
 from runtime.engines.fp16 import to_fp16
 from runtime.engines.graph import fold, freeze, load_model
 from runtime.engines.preprocess import prepend
-from runtime.engines.quantize import Frames, Style, quantize
+from runtime.engines.quantize import Frames, Style, check_names, quantize
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -44,17 +44,32 @@ def transform(
     core = freeze(load_model(source), inputs, outputs)
     progress(f"model read: {len(core.graph.node)} nodes")
     if precision == "fp16":
-        core = to_fp16(fold(core), options.keep_fp32_ops)
+        core = folded(core, "fp16.keep_fp32_ops", options.keep_fp32_ops)
+        nodes = (node.name for node in core.graph.node)
+        check_names("fp16.keep_fp32_nodes", "node", options.keep_fp32_nodes, nodes)
+        core = to_fp16(core, options.keep_fp32_ops, options.keep_fp32_nodes)
         progress("converted to fp16")
     if precision == "int8":
         if calibration is None:
             raise EngineError("calibration", "int8 needs calibration data and none was given", "name a calibration set")
+        int8 = options.int8 or Int8Options()
         core = quantize(
-            fold(core),
+            folded(core, "int8.exclude_ops", int8.exclude_ops),
             inputs,
             calibration,
-            options.int8 or Int8Options(),
+            int8,
             style=style or Style(),
             progress=progress,
         )
     return prepend(core, inputs)
+
+
+def folded(core: ModelProto, option: str, operators: Sequence[str]) -> ModelProto:
+    """Return ``core`` folded; ``operators``, which ``option`` names, must be there before or after.
+
+    One that is folded away needs no leaving out. Raises EngineError of kind ``calibration``.
+    """
+    before = [node.op_type for node in core.graph.node]
+    result = fold(core)
+    check_names(option, "operator", operators, [*before, *(node.op_type for node in result.graph.node)])
+    return result

@@ -47,7 +47,7 @@ class OnnxRuntimeBackend:
         from runtime.engines.graph import serialize
         from runtime.engines.onnxruntime_.layout import resize_before_transpose
         from runtime.engines.onnxruntime_.trial import trial_run
-        from runtime.engines.quantize import Style
+        from runtime.engines.quantize import STYLES
         from runtime.engines.transform import transform
 
         if job.options.dla_core is not None:
@@ -78,7 +78,7 @@ class OnnxRuntimeBackend:
             precision=job.precision,
             options=job.options,
             calibration=frames,
-            style=Style(seven_bit_weights=True),  # an engine for linux/amd64 must be right on CPUs without VNNI too
+            style=STYLES[self.name],
             progress=progress,
         )
         content = serialize(resize_before_transpose(model))

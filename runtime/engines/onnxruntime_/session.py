@@ -24,6 +24,10 @@ DTYPES = {
     "tensor(bool)": "bool",
 }
 
+#: Would quantize the weights of a convolution or matrix product that was excluded from int8, because it stands between
+#: two that are not: what the manifest leaves in float must be in float.
+_DISABLED = ["WeightBiasQuantization"]
+
 
 def open_session(
     model: bytes | Path, threads: int = 1, *, optimize: bool = True, profile_to: Path | None = None
@@ -49,7 +53,7 @@ def open_session(
         options.profile_file_prefix = str(profile_to)
     source: Any = model if isinstance(model, bytes) else str(model)
     try:
-        return ort.InferenceSession(source, options, providers=list(PROVIDERS))
+        return ort.InferenceSession(source, options, providers=list(PROVIDERS), disabled_optimizers=_DISABLED)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
         raise EngineError(
             "bad-model",

@@ -54,7 +54,7 @@ def make_graph(job: BuildJob, paths: BuildPaths, road: Road, target: Path, progr
     """
     from runtime.engines.calibration import open_calibration
     from runtime.engines.graph import serialize
-    from runtime.engines.quantize import Style
+    from runtime.engines.quantize import STYLES
     from runtime.engines.transform import transform
 
     if job.precision == "int8" and paths.calibration is None:
@@ -69,7 +69,7 @@ def make_graph(job: BuildJob, paths: BuildPaths, road: Road, target: Path, progr
         precision=road.precision,
         options=job.options,
         calibration=frames if road.precision == "int8" else None,
-        style=Style(symmetric_activations=True, for_tensorrt=True),
+        style=STYLES["tensorrt"],
         progress=progress,
     )
     target.write_bytes(serialize(model))
@@ -80,6 +80,6 @@ def _keep_fp32(model: ModelProto, job: BuildJob) -> tuple[str, ...]:
     """The preprocessing, whatever the precision, and for fp16 the operators that the manifest names."""
     names = [f"{spec.name}/preprocess/" for spec in job.inputs if spec.preprocess is not None]
     if job.precision == "fp16":
-        kept = frozenset(job.options.keep_fp32_ops)
-        names += [node.name for node in model.graph.node if node.op_type in kept]
+        ops, nodes = frozenset(job.options.keep_fp32_ops), frozenset(job.options.keep_fp32_nodes)
+        names += [node.name for node in model.graph.node if node.op_type in ops or node.name in nodes]
     return tuple(names)
