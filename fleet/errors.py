@@ -29,6 +29,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime.contract.sensitivity import Sensitivity
+
 
 class FleetError(Exception):
     """Base of all errors that are shown without a traceback."""
@@ -125,7 +127,14 @@ class GateError(FleetError):
 
 
 class EngineGateError(GateError):
-    """An engine's accuracy or latency is not what the manifest asks."""
+    """An engine's accuracy or latency is not what the manifest asks.
+
+    ``sensitivity``: after a failed accuracy gate, what the builder measured of which nodes cost it.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", sensitivity: Sensitivity | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.sensitivity = sensitivity
 
 
 class RolloutFailed(GateError):

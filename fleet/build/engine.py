@@ -141,7 +141,7 @@ class _Run:
 
     def _fail(self, spec: EngineSpec, error: FleetError) -> None:
         self._failed.append(FailedEngine(spec, error))
-        self._emit(BuildEvent(FAILED, spec, line=error.message, error=error))
+        self._emit(BuildEvent(FAILED, spec, line=error.message.split("\n", 1)[0], error=error))
 
     def _stop(self, futures: Mapping[Future[BuiltEngine], EngineSpec]) -> None:
         """Remove this run's containers until no thread is left that could have started one."""

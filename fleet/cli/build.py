@@ -16,11 +16,13 @@ from fleet.build.summary import BuildSummary
 from fleet.cli import options
 from fleet.cli.console import Activity, Stopwatch, activity, conclude, many, remarks, short, size, table
 from fleet.cli.wiring import Wiring
+from fleet.errors import EngineGateError, FleetError
 from fleet.publish.artifact import push_engine
 from fleet.publish.lookup import look_up
 from fleet.publish.timing import TimingStore
 from fleet.resolve.desired import EngineSpec
 from fleet.resolve.inventory import select
+from runtime.contract.codec import to_dict
 
 NAME = "build"
 
@@ -105,12 +107,17 @@ def _document(summary: BuildSummary, *, present: int, seconds: float) -> dict[st
                 "precision": failed.spec.precision,
                 "key": failed.spec.key,
                 "error": str(failed.error),
+                "sensitivity": _sensitivity(failed.error),
             }
             for failed in summary.failed
         ],
         "present": present,
         "seconds": round(seconds, 1),
     }
+
+
+def _sensitivity(error: FleetError) -> Any:
+    return to_dict(error.sensitivity) if isinstance(error, EngineGateError) and error.sensitivity else None
 
 
 def _render(console: Console, document: dict[str, Any], watch: Stopwatch) -> None:

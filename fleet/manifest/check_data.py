@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.manifest.check_left_out import check_left_out
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.files import calibration_files, file_sha256, inside, why_no_file
 from fleet.manifest.npz_header import NotNpz, read_npz_header
@@ -22,6 +23,7 @@ def check_data(model: Model, root: Path, folder: Path, source: SourceFile, repor
     graph = checks.graph()
     if graph is not None:
         checks.tensors(graph)
+        check_left_out(model, graph, source, report)
     checks.golden()
     checks.calibration()
 
@@ -134,8 +136,8 @@ class _Checks:
             self._add(at, f"{path}: {error}", "give a folder of images (.png, .jpg, .bmp) or .npz files")
             return
         if samples < MIN_CALIBRATION:
-            hint = f"add frames of the robot's camera: at least {MIN_CALIBRATION}, hundreds are better"
-            self._add(at, f"{path} has {samples} samples", hint)
+            hint = "add frames of the robot's camera; hundreds are better"
+            self._add(at, f"{path} has {samples} samples, int8 needs at least {MIN_CALIBRATION}", hint)
 
     def _samples(self, file: Path) -> int:
         if file.suffix.lower() != ".npz":

@@ -30,9 +30,22 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
             report.add(
                 source, path, f"no profile is called {name}", f"{did_you_mean(name, profiles)} (fleet.yaml: profiles)"
             )
+    _check_calibrator(model, source, report)
     if model.precisions.int8 is None and "int8" in model.gates.accuracy:
         hint = "give precisions/int8 its calibration data, or remove the gate"
         report.add(source, ("gates", "accuracy", "int8"), "a gate for int8, but the model has no int8 options", hint)
+
+
+def _check_calibrator(model: Model, source: SourceFile, report: Report) -> None:
+    """TensorRT's own calibrator chooses by itself what runs at int8."""
+    int8 = model.precisions.int8
+    if int8 is None or int8.method != "calibrator":
+        return
+    for key, names in (("exclude_ops", int8.exclude_ops), ("exclude_nodes", int8.exclude_nodes)):
+        if names:
+            hint = "leave it out, or use method minmax, percentile or entropy, which leave them in float"
+            message = "method calibrator takes no names: TensorRT chooses what runs at int8"
+            report.add(source, ("precisions", "int8", key), message, hint)
 
 
 def _check_names(key: str, values: Sequence[ModelInput | ModelOutput], source: SourceFile, report: Report) -> None:

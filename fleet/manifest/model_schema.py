@@ -133,6 +133,7 @@ class Fp16Options(Frozen):
     """fp16: what stays in fp32."""
 
     keep_fp32_ops: tuple[str, ...] = ()
+    keep_fp32_nodes: tuple[str, ...] = ()
 
 
 class Int8Options(Frozen):

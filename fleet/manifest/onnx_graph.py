@@ -48,6 +48,12 @@ class Graph:
     inputs: Mapping[str, Tensor]
     """Without the weights that old exporters list as inputs."""
     outputs: Mapping[str, Tensor]
+    operators: tuple[str, ...] = ()
+    """Types of the operators, each once."""
+    nodes: tuple[str, ...] = ()
+    """Names of the nodes that have one."""
+    nameless: bool = False
+    """Some nodes have no name: the builder calls them ``<operator>_<index>``."""
 
 
 @lru_cache(maxsize=64)
@@ -71,6 +77,9 @@ def read_graph(path: Path, _sha256: str) -> Graph:
     return Graph(
         inputs={value.name: _tensor(value) for value in model.graph.input if value.name not in weights},
         outputs={value.name: _tensor(value) for value in model.graph.output},
+        operators=tuple(dict.fromkeys(node.op_type for node in model.graph.node)),
+        nodes=tuple(node.name for node in model.graph.node if node.name),
+        nameless=any(not node.name for node in model.graph.node),
     )
 
 

@@ -117,5 +117,6 @@ def _options(model: Model, precision: str) -> BuildOptions:
     if precision == "int8" and int8 is not None:
         return BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
     if precision == "fp16":
-        return BuildOptions(keep_fp32_ops=model.precisions.fp16.keep_fp32_ops)
+        fp16 = model.precisions.fp16
+        return BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
     return BuildOptions()

@@ -52,7 +52,7 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
             "calibration": calibration_digest,
             "golden": golden_digest,
             "self_test": to_dict(job.accuracy),
-            "options": to_dict(job.options),
+            "options": _without_unset(to_dict(job.options), "keep_fp32_nodes"),
             "backend": job.backend,
             "device": to_dict(job.device),
             "builder_recipe": builder_recipe_digest,
@@ -64,3 +64,8 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     """Return a tensor as the key reads it. A range that is not there is not in it: such keys are older than ranges."""
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
     return {name: value for name, value in to_dict(spec).items() if name not in unset}
+
+
+def _without_unset(document: dict[str, Any], *later: str) -> dict[str, Any]:
+    """Leave out keys that came after the first keys were made, while they say nothing: the address stays the same."""
+    return {key: value for key, value in document.items() if value or key not in later}

@@ -131,7 +131,8 @@ def search(candidates: Sequence[Candidate], measure: Measure, budget: Budget, *,
         keep, outcome = _pruned(keep, outcome, measure, budget)
     else:  # a guess is better than nothing, and is told to be one
         keep = [node.node for node in ranked if node.severity > 1.0] or [node.node for node in ranked[:3]]
-    return Found(tuple(ranked), tuple(sorted(keep)), outcome, all_in_float, len(alone))
+    in_graph_order = tuple(item.node for item in candidates if item.node in keep)
+    return Found(tuple(ranked), in_graph_order, outcome, all_in_float, len(alone))
 
 
 def _noise(item: Candidate) -> tuple[float, str]:

@@ -20,11 +20,13 @@ from runtime.engines.accuracy import compare
 from runtime.engines.calibration import Arrays, open_calibration
 from runtime.engines.errors import EngineError
 from runtime.engines.fp16 import to_fp16
-from runtime.engines.graph import freeze, serialize
-from runtime.engines.quantize import Style
+from runtime.engines.graph import fold, freeze, serialize
+from runtime.engines.onnxruntime_.trial import trial_run
+from runtime.engines.precision import count_precisions
+from runtime.engines.quantize import Style, quantize
 from runtime.engines.reference import Reference
 from runtime.engines.transform import transform
-from tests.unit.engines.models import FRAME, IMAGE, SCORES, conv_net, frames, model_of
+from tests.unit.engines.models import FRAME, IMAGE, SCORES, conv_net, frames, make_job, model_of
 
 CALIBRATION = Arrays({"image": frames(16, seed=2)})
 
@@ -169,6 +171,57 @@ def test_symmetric_activations_have_zero_point_zero(source: Path) -> None:
 def test_every_method_quantizes(source: Path, method: str) -> None:
     model = build(source, "int8", options=BuildOptions(int8=Int8Options(method)))
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) >= 4
+
+
+def test_methods_are_different_ranges() -> None:
+    """Long tails: minmax makes room for all of them, percentile for all but the last, entropy as it pays."""
+    rng = np.random.default_rng(3)
+    values = rng.laplace(size=(8, 1, 4, 25000)).astype("f4")
+    largest = float(np.abs(values).max())
+    weights_of = {"w": rng.normal(size=(2, 1, 1, 1)).astype("f4")}
+    model = model_of([helper.make_node("Conv", ["x", "w"], ["y"], "conv")], {"x": [1, 1, 4, 25000]}, ["y"], weights_of)
+    spec = (TensorSpec("x", (1, 1, 4, 25000)),)
+    ranges = {}
+    for method in ("minmax", "percentile", "entropy"):
+        frozen = fold(freeze(ModelProto.FromString(model.SerializeToString()), spec, [TensorSpec("y", ())]))
+        style = Style(symmetric_activations=True, for_tensorrt=True)
+        options = Int8Options(method)
+        low = quantize(frozen, spec, Arrays({"x": values}), options, style=style, progress=lambda _: None)
+        reader = next(node for node in low.graph.node if node.op_type == "QuantizeLinear" and node.input[0] == "x")
+        ranges[method] = float(weights(low)[reader.input[1]]) * 127
+    assert ranges["minmax"] == pytest.approx(largest, rel=0.02)
+    assert ranges["percentile"] < 0.98 * largest
+    assert ranges["entropy"] < 0.98 * largest
+    assert len(set(ranges.values())) == 3
+
+
+def test_an_excluded_node_between_quantized_ones_runs_in_float(source: Path, tmp_path: Path) -> None:
+    """ONNX Runtime's optimizer would quantize its weights after all: counted by what ran, as a build counts it."""
+    options = BuildOptions(int8=Int8Options("minmax", exclude_nodes=("conv1",)), allow_mixed_precision=True)
+    job = make_job(tmp_path / "job", precision="int8", options=options)
+    content = serialize(build(source, "int8", options=options, style=Style(seven_bit_weights=True)))
+    _, main_layers = count_precisions(trial_run(content, job)[2])
+    assert main_layers == {"fp32": 1, "int8": 3}
+
+
+@pytest.mark.parametrize(("precision", "option"), [("int8", "int8.exclude_ops"), ("fp16", "fp16.keep_fp32_ops")])
+def test_an_operator_that_does_not_exist_is_refused_with_its_neighbours(
+    source: Path, precision: str, option: str
+) -> None:
+    wrong = BuildOptions(int8=Int8Options("minmax", exclude_ops=("Sigmoide",)), keep_fp32_ops=("Sigmoide",))
+    with pytest.raises(EngineError, match=f"{option} names the operator 'Sigmoide'") as caught:
+        build(source, precision, options=wrong)
+    assert caught.value.hint == "did you mean Sigmoid?"
+
+
+def test_fp16_keeps_named_nodes_in_fp32(source: Path) -> None:
+    found = weights(build(source, "fp16", options=BuildOptions(keep_fp32_nodes=("conv1",))))
+    half = {
+        name.removesuffix("/fp16") for name, array in found.items() if array.dtype == np.float16 and array.ndim == 4
+    }
+    assert half == {"w0", "w2", "w3"}
+    with pytest.raises(EngineError, match=r"fp16\.keep_fp32_nodes names the node 'conv9'"):
+        build(source, "fp16", options=BuildOptions(keep_fp32_nodes=("conv9",)))
 
 
 def test_excluded_operators_and_nodes_stay_float(source: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,49 @@ def test_onnx_that_wants_other_inputs(tmp_path: Path) -> None:
 def test_too_few_calibration_samples(tmp_path: Path) -> None:
     (problem,) = problems_of(tmp_path, calibration=3)
     assert problem.path == "precisions/int8/calibration"
-    assert "3 samples" in problem.message
-    assert "at least 8" in problem.hint
+    assert problem.message.endswith("has 3 samples, int8 needs at least 8")
+    assert "hundreds are better" in problem.hint
+
+
+LEFT_OUT = [
+    ("int8: {calibration: calibration, exclude_ops: [Convolution]}", "int8/exclude_ops/0", "Conv"),
+    ("int8: {calibration: calibration, exclude_nodes: [Relu_1, relu_1]}", "int8/exclude_nodes/1", ""),
+    ("fp16: {keep_fp32_ops: [Softmax]}", "fp16/keep_fp32_ops/0", "known: Conv, Flatten, GlobalAveragePool, Relu"),
+    ("fp16: {keep_fp32_nodes: [Softmax_3]}", "fp16/keep_fp32_nodes/0", ""),
+]
+
+
+@pytest.mark.parametrize(("written", "path", "hint"), LEFT_OUT)
+def test_what_is_left_in_float_must_be_in_the_file(written: str, path: str, hint: str, tmp_path: Path) -> None:
+    text = MODEL.replace("int8: {calibration: calibration}", written)
+    assert text != MODEL
+    (problem,) = problems_of(tmp_path, model=text)
+    assert problem.path == f"precisions/{path}"
+    assert problem.message.startswith("the ONNX file has no ")
+    assert hint in problem.hint
+
+
+def test_a_misspelt_node_is_answered_with_the_near_one(tmp_path: Path) -> None:
+    from onnx import ModelProto
+
+    model = ModelProto.FromString(tiny_onnx())
+    for node, name in zip(model.graph.node, ("head/conv", "head/act", "pool", "flat"), strict=True):
+        node.name = name
+    content = model.SerializeToString()
+    text = MODEL.replace(SHA, hashlib.sha256(content).hexdigest())
+    names = "exclude_nodes: [head/conv, head/conv/fused, head/cnov, Conv_0]"
+    text = text.replace("{calibration: calibration}", "{calibration: calibration, " + names + "}")
+    wrong, number = problems_of(tmp_path, model=text, onnx=content)
+    assert (wrong.path, wrong.hint) == ("precisions/int8/exclude_nodes/2", "did you mean head/conv?")
+    assert number.path == "precisions/int8/exclude_nodes/3"
+
+
+def test_the_calibrator_takes_no_names(tmp_path: Path) -> None:
+    options = "{calibration: calibration, method: calibrator, exclude_ops: [Relu]}"
+    (problem,) = problems_of(tmp_path, model=MODEL.replace("{calibration: calibration}", options))
+    assert problem.path == "precisions/int8/exclude_ops"
+    assert "takes no names" in problem.message
+    assert "minmax" in problem.hint
 
 
 def test_calibration_archive_for_another_model(tmp_path: Path) -> None:

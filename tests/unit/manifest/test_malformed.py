@@ -195,7 +195,7 @@ MODEL_CASES = [
     C("gate for other precision", "model", "gates:", "gates:\n  accuracy: {fp8: {}}", "gates/accuracy/fp8", "not possible", "int8", "fp8"),
     C("int8 gate without int8", "model", "precisions:\n  int8: {calibration: calibration}\n" + GOLDEN + "gates:\n", GOLDEN + "gates:\n  accuracy: {int8: {}}\n", "gates/accuracy/int8", "no int8 options", "calibration", "int8: {}"),
     C("calibration missing", "model", "{calibration: calibration}", "{calibration: frames}", "precisions/int8/calibration", "does not exist", "at least 8"),
-    C("calibration without samples", "model", "{calibration: calibration}", "{calibration: onnx}", "precisions/int8/calibration", "0 samples", "at least 8"),
+    C("calibration without samples", "model", "{calibration: calibration}", "{calibration: onnx}", "precisions/int8/calibration", "0 samples, int8 needs at least 8", "add frames"),
     C("golden missing", "model", "golden/detector.npz", "golden/no.npz", "golden/data", "does not exist", "numpy"),
     C("golden is no npz", "model", "golden/detector.npz", "onnx/detector.onnx", "golden/data", "not an .npz", "numpy", "golden:"),
 ]  # fmt: skip

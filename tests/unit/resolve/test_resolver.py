@@ -269,3 +269,15 @@ def test_calibration_readme_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "models" / "calibration" / "000.npz").write_bytes(npz({"image": frames(1, seed=77)}))
     loaded = load_manifest(tmp_path)
     assert before not in resolve(loaded, recipes).engines
+
+
+def test_nodes_kept_at_fp32_are_in_the_key(tmp_path: Path) -> None:
+    fp16 = [{"name": "r", "host": "10.0.0.9", "models": [{"model": "detector", "precision": "fp16"}]}]
+    keys = []
+    for index, names in enumerate(([], ["Conv_0"])):
+        model = {"precisions": {"fp16": {"keep_fp32_nodes": names}}}
+        found = resolved(tmp_path / str(index), model=model, fleet={"groups": None, "robots": fp16})
+        (engine,) = found.engines.values()
+        assert engine.job.options.keep_fp32_nodes == tuple(names)
+        keys.append(engine.key)
+    assert keys[0] != keys[1]
