@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from runtime.engines.precision import MAIN_OPERATORS, moves
 from runtime.engines.preprocess import engine_input, prepend, preprocess_model
 from runtime.engines.quantize import STYLES, Quantizer
 from runtime.engines.sensitivity import MOST_ALONE, MOST_SECONDS, Budget, Candidate, Found, Outcome, search, severity_of
+from runtime.engines.shapes import fixed
 from runtime.engines.transform import folded
 
 CALIBRATOR = "calibrator"
@@ -67,6 +69,7 @@ def diagnose(
             f"the job has {max(seconds, 0.0):.0f} s left for it, and its build took {elapsed_s:.0f} s",
             "raise the profile's builder.timeout",
         )
+    job = replace(job, inputs=fixed(job.inputs))  # golden frames have the opt shape of a range
     trial = _Trial(job, folder, log)
     candidates = trial.candidates()
     log(f"sensitivity: {len(candidates)} nodes at {job.precision}, at most {seconds:.0f} s")
