@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.console import emit, many, short, table
+from fleet.cli.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
 from fleet.resolve.desired import Desired
 
@@ -34,7 +36,19 @@ def document(desired: Desired) -> dict[str, object]:
             for variant in desired.variants.values()
         ],
         "tags": dict(desired.tags),
+        "notes": list(notes(desired)),
     }
+
+
+def notes(desired: Desired) -> Iterator[str]:
+    """Yield what is right, and not the same everywhere: ranges of shapes that an engine does not have."""
+    for engine in desired.engines.values():
+        for spec in engine.job.inputs if engine.profile.backend == "onnxruntime" else ():
+            if spec.max_shape:
+                yield (
+                    f"{engine.model} {engine.precision} on {engine.profile.name} takes {spec.name} as "
+                    f"{list(spec.shape)} alone: shape_range is for TensorRT, ONNX Runtime's engines have one shape"
+                )
 
 
 def _render(console: Console, desired: Desired) -> None:
@@ -50,3 +64,5 @@ def _render(console: Console, desired: Desired) -> None:
         engines = ", ".join(f"{e.model} {e.precision} ({short(e.key)})" for e in variant.engines)
         rows.add_row(variant.name, str(robots.get(variant.name, 0)), engines)
     console.print(rows)
+    for note in notes(desired):
+        console.print(f"note: {plain(note)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleet.manifest.check_left_out import check_left_out
+from fleet.manifest.check_range import why_not_open
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.files import calibration_files, file_sha256, inside, why_no_file
 from fleet.manifest.npz_header import NotNpz, read_npz_header
@@ -80,6 +81,8 @@ class _Checks:
         if not tensor.accepts(value.shape):
             hint = f"write a shape that fits {tensor.shown}"
             self._add((*at, "shape"), f"{list(value.shape)} does not fit the ONNX file's {tensor.shown}", hint)
+        elif why := why_not_open(value, tensor):
+            self._add((*at, "shape_range"), *why)
         if tensor.dtype != "float32":
             hint = "export the model with float32 inputs: the camera's frames are converted to that"
             self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not float32", hint)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fleet.manifest.schema import ModelUse, Profile
+from fleet.manifest.check_range import ranged
+from fleet.manifest.schema import Model, ModelUse, Profile
 
 DLA_CORES = {"p3767-0000": 2, "p3767-0001": 1}
 """Orin NX 16 and 8 GB. Orin Nano has none."""
@@ -10,7 +11,7 @@ NEWEST_WITH_DLA = (10, 7)
 """The last TensorRT 10 that can use it; 11.4.1, which can again, is not for Orin NX."""
 
 
-def why_no_dla(use: ModelUse, profile: Profile) -> tuple[str, str] | None:
+def why_no_dla(use: ModelUse, profile: Profile, model: Model | None) -> tuple[str, str] | None:
     """Return message and hint when ``use.dla_core`` is impossible on ``profile``; None when it is possible."""
     core, cores = use.dla_core, DLA_CORES.get(profile.module or "", 0)
     if core is None:
@@ -27,6 +28,8 @@ def why_no_dla(use: ModelUse, profile: Profile) -> tuple[str, str] | None:
         return f"TensorRT {profile.tensorrt} of profile {profile.name} cannot use the DLA: 10.7 was the last", hint
     if use.precision == "fp32":
         return f"{use.model} at fp32 on the DLA, which computes in fp16 and int8 only", "write precision: fp16 or int8"
+    if model is not None and (inputs := ranged(model)):
+        return f"{use.model} has a shape_range ({inputs[0]}), and the DLA takes one shape alone", _LEAVE_OUT
     return None
 
 

@@ -147,7 +147,7 @@ def _check_uses(
         if written and not context.report.has(context.source, path):
             for problem in fallback_problems(use, context.models, unread=_unread(context, "models")):
                 context.add((*path, *problem.at), problem.message, problem.hint)
-        if profile is not None and (why := why_no_dla(use, profile)) is not None:
+        if profile is not None and (why := why_no_dla(use, profile, context.models.get(use.model))) is not None:
             context.add_once(_written(context, index, robot, use.model, "dla_core")[0], *why)
     _check_feeders(context, index, robot, uses)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from fleet.manifest.check_range import check_range
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.schema import Model, ModelInput
@@ -15,7 +16,14 @@ _OF_TOPICS = ("type", "adapter", "options")
 
 
 def check_input(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
-    """Note what is wrong with what feeds an input. Returns whether its form is right, so that more can be checked."""
+    """Note what is wrong with an input. Returns whether its form is right, so that more can be checked."""
+    form = _check_feed(value, index, source, report)
+    if form and not report.has(source, ("inputs", index, "shape")):
+        check_range(value, index, source, report)
+    return form
+
+
+def _check_feed(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
     at = ("inputs", index)
     found = list(_form(value))
     for key, message, hint in found:

@@ -65,11 +65,21 @@ class OutputRef(Frozen):
     tensor: Text
 
 
+class ShapeRange(Frozen):
+    """Smallest and largest shape of an input's engine; ``shape`` lies between them. Rules: `check_range.py`."""
+
+    min: tuple[Annotated[int, Field(ge=1)], ...]
+    max: tuple[Annotated[int, Field(ge=1)], ...]
+
+
 class ModelInput(Frozen):
     """One input tensor and what feeds it: a ROS topic, or another model. Which keys go together: `check_input.py`."""
 
     tensor: Text
     shape: tuple[Annotated[int, Field(ge=1)], ...]
+    """What the robot runs at, whatever the range."""
+    shape_range: ShapeRange | None = None
+    """Of a TensorRT engine, which then takes any shape in it; tuned for ``shape``."""
     topic: Topic | None = None
     from_output: Annotated[OutputRef | None, Field(alias="from")] = None
     type: MessageType = IMAGE

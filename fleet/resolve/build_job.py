@@ -92,7 +92,9 @@ def device_facts(profile: Profile) -> DeviceFacts:
 
 def _input(value: ModelInput) -> TensorSpec:
     if not value.is_image:
-        return TensorSpec(name=value.tensor, shape=value.shape)
+        span = value.shape_range
+        low, high = (span.min, span.max) if span is not None else ((), ())
+        return TensorSpec(name=value.tensor, shape=value.shape, min_shape=low, max_shape=high)
     wanted = value.preprocess
     channels = CHANNELS[wanted.color]
     preprocess = Preprocess(

@@ -26,6 +26,7 @@ from runtime.contract.build import (
     BuildJob,
     BuildOptions,
     EngineReport,
+    Int8Options,
     TensorSpec,
 )
 from runtime.contract.codec import canonical_json, from_dict, from_json
@@ -225,6 +226,19 @@ def test_a_range_of_shapes_becomes_an_optimization_profile(tmp_path: Path) -> No
     done = python(["-c", RUN_AT, str(tmp_path / "out")])
     assert done.stdout.splitlines()[:2] == ["(1, 2, 20, 24)", "(1, 2, 16, 40)"], done.stderr
     assert done.stdout.splitlines()[2].startswith("input 'image' cannot be [1, 3, 33, 40]")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-calibrator"])
+def test_a_range_goes_with_every_precision(tmp_path: Path, precision: str) -> None:
+    method = "calibrator" if precision == "int8-calibrator" else "minmax"
+    options = BuildOptions(int8=Int8Options(method)) if precision != "fp16" else BuildOptions()
+    job = prepare_range(tmp_path, precision=precision.removesuffix("-calibrator"), options=options)
+    frames = np.random.default_rng(3).normal(size=(16, *SCAN.shape[1:])).astype(np.float32)
+    np.savez(job / "calibration/frames.npz", image=frames)
+    done = run(job, tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert (report.identity.inputs, report.identity.outputs[0].shape) == ((SCAN,), (1, 2, 20, 24))
 
 
 @pytest.mark.parametrize(
