@@ -105,7 +105,7 @@ def _spec(loaded: LoadedManifest, name: str, precision: str, profile: str | None
         )
     chosen = _profile(loaded, profile)
     use = ModelUse.model_validate({"model": name, "precision": precision, "dla_core": dla_core})
-    if (why := why_no_dla(use, chosen)) is not None:
+    if (why := why_no_dla(use, chosen, model)) is not None:
         raise UsageError(why[0], hint=why[1])
     return engine_spec(loaded, chosen, model, precision, recipe_for("builder", chosen), dla_core=dla_core)
 
