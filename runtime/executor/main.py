@@ -14,11 +14,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from runtime.contract.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
+from runtime.health.round_trip import AGAIN_S, RoundTrip
 from runtime.health.settings import ENV_CONFIG, SettingsError, load_config
 from runtime.health.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
 
 if TYPE_CHECKING:
     from runtime.executor.node import ExecutorNode
+    from runtime.executor.round_trip import Traveller
     from runtime.executor.worker import Worker
 
 #: Another folder of engines than the image's (laptops and tests).
@@ -42,6 +44,7 @@ class Process:
     sender: StatusSender | None
     phase: str = STARTING
     fault: BaseException | None = None
+    transport: RoundTrip | None = None
 
     def fail(self, error: BaseException) -> None:
         """Remember what went wrong in a thread, and end the process."""
@@ -87,20 +90,24 @@ def main() -> int:
 
 
 def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Worker) -> int:
+    from runtime.executor.round_trip import Traveller
     from runtime.executor.spinner import Spinner
 
+    traveller = Traveller(node, config, process.stop)
     spinner = Spinner(node, process.fail)
     beat = _every(STATUS_S, process.stop, lambda: _talk(process, node, worker))
     worker.start()
     spinner.start()
     beat.start()
     try:
-        _bring_up(process, config, node)
+        _bring_up(process, config, node, traveller)
     except Exception as error:  # noqa: BLE001 - ends the process in order: a live spin thread would abort it
         process.fail(error)
     while not process.stop.wait(0.5):
         if not worker.alive:
             process.fail(worker.fault or RuntimeError("the worker thread ended"))
+        elif traveller.due(AGAIN_S):
+            _travel(process, traveller)
     process.phase = STOPPING
     code = 0 if process.fault is None else EXIT_DEFECT
     _arm_deadline()
@@ -119,16 +126,26 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
     return code
 
 
-def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode) -> None:
-    """Configure and activate; afterwards the worker's heartbeat counts. A node that cannot become active stays, with
-    the reasons in its models, so that they can be read."""
+def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode, traveller: Traveller) -> None:
+    """Configure, try the transport and activate; afterwards the worker's heartbeat counts. A node that cannot become
+    active stays, with the reasons in its models, so that they can be read."""
     from rclpy.lifecycle import TransitionCallbackReturn
 
     if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
-        node.trigger_activate()
+        _travel(process, traveller)
+        if not process.stop.is_set():
+            node.trigger_activate()
     process.phase = SERVING
     if not process.stop.is_set():
         _say(f"{config.node_name} is {node.lifecycle}")
+
+
+def _travel(process: Process, traveller: Traveller) -> None:
+    """Send images of real size through the transport and remember what came back; a stop cuts it short."""
+    result = traveller.go()
+    if not process.stop.is_set():
+        process.transport = result
+        _say(f"transport: {result.text}")
 
 
 def _bring_down(node: ExecutorNode, worker: Worker) -> None:
@@ -160,6 +177,7 @@ def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorSta
         models=tuple(model.health() for model in node.models),
         notes=node.notes,
         fatal="" if process.fault is None else str(process.fault),
+        transport=process.transport,
     )
 
 

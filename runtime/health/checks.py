@@ -26,7 +26,9 @@ from runtime.contract.power import PowerStatus
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.machine_checks import Reading, readings
 from runtime.health.readiness import unproven, waiting_for
+from runtime.health.round_trip import SHM, transport_checks
 from runtime.health.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
+from runtime.health.transport import sizes
 from runtime.power.control import power_check
 
 HOLD_S = 3.0
@@ -80,7 +82,7 @@ class Judge:
     """Turns samples into checks, with the memory that hysteresis needs."""
 
     def __init__(self, config: RuntimeConfig, hold_s: float = HOLD_S) -> None:
-        self._config = config
+        self._config, self._segment = config, sizes(config).segment
         self._hysteresis = Hysteresis(hold_s)
 
     def judge(self, process: Snapshot, system: SystemHealth, now: float, power: PowerStatus | None = None) -> Verdict:
@@ -92,6 +94,8 @@ class Judge:
         checks.extend(self._held(reading, now) for reading in readings(system))
         if power is not None:
             checks.append(power_check(power))
+        trip = process.status.transport if process.status is not None else None
+        checks.extend(transport_checks(trip, self._segment, system.disks.get(SHM)))
         if process.status is not None:
             checks.extend(Check("note", LEVEL_OK, note) for note in process.status.notes)
         missing = unproven(self._config, process)

@@ -1,9 +1,9 @@
 """Two questions that look alike. *Proven*: could this release do its work? *In service*: does this robot do it now?
 
 A rollout asks the first (``ready``): every model loaded, warm, self-tested, serving. People and load balancers ask the
-second (``in_service``, `/readyz`): a real frame has come through every model since the executor started, and rates are
-within bounds. A robot whose camera is unplugged is proven and out of service; no release causes that, and going back
-to the last one repairs nothing.
+second (``in_service``, `/readyz`): a real frame has come through every model since the executor started, rates are
+within bounds, and images come back through the node's own transport. A robot whose camera is unplugged is proven and
+out of service; no release causes that, and going back to the last one repairs nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from runtime.contract.health import LEVEL_OK, STANDING_IN, Check
 from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.health.round_trip import lost
 from runtime.health.status import ExecutorStatus
 from runtime.health.supervisor import Snapshot
 
@@ -43,7 +44,7 @@ def waiting_for(
         f"model {model.name}: no real frame has come through yet" for model in config.models if not frames[model.name]
     ]
     rates = {f"model:{model.name}:input" for model in config.models}
-    return late + [
+    return [*late, *lost(process.status.transport)] + [
         f"{check.name}: {check.message}" for check in checks if check.name in rates and check.level != LEVEL_OK
     ]
 

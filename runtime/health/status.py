@@ -9,10 +9,12 @@ import contextlib
 import os
 import socket
 from dataclasses import dataclass
+from typing import Optional
 
 from runtime.contract.codec import SCHEMA, ContractError, canonical_json, from_json
 from runtime.contract.health import ModelHealth
 from runtime.contract.power import ServingOrders
+from runtime.health.round_trip import RoundTrip
 
 #: File descriptor number of the executor's end of the socket pair. Absent when the executor is started by hand.
 ENV_STATUS_FD = "JETFLEET_STATUS_FD"
@@ -39,6 +41,8 @@ class ExecutorStatus:
     """Facts a person should know that are not faults."""
     fatal: str = ""
     """Why the process is about to exit, when it knows."""
+    transport: Optional[RoundTrip] = None  # noqa: UP045 - the codec reads no other spelling
+    """None: not made yet."""
     schema: int = SCHEMA
 
 

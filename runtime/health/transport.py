@@ -29,6 +29,11 @@ _CHANNELS = {"mono8": 1, "8UC1": 1, "rgba8": 4, "bgra8": 4}
 _ROOT = re.compile(r"<dds\b[^>]*>")
 _NO_SHORT_CUT = "\n  <library_settings><intraprocess_delivery>OFF</intraprocess_delivery></library_settings>"
 """The round trip at the start is to take the road that cameras' frames take."""
+_STOCK = f"""<?xml version="1.0" encoding="UTF-8"?>
+<dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">{_NO_SHORT_CUT}
+</dds>
+"""
+"""Fast DDS as it is, but for the short cut: where nobody named a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +86,8 @@ def malloc(wanted: Sizes) -> dict[str, str]:
 def prepare(config: RuntimeConfig, environment: Mapping[str, str], place: Path) -> tuple[dict[str, str], str]:
     """Write the profile to ``place``; return the executor's environment, and what a person should know (or nothing).
 
-    A profile of somebody's own, which is not built as the image's is, is left as it is.
+    A profile of somebody's own, which is not built as the image's is, is left as it is. Where none is named, Fast DDS
+    stays as it is, but for its short cut inside of a process.
     """
     wanted = sizes(config)
     result = {**environment, **{key: value for key, value in malloc(wanted).items() if key in environment}}
@@ -95,7 +101,13 @@ def prepare(config: RuntimeConfig, environment: Mapping[str, str], place: Path) 
         except OSError as error:
             return result, f"transport is not sized: {error.filename}: {error.strerror} ({_needs(wanted)})"
         result[name] = str(place)
-    return result, too_small(wanted)
+    if not files:
+        try:
+            place.write_text(_STOCK, "utf-8")
+        except OSError as error:
+            return result, f"transport is not tested: {error.filename}: {error.strerror}"
+    # Fast DDS 3 reads one variable, Fast DDS 2 the other.
+    return {**result, **dict.fromkeys(PROFILE_VARIABLES, str(place))}, too_small(wanted)
 
 
 def too_small(wanted: Sizes, directory: str = "/dev/shm") -> str:  # noqa: S108 - where shared memory is

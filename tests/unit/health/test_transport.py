@@ -7,7 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from runtime.contract.runtime_config import InputBinding, ModelRuntime, RuntimeConfig
-from runtime.health.transport import MAX_SEGMENT, MIB, Sizes, malloc, prepare, profile, sizes, too_small
+from runtime.health.transport import (
+    MAX_SEGMENT,
+    MIB,
+    PROFILE_VARIABLES,
+    Sizes,
+    malloc,
+    prepare,
+    profile,
+    sizes,
+    too_small,
+)
 
 BASE = Path(__file__).parents[3] / "images/runtime/fastdds.xml"
 
@@ -63,3 +73,15 @@ def test_shared_memory_that_is_too_small_is_told_with_both_numbers(tmp_path: Pat
     assert too_small(Sizes(1, 1), str(tmp_path)) == ""
     assert "a camera and this node need 2147483648 MiB" in too_small(Sizes(1, 1 << 50), str(tmp_path))
     assert "cannot go through shared memory" in too_small(Sizes(1, 1), str(tmp_path / "none"))
+
+
+def test_without_a_profile_fast_dds_stays_as_it_is_but_for_its_short_cut(tmp_path: Path) -> None:
+    place = tmp_path / "stock.xml"
+    environment, _ = prepare(config(640, 480), {"HOME": "/tmp"}, place)
+    assert {environment[name] for name in PROFILE_VARIABLES} == {str(place)}
+    written = place.read_text()
+    assert "<intraprocess_delivery>OFF</intraprocess_delivery>" in written
+    assert "transport" not in written
+    environment, told = prepare(config(640, 480), {"HOME": "/tmp"}, tmp_path / "none" / "stock.xml")
+    assert environment == {"HOME": "/tmp"}
+    assert "transport is not tested" in told
