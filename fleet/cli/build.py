@@ -92,6 +92,7 @@ def engine_document(built: BuiltEngine) -> dict[str, Any]:
         "layer_precisions": report.layer_precisions,
         "main_layers": report.extra.get("main_layer_precisions", report.layer_precisions),
         "min_cosine": min((accuracy.min_cosine for accuracy in report.accuracy), default=None),
+        "metric": to_dict(report.metric) if report.metric else None,
         "latency_ms": {"p50": report.latency.p50, "p90": report.latency.p90, "p99": report.latency.p99},
         "seconds": round(built.seconds, 1),
         "notes": [*report.notes, *built.notes],
@@ -120,9 +121,14 @@ def _sensitivity(error: FleetError) -> Any:
     return to_dict(error.sensitivity) if isinstance(error, EngineGateError) and error.sensitivity else None
 
 
+def _metric(measured: dict[str, Any] | None) -> str:
+    return f"{measured['name']} {measured['to_fp32']:.4g}" if measured else ""
+
+
 def _render(console: Console, document: dict[str, Any], watch: Stopwatch) -> None:
     if document["built"]:
-        rows = table("engine", "profile", "key", "cosine to fp32", "p50", "p99", "size", "main layers")
+        metric = ["metric to fp32"] if any(each["metric"] for each in document["built"]) else []
+        rows = table("engine", "profile", "key", "cosine to fp32", *metric, "p50", "p99", "size", "main layers")
         for each in document["built"]:
             layers = ", ".join(f"{count} {precision}" for precision, count in each["main_layers"].items())
             rows.add_row(
@@ -130,6 +136,7 @@ def _render(console: Console, document: dict[str, Any], watch: Stopwatch) -> Non
                 each["profile"],
                 short(each["key"]),
                 "not measured" if each["min_cosine"] is None else f"{each['min_cosine']:.5f}",
+                *([_metric(each["metric"])] if metric else []),
                 f"{each['latency_ms']['p50']:.1f} ms",
                 f"{each['latency_ms']['p99']:.1f} ms",
                 size(each["bytes"]),

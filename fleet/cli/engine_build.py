@@ -13,7 +13,7 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.console import Stopwatch, emit, fact_table, plain, short, size
 from fleet.cli.engine_job import build_from_manifest, place
-from fleet.cli.engine_options import Seconds, Seed, Shape, absolute, asked, counted, percentiles, shapes
+from fleet.cli.engine_options import Seconds, Seed, Shape, absolute, asked, counted, metric_rows, percentiles, shapes
 from fleet.errors import UsageError
 from runtime.contract.build import (
     BuildOptions,
@@ -193,6 +193,8 @@ def _render(console: Console, target: Path, report: EngineReport, watch: Stopwat
         for item in measured:
             words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
             rows.add_row(title, plain(f"{words} ({item.output})"))
+    for title, words in metric_rows(report.metric):
+        rows.add_row(title, plain(words))
     rows.add_row("host latency", percentiles(report.latency))
     gpu = report.extra.get("gpu_latency")
     if gpu:

@@ -11,7 +11,18 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.console import conclude, fact_table, plain, size, table
-from fleet.cli.engine_options import Shape, absolute, asked, counted, fact, layer_count, ms, percentiles, shapes
+from fleet.cli.engine_options import (
+    Shape,
+    absolute,
+    asked,
+    counted,
+    fact,
+    layer_count,
+    metric_rows,
+    ms,
+    percentiles,
+    shapes,
+)
 from fleet.errors import GateError
 from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import to_dict
@@ -114,6 +125,8 @@ def _add_report(rows: Table, facts: EngineFacts) -> None:
         for item in measured:
             words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
             rows.add_row(title, plain(f"{words} ({item.output})"))
+    for title, words in metric_rows(report.metric):
+        rows.add_row(title, plain(words))
     rows.add_row("latency then", f"{percentiles(report.latency)}; build {ms(report.build_seconds)} s")
     rows.add_row("built with", plain(", ".join(f"{name} {version}" for name, version in report.versions.items())))
     for note in report.notes:

@@ -15,6 +15,7 @@ from fleet.errors import UsageError
 from runtime.contract.build import Percentiles
 from runtime.contract.codec import T
 from runtime.contract.engine_facts import Latency, LayerFacts
+from runtime.contract.task_metric import TaskMetric
 
 Shape = Annotated[
     list[str] | None,
@@ -70,6 +71,16 @@ def counted(counts: Mapping[str, Any] | None) -> str:
 def percentiles(latency: Percentiles) -> str:
     """Return ``p50 15.1, p90 15.3, p99 16.0 ms``."""
     return f"p50 {ms(latency.p50)}, p90 {ms(latency.p90)}, p99 {ms(latency.p99)} ms over {latency.count}"
+
+
+def metric_rows(measured: TaskMetric | None) -> list[tuple[str, str]]:
+    """Return (``top1 to fp32``, ``0.995 (scores, 200 frames, limit 0.99)``), and the same to golden where there is."""
+    if measured is None:
+        return []
+    limit = "not judged" if measured.limit is None else f"limit {measured.limit:g}"
+    sides = ((measured.to_fp32, "fp32"), (measured.to_golden, "golden"))
+    what = f"({measured.output}, {measured.frames} frames, {limit})"
+    return [(f"{measured.name} to {side}", f"{value:.5g} {what}") for value, side in sides if value is not None]
 
 
 def fact(value: Any) -> str:

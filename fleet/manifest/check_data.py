@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleet.manifest.check_left_out import check_left_out
+from fleet.manifest.check_metric import check_metric_frames
 from fleet.manifest.check_range import why_not_open
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.files import calibration_files, file_sha256, inside, why_no_file
@@ -112,6 +113,8 @@ class _Checks:
         counts = {shape[:1] for name, (shape, _) in arrays.items() if name in known}
         if len(counts) > 1:
             self._add(at, f"arrays of {path} differ in their first dimension", "give every array one entry a sample")
+        for count in (count for count in counts if len(counts) == 1 and count != () and count[0] > 0):
+            check_metric_frames(self._model, count[0], self._source, self._report)
 
     def _frames(self, array: tuple[tuple[int, ...], str], value: ModelInput, path: Path, at: KeyPath) -> None:
         shape, dtype = array

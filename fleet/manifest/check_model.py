@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fleet.manifest.check_decoder import check_decoder
 from fleet.manifest.check_input import check_input, check_timing, check_topics
+from fleet.manifest.check_metric import check_metric
 from fleet.manifest.explain import did_you_mean
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.schema import Model, ModelInput, ModelOutput, Profile
@@ -30,6 +31,7 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
             report.add(
                 source, path, f"no profile is called {name}", f"{did_you_mean(name, profiles)} (fleet.yaml: profiles)"
             )
+    check_metric(model, source, report)
     _check_calibrator(model, source, report)
     if model.precisions.int8 is None and "int8" in model.gates.accuracy:
         hint = "give precisions/int8 its calibration data, or remove the gate"

@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 from fleet.manifest.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
 from runtime.contract.decoders import DECODER_OPTIONS
 from runtime.contract.inputs import IMAGE, IMAGE_TYPES
+from runtime.contract.task_metric import METRICS
 
 DecoderName = Annotated[
     Text,
@@ -178,10 +179,29 @@ class AccuracyGate(Frozen):
     max_abs_error: Annotated[float, Field(gt=0)] | None = None
 
 
+class MetricGate(Frozen):
+    """What the model is for, measured by the builder. What goes together: `check_metric.py`."""
+
+    name: Annotated[Text, WithJsonSchema({"enum": list(METRICS)})]
+    output: Text
+    min: dict[Precision, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Of an agreement, by precision; others are measured and not judged."""
+    max: dict[Precision, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Of an error, in the output's unit."""
+    threshold: float = 0.5
+    """mask_iou of one channel."""
+
+    @property
+    def limits(self) -> dict[Precision, float]:
+        """What is asked, by precision."""
+        return {**self.min, **self.max}
+
+
 class ModelGates(Frozen):
     """When an engine of this model is good enough, by precision; and how fast it must be, by profile."""
 
     accuracy: dict[Precision, AccuracyGate] = Field(default_factory=dict)
+    metric: MetricGate | None = None
     latency_p99: dict[str, Seconds] = Field(default_factory=dict)
     waive_build_accuracy: Text | None = None
     """A reason to publish although the build's accuracy gate fails. The robot's self-test is never waived."""

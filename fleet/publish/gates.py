@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fleet.errors import EngineGateError
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.build import EngineReport
+from runtime.contract.task_metric import violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Violation:
 def violations(spec: EngineSpec, report: EngineReport) -> tuple[Violation, ...]:
     """Return the gates of ``spec`` that its engine does not pass; those that the manifest waives are left out."""
     name = f"{spec.model} {spec.precision} for {spec.profile.name}"
-    return tuple(Violation(name, what) for what in (*_accuracy(spec, report), *_latency(spec, report)))
+    return tuple(
+        Violation(name, what) for what in (*_accuracy(spec, report), *_metric(spec, report), *_latency(spec, report))
+    )
 
 
 def check_gates(specs: Mapping[str, EngineSpec], reports: Mapping[str, EngineReport]) -> None:
@@ -52,6 +55,17 @@ def _accuracy(spec: EngineSpec, report: EngineReport) -> list[str]:
             numbers = f"largest error {each.max_abs_error:.4g} > {gate.max_abs_error:.4g}"
             result.append(f"{numbers} on output {each.output!r}, {against}")
     return result
+
+
+def _metric(spec: EngineSpec, report: EngineReport) -> list[str]:
+    gate = spec.job.metric
+    if gate is None or gate.limit is None or not spec.job.enforce_accuracy:
+        return []
+    found = report.metric
+    if found is None or (found.name, found.output) != (gate.name, gate.output):
+        return [f"its report does not hold {gate.name} of output {gate.output!r}"]
+    wrong = violation(found, gate.limit)
+    return [wrong] if wrong else []
 
 
 def _latency(spec: EngineSpec, report: EngineReport) -> list[str]:

@@ -18,6 +18,7 @@ from runtime.contract.build import (
     Preprocess,
     TensorSpec,
 )
+from runtime.contract.task_metric import MetricGate
 
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
@@ -75,7 +76,16 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         enforce_accuracy=gates.waive_build_accuracy is None,
         max_latency_p99_ms=None if latency is None else latency * 1000.0,
         deadline_s=profile.builder.timeout,
+        metric=_metric(model, precision),
     )
+
+
+def _metric(model: Model, precision: str) -> MetricGate | None:
+    metric = model.gates.metric
+    if metric is None:
+        return None
+    limit = next((value for name, value in metric.limits.items() if name == precision), None)
+    return MetricGate(metric.name, metric.output, limit, metric.threshold)
 
 
 def device_facts(profile: Profile) -> DeviceFacts:

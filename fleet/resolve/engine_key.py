@@ -12,6 +12,7 @@ device. What goes in (canonical JSON, then sha256):
 ``calibration``       digest of the samples, int8 only
 ``golden``            digest of the golden data, which is in the layer beside the engine
 ``self_test``         what the robot's self-test asks for: it is in the layer too
+``metric``            the task metric and its limit, where one is declared: the report must hold it
 ``options``           builder options: excluded operators, workspace, optimisation level …
 ``backend``           tensorrt or onnxruntime
 ``device``            platform, module part number, L4T, SM count, CUDA and TensorRT version
@@ -38,26 +39,26 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
 
     ``calibration_digest`` is None unless the precision is int8. All digests are ``sha256:<hex>``.
     """
-    return digest_of(
-        {
-            "key_version": KEY_VERSION,
-            "model": job.model,
-            "onnx_sha256": job.onnx_sha256,
-            "transform": {
-                "version": TRANSFORM_VERSION,
-                "inputs": [_tensor(spec) for spec in job.inputs],
-                "outputs": [_tensor(spec) for spec in job.outputs],
-            },
-            "precision": job.precision,
-            "calibration": calibration_digest,
-            "golden": golden_digest,
-            "self_test": to_dict(job.accuracy),
-            "options": _without_unset(to_dict(job.options), "keep_fp32_nodes"),
-            "backend": job.backend,
-            "device": to_dict(job.device),
-            "builder_recipe": builder_recipe_digest,
-        }
-    )
+    document = {
+        "key_version": KEY_VERSION,
+        "model": job.model,
+        "onnx_sha256": job.onnx_sha256,
+        "transform": {
+            "version": TRANSFORM_VERSION,
+            "inputs": [_tensor(spec) for spec in job.inputs],
+            "outputs": [_tensor(spec) for spec in job.outputs],
+        },
+        "precision": job.precision,
+        "calibration": calibration_digest,
+        "golden": golden_digest,
+        "self_test": to_dict(job.accuracy),
+        "options": _without_unset(to_dict(job.options), "keep_fp32_nodes"),
+        "backend": job.backend,
+        "device": to_dict(job.device),
+        "builder_recipe": builder_recipe_digest,
+        "metric": to_dict(job.metric),
+    }
+    return digest_of(_without_unset(document, "metric"))
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

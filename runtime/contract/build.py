@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.sensitivity import Sensitivity
+from runtime.contract.task_metric import MetricGate, TaskMetric
 
 #: Names inside the job archive (unpacked at ``/job``) and the result archive (packed from ``/out``).
 JOB_FILE = "job.json"
@@ -144,6 +145,8 @@ class BuildJob:
     deadline_s: Optional[float] = None
     """Seconds until whoever asked ends the container, counted from before its start; None: the builder's own default.
     A builder that would take longer gives up before that, and says why."""
+    metric: Optional[MetricGate] = None
+    """What the model is for, measured beside ``accuracy``; waived with it."""
     schema: int = SCHEMA
 
 
@@ -214,6 +217,8 @@ class EngineReport:
     extra: Dict[str, Any] = field(default_factory=dict)
     """Backend-specific. ``main_layer_precisions``: as ``layer_precisions``, of the layers that do the work alone
     (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
+    metric: Optional[TaskMetric] = None
+    """None when the job asks for none."""
     schema: int = SCHEMA
 
 

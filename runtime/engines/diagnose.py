@@ -18,6 +18,7 @@ from onnx import ModelProto
 
 from runtime.contract.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FILE, BuildJob, Int8Options
 from runtime.contract.sensitivity import Sensitivity
+from runtime.contract.task_metric import violation as metric_violation
 from runtime.engines.accuracy import violation, worst
 from runtime.engines.backend import Progress
 from runtime.engines.calibration import open_calibration
@@ -33,6 +34,7 @@ from runtime.engines.preprocess import engine_input, prepend, preprocess_model
 from runtime.engines.quantize import STYLES, Quantizer
 from runtime.engines.sensitivity import MOST_ALONE, MOST_SECONDS, Budget, Candidate, Found, Outcome, search, severity_of
 from runtime.engines.shapes import fixed
+from runtime.engines.task_metric import measure_metric, share_used
 from runtime.engines.transform import folded
 
 CALIBRATOR = "calibrator"
@@ -120,11 +122,13 @@ class _Trial:
         gate = self._job.accuracy
         against_fp32 = worst(answers, self._fp32)
         measured = (*against_fp32, *(worst(answers, self._expected) if self._expected else ()))
+        metric = measure_metric(self._job.metric, answers, self._fp32, self._expected) if self._job.metric else None
+        of_metric = share_used(metric) if metric else 0.0
         return Outcome(
             min(item.min_cosine for item in against_fp32),
             max(item.max_abs_error for item in against_fp32),
-            severity_of(measured, gate),
-            violation(measured, gate) is None,
+            max(severity_of(measured, gate), of_metric),
+            violation(measured, gate) is None and not (metric and metric_violation(metric, metric.limit)),
         )
 
     def candidates(self) -> list[Candidate]:

@@ -77,8 +77,11 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
     """Build one engine into ``out``. Raises EngineError; ``out`` may then hold some of the files."""
     # What quantization and measurement import takes a second: a job that cannot be read fails without it.
     from runtime.engines.measure import finish
+    from runtime.engines.task_metric import check_metric
 
     job = read_job(folder)
+    if job.metric is not None:
+        check_metric(job.metric, [spec.name for spec in job.outputs])
     backend = backend_named(job.backend)
     found = backend.device_facts()
     log(f"building {job.model} at {job.precision} with {job.backend} on {found.platform}, key {job.key[:19]}…")

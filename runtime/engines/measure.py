@@ -22,6 +22,7 @@ from runtime.contract.build import (
     TensorSpec,
 )
 from runtime.contract.codec import canonical_json
+from runtime.contract.task_metric import TaskMetric
 from runtime.engines.accuracy import violation, worst
 from runtime.engines.answers import answers
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
@@ -30,6 +31,7 @@ from runtime.engines.errors import EngineError
 from runtime.engines.golden import Arrays, Golden, load_golden, save_golden, stack
 from runtime.engines.precision import require_precision
 from runtime.engines.store import sha256_of, write_atomic
+from runtime.engines.task_metric import measure_metric, require_metric
 
 
 def finish(
@@ -58,8 +60,11 @@ def finish(
     try:
         own = answers(runner, given)
         accuracy = worst(own, fp32)
-        expected = worst(own, given.expected_samples()) if given.expected else ()
+        answered = given.expected_samples() if given.expected else []
+        expected = worst(own, answered) if answered else ()
         notes = [*built.notes, *_accuracy_gates(job, accuracy, expected, log)]
+        metric = measure_metric(job.metric, own, fp32, answered) if job.metric else None
+        notes += _metric_gate(job, metric, log) if metric else []
         if job.precision in ("fp16", "int8"):
             _precision_gate(job, built)
         latency = _latency(job, runner, given, log)
@@ -82,6 +87,7 @@ def finish(
             "golden_frames": len(given),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         },
+        metric=metric,
     )
     write_atomic(out / REPORT_FILE, canonical_json(report))
     return report
@@ -133,6 +139,20 @@ def _accuracy_gates(
         notes.append(f"accuracy gate waived: {job.precision} {wrong}, against {against}")
         log(notes[-1])
     return notes
+
+
+def _metric_gate(job: BuildJob, metric: TaskMetric, log: Progress) -> list[str]:
+    """Return notes for a metric's gate that the manifest waives. Raises EngineError of kind ``accuracy``."""
+    golden = "" if metric.to_golden is None else f", {metric.to_golden:.5g} to the golden data"
+    log(f"{metric.name} of {metric.output}: {metric.to_fp32:.5g} to fp32{golden}, over {metric.frames} frames")
+    try:
+        require_metric(job.precision, metric)
+    except EngineError as error:
+        if job.enforce_accuracy:
+            raise
+        log(f"accuracy gate waived: {error.message}")
+        return [f"accuracy gate waived: {error.message}"]
+    return []
 
 
 def _accuracy_hint(job: BuildJob, against: str) -> str:

@@ -85,6 +85,23 @@ def test_a_gate_that_says_no_leaves_what_was_there(
     assert sorted(item.name for item in engines.iterdir()) == ["fp16", "fp32"]
 
 
+def test_a_metric_is_shown_in_the_report_and_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metric = {"name": "mean_abs_error", "output": "scores", "max": {"fp32": 0.5, "fp16": 1e-12}}
+    manifest = write_fleet(tmp_path / "measured", model={"gates": {"metric": metric}})
+    out = str(tmp_path / "engine")
+    assert main.run(["engine", "build", "detector", "--out", out, "-m", str(manifest), *QUICK]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "mean_abs_error to fp32" in shown
+    assert "(scores, 2 frames, limit 0.5)" in shown
+    assert main.run(["engine", "inspect", out]) == 0
+    assert "mean_abs_error to fp32" in " ".join(capsys.readouterr().out.split())
+    arguments = ("build", "detector", "--precision", "fp16", "--out", out, "-m", str(manifest), *QUICK)
+    assert "fp16 mean_abs_error" in error(capsys, *arguments, code=4)
+    document = fleet(capsys, *arguments, "--no-gates")
+    assert document["metric"]["limit"] == 1e-12
+    assert any(note.startswith("accuracy gate waived: fp16 mean_abs_error") for note in document["notes"])
+
+
 def test_gates_can_be_set_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strict = write_fleet(tmp_path / "strict", model={"gates": {"latency_p99": {"sim-x86": "0.00001ms"}}})
     out = str(tmp_path / "engine")

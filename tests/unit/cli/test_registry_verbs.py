@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fleet.cli import build
 from fleet.errors import BuildError, EngineGateError, FleetError, RegistryAuthError, RegistryError
 from fleet.resolve.desired import EngineSpec
 from fleet.rollout.rollout_lock import RolloutLock
+from runtime.contract.task_metric import TaskMetric
 from tests.fakes.publishing import engine_folder
 from tests.unit.cli.conftest import PREFIX, Desk
 
@@ -73,6 +75,7 @@ class Builders:
         self.tmp_path = tmp_path
         self.errors: dict[str, FleetError] = {}
         self.built: list[str] = []
+        self.metric: TaskMetric | None = None
         monkeypatch.setattr(build, "build_engines", self)
 
     def __call__(self, specs: list[EngineSpec], *, on_built: object, **_: object) -> BuildSummary:
@@ -84,6 +87,7 @@ class Builders:
                 continue
             folder = self.tmp_path / spec.tag
             report = engine_folder(folder, spec.key, model=spec.model, precision=spec.precision)
+            report = replace(report, metric=self.metric)
             done.append(BuiltEngine(spec, folder, report, 1.0))
             on_built(done[-1])
             self.built.append(spec.precision)
@@ -102,6 +106,19 @@ def test_build_pushes_what_is_missing_and_the_second_time_nothing(desk: Desk, bu
     second = desk.json("build")
     assert [len(second["built"]), second["present"]] == [0, 2]
     assert sorted(builders.built) == ["fp16", "fp32"]
+
+
+def test_build_shows_a_metric_where_there_is_one(desk: Desk, builders: Builders) -> None:
+    assert "metric" not in desk.fleet("build", "--robots", "scout-001").out
+    builders.metric = TaskMetric("top1", "scores", 0.9954, 0.99, 200, 0.98)
+    shown = " ".join(desk.fleet("build").out.split())
+    assert "top1" in shown
+    assert "0.9954" in shown
+
+
+def test_build_tells_a_metric_as_json(desk: Desk, builders: Builders) -> None:
+    builders.metric = TaskMetric("top1", "scores", 0.9954, 0.99, 200, 0.98)
+    assert {each["metric"]["to_golden"] for each in desk.json("build")["built"]} == {0.99}
 
 
 def test_build_for_some_robots_builds_theirs(desk: Desk, builders: Builders) -> None:

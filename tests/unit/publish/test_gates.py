@@ -12,6 +12,7 @@ from fleet.resolve.desired import EngineSpec
 from fleet.resolve.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 from runtime.contract.build import AccuracyGate, EngineIdentity, EngineReport, OutputAccuracy, Percentiles
+from runtime.contract.task_metric import MetricGate, TaskMetric
 from tests.fakes.fleet_folder import write_fleet
 
 
@@ -55,6 +56,18 @@ def test_each_gate_says_no_with_both_numbers(spec: EngineSpec, measured: dict[st
 def test_golden_answers_are_held_against_the_gate_too(spec: EngineSpec) -> None:
     report = replace(report_of(spec), golden_accuracy=(OutputAccuracy("scores", 0.2, 0.01),))
     assert "golden data's expected outputs" in violations(spec, report)[0].what
+
+
+def test_a_metric_is_held_against_today_s_limit(spec: EngineSpec) -> None:
+    asked = replace(spec, job=replace(spec.job, metric=MetricGate("top1", "scores", 0.95)))
+    report = replace(report_of(spec), metric=TaskMetric("top1", "scores", 0.96, 0.96, 100, 0.9))
+    assert violations(asked, report) == ()
+    (found,) = violations(asked, replace(report, metric=TaskMetric("top1", "scores", 0.96, 0.9, 100, 0.9)))
+    told = "top1 0.9 < 0.95 on output 'scores' over 100 golden frames, against the golden data's expected outputs"
+    assert found.what == told
+    assert violations(asked, report_of(spec))[0].what == "its report does not hold top1 of output 'scores'"
+    waived = replace(asked, job=replace(asked.job, enforce_accuracy=False))
+    assert violations(waived, report_of(spec)) == ()
 
 
 def test_a_waiver_covers_accuracy_but_not_latency(spec: EngineSpec) -> None:

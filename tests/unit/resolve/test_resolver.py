@@ -18,6 +18,7 @@ from fleet.resolve.resolver import resolve
 from runtime.contract.codec import digest_of, from_json, to_dict
 from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
 from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.task_metric import MetricGate
 from tests.fakes.fleet_folder import MODEL, frames, npz, tiny_onnx, write_fleet
 
 
@@ -208,6 +209,20 @@ def test_a_reading_of_the_key_that_must_never_change_by_accident(tmp_path: Path)
     assert (
         engine_key(ranged, calibration_digest=None, golden_digest="sha256:1", builder_recipe_digest="sha256:2") != key
     )
+
+
+def test_a_metric_is_in_the_key_like_the_accuracy_gate_and_only_where_it_is_declared(tmp_path: Path) -> None:
+    metric = {"name": "top1", "output": "scores", "min": {"fp16": 0.5}}
+    plain, measured, stricter = (
+        resolved(tmp_path / str(index), model={"gates": {"metric": value}} if value else {})
+        for index, value in enumerate((None, metric, {**metric, "min": {"fp16": 1.0}}))
+    )
+    keys = {key for desired in (plain, measured, stricter) for key in desired.engines}
+    assert len(keys) == sum(len(desired.engines) for desired in (plain, measured)) + 1, "the limit is fp16's alone"
+    found = {engine.precision: engine.job.metric for engine in measured.engines.values()}
+    assert found["fp16"] == MetricGate("top1", "scores", 0.5)
+    assert all(gate == MetricGate("top1", "scores") for name, gate in found.items() if name != "fp16")
+    assert all(engine.job.metric is None for engine in plain.engines.values())
 
 
 def test_ten_thousand_robots(tmp_path: Path) -> None:
