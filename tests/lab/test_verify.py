@@ -51,16 +51,36 @@ def test_an_offline_robot_is_exit_6(site: Site) -> None:
     assert rows(document)["amr-001"]["state"] == "passed"
 
 
-def test_a_robot_whose_executor_hangs_fails_and_the_others_pass(site: Site) -> None:
-    """Stopped, the executor takes no frames and publishes nothing, until the agent ends it."""
-    stop = "import os, signal, urllib.request as u, json; "
-    stop += "r = json.load(u.urlopen('http://127.0.0.1:9310/report')); os.kill(r['executor']['pid'], signal.SIGSTOP)"
-    site.lab.exec("amr-001", ["docker", "exec", CONTAINER, "python3", "-c", stop]).check()
-    robots = rows(site.fleet_json("verify", code=4))
+HANG = """
+import json, os, pathlib, signal, time, urllib.request
+let_go = pathlib.Path("/dev/shm/jetfleet-test-let-go")
+def executor():
+    with urllib.request.urlopen("http://127.0.0.1:9310/report") as answer:
+        return json.load(answer)["executor"]["pid"]
+while not let_go.exists():
+    pid = executor()
+    if pid is not None:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(0.2)
+let_go.unlink()
+os.kill(executor(), signal.SIGCONT)
+"""
+"""In the runtime container: stops every executor that the agent starts, until it is told to let go."""
+
+
+@pytest.fixture
+def hung(site: Site) -> Iterator[Site]:
+    """The first robot's executor takes no frames and publishes nothing, however often it is restarted."""
+    site.lab.exec("amr-001", ["docker", "exec", "--detach", CONTAINER, "python3", "-c", HANG]).check()
+    yield site
+    site.lab.exec("amr-001", ["docker", "exec", CONTAINER, "touch", "/dev/shm/jetfleet-test-let-go"]).check()
+    site.until_well()
+
+
+def test_a_robot_whose_executor_hangs_fails_and_the_others_pass(hung: Site) -> None:
+    robots = rows(hung.fleet_json("verify", code=4))
     assert {"inference"} <= set(failed(robots["amr-001"]))
     assert failed(robots["amr-002"]) == {}
-    site.until_well()
-    assert site.fleet_json("verify")["passed"]
 
 
 def test_by_hand_on_the_robot(site: Site) -> None:
