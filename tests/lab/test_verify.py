@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_an_offline_robot_is_exit_6(site: Site) -> None:
 
 HANG = """
 import json, os, pathlib, signal, time, urllib.request
-let_go = pathlib.Path("/dev/shm/jetfleet-test-let-go")
+hung, let_go = (pathlib.Path("/dev/shm/jetfleet-test-" + name) for name in ("hung", "let-go"))
 def executor():
     with urllib.request.urlopen("http://127.0.0.1:9310/report") as answer:
         return json.load(answer)["executor"]["pid"]
@@ -61,8 +62,10 @@ while not let_go.exists():
     pid = executor()
     if pid is not None:
         os.kill(pid, signal.SIGSTOP)
+        hung.touch()
     time.sleep(0.2)
 let_go.unlink()
+hung.unlink()
 os.kill(executor(), signal.SIGCONT)
 """
 """In the runtime container: stops every executor that the agent starts, until it is told to let go."""
@@ -72,6 +75,11 @@ os.kill(executor(), signal.SIGCONT)
 def hung(site: Site) -> Iterator[Site]:
     """The first robot's executor takes no frames and publishes nothing, however often it is restarted."""
     site.lab.exec("amr-001", ["docker", "exec", "--detach", CONTAINER, "python3", "-c", HANG]).check()
+    ends = time.monotonic() + 60
+    while site.lab.exec(
+        "amr-001", ["docker", "exec", CONTAINER, "test", "-e", "/dev/shm/jetfleet-test-hung"]
+    ).exit_code:
+        assert time.monotonic() < ends, "the executor was not stopped within 60 s"
     yield site
     site.lab.exec("amr-001", ["docker", "exec", CONTAINER, "touch", "/dev/shm/jetfleet-test-let-go"]).check()
     site.until_well()
