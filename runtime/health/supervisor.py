@@ -19,8 +19,11 @@ from runtime.health.status import ENV_STATUS_FD, SERVING, ExecutorStatus, Status
 
 STARTING, RUNNING, RESTARTING, CRASH_LOOP, STOPPED = "starting", "running", "restarting", "crash_loop", "stopped"
 
-_MEANING = {4: ", abandoned at its own deadline"}
-"""What the executor's exit codes say beyond the number (runtime.executor.main)."""
+_MEANING = {
+    4: ", abandoned at its own deadline",
+    -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
+}
+"""What the executor's exit codes (runtime.executor.main) and, below 0, its signals say beyond the number."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,8 @@ class Supervisor:
         _signal(self._process.pid, signal.SIGTERM)
 
     def _describe_exit(self, code: int) -> str:
-        how = f"exit code {code}{_MEANING.get(code, '')}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+        how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
+        how += _MEANING.get(code, "")
         why = self._why_killed or (self._status.fatal if self._status is not None else "")
         return f"{how} ({why})" if why else how
 
@@ -221,6 +225,11 @@ def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
         for model in status.models
     )
     return replace(status, lifecycle="unknown", models=models)
+
+
+def _signal_name(number: int) -> str:
+    """The real-time signals between the first and the last have no names."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -47,12 +48,33 @@ class PowerControl:
         self._state, self._stepped_at = GovernorState(), float("-inf")
         self._said: tuple[str | None, int] = (policy.mode, 0)
         self.status, self.orders = PowerStatus(), ServingOrders()
+        self._fault = ""
 
     def step(self, system: SystemHealth, now: float) -> bool:
-        """Do what is due at ``now`` (seconds, monotonic). Returns whether anything was: at most once a second."""
+        """Do what is due at ``now`` (seconds, monotonic). Returns whether anything was: at most once a second.
+
+        A defect in here costs the governing, never the agent that supervises the executor: it is told in the status,
+        the last orders stand, and the next second tries again.
+        """
         if now - self._stepped_at < STEP_S:
             return False
         self._stepped_at = now
+        try:
+            self._govern(system, now)
+        except Exception as error:  # noqa: BLE001 - whatever a sample or an answer of the host made of itself
+            self._failed(f"{type(error).__name__}: {error}")
+        else:
+            self._fault = ""
+        return True
+
+    def _failed(self, fault: str) -> None:
+        told = f"the governor failed: {fault}; its last orders stand, tried again every second"
+        self.status = replace(self.status, problem=told)
+        if fault != self._fault:
+            self._log(f"power: {told}")
+        self._fault = fault
+
+    def _govern(self, system: SystemHealth, now: float) -> None:
         says, choice = self._host.says, self._choice()
         limits = Limits(choice.modes, self._policy.mode, self._settings, bool(self._lighter))
         self._state, decision = step(limits, self._state, sample_of(system, now))
@@ -62,7 +84,6 @@ class PowerControl:
         self.orders = self._orders(decision)
         self.status = self._status(decision, choice, wanted, says, system.gpu_load)
         self._tell(decision, wanted)
-        return True
 
     def _choice(self) -> Choice:
         """No modes at all while the host has not spoken: a step that nobody takes would only cost time."""

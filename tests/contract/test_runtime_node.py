@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,9 @@ def ros_environment(tmp_path: Path) -> dict[str, str]:
 class Robot:
     """One agent with its executor, and whoever else is on its ROS network."""
 
-    def __init__(self, folder: Path, tmp_path: Path) -> None:
+    def __init__(self, folder: Path, tmp_path: Path, prefix: Sequence[str] = ()) -> None:
+        """``prefix`` is a command that runs the agent and the others, such as one that enters a namespace."""
+        self.prefix = tuple(prefix)
         self.environment = {
             **ros_environment(tmp_path),
             "JETFLEET_CONFIG": str(folder / "runtime.json"),
@@ -56,9 +58,8 @@ class Robot:
         }
         self.log = tmp_path / "agent.log"
         with self.log.open("wb") as stream:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "runtime.health"], env=self.environment, stderr=stream, stdout=stream, cwd=ROOT
-            )
+            command = [*self.prefix, sys.executable, "-m", "runtime.health"]
+            self.process = subprocess.Popen(command, env=self.environment, stderr=stream, stdout=stream, cwd=ROOT)
         self.port = self._port()
 
     def _port(self) -> int:
@@ -91,7 +92,7 @@ class Robot:
         return report
 
     def peer(self, *arguments: str) -> dict[str, Any]:
-        command = [sys.executable, "-m", "tests.contract.ros_peer", *arguments]
+        command = [*self.prefix, sys.executable, "-m", "tests.contract.ros_peer", *arguments]
         done = subprocess.run(
             command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
         )

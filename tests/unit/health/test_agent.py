@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.contract.codec import canonical_json, from_dict
 from runtime.contract.health import HealthReport, SystemHealth
+from runtime.contract.power import GovernorSettings, PowerPolicy
 from runtime.contract.runtime_config import RuntimeConfig
 from runtime.health.report import Reporter
 from runtime.health.settings import AgentSettings, SettingsError, load_config
@@ -188,6 +189,46 @@ def test_no_probe_goes_unanswered_while_the_executor_crashes_and_hangs(
     assert codes["/report"] == codes["/metrics"] == {200}
     assert 503 in codes["/healthz"]
     assert codes["/healthz"] | codes["/readyz"] <= {200, 503}
+
+
+def test_a_governor_that_breaks_ends_nobody_and_is_tried_again(tmp_path: Path, config: RuntimeConfig) -> None:
+    (tmp_path / "runtime.json").write_bytes(canonical_json(config))
+    breaking = f"""
+import pathlib, runtime.power.control as control
+good, broken = control.step, pathlib.Path({str(tmp_path / "broken")!r})
+def step(*arguments):
+    if broken.exists():
+        raise ZeroDivisionError("a defect")
+    return good(*arguments)
+control.step = step
+"""
+    (tmp_path / "broken").touch()
+    environment = {
+        **os.environ, "JETFLEET_CONFIG": str(tmp_path / "runtime.json"), "JETFLEET_HEALTH_PORT": "0",
+        "JETFLEET_POWER": canonical_json(PowerPolicy(governor=GovernorSettings())).decode(), "PYTHONPATH": str(ROOT),
+        "JETFLEET_POWER_SOCKET": str(tmp_path / "nobody.sock"),
+    }  # fmt: skip
+    program = breaking + agent_with(STAND_IN)
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        agent = Agent(process)
+        told = agent.until(lambda report: report.ready and "the governor failed" in _power(report))
+        assert "ZeroDivisionError: a defect; its last orders stand, tried again every second" in _power(told)
+        assert (told.state, told.live) == ("degraded", True)
+        (tmp_path / "broken").unlink()
+        mended = agent.until(lambda report: _power(report) and "failed" not in _power(report))
+        assert mended.executor.pid == told.executor.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait(10)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _power(report: HealthReport) -> str:
+    return next((check.message for check in report.checks if check.name == "power"), "")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -124,6 +125,19 @@ def test_a_child_that_ends_once_is_restarted(supervise: Harness, tmp_path: Path)
     assert seen.last_exit == "exit code 7"
     again = until(supervisor, lambda s: s.state == RUNNING and s.restarts == 1)
     assert again.live
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (signal.SIGSEGV, "signal SIGSEGV"),
+        (signal.SIGBUS, "signal SIGBUS, memory behind a mapped file was not there: is /dev/shm full?"),
+        (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_the_signal_that_ended_a_child_is_told(supervise: Harness, number: int, told: str) -> None:
+    supervisor = supervise(f"beat(); os.kill(os.getpid(), {int(number)})")
+    assert until(supervisor, lambda s: s.last_exit).last_exit == told
 
 
 def test_a_crash_loop_is_called_one_and_ended_with_its_reason(supervise: Harness) -> None:

@@ -137,6 +137,23 @@ def test_a_machine_with_other_sms_than_the_engines_only_takes_frames(tmp_path: P
     assert describe(status).startswith("mode 15W, 40W wanted; 25% of the frames for signs")
 
 
+def test_a_defect_is_told_once_and_the_last_orders_stand_until_it_is_over(site: Site) -> None:
+    site.at(90.0, 11)
+    ordered, said = site.control.orders, len(site.said)
+    good = site.host.says
+    site.host.says = None  # type: ignore[assignment]  # what no host says
+    status = site.at(90.0, 3)
+    assert site.control.orders == ordered == ServingOrders({"signs": 0.5})
+    check = power_check(status)
+    assert check.level == "warn"
+    assert "the governor failed: AttributeError: 'NoneType' object has no attribute 'answer'" in check.message
+    assert check.message.endswith("its last orders stand, tried again every second")
+    assert len(site.said) == said + 1
+    site.host.says = good
+    status = site.at(90.0)
+    assert (status.problem, power_check(status).message.count("failed")) == ("", 0)
+
+
 def test_without_modes_nothing_is_asked_of_the_host(tmp_path: Path) -> None:
     site = Site(tmp_path, PowerPolicy(governor=GovernorSettings()), Host(None))
     status = site.at(60.0, 3)
