@@ -22,7 +22,7 @@ class Room:
         )
         assert self.holder.stdout is not None
         self.open = self.holder.stdout.readline() == "open\n"
-        self.shm = Path(f"/proc/{self.holder.pid}/root/dev/shm")
+        self.shm = Path("/proc", str(self.holder.pid), "root", "dev", "shm")  # the kernel's way into the namespace
         self.enter = ("nsenter", "-t", str(self.holder.pid), "-m", f"--wd={ROOT}", "--")
 
     def segments(self) -> set[str]:
