@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.contract.build import GOLDEN_FILE, AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.build import GOLDEN_FILE, IDENTITY_FILE, AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.contract.engine_tool import USAGE, Shapes
 from runtime.engines.backend import Runner, backend_named
 from runtime.engines.errors import EngineError
@@ -70,7 +70,9 @@ def _refuse_graph(cuda_graph: bool) -> None:
 
 def _refuse_shapes(folder: Path, shapes: Shapes | None) -> None:
     if shapes:
-        raise EngineError(USAGE, f"{folder} is an engine: its shapes are fixed", "leave --shape out")
+        raise EngineError(
+            USAGE, f"{folder} is an engine: it runs at the shapes of its {IDENTITY_FILE}", "leave --shape out"
+        )
 
 
 def _onnx_runner(file: Path, threads: int, shapes: Shapes) -> Runner:

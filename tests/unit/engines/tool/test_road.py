@@ -343,7 +343,8 @@ def test_a_bare_file_runs_on_random_frames_and_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({"cuda_graph": True}, "CUDA graph"), ({"shapes": SHAPES}, "its shapes are fixed")]
+    ("changes", "said"),
+    [({"cuda_graph": True}, "CUDA graph"), ({"shapes": SHAPES}, "runs at the shapes of its engine.json")],
 )
 def test_options_that_do_not_fit_an_engine_are_refused(site: Path, changes: dict[str, object], said: str) -> None:
     failure = refuse(BENCH, BenchRequest((str(site / "fp32"),), **changes))  # type: ignore[arg-type]
