@@ -19,6 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+DOCKER_BRIDGE = Path("/sys/class/net/docker0")
+"""Fast DDS takes two processes for one host, and uses shared memory between them, only when both saw the same network
+addresses at their start. A camera that is up before the Engine's bridge sends its frames to the executor over UDP, and
+most of them are lost."""
 UPDATER = Path("/var/lib/jetfleet/updater/fleet-updater.pyz")
 LOGS = Path("/var/log/jetfleet-lab")
 PIDS = Path("/run/jetfleet-lab")
@@ -129,10 +133,11 @@ def camera_environment() -> dict[str, str]:
 
 def services() -> list[Service]:
     """In start order."""
+    camera = ["/opt/camera/bin/python", "/opt/camera/camera.py"]
     return [
         Service("sshd", ["/usr/sbin/sshd", "-D", "-e"]),
         Service("dockerd", ["/usr/sbin/dockerd"]),
-        Service("camera", ["/opt/camera/bin/python", "/opt/camera/camera.py"], 1000, camera_environment()),
+        Service("camera", camera, 1000, camera_environment(), DOCKER_BRIDGE),
         Service("updater", ["/usr/bin/python3", str(UPDATER), "serve"], needs=UPDATER),
     ]
 
