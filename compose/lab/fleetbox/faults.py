@@ -56,13 +56,16 @@ class Faults:
             network.disconnect(self._lab.container(robot), force=True)
 
     def restore_link(self, robot: str) -> None:
-        """Undo cut_link and remove_nic: the robot is back under its address."""
+        """Undo cut_link and remove_nic: the robot is back under its address, its camera started anew."""
         if self._has_nic(robot):
             if self._lab.exec(robot, ["cat", "/sys/class/net/eth0/carrier"]).stdout.strip() != "1":
                 self._on_cable(robot, "ip link set dev $cable up")
         else:
             network = self._lab.client.networks.get(self._lab.spec.network)
             network.connect(self._lab.container(robot), ipv4_address=self._lab.robot(robot).address)
+            # A camera that started without the interface would share no memory with an executor that starts now.
+            pid = f"{RUN}/camera.pid"
+            self._lab.exec(robot, ["sh", "-c", f"test ! -e {pid} || kill $(cat {pid})"]).check()
 
     def slow_link(self, robot: str, kilobits_per_s: int) -> None:
         """Shape what the robot receives (a token bucket on the host's end of its cable)."""
