@@ -103,7 +103,7 @@ def _decode(hint: Any, value: Any, path: str) -> Any:
         return from_dict(hint, value, path)
     origin: Any = getattr(hint, "__origin__", None)
     args: Any = getattr(hint, "__args__", ())
-    if origin is Union:
+    if origin is Union or type(hint).__name__ == "UnionType":  # the second is ``X | None`` of Python 3.10
         if value is None and type(None) in args:
             return None
         return _decode(next(arg for arg in args if arg is not type(None)), value, path)

@@ -45,7 +45,7 @@ class Road:
             variant=variant(letter, image=image["reference"], engines=(engine,), layers=layers),
             compose={"robot.compose.yaml": COMPOSE},
             environment={ENV_HEALTH_PORT: str(self.port)},
-            probation=Probation(soak_s=2.0, ready_timeout_s=60.0, confirm_timeout_s=60.0),
+            probation=Probation(soak_s=2.0, ready_timeout_s=180.0, confirm_timeout_s=180.0),
             issued_at=time.time(),
         )
         return replace(told, **changes)
@@ -56,11 +56,11 @@ class Road:
 
     def run(self, told: UpdateOrder) -> UpdateState:
         self.submit(told)
-        self.daemon.wait(self._ended_or_awaits, "end of probation", 90.0)
+        self.daemon.wait(self._ended_or_awaits, "end of probation", 240.0)
         if self.daemon.state().awaiting_confirmation:
             ran = self.daemon.ask("confirm", told.order_id)
             assert ran.returncode == 0, ran.stderr
-        self.daemon.wait(lambda: self.daemon.state().state == "idle", "end", 90.0)
+        self.daemon.wait(lambda: self.daemon.state().state == "idle", "end", 240.0)
         return self.daemon.state()
 
     def _ended_or_awaits(self) -> bool:
@@ -187,17 +187,17 @@ def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, wh
     road.run(road.order("1"))
     told = road.order(letter)
     road.submit(told)
-    deadline = time.monotonic() + 60.0
+    deadline = time.monotonic() + 180.0
     # States are short here: kill when this one is seen, or whatever came after it.
     while road.daemon.state().state not in (where, "idle") and time.monotonic() < deadline:
         if road.daemon.state().awaiting_confirmation:
             break
     road.daemon.stop(signal.SIGKILL)
     road.daemon.start()
-    road.daemon.wait(road._ended_or_awaits, "end of probation", 90.0)
+    road.daemon.wait(road._ended_or_awaits, "end of probation", 240.0)
     if road.daemon.state().awaiting_confirmation:
         road.daemon.ask("confirm", told.order_id)
-    road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 90.0)
+    road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 240.0)
     state = road.daemon.state()
     assert state.current is not None
     assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1"))
