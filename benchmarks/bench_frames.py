@@ -97,7 +97,7 @@ def slow_model(folder: Path, frames: int) -> Run:
     """Measure the executor with a network that takes longer than the time between two frames."""
     folder.mkdir(parents=True)
     source = folder / "network.onnx"
-    write_network(source, repeats=320)
+    write_network(source, repeats=1000)
     width, height = SIZES["640x480"]
     write_runtime(folder, source, height, width)
     run = executor(folder, width, height, frames)
