@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,29 @@ OUTPUT_LIMIT = 4 * 1024 * 1024
 _CHUNK = 32768
 _LOOK_AGAIN_S = 0.5
 """Longest time without looking at deadline and link."""
+
+class _Arrivals:
+    """Set by paramiko's reader thread when output came or ended. Stands in for ``Channel.fileno()``: that is a pipe,
+    and closing the channel while the reader writes to it ends the whole connection (EPIPE in the reader thread).
+    """
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._event = threading.Event()
+        channel.in_buffer.set_event(self)
+        channel.in_stderr_buffer.set_event(self)
+
+    def set(self) -> None:
+        """There is something to read, on either stream."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """One stream was read empty, which says nothing about the other: only `wait` forgets."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for output; what comes from now on is seen by the next call."""
+        self._event.wait(timeout_s)
+        self._event.clear()
+
 
 Take = Callable[[bytes, bool], None]
 """Called with bytes that arrived and whether they are of stderr."""
@@ -69,8 +91,7 @@ class RemoteCommand:
 
     def _pump(self, take: Take, deadline: float | None) -> None:
         """Move bytes both ways until the other side has closed its output."""
-        poll = select.poll()
-        poll.register(self._channel.fileno(), select.POLLIN)
+        arrivals = _Arrivals(self._channel)
         pending = memoryview(self.stdin)
         open_input = True
         while True:
@@ -83,8 +104,8 @@ class RemoteCommand:
             if not self._drain(take) and finished:
                 return
             wait = min(_LOOK_AGAIN_S, self._left(deadline))
-            # With input left to send there is nothing to wait on but the window, which has no descriptor.
-            poll.poll(10 if open_input else wait * 1000)
+            # With input left to send there is nothing to wait on but the window, which nobody reports.
+            arrivals.wait(0.01 if open_input else wait)
 
     def _feed(self, pending: memoryview) -> memoryview:
         while pending and self._channel.send_ready():
