@@ -7,6 +7,7 @@ from typing import Dict, Optional, Tuple
 
 from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import SCHEMA
+from runtime.contract.switching import SwitchRules
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class Probation:
     """From container start to the first healthy report."""
     confirm_timeout_s: float = 120.0
     """From the end of the soak to the controller's confirmation over a new connection; then the robot reverts."""
+    autonomy: bool = False
+    """The robot commits by its own verdict when the soak is over; nobody needs to confirm."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class ReleaseDocument:
     environment: Dict[str, Dict[str, str]] = field(default_factory=dict)
     """Robot name → variables of its container; robots without any are not in it. Part of the release, so that going
     back to it brings them back."""
+    switch: Dict[str, SwitchRules] = field(default_factory=dict)
+    """Robot name → when and how it may be switched; robots that the manifest says nothing of are not in it."""
     schema: int = SCHEMA
 
     def variant(self, name: str) -> ReleaseVariant:

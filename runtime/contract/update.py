@@ -7,21 +7,27 @@ from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
 from runtime.contract.release import Probation, ReleaseVariant
+from runtime.contract.switching import SwitchRules
+from runtime.contract.trust import Proof
 
 #: States of the transaction (DESIGN §6).
 IDLE = "idle"
 PREFLIGHT = "preflight"
 FETCHING = "fetching"
 VERIFYING = "verifying"
+WAITING = "waiting"
+"""Everything is on the robot and verified: for the switch's window, and for the robot's update lock."""
 SWITCHING = "switching"
 PROBATION = "probation"
 REVERTING = "reverting"
-ACTIVE_STATES = (PREFLIGHT, FETCHING, VERIFYING, SWITCHING, PROBATION, REVERTING)
+ACTIVE_STATES = (PREFLIGHT, FETCHING, VERIFYING, WAITING, SWITCHING, PROBATION, REVERTING)
 
 #: Outcomes, told apart: what a person does next differs for each.
 COMMITTED = "committed"
 REVERTED = "reverted"
 REFUSED = "refused"
+DEFERRED = "deferred"
+"""Not now (update lock or window): nothing was changed, what was fetched stays for the next try."""
 FAILED = "failed"
 
 #: Where the host side lives on a robot.
@@ -52,6 +58,11 @@ class UpdateOrder:
     """Try a release that failed here before."""
     issued_at: float = 0.0
     """Unix seconds on the controller's clock: a robot whose own clock is far off says so. 0: not told."""
+    switch: SwitchRules = SwitchRules()
+    override: str = ""
+    """Why the switch does not wait for window and update lock; empty: it does. Said in every history."""
+    proof: Optional[Proof] = None
+    """Who signed for the release; None in a fleet that is unsigned."""
     schema: int = SCHEMA
 
 
@@ -64,6 +75,8 @@ class RunningRelease:
     variant: str
     image: str
     folder: str
+    slot: str = ""
+    """Which of the two Compose projects its container belongs to: empty (``jetfleet``) or ``b``."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class UpdateState:
     updater_version: str
     order_id: str = ""
     outcome: str = ""
-    """Of the last finished order: committed | reverted | refused | failed; empty before the first."""
+    """Of the last finished order: committed | reverted | refused | deferred | failed; empty before the first."""
     reason: str = ""
     """Of a state that waits, or of an outcome that is not committed."""
     hint: str = ""
@@ -92,6 +105,14 @@ class UpdateState:
     fetched_bytes: Optional[int] = None
     """Bytes the last order's fetch moved over the network; 0 when everything was on the robot."""
     updated_at: float = 0.0
+    deferred_until: Optional[float] = None
+    """Unix seconds from which a deferred order may be tried again; None: whenever the robot's update lock is free."""
+    signed_by: Tuple[str, ...] = ()
+    """Who signed for the current release, as the robot's allowed signers name them."""
+    unsigned: bool = False
+    """The robot takes orders without a signature, because its manifest says so."""
+    pinned: Tuple[str, ...] = ()
+    """Versions that are kept on the robot's disk until they are unpinned."""
     schema: int = SCHEMA
 
 

@@ -129,6 +129,10 @@ class Journal:
     """Reverting: the release itself is to blame."""
     last: Optional[Outcome] = None
     banned: Tuple[Ban, ...] = ()
+    pinned: Tuple[RunningRelease, ...] = ()
+    """Kept on disk until they are unpinned."""
+    deferred: Optional[RunningRelease] = None
+    """Fetched for an order that was deferred: kept for the next try, until another order comes."""
     tidy_due: bool = False
     """An order has ended and what it left behind is not cleaned up yet."""
     updated_at: float = 0.0
