@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
@@ -58,7 +58,7 @@ class UpdateOrder:
     """Try a release that failed here before."""
     issued_at: float = 0.0
     """Unix seconds on the controller's clock: a robot whose own clock is far off says so. 0: not told."""
-    switch: SwitchRules = SwitchRules()
+    switch: SwitchRules = field(default_factory=SwitchRules)
     override: str = ""
     """Why the switch does not wait for window and update lock; empty: it does. Said in every history."""
     proof: Optional[Proof] = None
