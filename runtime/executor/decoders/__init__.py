@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.contract.decoders import is_plugin
+from runtime.engines.boxes.detections import ObjectBoxes
 from runtime.executor.decoders.boxes import TextBoxes
-from runtime.executor.decoders.detections import ObjectBoxes
 from runtime.executor.decoders.foreign import foreign_decoder, foreign_result
 from runtime.executor.decoders.options import OptionError, Options
 from runtime.executor.decoders.plain import Classification, MaskDecoder, TensorDecoder

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.decoders import read_options
-from runtime.executor.decoders.geometry import to_frame
+from runtime.engines.boxes.geometry import to_frame
 from runtime.executor.decoders.regions import Regions, find_regions
 from runtime.executor.decoders.results import Boxes, View
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.decoders import read_options
-from runtime.executor.decoders.geometry import camera_grid
+from runtime.engines.boxes.geometry import camera_grid
 from runtime.executor.decoders.results import Classes, Mask, Tensor, View
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.engines.boxes.nms import overlaps, suppress
 from runtime.executor.decoders import Boxes, View, decoder_named
-from runtime.executor.decoders.nms import overlaps, suppress
 
 VIEW = View(height=480, width=640, network_height=320, network_width=320)
 

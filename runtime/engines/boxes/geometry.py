@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.engines.boxes.results import View
 from runtime.engines.letterbox import letterbox
-from runtime.executor.decoders.results import View
 
 
 def to_frame(corners: npt.NDArray[Any], shape: tuple[int, ...], view: View) -> npt.NDArray[np.float32]:

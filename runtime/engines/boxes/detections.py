@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.decoders import read_options
-from runtime.executor.decoders.geometry import to_frame
-from runtime.executor.decoders.nms import suppress
-from runtime.executor.decoders.results import Boxes, View
+from runtime.engines.boxes.geometry import to_frame
+from runtime.engines.boxes.nms import suppress
+from runtime.engines.boxes.results import Boxes, View
 
 Floats = npt.NDArray[np.float32]
 
