@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--reason", default="", help="said in the history")
         if name == "revert":
             verb.add_argument("--wait", action="store_true", help="until it has ended")
+            verb.add_argument("--override", default="", metavar="REASON", help="go past the robot's update lock")
         if name == "verify":
             verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
         if name == "history":
@@ -142,6 +143,7 @@ def _abort(arguments: argparse.Namespace) -> int:
 
 def _revert(arguments: argparse.Namespace) -> int:
     request = {"verb": "revert", "reason": arguments.reason, "order_id": arguments.order_id}
+    request["override"] = arguments.override
     if not arguments.wait:
         return _told(arguments, request)
     state = from_dict(UpdateState, ask(arguments.socket, request))

@@ -10,8 +10,8 @@ from runtime.updater.judge import BAD, FATAL, GOOD, Verdict, judge, was_unwell
 from runtime.updater.observe import observe
 from runtime.updater.records import Baseline, Journal, Mark, Watch
 from runtime.updater.release_folder import order_in
-from runtime.updater.steps import parts
-from runtime.updater.transitions import commit, finish, give_up, links_of, revert
+from runtime.updater.transitions import commit, finish, give_up, links_of, parts, revert
+from runtime.updater.waiting import may_go_back
 from runtime.updater.world import World, WorldError, elapsed
 
 #: An agent that does not answer for less than this is busy, not gone.
@@ -61,8 +61,8 @@ def _soaking(journal: Journal, verdict: Verdict, rules: Probation, world: World,
         return journal
     soaked = elapsed(healthy, now)
     if soaked >= rules.soak_s and verdict.level == GOOD:
-        if journal.by_hand:
-            return commit(journal, "", now)
+        if journal.by_hand or rules.autonomy:
+            return commit(journal, "degraded: {}".format(verdict.why) if verdict.why else "", now)
         world.note("probation: healthy for {:g} s, waiting for confirmation".format(rules.soak_s))
         return replace(journal, watch=replace(watch, confirm_since=now))
     if waited > rules.ready_timeout_s + rules.soak_s + SILENCE_S:
@@ -90,6 +90,8 @@ def reverting(journal: Journal, world: World) -> Journal:
     now = world.mark()
     watch = _watch(journal, now)
     if not watch.acted:
+        if not may_go_back(journal, world, now):
+            return journal
         return _go_back(journal, watch, world)
     order = order_in(world, journal.current.folder) if journal.current else None
     if order is None:
@@ -105,6 +107,7 @@ def _go_back(journal: Journal, watch: Watch, world: World) -> Journal:
         world.compose_up(journal.current.folder)
     elif journal.target is not None and journal.target.folder in world.releases():
         world.compose_down(journal.target.folder)
+    world.release_update_lock()
     return replace(journal, watch=replace(watch, acted=True, armed=world.mark()))
 
 

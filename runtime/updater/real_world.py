@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Optional, Tuple
 
+from runtime.contract.resources import LOCK_FILE
 from runtime.contract.update import ROBOT_DIR
 from runtime.contract.verification import VERIFY_MARGIN_S
 from runtime.updater.docker_cli import DockerCli
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
+from runtime.updater.update_lock import FREE, HeldLock, LockAnswer, take
 from runtime.updater.world import PROJECT, Disk, Hardware, Interrupted, WorldError
 
 REPORT_S = 3.0
@@ -35,6 +37,7 @@ class RealWorld(DockerCli, ReleaseFolders):
         ReleaseFolders.__init__(self, root)
         self._machine = machine
         self._boot_id = ""
+        self._update_lock: Optional[HeldLock] = None
 
     def mark(self) -> Mark:
         """Return this moment."""
@@ -73,6 +76,24 @@ class RealWorld(DockerCli, ReleaseFolders):
             place = place.parent
         found = os.statvfs(str(place))
         return Disk(str(place), found.f_bavail * found.f_frsize, str(place.stat().st_dev))
+
+    def take_update_lock(self, declared: bool) -> LockAnswer:
+        """Take the node's update lock, or say why not; one that we hold already is free."""
+        if self._update_lock is not None:
+            return LockAnswer(FREE)
+        path = self._machine / LOCK_FILE.lstrip("/")
+        try:
+            answer, self._update_lock = take(declared, path)
+        except OSError as error:
+            text = "the update lock {} cannot be asked: {}".format(path, error.strerror)
+            raise WorldError(text, "see `fleet-updater doctor`", transient=True) from error
+        return answer
+
+    def release_update_lock(self) -> None:
+        """Give the lock back; without it that is fine."""
+        if self._update_lock is not None:
+            self._update_lock.release()
+            self._update_lock = None
 
     def report(self, port: int) -> str:
         """Ask the agent in the container for its HealthReport, as JSON text."""

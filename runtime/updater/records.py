@@ -91,6 +91,10 @@ class Outcome:
     fetched_bytes: Optional[int] = None
     by_hand: bool = False
     """Asked for on the robot (``fleet-updater revert``), not by a controller."""
+    until: Optional[float] = None
+    """Deferred: Unix seconds from which it may be tried again; None where nobody knows."""
+    override: str = ""
+    """The reason given for going past window and update lock."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from runtime.contract.update import REVERTING, Attestation, UpdateState
 from runtime.contract.verification import Verification
 from runtime.updater.records import Journal, Outcome
 from runtime.updater.transaction import is_active, is_awaiting
+from runtime.updater.windows import local_text
 
 #: Exit codes, the same words as the command `fleet`.
 EXIT = {"internal": 1, "usage": 2, "outside": 3, "refused": 4, "busy": 5}
@@ -59,6 +60,8 @@ def state_of(journal: Journal, version: str, said: str) -> UpdateState:
         banned=tuple(ban.image for ban in journal.banned),
         fetched_bytes=journal.fetched_bytes,
         updated_at=journal.updated_at,
+        deferred_until=None if active or last is None else last.until,
+        pinned=tuple(release.version for release in journal.pinned),
     )
 
 
@@ -77,6 +80,8 @@ def state_lines(state: UpdateState) -> List[str]:
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
+    if state.deferred_until is not None:
+        lines.append("until     {}".format(local_text(state.deferred_until)))
     if state.reason:
         lines.append("reason    {}".format(state.reason))
     if state.hint:
@@ -133,6 +138,8 @@ def _history_line(entry: Outcome) -> str:
     text = "{}  {:<9} {} -> {}  {:.0f} s{}".format(
         when, entry.outcome, entry.came_from or "nothing", entry.version, entry.finished_at - entry.started_at, moved
     )
+    if entry.override:
+        text += "  overridden: " + entry.override
     return text + ("  " + entry.reason if entry.reason else "")
 
 

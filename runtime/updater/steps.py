@@ -7,15 +7,16 @@ given means: not yet, call me again.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Optional, Tuple
+from typing import Dict, Optional
 
-from runtime.contract.update import FETCHING, PROBATION, REFUSED, SWITCHING, VERIFYING, RunningRelease, UpdateOrder
+from runtime.contract.update import FETCHING, PROBATION, REFUSED, VERIFYING, WAITING, RunningRelease, UpdateOrder
 from runtime.updater.judge import GOOD, baseline_of, judge
 from runtime.updater.observe import observe
 from runtime.updater.preflight import Refused, check_disk, check_machine, check_order, moved_bytes
 from runtime.updater.records import Journal
 from runtime.updater.release_folder import files_of
-from runtime.updater.transitions import commit, enter, finish, links_of, retry
+from runtime.updater.transitions import commit, enter, finish, links_of, parts, retry
+from runtime.updater.waiting import held_up, outside_window
 from runtime.updater.world import OnLayer, World, WorldError
 
 
@@ -40,6 +41,9 @@ def preflight(journal: Journal, world: World) -> Journal:
 def fetch(journal: Journal, world: World) -> Journal:
     """Bring the image to the robot's disk. Nothing that runs is touched."""
     order, target = parts(journal)
+    outside = outside_window(journal, order.switch.download, "download", world)
+    if outside is not None:
+        return outside
     moved: Dict[str, str] = {}
     try:
         if world.image(target.image) is None:
@@ -66,16 +70,20 @@ def verify(journal: Journal, world: World) -> Journal:
             "the service `runtime` must have `image: ${JETFLEET_IMAGE}`",
         )
     before = baseline_of(observe(order, world))
-    return enter(replace(journal, baseline=before), SWITCHING, world.mark())
+    return enter(replace(journal, baseline=before), WAITING, world.mark())
 
 
 def switch(journal: Journal, world: World) -> Journal:
     """Replace the container. The old image and folder stay."""
     order, target = parts(journal)
+    stays = held_up(journal, world)
+    if stays is not None:
+        return stays
     world.note("switching to {}".format(order.version))
     check_image(order, world)
     world.set_links(links_of(journal))
     world.compose_up(target.folder)
+    world.release_update_lock()
     return enter(journal, PROBATION, world.mark())
 
 
@@ -92,13 +100,6 @@ def check_image(order: UpdateOrder, world: World) -> None:
     for engine in variant.engines + variant.standby:
         if engine.layer_digest not in image.layers:
             raise WorldError("the image lacks the engine layer of {} ({})".format(engine.model, engine.layer_digest))
-
-
-def parts(journal: Journal) -> Tuple[UpdateOrder, RunningRelease]:
-    """Return order and target of a transaction in progress."""
-    assert journal.order is not None
-    assert journal.target is not None
-    return journal.order, journal.target
 
 
 def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, world: World) -> bool:

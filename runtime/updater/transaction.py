@@ -15,12 +15,14 @@ from runtime.contract.update import (
     REVERTING,
     SWITCHING,
     VERIFYING,
+    WAITING,
 )
 from runtime.updater.probation import probation, reverting
 from runtime.updater.prune import tidy
 from runtime.updater.records import ABORT, CONFIRM, Journal
 from runtime.updater.steps import fetch, preflight, switch, verify
 from runtime.updater.transitions import BEFORE_SWITCH, commit, finish, retry, revert
+from runtime.updater.waiting import waiting
 from runtime.updater.world import World, WorldError
 
 Step = Callable[[Journal, World], Journal]
@@ -29,6 +31,7 @@ STEPS: Dict[str, Step] = {
     PREFLIGHT: preflight,
     FETCHING: fetch,
     VERIFYING: verify,
+    WAITING: waiting,
     SWITCHING: switch,
     PROBATION: probation,
     REVERTING: reverting,
@@ -45,6 +48,7 @@ def is_active(journal: Journal) -> bool:
 def advance(journal: Journal, world: World) -> Journal:
     """Do one step: the request that came in, else the present state's. Raises Interrupted, with nothing decided."""
     if not is_active(journal):
+        world.release_update_lock()
         return replace(tidy(journal, world), tidy_due=False) if journal.tidy_due else journal
     if journal.request is not None:
         return act_on_request(journal, world)
@@ -77,7 +81,7 @@ def is_awaiting(journal: Journal) -> bool:
 
 def pause(journal: Journal) -> float:
     """Return the seconds to wait before the same state's next step: a poll, or a backoff with this robot's jitter."""
-    if journal.state in (PROBATION, REVERTING) and journal.tries <= 1:
+    if journal.state == WAITING or (journal.state in (PROBATION, REVERTING) and journal.tries <= 1):
         return POLL_S
     jitter = (crc32("{}{}".format(journal.robot, journal.tries).encode("utf-8")) % 1000) / 1000.0
     backoff: float = min(MAX_PAUSE_S, float(2 ** min(journal.tries, 6)))

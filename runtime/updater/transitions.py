@@ -7,6 +7,7 @@ from typing import Optional, Tuple
 
 from runtime.contract.update import (
     COMMITTED,
+    DEFERRED,
     FAILED,
     FETCHING,
     IDLE,
@@ -17,6 +18,7 @@ from runtime.contract.update import (
     REVERTING,
     SWITCHING,
     VERIFYING,
+    WAITING,
     RunningRelease,
     UpdateOrder,
 )
@@ -25,13 +27,20 @@ from runtime.updater.release_folder import target_of
 from runtime.updater.world import Links, WorldError, elapsed
 
 #: Attempts of one state, restarts of the updater included; then the transaction goes the safe way.
-MAX_TRIES = {PREFLIGHT: 3, FETCHING: 5, VERIFYING: 3, SWITCHING: 3, PROBATION: 4, REVERTING: 6}
+MAX_TRIES = {PREFLIGHT: 3, FETCHING: 5, VERIFYING: 3, WAITING: 8, SWITCHING: 3, PROBATION: 4, REVERTING: 6}
 #: So long a switch or a revert waits for a Docker Engine that does not answer (it may be starting too).
 ENGINE_RETURN_S = 600.0
 #: In these states nothing of what runs was touched yet.
-BEFORE_SWITCH = (PREFLIGHT, FETCHING, VERIFYING)
+BEFORE_SWITCH = (PREFLIGHT, FETCHING, VERIFYING, WAITING)
 #: So many bad images are remembered, newest first.
 MAX_BANS = 32
+
+
+def parts(journal: Journal) -> Tuple[UpdateOrder, RunningRelease]:
+    """Return order and target of a transaction in progress."""
+    assert journal.order is not None
+    assert journal.target is not None
+    return journal.order, journal.target
 
 
 def accept(journal: Journal, order: UpdateOrder, now: Mark) -> Journal:
@@ -98,8 +107,11 @@ def commit(journal: Journal, reason: str, now: Mark) -> Journal:
     return finish(journal, COMMITTED, reason, "", now)
 
 
-def finish(journal: Journal, outcome: str, reason: str, hint: str, now: Mark) -> Journal:
-    """End the order. Cleaning up and the history come after, and again if the process dies before they are done."""
+def finish(journal: Journal, outcome: str, reason: str, hint: str, now: Mark, until: Optional[float] = None) -> Journal:
+    """End the order. Cleaning up and the history come after, and again if the process dies before they are done.
+
+    ``until``: Unix seconds from which a deferred order may be tried again, where that is known.
+    """
     ended = replace(
         journal,
         state=IDLE,
@@ -108,7 +120,8 @@ def finish(journal: Journal, outcome: str, reason: str, hint: str, now: Mark) ->
         watch=None,
         request=None,
         reason="",
-        last=_outcome(journal, outcome, reason, hint, now),
+        last=replace(_outcome(journal, outcome, reason, hint, now), until=until),
+        deferred=journal.target if outcome == DEFERRED else None,
         tidy_due=True,
         updated_at=now.wall,
     )
@@ -128,8 +141,9 @@ def links_of(journal: Journal) -> Links:
 
 
 def kept_releases(journal: Journal) -> Tuple[RunningRelease, ...]:
-    """Return the releases that stay on disk: current, previous, and the last one of other content."""
-    return tuple(release for release in (journal.current, journal.previous, journal.fallback) if release is not None)
+    """Return the releases that stay on disk: current, previous, the last one of other content, and one deferred."""
+    kept = (journal.current, journal.previous, journal.fallback, journal.deferred)
+    return tuple(release for release in kept if release is not None)
 
 
 def _moved(journal: Journal) -> Journal:
@@ -169,6 +183,7 @@ def _outcome(journal: Journal, outcome: str, reason: str, hint: str, now: Mark) 
         finished_at=now.wall,
         fetched_bytes=journal.fetched_bytes,
         by_hand=journal.by_hand,
+        override=journal.order.override if journal.order else "",
     )
 
 

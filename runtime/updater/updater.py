@@ -193,10 +193,11 @@ class Updater:
             self._ask(Request(ABORT, order_id, reason or "asked for"), lambda now: now.request is None)
         return self.status()
 
-    def revert(self, reason: str, order_id: str = "") -> UpdateState:
+    def revert(self, reason: str, order_id: str = "", override: str = "") -> UpdateState:
         """Go back to the previous release, or out of the update in progress. Raises Rejected, WorldError.
 
-        With ``order_id`` only that order is undone: one that ended without a commit left nothing to undo.
+        With ``order_id`` only that order is undone: one that ended without a commit left nothing to undo. ``override``:
+        why the switch does not wait for window and update lock.
         """
         journal = self._journal
         if order_id and journal.undoes == order_id:
@@ -218,6 +219,7 @@ class Updater:
             order_id="revert-{:.0f}".format(now.wall),
             force=True,
             issued_at=0.0,
+            override=override,
         )
         with self._changed:
             if is_active(self._journal):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, Optional, Protocol, Tuple
 
 from runtime.updater.records import Mark
+from runtime.updater.update_lock import LockAnswer
 
 #: Local name that keeps our images from being pruned by others, and by which we know them: ``REPOSITORY:<12 hex>``.
 KEEP_REPOSITORY = "jetfleet.local/runtime"
@@ -196,6 +197,15 @@ class World(Protocol):
 
     def verify(self, port: int, seconds: float) -> str:
         """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
+        ...
+
+    # the update lock
+    def take_update_lock(self, declared: bool) -> LockAnswer:
+        """Take the node's update lock, or say why not; one that we hold already is free. See `update_lock.take`."""
+        ...
+
+    def release_update_lock(self) -> None:
+        """Give the lock back; without it that is fine."""
         ...
 
     # the release folders

@@ -17,6 +17,7 @@ from runtime.contract.update import UpdateOrder
 from runtime.contract.verification import Finding, Verification
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
+from runtime.updater.update_lock import FREE, LockAnswer
 from runtime.updater.world import (
     KEEP_REPOSITORY,
     ContainerFacts,
@@ -126,6 +127,9 @@ class FakeWorld(ReleaseFolders):
         self.free = 50 * 1024**3
         self.faults: dict[str, list[WorldError]] = {}
         self.on_sleep: Callable[[], None] | None = None
+        self.lock = LockAnswer(FREE)
+        """What a node with rules says; a robot without rules is always free."""
+        self.lock_held = False
 
     # ── told by tests ──
 
@@ -259,6 +263,17 @@ class FakeWorld(ReleaseFolders):
         self.time += seconds
         finding = Finding("inference", "sign_text", self._behaves().state == "ok", "12 frames in 5.0 s")
         return json.dumps(to_dict(Verification(self.time, seconds, finding.passed, (finding,))))
+
+    # ── the update lock ──
+
+    def take_update_lock(self, declared: bool) -> LockAnswer:
+        self._fault("take_update_lock")
+        answer = self.lock if declared and not self.lock_held else LockAnswer(FREE)
+        self.lock_held = answer.state == FREE
+        return answer
+
+    def release_update_lock(self) -> None:
+        self.lock_held = False
 
     # ── inside ──
 
