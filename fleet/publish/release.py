@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
@@ -10,12 +9,12 @@ from fleet.ports import Registry
 from fleet.publish.oci import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.release import ReleaseDocument
+from runtime.contract.versions import VERSION, version_order
 
 RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
 CURRENT = "current"
 """Tag of the release that was rolled out last with success."""
 _EMPTY = Bytes.of(b"{}")
-_VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +117,7 @@ def current_release(registry: Registry, prefix: str) -> PublishedRelease | None:
 
 def list_releases(registry: Registry, prefix: str) -> list[str]:
     """Return all published versions, oldest version first."""
-    return sorted((tag for tag in registry.tags(releases_of(prefix)) if _VERSION.match(tag)), key=version_order)
-
-
-def version_order(version: str) -> tuple[object, ...]:
-    """Return the sort key of semantic versioning: numbers as numbers, a pre-release before its release."""
-    match = _VERSION.match(version)
-    if match is None:
-        raise ValueError(f"{version!r} is not a version")
-    before = match[4]
-    parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in before.split(".")) if before else ()
-    return (int(match[1]), int(match[2]), int(match[3]), before is None, parts)
+    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.match(tag)), key=version_order)
 
 
 def differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str]:

@@ -46,7 +46,12 @@ def canonical_json(value: Any) -> bytes:
 
 def digest_of(value: Any) -> str:
     """Return ``sha256:<hex>`` over :func:`canonical_json` of ``value``."""
-    digest: str = _sha256()(canonical_json(value)).hexdigest()
+    return digest_of_bytes(canonical_json(value))
+
+
+def digest_of_bytes(content: bytes) -> str:
+    """Return ``sha256:<hex>`` over ``content``."""
+    digest: str = _sha256()(content).hexdigest()
     return "sha256:" + digest
 
 

@@ -1,9 +1,46 @@
-"""What a robot needs to believe a release without believing the controller: the document, and who signed for it."""
+"""What a robot needs to believe a release without believing the controller: the document, and who signed for it.
+
+A signature is made by ``ssh-keygen -Y sign`` over a :class:`Statement`, in a namespace of the statement's kind: what
+was signed as a release can never be taken for a rollback order, nor for anything else that is signed with SSH keys.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from runtime.contract.codec import SCHEMA, digest_of_bytes
+
+#: Kinds of statements, and the namespaces in which they are signed.
+RELEASE, ROLLBACK = "release", "rollback"
+NAMESPACES = {RELEASE: "jetfleet.release", ROLLBACK: "jetfleet.rollback"}
+#: Stands for all robots of the fleet in a rollback order.
+EVERY_ROBOT = "*"
+
+#: Below the robot's own folder; written by ``fleet bootstrap`` and ``fleet keys push`` alone.
+TRUST_FOLDER = "trust"
+ALLOWED_SIGNERS, REVOKED, TRUST_FILE = "allowed_signers", "revoked", "trust.json"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a signer signs, as canonical JSON."""
+
+    kind: str
+    """``release`` | ``rollback``."""
+    fleet: str
+    version: str
+    document: str
+    """``sha256:<hex>`` of the ReleaseDocument's canonical JSON, which names all else by digest."""
+    issued_at: float
+    """Unix seconds on the signer's clock."""
+    expires_at: float
+    """Unix seconds; a robot takes no order by this statement later."""
+    robots: Tuple[str, ...] = ()
+    """Rollback: names of the robots that may go back, or ``*``."""
+    reason: str = ""
+    """Rollback: for the history."""
+    schema: int = SCHEMA
 
 
 @dataclass(frozen=True)
@@ -25,3 +62,76 @@ class Proof:
     release: Signed
     rollback: Optional[Signed] = None
     """Only for a release older than one that the robot had."""
+
+
+@dataclass(frozen=True)
+class TrustSettings:
+    """``trust.json``: how much a robot of this fleet wants to see before it takes an order."""
+
+    fleet: str
+    threshold: int = 1
+    """So many different people must have signed, each with a key of their own."""
+    unsigned: bool = False
+    """Take orders without any signature: the manifest says so."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class SignatureFacts:
+    """What ``ssh-keygen`` says of one signature, against allowed signers and revoked keys."""
+
+    key: str = ""
+    """``SHA256:…`` of the key that made it; empty where it is no signature over this statement."""
+    principals: Tuple[str, ...] = ()
+    """Whom the key stands for now, and in this namespace; empty where for nobody."""
+    revoked: bool = False
+    problem: str = ""
+    """Why it does not count, for a person."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an allowed signer's."""
+        return bool(self.key and self.principals) and not self.revoked
+
+
+def document_digest(document: str) -> str:
+    """Return ``sha256:<hex>`` of a ReleaseDocument's canonical JSON."""
+    return digest_of_bytes(document.encode("utf-8"))
+
+
+def distinct_signers(facts: Sequence[SignatureFacts]) -> Tuple[str, ...]:
+    """Return the names of the most people that these signatures can stand for, each by another key; sorted.
+
+    Two signatures of one key are one, and so are two keys of one person.
+    """
+    keys: Dict[str, List[str]] = {}
+    for fact in facts:
+        if fact.counts:
+            keys.setdefault(fact.key, []).extend(fact.principals)
+    owner: Dict[str, str] = {}
+    for key in sorted(keys):
+        _assign(key, keys, owner, set())
+    return tuple(sorted(owner))
+
+
+def _assign(key: str, keys: Dict[str, List[str]], owner: Dict[str, str], seen: "set[str]") -> bool:
+    """Give ``key`` a person of its own, moving others to another of theirs where that helps."""
+    for person in sorted(set(keys[key])):
+        if person in seen:
+            continue
+        seen.add(person)
+        if person not in owner or _assign(owner[person], keys, owner, seen):
+            owner[person] = key
+            return True
+    return False
+
+
+def why_too_few(facts: Sequence[SignatureFacts], threshold: int) -> str:
+    """Say in one line what is missing to ``threshold`` signers; empty when nothing is."""
+    people = distinct_signers(facts)
+    if len(people) >= threshold:
+        return ""
+    text = "signed by {} of {} allowed signers that are needed".format(len(people), threshold)
+    text += " ({})".format(", ".join(people)) if people else ""
+    others = [fact.problem for fact in facts if not fact.counts and fact.problem]
+    return "; ".join([text, *others])

@@ -17,11 +17,11 @@ from fleet.publish.release import (
     list_releases,
     load_release,
     publish_release,
-    version_order,
 )
 from fleet.publish.tags import move_tags
 from fleet.resolve.desired import Desired
 from runtime.contract.release import ReleaseDocument
+from runtime.contract.versions import version_order
 from tests.fakes.publishing import COMPOSE, PREFIX, PROFILE, desired_fleet, push_new_base, push_new_engine
 from tests.fakes.registry import FakeRegistry, Hook
 

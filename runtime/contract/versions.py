@@ -1,0 +1,18 @@
+"""The order of versions: semantic versioning, as the manifest writes it."""
+
+from __future__ import annotations
+
+import re
+from typing import Tuple
+
+VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?$")
+
+
+def version_order(version: str) -> Tuple[object, ...]:
+    """Return the sort key of a version: numbers as numbers, a pre-release before its release. Raises ValueError."""
+    match = VERSION.match(version)
+    if match is None:
+        raise ValueError("{!r} is not a version".format(version))
+    before = match.group(4)
+    parts = tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in before.split(".")) if before else ()
+    return (int(match.group(1)), int(match.group(2)), int(match.group(3)), before is None, parts)
