@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from fleet.manifest.load import LoadedManifest
+from fleet.manifest.model_schema import MetricGate as ManifestMetric
 from fleet.manifest.schema import Model, ModelInput, ModelOutput, Profile
 from fleet.resolve.data_digest import calibration_digest, golden_digest
 from fleet.resolve.desired import EngineSpec, Recipe
@@ -18,7 +20,7 @@ from runtime.contract.build import (
     Preprocess,
     TensorSpec,
 )
-from runtime.contract.task_metric import MetricGate
+from runtime.contract.task_metric import MAP50, MetricGate
 
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
@@ -85,7 +87,15 @@ def _metric(model: Model, precision: str) -> MetricGate | None:
     if metric is None:
         return None
     limit = next((value for name, value in metric.limits.items() if name == precision), None)
-    return MetricGate(metric.name, metric.output, limit, metric.threshold)
+    return MetricGate(metric.name, metric.output, limit, metric.threshold, _box_options(model, metric))
+
+
+def _box_options(model: Model, metric: ManifestMetric) -> dict[str, Any]:
+    """Return how the robot decodes the boxes that are measured; names of classes change nothing of that."""
+    if metric.name != MAP50:
+        return {}
+    decoder = next(value.decoder for value in model.outputs if value.tensor == metric.output)
+    return {name: value for name, value in decoder.options.items() if name != "labels"}
 
 
 def device_facts(profile: Profile) -> DeviceFacts:

@@ -56,7 +56,7 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "backend": job.backend,
         "device": to_dict(job.device),
         "builder_recipe": builder_recipe_digest,
-        "metric": to_dict(job.metric),
+        "metric": _without_unset(to_dict(job.metric), "decoder") if job.metric else None,
     }
     return digest_of(_without_unset(document, "metric"))
 

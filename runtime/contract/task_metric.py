@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional
 
-TOP1, MASK_IOU, MEAN_ABS_ERROR = "top1", "mask_iou", "mean_abs_error"
-AGREEMENTS = (TOP1, MASK_IOU)
+TOP1, MASK_IOU, MAP50, MEAN_ABS_ERROR = "top1", "mask_iou", "map50", "mean_abs_error"
+AGREEMENTS = (TOP1, MASK_IOU, MAP50)
 """From 0 to 1, more is better: their limit is the smallest that passes."""
 ERRORS = (MEAN_ABS_ERROR,)
 """In the output's unit, less is better: their limit is the largest that passes."""
@@ -26,6 +26,8 @@ class MetricGate:
     """At this precision; None: measured and reported, not judged."""
     threshold: float = 0.5
     """mask_iou of one channel: what is above it belongs to the mask."""
+    decoder: Dict[str, Any] = field(default_factory=dict)
+    """map50: options of the decoder ``boxes``, as the robot gets them, without its labels."""
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,9 @@ class _Trial:
         gate = self._job.accuracy
         against_fp32 = worst(answers, self._fp32)
         measured = (*against_fp32, *(worst(answers, self._expected) if self._expected else ()))
-        metric = measure_metric(self._job.metric, answers, self._fp32, self._expected) if self._job.metric else None
+        metric = None
+        if self._job.metric is not None:
+            metric = measure_metric(self._job.metric, answers, self._fp32, self._expected, self._job.inputs)
         of_metric = share_used(metric) if metric else 0.0
         return Outcome(
             min(item.min_cosine for item in against_fp32),

@@ -81,7 +81,7 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
 
     job = read_job(folder)
     if job.metric is not None:
-        check_metric(job.metric, [spec.name for spec in job.outputs])
+        check_metric(job.metric, job.inputs, [spec.name for spec in job.outputs])
     backend = backend_named(job.backend)
     found = backend.device_facts()
     log(f"building {job.model} at {job.precision} with {job.backend} on {found.platform}, key {job.key[:19]}…")

@@ -63,7 +63,7 @@ def finish(
         answered = given.expected_samples() if given.expected else []
         expected = worst(own, answered) if answered else ()
         notes = [*built.notes, *_accuracy_gates(job, accuracy, expected, log)]
-        metric = measure_metric(job.metric, own, fp32, answered) if job.metric else None
+        metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
         if job.precision in ("fp16", "int8"):
             _precision_gate(job, built)

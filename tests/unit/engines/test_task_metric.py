@@ -28,7 +28,7 @@ def measured(name: str, own: Any, reference: Any, **options: Any) -> float:
     def samples(values: Any) -> list[dict[str, Any]]:
         return [{"x": np.asarray(value, "f4")} for value in values]
 
-    return measure_metric(MetricGate(name, "x", **options), samples(own), samples(reference), []).to_fp32
+    return measure_metric(MetricGate(name, "x", **options), samples(own), samples(reference), [], ()).to_fp32
 
 
 @pytest.mark.parametrize("shape", [(1, 3), (1, 3, 1, 1), (3,)])
@@ -83,13 +83,13 @@ def test_an_output_of_another_shape_is_refused(name: str, shape: tuple[int, ...]
     ("gate", "kind", "says", "hint"),
     [
         (MetricGate("top-1", "scores"), "unsupported", "no metric 'top-1'", "did you mean top1?"),
-        (MetricGate("f1", "scores"), "unsupported", "no metric 'f1'", "top1, mask_iou, mean_abs_error"),
+        (MetricGate("f1", "scores"), "unsupported", "no metric 'f1'", "top1, mask_iou, map50, mean_abs_error"),
         (MetricGate("top1", "score"), "bad-model", "output 'score', which the model does not have", "mean scores?"),
     ],
 )
 def test_what_is_not_there_is_refused_with_what_is(gate: MetricGate, kind: str, says: str, hint: str) -> None:
     with pytest.raises(EngineError) as caught:
-        check_metric(gate, ["scores", "boxes"])
+        check_metric(gate, (), ["scores", "boxes"])
     assert caught.value.kind == kind
     assert says in caught.value.message
     assert hint in caught.value.hint

@@ -7,13 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.manifest.texts import FILES, TEXTS, Case, broken, line_of
+from tests.unit.manifest.texts import FILES, MODEL, TEXTS, Case, broken, line_of
 
 C = Case
 ROBOT1 = "{name: amr-001, host: 10.0.0.11, group: amr}"
 ROBOT2 = "{name: amr-002, host: 10.0.0.12, group: amr}"
 ROBOT3 = "{name: scout-001, host: 10.0.0.13, group: scout}"
 GOLDEN = "golden: {data: golden/detector.npz}\n"
+IMAGE_TO_GATES = MODEL[MODEL.index("    topic: /camera") : MODEL.index("  latency_p99")]
+IN_A_SCAN = f"""\
+    topic: /scan
+    type: sensor_msgs/msg/LaserScan
+outputs:
+  - {{tensor: scores, topic: ~/detector/scores, decoder: {{name: boxes}}}}
+precisions: {{int8: {{calibration: calibration}}}}
+{GOLDEN}gates:
+  metric: {{name: map50, output: scores}}
+"""
 
 TEXT_CASES = [
     C(
@@ -200,6 +210,9 @@ MODEL_CASES = [
     C("largest agreement", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, max: {fp16: 0.1}}", "gates/metric/max", "top1 is an agreement: more is better, and has no max", "min", "metric:"),
     C("agreement over 1", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, min: {fp16: 95}}", "gates/metric/min/fp16", "out of range", "at most 1", "metric:"),
     C("threshold of top1", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, threshold: 0.2}", "gates/metric/threshold", "top1 takes no threshold", "mask", "metric:"),
+    C("boxes of no boxes", "model", "gates:", "gates:\n  metric: {name: map50, output: scores}", "gates/metric/output", "map50 is of boxes, and scores has decoder tensor", "decoder boxes", "metric:"),
+    C("boxes in no image", "model", IMAGE_TO_GATES, IN_A_SCAN, "gates/metric/name", "map50 needs an image that boxes lie in", "another metric", "metric:"),
+    C("threshold of map50", "model", "gates:", "gates:\n  metric: {name: map50, output: scores, threshold: 0.2}", "gates/metric/threshold", "map50 takes no threshold", "decoder", "metric:"),
     C("too few golden frames", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, min: {fp16: 0.99}}", "gates/metric/min/fp16", "top1 0.99 cannot be judged on 2 golden frames: it would be 1 or at most 0.5", "give 100 golden frames or more, or write 1", "metric:"),
     C("int8 metric without int8", "model", "precisions:\n  int8: {calibration: calibration}\n" + GOLDEN + "gates:\n", GOLDEN + "gates:\n  metric: {name: top1, output: scores, min: {int8: 1}}\n", "gates/metric/min/int8", "no int8 options", "calibration", "metric:"),
     C("calibration missing", "model", "{calibration: calibration}", "{calibration: frames}", "precisions/int8/calibration", "does not exist", "at least 8"),

@@ -296,3 +296,16 @@ def test_nodes_kept_at_fp32_are_in_the_key(tmp_path: Path) -> None:
         assert engine.job.options.keep_fp32_nodes == tuple(names)
         keys.append(engine.key)
     assert keys[0] != keys[1]
+
+
+def test_boxes_are_measured_as_the_robot_decodes_them(tmp_path: Path) -> None:
+    def jobs(folder: str, **options: Any) -> dict[str, Any]:
+        output = {"tensor": "scores", "topic": "~/detector/scores", "decoder": {"name": "boxes", "options": options}}
+        gates = {"metric": {"name": "map50", "output": "scores", "min": {"fp16": 0.9}}}
+        found = resolved(tmp_path / folder, model={"outputs": [output], "gates": gates}).engines.values()
+        return {engine.precision: engine for engine in found}
+
+    plain, cat, surer = jobs("1", threshold=0.4), jobs("2", threshold=0.4, labels=["cat"]), jobs("3", threshold=0.6)
+    assert plain["fp16"].job.metric == MetricGate("map50", "scores", 0.9, decoder={"threshold": 0.4})
+    assert cat["fp16"].key == plain["fp16"].key, "a name changes nothing that is measured"
+    assert surer["fp16"].key != plain["fp16"].key
