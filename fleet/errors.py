@@ -21,7 +21,7 @@ and exits with ``exit_code``. ::
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
     ├── LockHeld                    5   somebody else holds the rollout lock
-    └── RobotsOffline               6   finished, but robots were offline
+    └── RobotsOffline               6   finished, but robots were offline, or said "not now"
 """
 
 from __future__ import annotations
@@ -164,6 +164,6 @@ class LockHeld(FleetError):
 
 
 class RobotsOffline(FleetError):
-    """All that could be done is done, but robots were offline."""
+    """All that could be done is done, but robots were offline, or said "not now" (deferred)."""
 
     exit_code = 6

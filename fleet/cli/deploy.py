@@ -29,7 +29,7 @@ from fleet.rollout.run import roll_out
 NO_QUESTION = {Action.NONE, Action.OFFLINE}
 """With nothing else there is nothing to agree to."""
 
-STYLES = {Outcome.COMMITTED: "green", Outcome.OFFLINE: "yellow", Outcome.SKIPPED: "dim"}
+STYLES = {Outcome.COMMITTED: "green", Outcome.OFFLINE: "yellow", Outcome.DEFERRED: "yellow", Outcome.SKIPPED: "dim"}
 
 
 class Declined(FleetError):
@@ -47,6 +47,7 @@ def deploy(
     selector: str | None,
     yes: bool,
     force: bool,
+    override: str,
     as_json: bool,
 ) -> None:
     """Bring ``robots`` to ``release``. Raises what the command ends with."""
@@ -66,6 +67,7 @@ def deploy(
                 on_event=lambda event: _show(shown, event),
                 keep_lock=lock.keep,
                 force=force,
+                override=override,
             )
         record = audit.record_of(
             result,
@@ -74,6 +76,7 @@ def deploy(
             release_digest=release.digest,
             at=started,
             selector=selector or "",
+            override=override,
         )
         moved, unwritten = _write_down(wiring, release, result, record)
     document = _document(release, result, moved)

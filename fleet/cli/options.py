@@ -18,5 +18,9 @@ Robots = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
 Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]
+Override = Annotated[
+    str,
+    typer.Option(metavar="REASON", help="Go past windows and update locks; the reason is kept in every history."),
+]
 
 DEFAULT_MANIFEST = Path("manifests")

@@ -27,6 +27,7 @@ def run(
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
     yes: options.Yes = False,
+    override: options.Override = "",
     as_json: options.Json = False,
 ) -> None:
     """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
@@ -36,4 +37,14 @@ def run(
     published = list_releases(wiring.registry, prefix)
     target = choose_target(audit.history(wiring.registry, prefix, HISTORY), published, version)
     release = load_release(wiring.registry, prefix, target)
-    deploy(wiring, release, chosen, kind=audit.ROLLBACK, selector=robots, yes=yes, force=False, as_json=as_json)
+    deploy(
+        wiring,
+        release,
+        chosen,
+        kind=audit.ROLLBACK,
+        selector=robots,
+        yes=yes,
+        force=False,
+        override=override,
+        as_json=as_json,
+    )

@@ -22,10 +22,21 @@ def run(
     robots: options.Robots = None,
     yes: options.Yes = False,
     force: options.Force = False,
+    override: options.Override = "",
     as_json: options.Json = False,
 ) -> None:
     """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     release = load_release(wiring.registry, wiring.desired.registry.prefix, version or wiring.desired.version)
-    deploy(wiring, release, chosen, kind=audit.ROLLOUT, selector=robots, yes=yes, force=force, as_json=as_json)
+    deploy(
+        wiring,
+        release,
+        chosen,
+        kind=audit.ROLLOUT,
+        selector=robots,
+        yes=yes,
+        force=force,
+        override=override,
+        as_json=as_json,
+    )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fleet.manifest.resources_schema import Inhibit, Resources
-from fleet.manifest.schema import ModelUse, Power, Robot, Settings
+from fleet.manifest.schema import ModelUse, Power, Robot, Settings, Update
 
 _OWN = frozenset(Settings.model_fields)
 
@@ -28,6 +28,8 @@ class Effective:
     resources: Resources | None
     """The same."""
     update_inhibit: tuple[Inhibit, ...]
+    """The same."""
+    update: Update | None
     """The same."""
     environment: Mapping[str, str]
 
@@ -88,5 +90,6 @@ def _effective(levels: list[Settings]) -> Effective:
         update_inhibit=next(
             (level.update_inhibit for level in reversed(levels) if level.update_inhibit is not None), ()
         ),
+        update=next((level.update for level in reversed(levels) if level.update is not None), None),
         environment={key: value for level in levels for key, value in level.environment.items()},
     )

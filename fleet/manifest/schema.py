@@ -29,6 +29,7 @@ from fleet.manifest.model_schema import (
 )
 from fleet.manifest.power_schema import Governor, Power
 from fleet.manifest.resources_schema import Inhibit, Resources
+from fleet.manifest.update_schema import Update
 from fleet.manifest.values import (
     Backend,
     Frozen,
@@ -79,6 +80,7 @@ __all__ = [
     "Rollout",
     "Settings",
     "Source",
+    "Update",
 ]
 
 
@@ -210,11 +212,13 @@ class Settings(Frozen):
     power_mode: Text | None = None
     """The mode that the robot rests in: its host sets it."""
     power: Power | None = None
+    """What it may do about heat and load; taken whole from the nearest level that has it."""
     resources: Resources | None = None
     """CPUs and memory of the node; the nearest level's as a whole."""
     update_inhibit: tuple[Inhibit, ...] | None = None
     """When the robot must not be updated; the nearest level's as a whole."""
-    """What it may do about heat and load; taken whole from the nearest level that has it."""
+    update: Update | None = None
+    """When and how it may be switched; the nearest level's as a whole."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the runtime container of this robot, ROS_DOMAIN_ID for example."""
 
@@ -247,6 +251,8 @@ class Rollout(Frozen):
     max_unavailable: MaxUnavailable | None = None
     on_failure: Literal["revert", "stop"] = "revert"
     """revert: robots that this rollout changed go back too; stop: they stay where they are."""
+    autonomy: bool = False
+    """Robots commit by their own verdict when the soak is over; nobody needs to confirm."""
 
 
 class Manifest(Frozen):

@@ -18,6 +18,7 @@ from fleet.publish.tags import runtime_of, tag_images
 from fleet.resolve.build_job import device_facts
 from fleet.resolve.desired import Desired, EngineSpec, VariantSpec
 from runtime.contract.release import LayerRef, Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
+from runtime.contract.switching import SwitchRules
 
 ROBOT_COMPOSE = "robot.compose.yaml"
 JETSON_COMPOSE = "jetson.compose.yaml"
@@ -143,8 +144,9 @@ def release_document(
         robots={robot.name: robot.variant for robot in desired.robots},
         tags=dict(desired.tags),
         compose={name: compose_files[name] for name in names},
-        probation=Probation(rollout.soak, rollout.ready_timeout, rollout.confirm_timeout),
+        probation=Probation(rollout.soak, rollout.ready_timeout, rollout.confirm_timeout, rollout.autonomy),
         environment={robot.name: dict(robot.environment) for robot in desired.robots if robot.environment},
+        switch={robot.name: robot.switch for robot in desired.robots if robot.switch != SwitchRules()},
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.manifest.schema import Profile, RegistryRef, Rollout, Source
 from fleet.ports import RobotAddress
 from runtime.contract.build import BuildJob
 from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.switching import SwitchRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class DesiredRobot:
     variant: str
     environment: Mapping[str, str]
     power_mode: str | None
+    switch: SwitchRules = field(default_factory=SwitchRules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from fleet.resolve.moving_tags import moving_tags
 from fleet.resolve.power import power_environment
 from fleet.resolve.resources import resource_environment
 from fleet.resolve.runtime_config import runtime_config, stand_in
+from fleet.resolve.switching import switch_rules
 from runtime.contract.codec import digest_of, to_dict
 
 DEFAULT_USER = "jetson"
@@ -62,6 +63,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
         variant=variants.of(settings),
         environment=variants.environment(settings),
         power_mode=settings.power_mode,
+        switch=switch_rules(settings.update),
     )
 
 

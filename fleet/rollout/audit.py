@@ -54,6 +54,8 @@ class AuditRecord:
     seconds: float = 0.0
     selector: str = ""
     """Robots asked for; empty means all."""
+    override: str = ""
+    """The reason given for going past windows and update locks."""
     counts: dict[str, int] = field(default_factory=dict)
     robots: tuple[RobotEntry, ...] = ()
     schema: int = SCHEMA
@@ -76,6 +78,7 @@ def record_of(
     release_digest: str,
     at: float,
     selector: str = "",
+    override: str = "",
 ) -> AuditRecord:
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
     outcome = INTERRUPTED if result.interrupted else FAILED if result.failed else SUCCEEDED
@@ -95,6 +98,7 @@ def record_of(
         reason=result.failed,
         seconds=round(result.seconds, 3),
         selector=selector,
+        override=override,
         counts=result.counts,
         robots=entries,
     )

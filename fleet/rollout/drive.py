@@ -17,6 +17,7 @@ from fleet.rollout.robot import OnState, RobotClient, UpdaterSilent
 from runtime.contract.update import (
     ACTIVE_STATES,
     COMMITTED,
+    DEFERRED,
     REFUSED,
     REVERTED,
     REVERTING,
@@ -26,7 +27,12 @@ from runtime.contract.update import (
 
 T = TypeVar("T")
 _RETRY_S = 2.0
-_OUTCOMES = {COMMITTED: Outcome.COMMITTED, REVERTED: Outcome.REVERTED, REFUSED: Outcome.REFUSED}
+_OUTCOMES = {
+    COMMITTED: Outcome.COMMITTED,
+    REVERTED: Outcome.REVERTED,
+    REFUSED: Outcome.REFUSED,
+    DEFERRED: Outcome.DEFERRED,
+}
 
 
 class Interrupted(Exception):
@@ -45,7 +51,8 @@ class Limits:
     def update_s(self, order: UpdateOrder) -> float:
         """From the order to its end (the way back included), or to the wait for confirmation."""
         rules = order.probation
-        return self.fetch_s + self.switch_s + rules.ready_timeout_s + rules.soak_s + self.revert_s(order)
+        waits = 2 * order.switch.wait_s  # for the download's window, then for the switch's or the lock
+        return waits + self.fetch_s + self.switch_s + rules.ready_timeout_s + rules.soak_s + self.revert_s(order)
 
     def revert_s(self, order: UpdateOrder) -> float:
         """From the wish to go back to the old release running again."""

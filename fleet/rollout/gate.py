@@ -115,6 +115,8 @@ class Outcome(str, enum.Enum):
     """Took the order and was not seen again: the release may have cut it off. Never counted as offline."""
     OFFLINE = "offline"
     """Not reachable before it was given anything: nothing changed."""
+    DEFERRED = "deferred"
+    """Said "not now" (update lock or window) before anything changed; what it fetched is on its disk."""
     ROLLED_BACK = "rolled back"
     """Had committed, and went back because the rollout failed elsewhere."""
     ABORTED = "aborted"
@@ -135,25 +137,27 @@ class WaveVerdict:
     failed: int
     offline: int
     reason: str = ""
+    deferred: int = 0
 
 
 def judge_wave(outcomes: Iterable[Outcome], success: float) -> WaveVerdict:
-    """Pass when at least the share ``success`` (0…1) of the wave's reachable robots committed.
+    """Pass when at least the share ``success`` (0…1) of the wave's robots that tried it committed.
 
-    A wave of which no robot could be reached proves nothing and does not pass.
+    Robots that were offline or said "not now" count apart. A wave that no robot tried proves nothing and does not pass.
     """
     ended = list(outcomes)
     committed = sum(each is Outcome.COMMITTED for each in ended)
     failed = sum(each in FAILURES for each in ended)
     offline = sum(each is Outcome.OFFLINE for each in ended)
-    reachable = committed + failed
-    if reachable == 0:
-        return WaveVerdict(False, 0, 0, offline, f"none of {len(ended)} robots could be reached: nothing is proven")
-    if committed >= success * reachable - 1e-9:
-        return WaveVerdict(True, committed, failed, offline)
-    return WaveVerdict(
-        False, committed, failed, offline, f"{committed} of {reachable} robots committed, required {success:.0%}"
-    )
+    deferred = sum(each is Outcome.DEFERRED for each in ended)
+    tried = committed + failed
+    if tried == 0:
+        why = "could be reached" if not deferred else f"took it ({deferred} deferred, {offline} offline)"
+        return WaveVerdict(False, 0, 0, offline, f"none of {len(ended)} robots {why}: nothing is proven", deferred)
+    if committed >= success * tried - 1e-9:
+        return WaveVerdict(True, committed, failed, offline, "", deferred)
+    reason = f"{committed} of {tried} robots committed, required {success:.0%}"
+    return WaveVerdict(False, committed, failed, offline, reason, deferred)
 
 
 def hopeless(failed: int, wave_size: int, success: float) -> bool:

@@ -9,11 +9,18 @@ from pathlib import PurePosixPath
 from fleet.errors import UsageError
 from fleet.resolve.desired import DesiredRobot
 from runtime.contract.release import ReleaseDocument, ReleaseVariant
+from runtime.contract.switching import SwitchRules
 from runtime.contract.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
 
 
 def order_for(
-    release: ReleaseDocument, release_digest: str, robot: DesiredRobot, *, issued_at: float, force: bool = False
+    release: ReleaseDocument,
+    release_digest: str,
+    robot: DesiredRobot,
+    *,
+    issued_at: float,
+    force: bool = False,
+    override: str = "",
 ) -> UpdateOrder | None:
     """Return a new order (with an id of its own), or None when the release does not know the robot.
 
@@ -34,14 +41,25 @@ def order_for(
         probation=release.probation,
         force=force,
         issued_at=issued_at,
+        switch=release.switch.get(robot.name, SwitchRules()),
+        override=override,
     )
 
 
 def orders_for(
-    release: ReleaseDocument, release_digest: str, robots: Sequence[DesiredRobot], *, issued_at: float, force: bool
+    release: ReleaseDocument,
+    release_digest: str,
+    robots: Sequence[DesiredRobot],
+    *,
+    issued_at: float,
+    force: bool,
+    override: str = "",
 ) -> dict[str, UpdateOrder]:
     """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
-    made = {robot.name: order_for(release, release_digest, robot, issued_at=issued_at, force=force) for robot in robots}
+    made = {
+        robot.name: order_for(release, release_digest, robot, issued_at=issued_at, force=force, override=override)
+        for robot in robots
+    }
     unknown = [name for name, order in made.items() if order is None]
     if unknown:
         more = f" and {len(unknown) - 5} more robots" if len(unknown) > 5 else ""

@@ -71,7 +71,7 @@ class RolloutResult:
 
     @property
     def succeeded(self) -> bool:
-        """Every wave passed; robots may have been offline."""
+        """Every wave passed; robots may have been offline, or have said "not now"."""
         return not self.failed and not self.interrupted
 
     def error(self) -> FleetError | None:
@@ -92,7 +92,19 @@ class RolloutResult:
                 + "; ".join(f"{robot.name}: {robot.reason}" for robot in refused[:5]),
                 hint=refused[0].hint,
             )
+        return self._left_out()
+
+    def _left_out(self) -> FleetError | None:
+        deferred = [robot for robot in self.robots if robot.outcome is Outcome.DEFERRED]
         offline = [robot.name for robot in self.robots if robot.outcome is Outcome.OFFLINE]
+        if deferred:
+            also = f", and {len(offline)} were offline: {_some(offline)}" if offline else ""
+            return RobotsOffline(
+                f"{len(deferred)} of {len(self.robots)} robots said not now: "
+                + "; ".join(f"{robot.name}: {robot.reason}" for robot in deferred[:5])
+                + also,
+                hint="run the same command again: only they are left, and have what they fetched",
+            )
         if offline:
             return RobotsOffline(
                 f"{len(offline)} of {len(self.robots)} robots were offline: {_some(offline)}",

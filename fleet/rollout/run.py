@@ -40,15 +40,17 @@ def roll_out(
     on_event: OnEvent = lambda _event: None,
     keep_lock: Callable[[], None] = lambda: None,
     force: bool = False,
+    override: str = "",
     limits: Limits | None = None,
 ) -> RolloutResult:
     """Bring ``robots`` to ``release``; return how it ended for each. See `docs/rollout.md` for every rule.
 
     ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
     KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
-    them; they go back by themselves). Raises UsageError when the release does not know a robot.
+    them; they go back by themselves). ``override``: why robots do not wait for window and update lock. Raises
+    UsageError when the release does not know a robot.
     """
-    orders = orders_for(release, release_digest, robots, issued_at=clock.now(), force=force)
+    orders = orders_for(release, release_digest, robots, issued_at=clock.now(), force=force, override=override)
     rollout = _Rollout(
         orders,
         open_client,
@@ -169,7 +171,7 @@ class _Rollout:
             return False
         if not verdict.passed:
             self._failed = f"wave {self._wave} of {self._waves}: {verdict.reason}{self._first_reason(wave)}"
-        self._tell("wave-done", verdict.reason or f"{verdict.committed} committed, {verdict.offline} offline")
+        self._tell("wave-done", verdict.reason or _in_words(verdict))
         return verdict.passed
 
     def _run_batch(self, pool: ThreadPoolExecutor, batch: Sequence[DesiredRobot], wave_size: int) -> None:
@@ -280,3 +282,8 @@ class _Rollout:
         event = RolloutEvent(kind, message, self._clock.now(), self._wave, self._waves, robot, state)
         with self._speaking:
             self._on_event(event)
+
+
+def _in_words(verdict: WaveVerdict) -> str:
+    deferred = f", {verdict.deferred} deferred" if verdict.deferred else ""
+    return f"{verdict.committed} committed, {verdict.offline} offline{deferred}"

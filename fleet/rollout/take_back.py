@@ -8,7 +8,7 @@ from fleet.errors import FleetError, RobotError
 from fleet.ports import Clock
 from fleet.rollout.drive import Limits
 from fleet.rollout.robot import OnState, RobotClient
-from runtime.contract.update import FAILED, REFUSED, UpdateOrder, UpdateState
+from runtime.contract.update import DEFERRED, FAILED, REFUSED, UpdateOrder, UpdateState
 
 
 def take_back(
@@ -36,7 +36,7 @@ def take_back(
         return state.state == "idle" and (state.current is None or state.current.release_digest != order.release_digest)
 
     def ended(state: UpdateState) -> bool:
-        return back(state) or (state.state == "idle" and state.outcome in (FAILED, REFUSED))
+        return back(state) or (state.state == "idle" and state.outcome in (FAILED, REFUSED, DEFERRED))
 
     try:
         check()

@@ -15,10 +15,13 @@ import docker
 import pytest
 
 from runtime.contract.release import LayerRef, ReleaseEngine, ReleaseVariant
+from runtime.contract.resources import LOCK_FILE
 from runtime.contract.update import UpdateOrder
+from runtime.executor.update_lock import UpdateLock
 from runtime.updater.preflight import moved_bytes
 from runtime.updater.real_world import RealWorld
 from runtime.updater.release_folder import environment_of, files_of, target_of
+from runtime.updater.update_lock import FREE, HELD, LockAnswer
 from runtime.updater.world import Interrupted, Links, World, WorldError
 from tests.fakes import tiny_images
 from tests.fakes.robot_world import FakeWorld, order, reference, variant
@@ -343,3 +346,31 @@ def test_bytes_are_counted_by_the_layers_that_moved() -> None:
     which = variant("1", layers=layers)
     assert moved_bytes(which, {"a" * 12: "exists", "b" * 12: "downloaded"}) == 7
     assert moved_bytes(replace(which, layers=()), {}) is None
+
+
+@pytest.mark.parametrize("kind", ["fake", "real"])
+def test_update_lock_is_taken_once_and_given_back(kind: str, tmp_path: Path) -> None:
+    lock = tmp_path / LOCK_FILE.lstrip("/")
+    world: World = FakeWorld(tmp_path) if kind == "fake" else RealWorld(tmp_path, PROJECT, machine=tmp_path)
+    lock.parent.mkdir(parents=True)
+
+    def node_says(*reasons: str) -> None:
+        if isinstance(world, FakeWorld):
+            world.lock = LockAnswer(HELD if reasons else FREE, reasons)
+        else:
+            node.update(reasons)
+
+    node = UpdateLock(lock)
+    node_says("the robot drives")
+    assert world.take_update_lock(False).state == FREE, "nobody declared a rule"
+    world.release_update_lock()
+    assert world.take_update_lock(True) == LockAnswer(HELD, ("the robot drives",))
+    node_says()
+    assert world.take_update_lock(True).state == FREE
+    node_says("a mission began")
+    assert world.take_update_lock(True).state == FREE, "ours already"
+    world.release_update_lock()
+    world.release_update_lock()
+    node_says("a mission began")
+    assert world.take_update_lock(True).state == HELD
+    node.close()

@@ -86,6 +86,7 @@ class RolloutSite:
         on_event: Callable[[RolloutEvent], None] | None = None,
         keep_lock: Callable[[], None] = lambda: None,
         force: bool = False,
+        override: str = "",
     ) -> RolloutResult:
         """Roll out, one robot at a time unless ``policy`` says otherwise."""
 
@@ -104,6 +105,7 @@ class RolloutSite:
             on_event=tell,
             keep_lock=keep_lock,
             force=force,
+            override=override,
         )
 
     def versions(self) -> dict[str, str | None]:

@@ -38,6 +38,8 @@ class FakeUpdater:
     revert_in: str = ""
     """A state in which the update fails by itself (``probation``); the reason is ``why``."""
     refuse: bool = False
+    defer: bool = False
+    """Says "not now" once all is fetched and verified."""
     why: str = "because the test says so"
     attested_key: str = ""
     """Runs this engine key instead of the right one."""
@@ -145,7 +147,7 @@ class FakeUpdater:
 
     def _go_on(self) -> None:
         """Take every step whose time has come."""
-        path = ["preflight", "fetching", "verifying", "switching", "probation"]
+        path = ["preflight", "fetching", "verifying", "waiting", "switching", "probation"]
         while self.state.state in path and self.clock.monotonic() - self._since >= STEP_S:
             if not self._step(path):
                 return
@@ -159,6 +161,9 @@ class FakeUpdater:
         if now == self.revert_in:
             self._back(self.why)
             return False
+        if now == "waiting" and self.defer and not self.order.override:
+            self._end("deferred", self.why)
+            return False
         if now == "verifying" and same(self.state.current, self.order):
             self._commit()
             return False
@@ -169,7 +174,7 @@ class FakeUpdater:
         if now == "probation":
             self._enter("probation", self._since + STEP_S, awaiting_confirmation=True)
             return True
-        if now == "verifying":
+        if now == "waiting":
             self._was_running, self.running = self.running, self.order.variant
             self.container_starts += 1
         self._enter(path[path.index(now) + 1], self._since + STEP_S)

@@ -11,8 +11,10 @@ from fleet.errors import LockHeld, OutsideError, RobotsOffline, RolloutFailed, U
 from fleet.ports import CommandResult
 from fleet.rollout.drive import Limits
 from fleet.rollout.gate import Outcome
+from fleet.rollout.orders import orders_for
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.take_back import take_back
+from runtime.contract.switching import SwitchRules
 from tests.fakes.rollout_site import RolloutSite, no_rollout_threads, release
 
 
@@ -51,7 +53,7 @@ def test_events_tell_each_robots_states_and_outcome() -> None:
     site = RolloutSite(1)
     site.roll(release("1.0.0", site.content("a")))
     states = [event.state for event in site.events if event.kind == "robot"]
-    assert states == ["preflight", "fetching", "verifying", "switching", "probation", "idle"]
+    assert states == ["preflight", "fetching", "verifying", "waiting", "switching", "probation", "idle"]
     assert [event.kind for event in site.events if event.kind != "robot"] == [
         "looked",
         "wave",
@@ -473,3 +475,46 @@ def hold_until(site: RolloutSite, robot: str, state: str, done: object) -> None:
 
 def test_outcomes_have_words_of_their_own() -> None:
     assert len({each.value for each in Outcome}) == len(Outcome)
+
+
+def test_a_robot_that_says_not_now_counts_apart_and_the_rollout_goes_on() -> None:
+    site = RolloutSite(3)
+    committed(site)
+    site.updaters["r1"].defer = True
+    site.updaters["r1"].why = "the update lock is held for 600 s: the robot drives"
+    result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
+    assert outcomes(result) == {"r0": "committed", "r1": "deferred", "r2": "committed"}
+    assert result.succeeded
+    assert (result.waves[1].committed, result.waves[1].deferred) == (1, 1)
+    error = result.error()
+    assert isinstance(error, RobotsOffline)
+    assert error.exit_code == 6
+    assert "1 of 3 robots said not now: r1: the update lock is held for 600 s: the robot drives" in error.message
+
+
+def test_a_canary_that_says_not_now_proves_nothing() -> None:
+    site = RolloutSite(2)
+    committed(site)
+    site.updaters["r0"].defer = True
+    result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
+    assert outcomes(result) == {"r0": "deferred", "r1": "skipped"}
+    assert "none of 1 robots took it (1 deferred, 0 offline): nothing is proven" in result.failed
+
+
+def test_an_override_is_in_every_order() -> None:
+    site = RolloutSite(2)
+    committed(site)
+    site.updaters["r0"].defer = True
+    result = site.roll(release("1.1.0", site.content("b")), override="fire drill")
+    assert set(outcomes(result).values()) == {"committed"}
+    assert site.updaters["r1"].submitted[-1].override == "fire drill"
+
+
+def test_a_robot_waits_longer_for_its_window_than_the_controller_for_the_robot() -> None:
+    site = RolloutSite(1)
+    plain, patient = release("1.0.0", site.content("a")), release("1.0.0", site.content("a"))
+    patient = dataclasses.replace(patient, switch={"r0": SwitchRules(wait_s=7200.0)})
+    short, long = (
+        orders_for(document, "sha256:0", site.robots, issued_at=0.0, force=False)["r0"] for document in (plain, patient)
+    )
+    assert Limits().update_s(long) - Limits().update_s(short) == 2 * (7200.0 - 600.0)
