@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fleet.cli import options
 from fleet.cli.console import conclude, plain, size, table
-from fleet.cli.engine_options import Seconds, Seed, Shape, Threads, absolute, asked, latency_cells, ms, shapes
+from fleet.cli.engine_options import Engine, Seconds, Seed, Shape, Threads, asked, latency_cells, ms, on_frames
 from fleet.errors import EngineGateError
 from runtime.contract.codec import to_dict
 from runtime.contract.engine_facts import BenchAnswer, EngineBench, Ratio
@@ -20,7 +20,7 @@ _PARTS = (("host", "host"), ("  copies in", "h2d"), ("  kernels", "compute"), ("
 
 
 def run(
-    engine: Annotated[Path, typer.Argument(help="An engine's folder, or a bare .plan or .onnx file.")],
+    engine: Engine,
     second: Annotated[
         Path | None, typer.Argument(metavar="[OTHER]", help="A second one, measured in turn with the first.")
     ] = None,
@@ -45,16 +45,12 @@ def run(
     paths = [engine] if second is None else [engine, second]
     request = BenchRequest(
         engines=tuple(str(path.absolute()) for path in paths),
-        input=absolute(input_),
         seconds=seconds,
         iterations=iterations,
         warm_up_seconds=warm_up,
-        threads=threads,
         cuda_graph=cuda_graph,
-        shapes=shapes(shape),
-        seed=seed,
     )
-    answer = asked(BENCH, request, BenchAnswer)
+    answer = asked(BENCH, on_frames(request, input_, threads, shape, seed), BenchAnswer)
     error = _gate(answer, max_p99)
     conclude(as_json, to_dict(answer), lambda console: render(console, answer), error)
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.console import Stopwatch, emit, fact_table, plain, short, size
 from fleet.cli.engine_job import build_from_manifest, place
-from fleet.cli.engine_options import Seconds, Seed, Shape, absolute, asked, counted, metric_rows, percentiles, shapes
+from fleet.cli.engine_options import Seconds, Seed, Shape, absolute, asked, percentiles, quality_rows, shapes
 from fleet.errors import UsageError
 from runtime.contract.build import (
     BuildOptions,
@@ -183,18 +183,12 @@ def _check_file(request: BuildRequest) -> None:
 
 def _render(console: Console, target: Path, report: EngineReport, watch: Stopwatch) -> None:
     identity = report.identity
-    main = report.extra.get("main_layer_precisions")
     console.print(f"[bold]{plain(identity.model)} {identity.precision}[/], {identity.backend}: {plain(str(target))}")
     rows = fact_table()
     rows.add_row("key", short(identity.key))
     rows.add_row("size", f"{size(identity.engine_bytes)} (source: {size(report.source_bytes)})")
-    rows.add_row("layers", counted(report.layer_precisions) + (f"; main layers: {counted(main)}" if main else ""))
-    for title, measured in (("to fp32", report.accuracy), ("to golden", report.golden_accuracy)):
-        for item in measured:
-            words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
-            rows.add_row(title, plain(f"{words} ({item.output})"))
-    for title, words in metric_rows(report.metric):
-        rows.add_row(title, plain(words))
+    for title, words in quality_rows(report):
+        rows.add_row(title, words)
     rows.add_row("host latency", percentiles(report.latency))
     gpu = report.extra.get("gpu_latency")
     if gpu:

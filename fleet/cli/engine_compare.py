@@ -13,7 +13,7 @@ from rich.table import Table
 from fleet.cli import options
 from fleet.cli.console import conclude, plain, size, table
 from fleet.cli.engine_bench import render as render_bench
-from fleet.cli.engine_options import Seconds, Seed, Shape, Threads, absolute, asked, counted, fact, ms, shapes
+from fleet.cli.engine_options import Seconds, Seed, Shape, Threads, asked, counted, fact, ms, on_frames
 from fleet.errors import EngineGateError
 from runtime.contract.codec import to_dict
 from runtime.contract.engine_facts import CompareAnswer, EngineFacts
@@ -40,17 +40,8 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Compare sizes, precisions by layer, accuracy and latency; run both on the same frames where both can run here."""
-    request = CompareRequest(
-        first=str(first.absolute()),
-        second=str(second.absolute()),
-        run=not no_run,
-        seconds=seconds,
-        threads=threads,
-        input=absolute(input_),
-        shapes=shapes(shape),
-        seed=seed,
-    )
-    answer = asked(COMPARE, request, CompareAnswer)
+    request = CompareRequest(str(first.absolute()), str(second.absolute()), run=not no_run, seconds=seconds)
+    answer = asked(COMPARE, on_frames(request, input_, threads, shape, seed), CompareAnswer)
     error = _gate(answer, min_cosine)
     conclude(as_json, to_dict(answer), lambda console: _render(console, answer), error)
 

@@ -18,9 +18,9 @@ from fleet.cli.engine_options import (
     counted,
     fact,
     layer_count,
-    metric_rows,
     ms,
     percentiles,
+    quality_rows,
     shapes,
 )
 from fleet.errors import GateError
@@ -119,14 +119,8 @@ def _add_report(rows: Table, facts: EngineFacts) -> None:
         if facts.layers:
             rows.add_row("layers", counted(layer_count(facts.layers)))
         return
-    main = report.extra.get("main_layer_precisions")
-    rows.add_row("layers", counted(report.layer_precisions) + (f"; main layers: {counted(main)}" if main else ""))
-    for title, measured in (("to fp32", report.accuracy), ("to golden", report.golden_accuracy)):
-        for item in measured:
-            words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
-            rows.add_row(title, plain(f"{words} ({item.output})"))
-    for title, words in metric_rows(report.metric):
-        rows.add_row(title, plain(words))
+    for title, words in quality_rows(report):
+        rows.add_row(title, words)
     rows.add_row("latency then", f"{percentiles(report.latency)}; build {ms(report.build_seconds)} s")
     rows.add_row("built with", plain(", ".join(f"{name} {version}" for name, version in report.versions.items())))
     for note in report.notes:

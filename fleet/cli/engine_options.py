@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from fleet.build.engine_process import ask
-from fleet.cli.console import activity
+from fleet.cli.console import activity, plain
 from fleet.errors import UsageError
-from runtime.contract.build import Percentiles
+from runtime.contract.build import EngineReport, Percentiles
 from runtime.contract.codec import T
 from runtime.contract.engine_facts import Latency, LayerFacts
+from runtime.contract.engine_tool import BenchRequest, CompareRequest, RunRequest
 from runtime.contract.task_metric import TaskMetric
 
+Engine = Annotated[Path, typer.Argument(help="An engine's folder, or a bare .plan or .onnx file.")]
 Shape = Annotated[
     list[str] | None,
     typer.Option("--shape", help="INPUT=1x3x288x384, for a bare file that leaves dimensions free. Repeatable."),
@@ -24,6 +27,7 @@ Shape = Annotated[
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of ONNX Runtime; robots use 1.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random frames, where there are no others.")]
 Seconds = Annotated[float, typer.Option("--seconds", min=0.01, max=3600, help="How long to measure each engine.")]
+Running = TypeVar("Running", BenchRequest, RunRequest, CompareRequest)
 _SHAPE = re.compile(r"(?P<name>.+?)[=:](?P<sizes>\d+(?:x\d+)*)")
 
 
@@ -44,6 +48,11 @@ def shapes(given: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
             raise UsageError(f"--shape {text} is no shape", hint="write the input's name and sizes: x=1x3x288x384")
         found[match["name"]] = sizes
     return found
+
+
+def on_frames(request: Running, input_: Path | None, threads: int, shape: Sequence[str] | None, seed: int) -> Running:
+    """Return the request with what all verbs that run engines take: on which frames, and how. Raises UsageError."""
+    return replace(request, input=absolute(input_), threads=threads, shapes=shapes(shape), seed=seed)
 
 
 def absolute(path: Path | None) -> str | None:
@@ -81,6 +90,18 @@ def metric_rows(measured: TaskMetric | None) -> list[tuple[str, str]]:
     sides = ((measured.to_fp32, "fp32"), (measured.to_golden, "golden"))
     what = f"({measured.output}, {measured.frames} frames, {limit})"
     return [(f"{measured.name} to {side}", f"{value:.5g} {what}") for value, side in sides if value is not None]
+
+
+def quality_rows(report: EngineReport) -> Iterator[tuple[str, str]]:
+    """Yield what a report says of layers, accuracy and task metric, as rows of a table of facts."""
+    main = report.extra.get("main_layer_precisions")
+    yield "layers", counted(report.layer_precisions) + (f"; main layers: {counted(main)}" if main else "")
+    for title, measured in (("to fp32", report.accuracy), ("to golden", report.golden_accuracy)):
+        for item in measured:
+            words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
+            yield title, plain(f"{words} ({item.output})")
+    for title, words in metric_rows(report.metric):
+        yield title, plain(words)
 
 
 def fact(value: Any) -> str:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fleet.cli import options
 from fleet.cli.console import conclude, plain, table
-from fleet.cli.engine_options import Seed, Shape, Threads, absolute, asked, ms, shapes
+from fleet.cli.engine_options import Engine, Seed, Shape, Threads, absolute, asked, ms, on_frames
 from fleet.errors import EngineGateError
 from runtime.contract.codec import to_dict
 from runtime.contract.engine_facts import OutputStatistics, RunAnswer
@@ -18,7 +18,7 @@ from runtime.contract.engine_tool import RUN, RunRequest
 
 
 def run(
-    engine: Annotated[Path, typer.Argument(help="An engine's folder, or a bare .plan or .onnx file.")],
+    engine: Engine,
     input_: Annotated[
         Path | None,
         typer.Argument(metavar="[INPUT]", help="An .npz, an image or a folder of them. Default: the golden frames."),
@@ -39,17 +39,9 @@ def run(
 ) -> None:
     """Run frames and show what comes out; hold it against expected outputs where there are any."""
     request = RunRequest(
-        engine=str(engine.absolute()),
-        input=absolute(input_),
-        expect=absolute(expect),
-        save=absolute(save),
-        top=top,
-        threads=threads,
-        min_cosine=min_cosine,
-        shapes=shapes(shape),
-        seed=seed,
+        engine=str(engine.absolute()), expect=absolute(expect), save=absolute(save), top=top, min_cosine=min_cosine
     )
-    answer = asked(RUN, request, RunAnswer)
+    answer = asked(RUN, on_frames(request, input_, threads, shape, seed), RunAnswer)
     error = None
     if answer.violation is not None:
         error = EngineGateError(
