@@ -81,7 +81,7 @@ def record_of(
     override: str = "",
 ) -> AuditRecord:
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
-    outcome = INTERRUPTED if result.interrupted else FAILED if result.failed else SUCCEEDED
+    outcome = INTERRUPTED if result.interrupted else SUCCEEDED if result.succeeded else FAILED
     entries = tuple(
         RobotEntry(each.name, each.outcome.value, each.reason, round(each.seconds, 3), each.fetched_bytes or 0)
         for each in result.robots
@@ -95,7 +95,7 @@ def record_of(
         version=result.version,
         release_digest=release_digest,
         outcome=outcome,
-        reason=result.failed,
+        reason=result.failed or result.stalled,
         seconds=round(result.seconds, 3),
         selector=selector,
         override=override,

@@ -61,6 +61,8 @@ class RolloutResult:
     planned_waves: int
     failed: str = ""
     """Why it was stopped; empty when every wave passed."""
+    stalled: str = ""
+    """Why it stopped although nothing failed: no robot of a wave was there to try it."""
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -72,7 +74,7 @@ class RolloutResult:
     @property
     def succeeded(self) -> bool:
         """Every wave passed; robots may have been offline, or have said "not now"."""
-        return not self.failed and not self.interrupted
+        return not self.failed and not self.stalled and not self.interrupted
 
     def error(self) -> FleetError | None:
         """Return what the command should end with: None, RolloutFailed (4), OutsideError (3), RobotsOffline (6)."""
@@ -92,7 +94,10 @@ class RolloutResult:
                 + "; ".join(f"{robot.name}: {robot.reason}" for robot in refused[:5]),
                 hint=refused[0].hint,
             )
-        return self._left_out()
+        left_out = self._left_out()
+        if self.stalled and left_out is not None:
+            left_out.message = f"the rollout of {self.version} stopped: {self.stalled}; {left_out.message}"
+        return left_out
 
     def _left_out(self) -> FleetError | None:
         deferred = [robot for robot in self.robots if robot.outcome is Outcome.DEFERRED]

@@ -90,6 +90,7 @@ class _Rollout:
         """Interrupted, or the lock is lost: send those at work back."""
         self._abandon = threading.Event()
         self._failed = ""
+        self._stalled = ""
         self._interrupted = False
         self._speaking = threading.Lock()
         self._wave = 0
@@ -117,6 +118,7 @@ class _Rollout:
             waves=tuple(self._verdicts),
             planned_waves=self._waves,
             failed=self._failed,
+            stalled=self._stalled,
             interrupted=self._interrupted,
             seconds=self._clock.monotonic() - started,
         )
@@ -170,7 +172,11 @@ class _Rollout:
         if self._stop.is_set():
             return False
         if not verdict.passed:
-            self._failed = f"wave {self._wave} of {self._waves}: {verdict.reason}{self._first_reason(wave)}"
+            why = f"wave {self._wave} of {self._waves}: {verdict.reason}"
+            if verdict.failed:
+                self._failed = why + self._first_reason(wave)
+            else:  # nobody tried it: that is no reason to take it from those that run it well
+                self._stalled = why
         self._tell("wave-done", verdict.reason or _in_words(verdict))
         return verdict.passed
 

@@ -498,7 +498,19 @@ def test_a_canary_that_says_not_now_proves_nothing() -> None:
     site.updaters["r0"].defer = True
     result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
     assert outcomes(result) == {"r0": "deferred", "r1": "skipped"}
-    assert "none of 1 robots took it (1 deferred, 0 offline): nothing is proven" in result.failed
+    assert not result.succeeded
+    error = result.error()
+    assert isinstance(error, RobotsOffline)
+    assert "wave 1 of 2: none of 1 robots took it (1 deferred, 0 offline): nothing is proven" in error.message
+
+
+def test_a_wave_that_says_not_now_takes_nothing_from_those_before_it() -> None:
+    site = RolloutSite(3)
+    committed(site)
+    site.updaters["r1"].defer = site.updaters["r2"].defer = True
+    result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
+    assert outcomes(result) == {"r0": "committed", "r1": "deferred", "r2": "deferred"}
+    assert site.versions()["r0"] == "1.1.0"
 
 
 def test_an_override_is_in_every_order() -> None:
