@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from runtime.contract.build import TensorSpec
+from runtime.contract.build import BuildJob, TensorSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.preprocess import engine_input
 
@@ -67,6 +67,20 @@ class Arrays:
 
     def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
         return {name: array[index : index + 1] for name, array in self.arrays.items()}
+
+
+def calibration_of(job: BuildJob, path: Path | None) -> tuple[ImageFolder | Arrays | None, tuple[str, ...]]:
+    """Return a job's calibration frames, None where its precision needs none, and what the report should note.
+
+    Raises EngineError ``calibration`` for int8 without data, or with too few frames.
+    """
+    if job.precision != "int8":
+        return None, ()
+    if path is None:
+        raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
+    frames = open_calibration(path, job.inputs)
+    few = f"calibrated with {len(frames)} frames; {ENOUGH_FRAMES} or more usually lose less accuracy"
+    return frames, (few,) if len(frames) < ENOUGH_FRAMES else ()
 
 
 def open_calibration(path: Path, inputs: Sequence[TensorSpec]) -> ImageFolder | Arrays:

@@ -43,7 +43,7 @@ class OnnxRuntimeBackend:
 
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
-        from runtime.engines.calibration import ENOUGH_FRAMES, open_calibration
+        from runtime.engines.calibration import calibration_of
         from runtime.engines.graph import serialize
         from runtime.engines.onnxruntime_.layout import resize_before_transpose
         from runtime.engines.onnxruntime_.trial import trial_run
@@ -62,15 +62,8 @@ class OnnxRuntimeBackend:
             if has_range(spec)
         ]
         job = replace(job, inputs=fixed(job.inputs))
-        frames = None
-        if job.precision == "int8":
-            if paths.calibration is None:
-                raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
-            frames = open_calibration(paths.calibration, job.inputs)
-            if len(frames) < ENOUGH_FRAMES:
-                notes.append(
-                    f"calibrated with {len(frames)} frames; {ENOUGH_FRAMES} or more usually lose less accuracy"
-                )
+        frames, few = calibration_of(job, paths.calibration)
+        notes += few
         model = transform(
             paths.model,
             job.inputs,

@@ -93,7 +93,7 @@ class TensorRtBackend:
         road = choose_road(job, capabilities)
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
             folder = Path(name)
-            keep = make_graph(job, paths, road, folder / "graph.onnx", progress)
+            keep, few = make_graph(job, paths, road, folder / "graph.onnx", progress)
             timing = timing_facts(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
             given, oversized = given_caches(timing_name(timing), paths.timing_cache, paths.timing_folder)
             request = self._request(job, paths, folder, gpu, keep)
@@ -104,12 +104,13 @@ class TensorRtBackend:
                 timing_given=tuple(map(str, given)),
                 calibration_key=_calibration_key(timing, request.graph, paths.calibration),
             )
-            notes = list(oversized) + check_memory(
+            memory = check_memory(
                 Path(request.graph).stat().st_size,
                 request.workspace_bytes,
                 host_memory(self._root),
                 integrated=gpu.integrated,
             )
+            notes = [*few, *oversized, *memory]
             for note in notes:
                 progress(note)
             caches = CacheFiles(Path(request.cache_folder), "timing")

@@ -47,21 +47,19 @@ def choose_road(job: BuildJob, capabilities: Capabilities) -> Road:
     return Road("fp32", calibrator=False, from_graph=from_graph)
 
 
-def make_graph(job: BuildJob, paths: BuildPaths, road: Road, target: Path, progress: Progress) -> tuple[str, ...]:
-    """Write the graph for ``road`` to ``target``; return the ONNX nodes that flags must hold at fp32.
+def make_graph(
+    job: BuildJob, paths: BuildPaths, road: Road, target: Path, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Write the graph for ``road`` to ``target``; return the ONNX nodes that flags must hold at fp32, and notes.
 
     Raises EngineError.
     """
-    from runtime.engines.calibration import open_calibration
+    from runtime.engines.calibration import calibration_of
     from runtime.engines.graph import serialize
     from runtime.engines.quantize import STYLES
     from runtime.engines.transform import transform
 
-    if job.precision == "int8" and paths.calibration is None:
-        raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
-    frames = None
-    if job.precision == "int8" and paths.calibration is not None:
-        frames = open_calibration(paths.calibration, job.inputs)  # too few frames are refused here on either road
+    frames, notes = calibration_of(job, paths.calibration)  # too few frames are refused here on either road
     model = transform(
         paths.model,
         job.inputs,
@@ -73,7 +71,7 @@ def make_graph(job: BuildJob, paths: BuildPaths, road: Road, target: Path, progr
         progress=progress,
     )
     target.write_bytes(serialize(model))
-    return () if road.from_graph else _keep_fp32(model, job)
+    return () if road.from_graph else _keep_fp32(model, job), notes
 
 
 def _keep_fp32(model: ModelProto, job: BuildJob) -> tuple[str, ...]:

@@ -74,6 +74,8 @@ def test_builds_and_counts(tmp_path: Path, precision: str) -> None:
     assert report.extra["strongly_typed"] is False
     assert report.extra["gpu_latency"]["compute_ms"]["count"] >= 10
     assert "no graphs" in str(report.extra["cuda_graph_host_p50_ms"])
+    few = any(note.startswith("calibrated with 24 frames") for note in report.notes)
+    assert few == precision.startswith("int8"), "as ONNX Runtime's builds say it"
     assert (tmp_path / "out" / TIMING_CACHE_FILE).read_bytes().startswith(b"timings 8.6.0\n")
     if precision != "fp32":
         assert "5 layers held at fp32" in done.stdout  # the preprocessing
