@@ -175,9 +175,13 @@ def test_a_builder_that_is_killed_gets_one_more_try(tmp_path: Path) -> None:
 
 
 def test_a_builder_that_is_killed_twice(tmp_path: Path) -> None:
+    def kill_each(line: str) -> None:
+        if "layers" in line:
+            kill_children()
+
     make_job(tmp_path / "job", NETWORKS["tiny"], "fp32", options_for("fp32", 0))
     with pytest.raises(EngineError) as caught:
-        run_job(tmp_path / "job", tmp_path / "out", backend(), log=lambda line: "layers" in line and kill_children())
+        run_job(tmp_path / "job", tmp_path / "out", backend(), log=kill_each)
     print(f"REFUSED {caught.value.kind}: {caught.value}")
     assert caught.value.kind == "memory"
     assert not list((tmp_path / "out").glob("*.plan"))

@@ -44,6 +44,7 @@ def bare_loop(runner: TensorRtRunner, seconds: float) -> list[float]:
     import pycuda.driver as cuda
 
     context = runner._context
+    assert context is not None
     stream = runner._stream
     inputs, outputs = runner._in, runner._out
     samples = []
@@ -65,6 +66,7 @@ def textbook(runner: TensorRtRunner, count: int) -> list[float]:
     ``allocate_buffers`` of TensorRT's Python samples (``samples/python/common.py``) in its callback."""
     import pycuda.driver as cuda
 
+    assert runner._plan is not None
     engine = runner._plan.engine
     samples = []
     for _ in range(count):
@@ -155,7 +157,9 @@ def test_preprocessing_in_the_engine_equals_numpy(site: Site) -> None:
     for picture in frames(3, network.camera, seed=3):
         loaded.inputs["image"][0] = picture
         found = loaded.infer()["tensor"][0]
-        wanted = expected(network.image().preprocess, network.size, network.size, picture[None])
+        preprocess = network.image().preprocess
+        assert preprocess is not None
+        wanted = expected(preprocess, network.size, network.size, picture[None])
         worst = float(np.abs(found - wanted).max())
         print(f"PREPROCESS largest error {worst:.2e}")
         assert worst <= 1e-3
