@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rclpy.node import Node
@@ -21,8 +21,16 @@ PERIOD_S = 1.0
 class LockKeeper:
     """Rules and lock of one robot; without rules there is no lock."""
 
-    def __init__(self, node: Node, policy: InhibitPolicy | None, path: Path, problem: str = "") -> None:
-        self._lock, self._problem = UpdateLock(path), problem
+    def __init__(
+        self,
+        node: Node,
+        policy: InhibitPolicy | None,
+        path: Path,
+        problem: str = "",
+        elsewhere: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``elsewhere``: another container serves, and it is the one to say whether the robot may be updated."""
+        self._lock, self._problem, self._elsewhere = UpdateLock(path), problem, elsewhere
         self._reasons: tuple[str, ...] = ()
         self._rules = None if policy is None else Inhibitor(node, policy.rules)
         if policy is not None or problem:
@@ -30,13 +38,16 @@ class LockKeeper:
             self._turn()
 
     @classmethod
-    def from_environment(cls, node: Node, environment: Mapping[str, str] = os.environ) -> LockKeeper:
+    def from_environment(
+        cls, node: Node, elsewhere: Callable[[], bool], environment: Mapping[str, str] = os.environ
+    ) -> LockKeeper:
         """Read the rules. Rules that cannot be read hold the lock: what is not understood is not allowed."""
         text, path = environment.get(ENV_INHIBIT, ""), Path(environment.get(ENV_LOCK_FILE) or LOCK_FILE)
         try:
-            return cls(node, from_json(InhibitPolicy, text) if text else None, path)
+            return cls(node, from_json(InhibitPolicy, text) if text else None, path, elsewhere=elsewhere)
         except ContractError as error:
-            return cls(node, None, path, f"{ENV_INHIBIT} cannot be read: {error}; publish the release again")
+            why = f"{ENV_INHIBIT} cannot be read: {error}; publish the release again"
+            return cls(node, None, path, why, elsewhere)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -46,5 +57,9 @@ class LockKeeper:
 
     def _turn(self) -> None:
         rules = self._rules
+        if self._elsewhere():
+            self._reasons = ()
+            self._lock.close()
+            return
         self._reasons = (self._problem,) if rules is None else rules.reasons()
         self._lock.update(self._reasons)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
 HELPERS = ("engine-loader", "transition")
 """Threads that may be inside native code at the end: the interpreter's own ending would abort the process."""
+TURN_S = 0.05
+"""Between two looks at whose turn it is to serve: part of what a handover takes."""
 STATUS_S = 0.25
 """Between two statuses to the agent."""
 STOP_DEADLINE_S = 5.0
@@ -103,11 +105,11 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
         _bring_up(process, config, node, traveller)
     except Exception as error:  # noqa: BLE001 - ends the process in order: a live spin thread would abort it
         process.fail(error)
-    while not process.stop.wait(0.5):
-        if not worker.alive:
-            process.fail(worker.fault or RuntimeError("the worker thread ended"))
-        elif traveller.due(AGAIN_S):
-            _travel(process, traveller)
+    try:
+        while not process.stop.wait(TURN_S):
+            _tend(process, node, worker, traveller)
+    except Exception as error:  # noqa: BLE001 - as above
+        process.fail(error)
     process.phase = STOPPING
     code = 0 if process.fault is None else EXIT_DEFECT
     _arm_deadline()
@@ -126,18 +128,28 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
     return code
 
 
+def _tend(process: Process, node: ExecutorNode, worker: Worker, traveller: Traveller) -> None:
+    if not worker.alive:
+        process.fail(worker.fault or RuntimeError("the worker thread ended"))
+        return
+    node.attend()
+    if traveller.due(AGAIN_S):
+        _travel(process, traveller)
+
+
 def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode, traveller: Traveller) -> None:
-    """Configure, try the transport and activate; afterwards the worker's heartbeat counts. A node that cannot become
-    active stays, with the reasons in its models, so that they can be read."""
+    """Configure, try the transport and activate, or stand by; afterwards the worker's heartbeat counts. A node that
+    cannot become active stays, with the reasons in its models, so that they can be read."""
     from rclpy.lifecycle import TransitionCallbackReturn
 
     if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
         _travel(process, traveller)
         if not process.stop.is_set():
-            node.trigger_activate()
+            node.attend()
     process.phase = SERVING
     if not process.stop.is_set():
-        _say(f"{config.node_name} is {node.lifecycle}")
+        why = f": {node.standing_by}" if node.standing_by else ""
+        _say(f"{config.node_name} is {node.lifecycle}{why}")
 
 
 def _travel(process: Process, traveller: Traveller) -> None:
@@ -176,6 +188,8 @@ def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorSta
         beat=min(worker.progress, node.spin_progress),
         models=tuple(model.health() for model in node.models),
         notes=node.notes,
+        standing_by=node.standing_by,
+        exclusive=node.gate.exclusive,
         fatal="" if process.fault is None else str(process.fault),
         transport=process.transport,
     )

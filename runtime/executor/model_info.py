@@ -27,19 +27,25 @@ LATCHED_QOS = QoSProfile(
 
 
 class ModelInfo:
-    """Publishes one model's info when its engine is loaded, and again when it is another one."""
+    """Publishes one model's info while the node serves, and again when its engine is another one."""
 
     def __init__(self, node: LifecycleNode, model: Pipeline) -> None:
         self._node, self._model = node, model
         self._told: dict[str, Any] | None = None
         self._lock = threading.Lock()
-        self._there = True
-        below = f"~/{topic_token(model.model.name)}"
-        # Not a lifecycle publisher: what a model is can be asked while the node is inactive, too.
-        self._info = node.create_publisher(String, f"{below}/info", LATCHED_QOS)
-        self._vision = (
-            None if VisionInfo is None else node.create_publisher(VisionInfo, f"{below}/vision_info", LATCHED_QOS)
-        )
+        self._info: Any = None
+        self._vision: Any = None
+
+    def open(self) -> None:
+        """Let the publishers exist. What was told before is told again."""
+        below = f"~/{topic_token(self._model.model.name)}"
+        with self._lock:
+            if self._info is not None:
+                return
+            self._told = None
+            self._info = self._node.create_publisher(String, f"{below}/info", LATCHED_QOS)
+            if VisionInfo is not None:
+                self._vision = self._node.create_publisher(VisionInfo, f"{below}/vision_info", LATCHED_QOS)
 
     def announce(self) -> None:
         """Publish where it changed. Runs on the spin thread, a few times a second."""
@@ -47,23 +53,21 @@ class ModelInfo:
         if engine is None:
             return
         facts = model_facts(self._model, engine.identity.precision, engine.identity.key)
-        if facts == self._told:
-            return
         with self._lock:
-            if not self._there:
+            if self._info is None or facts == self._told:
                 return
             self._told = facts
             self._info.publish(String(data=json.dumps(facts, separators=(",", ":"))))
             if self._vision is not None:
                 self._vision.publish(vision_info(facts, self._info.topic_name))
 
-    def destroy(self) -> None:
+    def close(self) -> None:
         """Take the publishers away."""
         with self._lock:
-            self._there = False
-        self._node.destroy_publisher(self._info)
-        if self._vision is not None:
-            self._node.destroy_publisher(self._vision)
+            for publisher in (self._info, self._vision):
+                if publisher is not None:
+                    self._node.destroy_publisher(publisher)
+            self._info = self._vision = None
 
 
 def model_facts(model: Pipeline, precision: str, engine_key: str) -> dict[str, Any]:

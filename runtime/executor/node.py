@@ -27,6 +27,7 @@ from runtime.executor.outputs import NodeOutputs
 from runtime.executor.pipeline import FAILED, Pipeline
 from runtime.executor.reserve import Reserve
 from runtime.executor.serving import Candidate
+from runtime.executor.serving_gate import ServingGate
 from runtime.executor.swap import SwapFolder
 from runtime.executor.worker import Worker
 
@@ -36,6 +37,8 @@ SWAP_POLL_S = 1.0
 BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
+ALONE_S = 2.0
+"""How long an activation waits for the publishers of the node that served before to be gone from the graph."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -52,6 +55,9 @@ class ExecutorNode(LifecycleNode):
             model.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
         self.obedience = Obedience(self.models, engines_dir, self._changer.begin)
+        self.gate = ServingGate.from_environment()
+        self._standing_by = True
+        self._transition = threading.RLock()
         self._intake: Intake | None = None
         self._outputs = NodeOutputs(self)
         self.spin_progress = time.monotonic()
@@ -59,17 +65,18 @@ class ExecutorNode(LifecycleNode):
         self._diagnostics = Diagnostics(
             self, lambda: [model.health() for model in self.models], hardware_id(os.environ.get(ENV_ROBOT, ""))
         )
-        self._lock_keeper = LockKeeper.from_environment(self)
+        self._lock_keeper = LockKeeper.from_environment(self, lambda: self.gate.elsewhere)
         self.create_timer(BEAT_S, self._beat)
-        self.create_timer(BEAT_S, self._diagnostics.poll)
-        self.create_timer(SWAP_POLL_S, self.swaps.poll)
+        self.create_timer(BEAT_S, self._where_it_serves(self._diagnostics.poll))
+        self.create_timer(SWAP_POLL_S, self._where_it_serves(self.swaps.poll))
         self._serve_transitions_off_the_spin_thread()
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
         swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
-        return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *swaps)
+        gate = (self.gate.problem,) if self.gate.problem and self.gate.expected else ()
+        return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *gate, *swaps)
 
     @property
     def lifecycle(self) -> str:
@@ -93,11 +100,49 @@ class ExecutorNode(LifecycleNode):
             return FAILURE
         return SUCCESS
 
+    @property
+    def standing_by(self) -> str:
+        """Why this node, configured and tested, does not serve: another container does. Empty: that is not so."""
+        return self.gate.why_not if self._standing_by and self.lifecycle == "inactive" else ""
+
+    def attend(self) -> None:
+        """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.
+
+        A node that somebody deactivated through its services stays so until its turn comes anew.
+        """
+        if not self._transition.acquire(blocking=False):
+            return  # a transition that a service asks for is going on; the next look comes soon
+        try:
+            self._take_turns()
+        finally:
+            self._transition.release()
+
+    def _take_turns(self) -> None:
+        if self.lifecycle == "active":
+            if not self.gate.enter():
+                self._log(f"standing by: {self.gate.why_not}")
+                self.trigger_deactivate()
+                self._standing_by = True
+            return
+        self.gate.leave()
+        if self.gate.elsewhere:
+            self._standing_by = True
+        if self.lifecycle == "inactive" and self._standing_by and self.gate.enter():
+            self.trigger_activate()
+
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Publish, serve, subscribe: in this order nothing comes in before it can go out."""
+        if not self.gate.enter():
+            self._log(f"not activated: {self.gate.why_not}")
+            return FAILURE
+        took_over, self.gate.waited = self.gate.waited, False
+        if took_over:
+            self._outputs.wait_alone(ALONE_S)
+        self._outputs.open()
+        self._standing_by = False
         result = super().on_activate(state)
         link(self.models)
-        for model, reason in self._outputs.start():
+        for model, reason in self._outputs.start(patient=took_over):
             self._log(f"{model.model.name}: {reason}")
             model.refuse(reason)
         serving = [model for model in self.models if model.state != FAILED]
@@ -110,7 +155,9 @@ class ExecutorNode(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """The reverse: no more input, finish what is going on, no more output."""
         self._stop_serving()
-        return super().on_deactivate(state)
+        result = super().on_deactivate(state)
+        self._leave()
+        return result
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free the engines."""
@@ -147,7 +194,13 @@ class ExecutorNode(LifecycleNode):
         for model in self.models:
             model.deactivate()
 
+    def _leave(self) -> None:
+        """Nothing of ours is published any more: another container may."""
+        self._outputs.close()
+        self.gate.leave()
+
     def _free(self) -> bool:
+        self._leave()  # first: freeing engines waits for an inference that may hang
         freed = self._on_worker(self._close_models, PAUSE_S)
         self._outputs.destroy()
         return freed
@@ -174,19 +227,22 @@ class ExecutorNode(LifecycleNode):
         if service is None:
             return
         change_state = service.callback
-        one_at_a_time = threading.Lock()
 
         async def serve(request: Any, response: Any) -> Any:
             future: Future[Any] = Future(executor=self.executor)
 
             def transition() -> None:
-                with one_at_a_time:
+                with self._transition:
                     future.set_result(change_state(request, response))
 
             threading.Thread(target=transition, name="transition", daemon=True).start()
             return await future
 
         service.callback = serve
+
+    def _where_it_serves(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Have a timer do nothing while another container is the one that serves."""
+        return lambda: None if self.gate.elsewhere else run()
 
     def _beat(self) -> None:
         self._reserve.pin_spin_once()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -25,17 +27,37 @@ RESULT_QOS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 
+ALONE_POLL_S = 0.01
+"""Between two looks at who else publishes."""
+
 
 class ResultPublisher:
-    """Sends the results of one output of one model."""
+    """Sends the results of one output of one model, between ``open`` and ``close``."""
 
     def __init__(self, node: LifecycleNode, model: ModelRuntime, output: OutputBinding, result: type[Any]) -> None:
-        kind, self._build = message_of(result, model.name, output.options)
-        self.publisher = node.create_lifecycle_publisher(kind, output.topic, RESULT_QOS)
+        self._node, self._topic = node, output.topic
+        self._kind, self._build = message_of(result, model.name, output.options)
+        self._lock = threading.Lock()
+        self._publisher: Any = None
 
     def __call__(self, stamp: Stamp, result: Result) -> None:
         """Publish one result. Runs on the worker thread."""
-        self.publisher.publish(self._build(stamp, result))
+        with self._lock:
+            if self._publisher is not None:  # an inference that ends after the node stopped serving says nothing
+                self._publisher.publish(self._build(stamp, result))
+
+    def open(self) -> None:
+        """Let the publisher exist."""
+        with self._lock:
+            if self._publisher is None:
+                self._publisher = self._node.create_lifecycle_publisher(self._kind, self._topic, RESULT_QOS)
+
+    def close(self) -> None:
+        """Take it away."""
+        with self._lock:
+            if self._publisher is not None:
+                self._node.destroy_lifecycle_publisher(self._publisher)
+                self._publisher = None
 
 
 class NodeOutputs:
@@ -67,11 +89,34 @@ class NodeOutputs:
             made[output.topic] = sender
         return made
 
-    def start(self) -> list[tuple[Pipeline, str]]:
-        """Begin to command velocities, at zero; return the models that must not serve, with the reason."""
+    @property
+    def _all(self) -> list[ResultPublisher | VelocityOutput | ModelInfo]:
+        return [*self._results, *(velocity for _, velocity in self._velocities), *self._infos]
+
+    def open(self) -> None:
+        """Let every publisher exist: only while the node serves. Two nodes that take turns are never both heard."""
+        for publisher in self._all:
+            publisher.open()
+
+    def close(self) -> None:
+        """Take every publisher away; velocities stop first."""
+        self.stop("the node does not serve")
+        for publisher in self._all:
+            publisher.close()
+
+    def wait_alone(self, timeout_s: float) -> None:
+        """Wait until the node that served before is gone from the velocity topics, at most ``timeout_s``. A dead
+        one's are seen for longer; its guard then keeps ours at zero (:meth:`VelocityOutput.start`)."""
+        end = time.monotonic() + timeout_s
+        while any(velocity.others() for _, velocity in self._velocities) and time.monotonic() < end:
+            time.sleep(ALONE_POLL_S)
+
+    def start(self, *, patient: bool = False) -> list[tuple[Pipeline, str]]:
+        """Begin to command velocities, at zero; return the models that must not serve, with the reason. ``patient``:
+        another node of our name may be seen for a while after its end."""
         refused = []
         for model, velocity in self._velocities:
-            if reason := velocity.start():
+            if reason := velocity.start(patient=patient):
                 refused.append((model, reason))
             elif model.state == FAILED:
                 velocity.failed(model.stats.last_error)
@@ -94,12 +139,6 @@ class NodeOutputs:
         return (*note, *(velocity.note for _, velocity in self._velocities if velocity.note))
 
     def destroy(self) -> None:
-        """Take every publisher away; velocities stop first."""
-        self.stop("the node goes away")
-        for sender in self._results:
-            self._node.destroy_lifecycle_publisher(sender.publisher)
-        for _, velocity in self._velocities:
-            velocity.destroy()
-        for info in self._infos:
-            info.destroy()
+        """Forget all outputs."""
+        self.close()
         self._results, self._velocities, self._infos = [], [], []

@@ -46,17 +46,17 @@ class VelocityOutput:
         self._running = False
         self._others: str = take["other_publishers"]
         self._conflict = self.note = ""
+        self._twin = False
         self._keeps_stamp = take["stamp"] == "input"
         self._frame_id: str = take["frame_id"]
         self._message = TwistStamped() if take["message"] == "TwistStamped" else Twist()
         self._twist = self._message.twist if isinstance(self._message, TwistStamped) else self._message
         self._logged = self._looked = -LOOK_AROUND_S
         self._state = ""
-        self.publisher = node.create_lifecycle_publisher(type(self._message), output.topic, _qos(limits))
-        self.topic = str(self.publisher.topic_name)
-        # Of steady time: a simulated or adjusted clock must not stop it.
-        self._timer = node.create_timer(limits.period, self.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self._timer.cancel()
+        self._limits = limits
+        self.topic = str(node.resolve_topic_name(output.topic))
+        self._publisher: Any = None
+        self._timer: Any = None
 
     # ── the worker thread ──
 
@@ -103,7 +103,7 @@ class VelocityOutput:
             else:
                 head.stamp.sec, head.stamp.nanosec = divmod(self._node.get_clock().now().nanoseconds, 1_000_000_000)
             head.frame_id = self._frame_id
-        self.publisher.publish(self._message)
+        self._publisher.publish(self._message)
 
     def _log(self, command: Command, now: float) -> None:
         """Say that it drives, or why it does not; at most once a second, and only what changed."""
@@ -115,10 +115,23 @@ class VelocityOutput:
 
     # ── transitions ──
 
-    def start(self) -> str:
-        """Begin at zero. Returns why not, when somebody else commands this topic and that is to be refused."""
+    def open(self) -> None:
+        """Let the publisher exist, and a timer that sends nothing yet."""
+        if self._publisher is not None:
+            return
+        node, limits = self._node, self._limits
+        self._publisher = node.create_lifecycle_publisher(type(self._message), self.topic, _qos(limits))
+        # Of steady time: a simulated or adjusted clock must not stop it.
+        self._timer = node.create_timer(limits.period, self.tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer.cancel()
+
+    def start(self, *, patient: bool = False) -> str:
+        """Begin at zero. Returns why not, when somebody else commands this topic and that is to be refused.
+
+        ``patient``: he may be the node that served before and died, which is seen for a while; zero until he is gone.
+        """
         self._look_around()
-        if self._conflict and self._others == "refuse":
+        if self._conflict and self._others == "refuse" and not (patient and self._twin):
             return self._conflict
         with self._lock:
             self._guard.start(self._monotonic())
@@ -135,12 +148,19 @@ class VelocityOutput:
             self._running = False
             self._timer.cancel()
             self._publish(self._guard.tick(self._monotonic()))
-        self.publisher.wait_for_all_acked(Duration(nanoseconds=int(ACKNOWLEDGE_S * 1e9)))
+        self._publisher.wait_for_all_acked(Duration(nanoseconds=int(ACKNOWLEDGE_S * 1e9)))
 
-    def destroy(self) -> None:
-        """Take timer and publisher away."""
+    def close(self) -> None:
+        """Take timer and publisher away, after :meth:`stop`."""
+        if self._publisher is None:
+            return
         self._node.destroy_timer(self._timer)
-        self._node.destroy_lifecycle_publisher(self.publisher)
+        self._node.destroy_lifecycle_publisher(self._publisher)
+        self._publisher = self._timer = None
+
+    def others(self) -> int:
+        """How many others publish on this topic, as far as the graph shows. Before :meth:`open` only."""
+        return len(self._node.get_publishers_info_by_topic(self.topic)) if self._others != "allow" else 0
 
     def _look_around(self) -> None:
         """Look for others who command this topic. One of them may be another output of this very node."""
@@ -156,6 +176,7 @@ class VelocityOutput:
         if len(found) <= 1 and not names:
             self._conflict = self.note = ""
             return
+        self._twin = not names
         who = ", ".join(sorted(names)) or "another output of this node"
         what = "stop it, remap one of the two, or declare other_publishers"
         self._conflict = f"{self.topic} is also commanded by {who}: {what}"

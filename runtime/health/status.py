@@ -43,6 +43,10 @@ class ExecutorStatus:
     """Why the process is about to exit, when it knows."""
     transport: Optional[RoundTrip] = None  # noqa: UP045 - the codec reads no other spelling
     """None: not made yet."""
+    standing_by: str = ""
+    """Why a node that could serve leaves it to another container; empty: it does not."""
+    exclusive: bool = False
+    """It holds the serving lock when it serves, so that another container can take turns with it."""
     schema: int = SCHEMA
 
 

@@ -37,6 +37,7 @@ class Peer:
         self.commands: list[list[float]] = []
         self.stamps: list[float] = []
         self.frames: set[str] = set()
+        self.sources: list[str] = []
         self._camera = node.create_publisher(
             Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
@@ -47,6 +48,7 @@ class Peer:
         self.commands.append([message.twist.linear.x, message.twist.angular.z])
         self.stamps.append(message.header.stamp.sec + message.header.stamp.nanosec / 1e9)
         self.frames.add(message.header.frame_id)
+        self.sources.append(message.header.frame_id)
 
     def _send(self) -> None:
         if self.colour is None:
