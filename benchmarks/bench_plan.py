@@ -47,6 +47,7 @@ apiVersion: jetfleet/v1
 fleet: big
 version: 1.0.0
 registry: registry.test:5000/big
+trust: unsigned
 profiles: [profiles/sim-x86.yaml]
 models: [models/detector.yaml]
 defaults: {profile: sim-x86, user: jetson}

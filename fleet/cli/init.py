@@ -25,6 +25,7 @@ apiVersion: jetfleet/v1
 fleet: {fleet}
 version: 0.1.0                       # raise it with every change: a published version never changes
 registry: registry.example:5000/{fleet}
+trust: unsigned                      # robots take any release; who must sign instead: docs/trust.md
 profiles: [profiles/sim-x86.yaml]
 models: [models/{model}.yaml]
 defaults: {{profile: sim-x86, user: jetson}}

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fleet.manifest.report import Report, SourceFile, salvage
-from fleet.manifest.schema import Manifest, Robot, Rollout, Settings
+from fleet.manifest.schema import Manifest, Robot, Rollout, Settings, Trust
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Draft:
     robots: Mapping[int, Robot]
     """Index in the file → robot."""
     rollout: Rollout | None
+    trust: Trust | None = None
+    """None also where it could not be used."""
     complete: bool = field(default=True)
     """False when parts are missing here that the file has: nothing is concluded from their absence then."""
 
@@ -52,6 +54,7 @@ def draft_from(source: SourceFile, report: Report) -> Draft:
         group_names=frozenset(manifest.groups),
         robots=dict(enumerate(manifest.robots)),
         rollout=manifest.rollout,
+        trust=manifest.trust,
     )
 
 
@@ -69,6 +72,7 @@ def _from_parts(raw: dict[str, Any]) -> Draft:
         group_names=frozenset(groups),
         robots={index: robot for index, robot in robots.items() if robot is not None},
         rollout=salvage(Rollout, raw.get("rollout", {})),
+        trust=salvage(Trust, raw["trust"]) if isinstance(raw.get("trust"), dict) else None,
         complete=False,
     )
 

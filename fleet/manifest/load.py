@@ -16,6 +16,7 @@ from fleet.manifest.check_fleet import check_fleet
 from fleet.manifest.check_input import check_chains
 from fleet.manifest.check_model import check_model
 from fleet.manifest.check_profile import check_profile
+from fleet.manifest.check_trust import check_trust
 from fleet.manifest.draft import Draft, draft_from
 from fleet.manifest.files import inside, why_no_file
 from fleet.manifest.report import Report, SourceFile
@@ -118,6 +119,8 @@ def _check(
     ):  # otherwise a name that seems unknown may be that of a file that cannot be read
         check_chains(known_models, {item.name: item.source for item in models}, report)
     check_fleet(draft, known_profiles, known_models, source, report)
+    if draft.trust is not None:
+        check_trust(draft.trust, source_root(source), source, report)
 
 
 def source_root(source: SourceFile) -> Path:

@@ -29,6 +29,7 @@ from fleet.manifest.model_schema import (
 )
 from fleet.manifest.power_schema import Governor, Power
 from fleet.manifest.resources_schema import Inhibit, Resources
+from fleet.manifest.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.update_schema import Update
 from fleet.manifest.values import (
     Backend,
@@ -80,6 +81,7 @@ __all__ = [
     "Rollout",
     "Settings",
     "Source",
+    "Trust",
     "Update",
 ]
 
@@ -263,6 +265,8 @@ class Manifest(Frozen):
     version: Version
     registry: Annotated[RegistryRef, BeforeValidator(_registry, json_schema_input_type=str | RegistryRef)]
     """``registry.example:5000/warehouse``, or with options."""
+    trust: TrustOrUnsigned
+    """Who must have signed a release before robots take it, or ``unsigned``."""
     profiles: Annotated[tuple[Text, ...], Field(min_length=1)]
     """Files, relative to fleet.yaml."""
     models: Annotated[tuple[Text, ...], Field(min_length=1)]

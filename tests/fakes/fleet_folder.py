@@ -52,6 +52,7 @@ FLEET: dict[str, Any] = {
     "fleet": "testing",
     "version": "1.0.0",
     "registry": {"address": "registry.test:5000/testing", "plain_http": True},
+    "trust": "unsigned",
     "profiles": ["profiles/sim-x86.yaml"],
     "models": ["models/detector.yaml"],
     "defaults": {"profile": "sim-x86", "user": "jetson"},

@@ -115,7 +115,7 @@ FLEET_CASES = [
     C("host with user", "fleet", "10.0.0.11", "jetson@10.0.0.11", "robots/0/host", "not a valid host", "user"),
     C("robot's name", "fleet", "amr-001", "AMR_1", "robots/0/name", "not a valid name", "lower-case"),
     C("group's name", "fleet", "  scout: {", "  Scout: {", "groups/Scout", "not a valid Scout", "lower-case"),
-    C("duplicate robot", "fleet", "amr-002", "amr-001", "robots/1/name", "two robots", "line 15", "10.0.0.12"),
+    C("duplicate robot", "fleet", "amr-002", "amr-001", "robots/1/name", "two robots", "line 16", "10.0.0.12"),
     C("duplicate address", "fleet", "10.0.0.12", "10.0.0.11", "robots/1/host", "taken", "amr-001", "amr-002"),
     C("robot named as a group", "fleet", "name: scout-001", "name: scout", "robots/2/name", "also the name of a group", "rename"),
     C("unknown group", "fleet", "group: scout", "group: scoot", "robots/2/group", "no group", "scout?"),

@@ -20,6 +20,7 @@ apiVersion: jetfleet/v1
 fleet: testing
 version: 1.0.0
 registry: {address: "registry.test:5000/testing", plain_http: true}
+trust: unsigned
 profiles: [profiles/sim-x86.yaml]
 models:
   - models/detector.yaml
