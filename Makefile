@@ -36,6 +36,10 @@ check-types: venv
 check-imports: venv
 	.venv/bin/lint-imports
 
+.PHONY: check-tensorrt
+check-tensorrt: venv ## the TensorRT backend against the APIs of 10.13 and 10.16, without a GPU (fetches 50 MB once)
+	$(PYTHON) tests/gpu/check_api.py
+
 .PHONY: fmt
 fmt: venv ## let ruff put the code in order
 	.venv/bin/ruff check --fix .
