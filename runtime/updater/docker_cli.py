@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from runtime.updater import process
+from runtime.updater.fetching.throwaway import is_throwaway
 from runtime.updater.world import (
     KEEP_REPOSITORY,
     PROJECT,
@@ -72,9 +73,10 @@ class DockerCli:
             return None
         return ImageFacts(
             id=found["Id"],
-            references=tuple(found.get("RepoDigests") or ()),
+            references=tuple(name for name in found.get("RepoDigests") or () if not is_throwaway(name)),
             platform="{}/{}".format(found.get("Os", ""), found.get("Architecture", "")),
             layers=tuple((found.get("RootFS") or {}).get("Layers") or ()),
+            labels=dict((found.get("Config") or {}).get("Labels") or {}),
         )
 
     def pull(self, reference: str, on_layer: OnLayer) -> None:

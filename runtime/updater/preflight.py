@@ -54,8 +54,8 @@ def check_order(journal: Journal, order: UpdateOrder, world: World) -> None:
 def check_machine(order: UpdateOrder, world: World) -> EngineFacts:
     """Check Docker and the hardware against what the variant requires. Raises Refused, WorldError."""
     engine = world.engine()
-    _check_version("Docker Engine", engine.version, MIN_ENGINE)
-    _check_version("Docker Compose", engine.compose_version, MIN_COMPOSE)
+    check_version("Docker Engine", engine.version, MIN_ENGINE)
+    check_version("Docker Compose", engine.compose_version, MIN_COMPOSE)
     requires = order.variant.requires
     hardware = world.hardware()
     here = DeviceFacts(platform=engine.platform, module=hardware.module, l4t=_plain(hardware.l4t))
@@ -71,13 +71,17 @@ def check_machine(order: UpdateOrder, world: World) -> EngineFacts:
 
 
 def check_disk(journal: Journal, order: UpdateOrder, world: World, root: str) -> None:
-    """Check the bytes needed against the bytes free, on every volume. Raises Refused."""
+    """Check the bytes needed against the bytes free, on every volume. Raises Refused.
+
+    What is missing comes into the updater's own store first, and from there to the Engine.
+    """
     images, state = world.disk(root), world.disk(ROBOT_DIR)
-    needed = bytes_needed(order.variant, layers_on_disk(journal, world))
+    present = layers_on_disk(journal, world)
+    needed, stored = bytes_needed(order.variant, present), STATE_RESERVE_BYTES + store_bytes(order, present, world)
     if images.volume == state.volume:
-        needed += STATE_RESERVE_BYTES
-    elif state.free < STATE_RESERVE_BYTES:
-        raise Refused(_too_little(state.path, STATE_RESERVE_BYTES, state.free), "free some space on that volume")
+        needed += stored
+    elif state.free < stored:
+        raise Refused(_too_little(state.path, stored, state.free), "free some space on that volume")
     if images.free < needed:
         raise Refused(
             _too_little(images.path, needed, images.free),
@@ -86,7 +90,7 @@ def check_disk(journal: Journal, order: UpdateOrder, world: World, root: str) ->
 
 
 def bytes_needed(variant: ReleaseVariant, present: Set[str]) -> int:
-    """Return the bytes that fetching needs: missing layers as they come and unpacked, and a margin."""
+    """Return the bytes that the Engine needs: missing layers as they come and unpacked, and a margin."""
     engines = {engine.layer_digest for engine in variant.engines + variant.standby}
     layers: Tuple[LayerRef, ...] = variant.layers or (LayerRef("", variant.image_bytes),)
     total = 0.0
@@ -95,6 +99,14 @@ def bytes_needed(variant: ReleaseVariant, present: Set[str]) -> int:
             # An engine's layer is not compressed: it takes its size twice, on the way in and unpacked.
             total += layer.size * (2.0 if layer.digest in engines else 1.0 + UNPACK_FACTOR)
     return int(total) + MARGIN_BYTES
+
+
+def store_bytes(order: UpdateOrder, present: Set[str], world: World) -> int:
+    """Return the bytes that the store needs: missing layers as they come, but what cut fetches left there."""
+    layers = order.variant.layers
+    missing = [layer.digest for layer in layers if layer.digest not in present]
+    total = sum(layer.size for layer in layers if layer.digest in missing) if layers else order.variant.image_bytes
+    return max(0, total - world.bytes_in_store(missing))
 
 
 def layers_on_disk(journal: Journal, world: World) -> Set[str]:
@@ -142,7 +154,8 @@ def _check_ban(journal: Journal, order: UpdateOrder) -> None:
             raise Refused("this image failed here before: {}".format(ban.reason), "mend the release, or force it")
 
 
-def _check_version(what: str, found: str, least: Tuple[int, int]) -> None:
+def check_version(what: str, found: str, least: Tuple[int, int]) -> None:
+    """Raises Refused when a program is older than ``least``, or does not say how old it is."""
     numbers: List[str] = re.findall(r"\d+", found)
     if len(numbers) < 2 or (int(numbers[0]), int(numbers[1])) < least:
         wanted = "{}.{}".format(*least)

@@ -58,11 +58,19 @@ def run(argv: Sequence[str], timeout_s: float, cwd: Optional[str] = None) -> Ran
     return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
 
-def follow(argv: Sequence[str], on_text: Callable[[str], None], stall_s: float, interrupt: threading.Event) -> int:
+def follow(
+    argv: Sequence[str],
+    on_text: Callable[[str], None],
+    stall_s: float,
+    interrupt: threading.Event,
+    name: str = "",
+) -> int:
     """Run ``argv`` on a terminal of its own (so that it shows progress) and hand over what it says.
 
-    Raises WorldError when it says nothing for ``stall_s``, Interrupted when ``interrupt`` is set; then it is ended.
+    Raises WorldError, which calls it ``name``, when it says nothing for ``stall_s``, Interrupted when ``interrupt`` is
+    set; then it is ended.
     """
+    name = name or "`{}`".format(" ".join(argv[:2]))
     master, slave = pty.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
@@ -73,7 +81,7 @@ def follow(argv: Sequence[str], on_text: Callable[[str], None], stall_s: float, 
     finally:
         os.close(slave)
     try:
-        _read_all(master, argv, on_text, stall_s, interrupt)
+        _read_all(master, name, on_text, stall_s, interrupt)
         return process.wait(timeout=stall_s)
     except BaseException:
         _end(process)
@@ -83,7 +91,7 @@ def follow(argv: Sequence[str], on_text: Callable[[str], None], stall_s: float, 
 
 
 def _read_all(
-    master: int, argv: Sequence[str], on_text: Callable[[str], None], stall_s: float, interrupt: threading.Event
+    master: int, name: str, on_text: Callable[[str], None], stall_s: float, interrupt: threading.Event
 ) -> None:
     heard = time.monotonic()
     while True:
@@ -92,7 +100,7 @@ def _read_all(
         ready, _, _ = select.select([master], [], [], 0.2)
         if not ready:
             if time.monotonic() - heard > stall_s:
-                text = "`{}` made no progress for {:g} s".format(" ".join(argv[:2]), stall_s)
+                text = "{} made no progress for {:g} s".format(name, stall_s)
                 raise WorldError(text, "check the robot's link to the registry", transient=True)
             continue
         heard = time.monotonic()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Set
+from typing import Set, Tuple
 
 from runtime.updater.records import Journal
 from runtime.updater.transitions import kept_releases, links_of
@@ -15,6 +15,7 @@ def tidy(journal: Journal, world: World) -> Journal:
         world.set_links(links_of(journal))
         prune_folders(journal, world)
         prune_images(journal, world)
+        world.prune_store(_still_wanted(journal))
     except WorldError as error:
         world.note("cleaning up: {}; tried again after the next order".format(error.message))
     return journal
@@ -44,6 +45,13 @@ def prune_images(journal: Journal, world: World) -> None:
     for reference in sorted(surplus):
         if not world.remove_image(reference):
             world.note("{} is still in use or gone already".format(reference))
+
+
+def _still_wanted(journal: Journal) -> Tuple[str, ...]:
+    """Return the blobs that a deferred order fetches on with."""
+    if journal.deferred is None or journal.order is None:
+        return ()
+    return tuple(layer.digest for layer in journal.order.variant.layers)
 
 
 def _local_name(name: str) -> str:

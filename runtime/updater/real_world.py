@@ -14,7 +14,7 @@ from typing import Optional, Tuple
 from runtime.contract.resources import LOCK_FILE
 from runtime.contract.update import ROBOT_DIR
 from runtime.contract.verification import VERIFY_MARGIN_S
-from runtime.updater.docker_cli import DockerCli
+from runtime.updater.fetching.parent import FetchingDocker
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
 from runtime.updater.update_lock import FREE, HeldLock, LockAnswer, take
@@ -26,14 +26,14 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _MODULE = re.compile(r"p3767-\d{4}")
 
 
-class RealWorld(DockerCli, ReleaseFolders):
+class RealWorld(FetchingDocker, ReleaseFolders):
     """See :class:`runtime.updater.world.World`. ``root`` and ``project`` differ in tests only."""
 
     def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
         self.interrupt = threading.Event()
         self.wake = threading.Event()
         self.said = ""
-        DockerCli.__init__(self, root, self.interrupt, project)
+        FetchingDocker.__init__(self, root, self.interrupt, project)
         ReleaseFolders.__init__(self, root)
         self._machine = machine
         self._boot_id = ""

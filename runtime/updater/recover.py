@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import List, Optional
 
-from runtime.contract.update import IDLE, PROBATION, REVERTING, SWITCHING, RunningRelease
+from runtime.contract.update import FETCHING, IDLE, PROBATION, REVERTING, SWITCHING, RunningRelease
+from runtime.updater.fetching.progress import recounted
 from runtime.updater.records import Journal, Mark, Watch
 from runtime.updater.release_folder import order_in, target_of
 from runtime.updater.transaction import is_active
@@ -21,6 +22,7 @@ def recover(journal: Journal, world: World) -> Journal:
     if not is_active(journal):
         return journal
     now = world.mark()
+    journal = recounted(journal, world) if journal.state == FETCHING else journal
     tries = journal.tries + 1
     if tries > MAX_TRIES[journal.state]:
         return give_up(journal, "cut {} times".format(journal.tries), "", now)

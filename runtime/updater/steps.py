@@ -7,17 +7,22 @@ given means: not yet, call me again.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Dict, Optional
 
+from runtime.contract.build import DeviceFacts
+from runtime.contract.device import same_fact
 from runtime.contract.update import FETCHING, PROBATION, REFUSED, VERIFYING, WAITING, RunningRelease, UpdateOrder
+from runtime.updater.fetching.progress import FetchProgress
 from runtime.updater.judge import GOOD, baseline_of, judge
 from runtime.updater.observe import observe
-from runtime.updater.preflight import Refused, check_disk, check_machine, check_order, moved_bytes
+from runtime.updater.preflight import Refused, check_disk, check_machine, check_order
 from runtime.updater.records import Journal
 from runtime.updater.release_folder import files_of
-from runtime.updater.transitions import commit, enter, finish, links_of, parts, retry
+from runtime.updater.transitions import commit, enter, finish, links_of, parts
 from runtime.updater.waiting import held_up, outside_window
-from runtime.updater.world import OnLayer, World, WorldError
+from runtime.updater.world import ImageFacts, World, WorldError
+
+#: Of a runtime base image, and so of every image made of it.
+TENSORRT_LABEL = "io.jetfleet.tensorrt"
 
 
 def preflight(journal: Journal, world: World) -> Journal:
@@ -32,7 +37,8 @@ def preflight(journal: Journal, world: World) -> Journal:
                 replace(journal, fetched_bytes=0), "it ran already; the container was left alone", world.mark()
             )
         local = world.image(target.image) is not None
-        check_disk(journal, order, world, engine.root)
+        if not local:
+            check_disk(journal, order, world, engine.root)
     except Refused as refused:
         return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
     return enter(replace(journal, was_local=local), FETCHING, world.mark())
@@ -44,14 +50,14 @@ def fetch(journal: Journal, world: World) -> Journal:
     outside = outside_window(journal, order.switch.download, "download", world)
     if outside is not None:
         return outside
-    moved: Dict[str, str] = {}
+    progress = FetchProgress(journal, world)
     try:
         if world.image(target.image) is None:
-            world.pull(target.image, _count(order, moved, world))
+            world.fetch(target.image, order.order_id, order.switch.bytes_per_s, progress)
         world.keep_image(target.image, target.folder)
     except WorldError as error:
-        return retry(_fetched(journal, order, moved), error, world.mark())
-    return enter(_fetched(journal, order, moved), VERIFYING, world.mark())
+        return progress.try_again(journal, error)
+    return enter(progress.counted(journal), VERIFYING, world.mark())
 
 
 def verify(journal: Journal, world: World) -> Journal:
@@ -97,9 +103,18 @@ def check_image(order: UpdateOrder, world: World) -> None:
         raise WorldError("the Engine knows {} as {}".format(variant.image, ", ".join(image.references) or "nothing"))
     if image.platform != variant.requires.platform:
         raise WorldError("the image is for {}, the release says {}".format(image.platform, variant.requires.platform))
+    _check_inside(variant.requires, image)
     for engine in variant.engines + variant.standby:
         if engine.layer_digest not in image.layers:
             raise WorldError("the image lacks the engine layer of {} ({})".format(engine.model, engine.layer_digest))
+
+
+def _check_inside(requires: DeviceFacts, image: ImageFacts) -> None:
+    """Check what the image brings along. TensorRT is in the image, not on the host: only the image can tell."""
+    inside = image.labels.get(TENSORRT_LABEL)
+    if requires.tensorrt and inside and not same_fact("tensorrt", requires.tensorrt, inside):
+        text = "the image brings TensorRT {}, the release's engines need {}".format(inside, requires.tensorrt)
+        raise WorldError(text, "build the profile's runtime image again (`fleet images build`) and publish")
 
 
 def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, world: World) -> bool:
@@ -112,26 +127,3 @@ def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, 
     # The folder now says which release it belongs to; nothing that Compose reads has changed.
     world.write_release(target.folder, files_of(order))
     return True
-
-
-def _fetched(journal: Journal, order: UpdateOrder, moved: Dict[str, str]) -> Journal:
-    if journal.was_local:
-        return replace(journal, fetched_bytes=0)
-    if not moved:
-        # Nothing was pulled in this attempt. If a cut one before it pulled, nobody counted: unknown stays unknown.
-        return journal
-    now: Optional[int] = moved_bytes(order.variant, moved)
-    before = journal.fetched_bytes or 0
-    return replace(journal, fetched_bytes=None if now is None else before + now)
-
-
-def _count(order: UpdateOrder, moved: Dict[str, str], world: World) -> OnLayer:
-    total = len(order.variant.layers)
-
-    def on_layer(layer: str, status: str) -> None:
-        if moved.get(layer) != "downloaded":
-            moved[layer] = status
-        done = sum(1 for state in moved.values() if state != "downloading")
-        world.note("fetching: {} of {} layers".format(done, total or len(moved)))
-
-    return on_layer

@@ -7,8 +7,8 @@ raises :class:`WorldError` with what happened and what to do.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import Callable, Dict, Optional, Protocol, Tuple
+from dataclasses import dataclass, field
+from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
 from runtime.updater.records import Mark
 from runtime.updater.update_lock import LockAnswer
@@ -66,6 +66,7 @@ class ImageFacts:
     platform: str
     layers: Tuple[str, ...]
     """Digests of the uncompressed layers."""
+    labels: Dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,27 @@ OnLayer = Callable[[str, str], None]
 """Called with a layer's first 12 hex and one of ``exists``, ``downloading``, ``downloaded``."""
 
 
+class FetchListener(Protocol):
+    """Is told how a fetch goes, while it goes."""
+
+    def layer(self, layer: str, status: str) -> None:
+        """As OnLayer: what the Engine says of a layer, wherever it got it from."""
+        ...
+
+    def moved(self, moved: int, here: int, total: int) -> None:
+        """Count: ``moved`` bytes went over the network for the order so far, earlier attempts included; ``here`` of the
+        ``total`` bytes that the Engine lacked are on the disk."""
+        ...
+
+    def waits(self, why: str) -> None:
+        """The link failed, and is tried again."""
+        ...
+
+    def alone(self, why: str) -> None:
+        """The Engine fetches by itself: nothing is resumed, no rate is kept."""
+        ...
+
+
 class World(Protocol):
     """One robot. Raises WorldError; Interrupted when told to stop."""
 
@@ -160,6 +182,23 @@ class World(Protocol):
 
     def pull(self, reference: str, on_layer: OnLayer) -> None:
         """Fetch an image by digest."""
+        ...
+
+    def fetch(self, reference: str, order_id: str, bytes_per_s: int, listener: FetchListener) -> None:
+        """As :meth:`pull`, for an order: going on where an earlier attempt was cut, at no more than ``bytes_per_s``
+        (0: as fast as it goes)."""
+        ...
+
+    def fetched_bytes(self, order_id: str) -> Optional[int]:
+        """Return the bytes that an order took over the network so far; None when nobody counted."""
+        ...
+
+    def bytes_in_store(self, digests: Iterable[str]) -> int:
+        """Return the bytes of these blobs that cut fetches left on the disk."""
+        ...
+
+    def prune_store(self, keep: Iterable[str]) -> None:
+        """Remove what fetches left on the disk, but the blobs of ``keep``."""
         ...
 
     def keep_image(self, reference: str, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from runtime.updater.world import (
     ContainerFacts,
     Disk,
     EngineFacts,
+    FetchListener,
     Hardware,
     ImageFacts,
     Interrupted,
@@ -119,6 +120,14 @@ class FakeWorld(ReleaseFolders):
         self.runs: _Container | None = None
         self.started = 0
         self.pulls: list[str] = []
+        self.rates: list[int] = []
+        """Bytes a second that each fetch was allowed."""
+        self.arrives: list[int] = []
+        """Bytes that the next fetches bring into the store, each, before they go on as a pull does."""
+        self.alone = ""
+        """Why the Engine fetches alone; empty: it does not."""
+        self.store: dict[str, int] = {}
+        self.moved: dict[str, int] = {}
         self.behaviour: dict[str, Behaviour] = {}
         self.room: Behaviour = Behaviour()
         """What the room adds to every release: its checks are wrong whatever runs."""
@@ -195,6 +204,27 @@ class FakeWorld(ReleaseFolders):
             if layer not in here:
                 on_layer(layer[7:19], "downloaded")
         self.images[reference] = image
+
+    def fetch(self, reference: str, order_id: str, bytes_per_s: int, listener: FetchListener) -> None:
+        self.rates.append(bytes_per_s)
+        if self.arrives:
+            arrived = self.arrives.pop(0)
+            self.store["sha256:ba5e" + "0" * 60] = self.store.get("sha256:ba5e" + "0" * 60, 0) + arrived
+            self.moved[order_id] = self.moved.get(order_id, 0) + arrived
+            listener.moved(self.moved[order_id], arrived, 105_000_000)
+        if self.alone:
+            listener.alone(self.alone)
+        self.pull(reference, listener.layer)
+
+    def fetched_bytes(self, order_id: str) -> int | None:
+        return self.moved.get(order_id)
+
+    def bytes_in_store(self, digests: Iterable[str]) -> int:
+        return sum(self.store.get(digest, 0) for digest in digests)
+
+    def prune_store(self, keep: Iterable[str]) -> None:
+        kept = set(keep)
+        self.store = {digest: size for digest, size in self.store.items() if digest in kept}
 
     def keep_image(self, reference: str, name: str) -> None:
         if self.image(reference) is None:

@@ -72,7 +72,7 @@ def registry(client: Any) -> Iterator[str]:
 
 
 def publish(client: Any, repository: str, tag: str, *, ends: bool = False) -> dict[str, Any]:
-    """Build and push an image, and forget it locally; return its reference, id and layers."""
+    """Build and push an image, and forget it locally; return its reference, id, layers and the sizes of its blobs."""
     name = f"{repository}:{tag}"
     image, _ = client.images.build(fileobj=context(ends, tag.encode() * 1000), custom_context=True, tag=name, rm=True)
     for line in client.api.push(name, stream=True, decode=True):
@@ -84,6 +84,8 @@ def publish(client: Any, repository: str, tag: str, *, ends: bool = False) -> di
         "layers": tuple(image.attrs["RootFS"]["Layers"]),
         "blobs": tuple(layer["digest"] for layer in _manifest(repository, tag)["layers"]),
     }
+    found["sizes"] = tuple(layer["size"] for layer in _manifest(repository, tag)["layers"])
+    found["config_size"] = _manifest(repository, tag)["config"]["size"]
     client.images.remove(name, force=True)
     return found
 

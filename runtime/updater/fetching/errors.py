@@ -1,0 +1,21 @@
+"""What can go wrong between the robot and the registry."""
+
+from __future__ import annotations
+
+
+class UpstreamError(Exception):
+    """The registry, or the way to it. ``transient``: trying again may help."""
+
+    def __init__(self, message: str, hint: str = "", transient: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.transient = transient
+
+
+class Cannot(Exception):
+    """Only the Engine itself can fetch this: a sentence that says why."""
+
+
+class Stopped(Exception):
+    """The fetch is being ended."""

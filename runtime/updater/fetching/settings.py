@@ -1,0 +1,85 @@
+"""How the Engine reaches registries: proxies, registries without TLS, authorities of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from runtime.updater.fetching.errors import Cannot
+
+CERTS = Path("/etc/docker/certs.d")
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to speak to one registry. ``context`` None: plain HTTP only."""
+
+    host: str
+    context: Optional[ssl.SSLContext]
+    plain_too: bool = False
+    """Without an answer over TLS, plain HTTP may be used."""
+
+
+def way_to(host: str, info: Dict[str, Any], certs: Path = CERTS) -> Way:
+    """Return how the Engine that said ``info`` (`docker info`) would speak to ``host``. Raises Cannot."""
+    proxy = info.get("HttpsProxy") or info.get("HttpProxy")
+    if proxy and not _exempt(host, str(info.get("NoProxy") or "")):
+        raise Cannot("the Engine reaches registries through a proxy")
+    insecure = _is_insecure(host, info.get("RegistryConfig") or {})
+    return Way(host, tls_context(host, certs, insecure), plain_too=insecure)
+
+
+def tls_context(host: str, certs: Path, insecure: bool) -> ssl.SSLContext:
+    """Return the context with what is below ``certs.d/<host>``. Raises Cannot for a file that cannot be used."""
+    context = ssl.create_default_context()
+    folder = certs / host
+    try:
+        for path in sorted(folder.glob("*.crt")):
+            context.load_verify_locations(cafile=str(path))
+        for path in sorted(folder.glob("*.cert")):
+            context.load_cert_chain(str(path), str(path.with_suffix(".key")))
+    except OSError as error:  # ssl.SSLError among them
+        raise Cannot("a file in {} cannot be used: {}".format(folder, error)) from error
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def parse_info(text: str) -> Dict[str, Any]:
+    """Return `docker info --format '{{json .}}'`. Raises Cannot."""
+    try:
+        info = json.loads(text)
+    except ValueError as error:
+        raise Cannot("`docker info` does not answer in JSON") from error
+    if not isinstance(info, dict):
+        raise Cannot("`docker info` does not answer with an object")
+    return info
+
+
+def _is_insecure(host: str, registries: Dict[str, Any]) -> bool:
+    index = (registries.get("IndexConfigs") or {}).get(host)
+    if isinstance(index, dict) and index.get("Secure") is False:
+        return True
+    networks = [ipaddress.ip_network(text, strict=False) for text in registries.get("InsecureRegistryCIDRs") or ()]
+    return any(address in network for address in _addresses(host) for network in networks)
+
+
+def _addresses(host: str) -> List[Any]:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    try:
+        found = socket.getaddrinfo(name.strip("[]"), None, proto=socket.IPPROTO_TCP)
+    except OSError:
+        return []  # nobody knows the name now; reaching it will say so
+    return [ipaddress.ip_address(str(entry[4][0]).split("%", 1)[0]) for entry in found]
+
+
+def _exempt(host: str, no_proxy: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    rules = [rule.strip().lstrip(".").lstrip("*").lstrip(".") for rule in no_proxy.split(",")]
+    return any(rule and (rule in (name, host) or name.endswith("." + rule)) for rule in rules)
