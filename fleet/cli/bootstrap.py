@@ -15,6 +15,7 @@ from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, Rob
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from fleet.rollout.bootstrap import BootstrapReport, bootstrap
+from fleet.rollout.trust_files import trust_files
 from fleet.rollout.updater_package import updater_version, updater_zipapp
 
 NAME = "bootstrap"
@@ -32,6 +33,7 @@ def run(
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     zipapp, version = updater_zipapp(), updater_version()
+    trust = trust_files(wiring.desired.fleet, wiring.desired.trust)
 
     with activity() as shown:
 
@@ -45,6 +47,7 @@ def run(
                     zipapp=zipapp,
                     version=version,
                     accept_new_host_key=accept_new_host_key,
+                    trust=trust,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:

@@ -93,6 +93,25 @@ class DesiredRobot:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustSpec:
+    """Who must have signed a release before a robot takes it."""
+
+    signers: Path | None = None
+    """The allowed_signers file; None in a fleet that is unsigned."""
+    threshold: int = 1
+    sign_with: Path | None = None
+    """The operator's own key."""
+    expires_s: float = 0.0
+    """So long a signature lasts."""
+    revoked: Path | None = None
+
+    @property
+    def unsigned(self) -> bool:
+        """Whether robots take releases that nobody signed."""
+        return self.signers is None
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """The whole fleet as declared."""
 
@@ -109,6 +128,7 @@ class Desired:
     """Suffix of moving tags → variant name: a group's name for the variant most of its robots run, otherwise
     ``<group>-<robot>`` or the robot's name."""
     rollout: Rollout
+    trust: TrustSpec = TrustSpec()
 
     def robot(self, name: str) -> DesiredRobot:
         """Return the robot called ``name``. Raises KeyError."""

@@ -17,6 +17,7 @@ from fleet.resolve.power import power_environment
 from fleet.resolve.resources import resource_environment
 from fleet.resolve.runtime_config import runtime_config, stand_in
 from fleet.resolve.switching import switch_rules
+from fleet.resolve.trust import trust_spec
 from runtime.contract.codec import digest_of, to_dict
 
 DEFAULT_USER = "jetson"
@@ -44,6 +45,7 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
         robots=robots,
         tags=moving_tags(robots, loaded.where),
         rollout=manifest.rollout,
+        trust=trust_spec(manifest.trust, loaded.root),
     )
 
 

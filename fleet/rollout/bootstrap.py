@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fleet.errors import RobotError
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from fleet.rollout.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
 from fleet.rollout.robot import RobotClient
+from fleet.rollout.trust_files import install_trust
 from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
@@ -64,10 +65,12 @@ def bootstrap(
     version: str,
     accept_new_host_key: bool = False,
     on_step: Callable[[str], None] = lambda _step: None,
+    trust: Mapping[str, bytes] | None = None,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
-    ``zipapp`` and its ``version`` come from `updater_package`. Raises RobotOffline, HostKeyError, and RobotError with
+    ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files` (None leaves the robot's as
+    it is). Raises RobotOffline, HostKeyError, and RobotError with
     everything that must be put right at the robot first, or when it is in the middle of an update.
     """
     on_step("host key")
@@ -81,11 +84,12 @@ def bootstrap(
             _refuse_when_busy(robot, shells, clock)
         on_step("installing the updater")
         changed, supervised = _install(robot, fleet, shell, facts, zipapp)
+        trusts = trust is not None and install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
     finally:
         shell.close()
     on_step("waiting for the updater to answer")
     _wait_for_updater(robot, shells, clock, version, supervised)
-    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(host_notes(facts)))
+    return BootstrapReport(robot.name, fingerprint, version, changed or trusts, tuple(host_notes(facts)))
 
 
 def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:

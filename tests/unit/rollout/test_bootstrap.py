@@ -49,6 +49,7 @@ class Machine:
         self.probe = {**GOOD, **probe}
         self.updater = FakeUpdater("amr-001", self.clock, version="old")
         self.installed: list[dict[str, Any]] = []
+        self.trusts: list[dict[str, Any]] = []
         self.install_result = CommandResult(0, '{"changed": true, "service": "supervised"}\n', "")
         self.starts = True
         self.host.programs["sh"] = self._probe
@@ -66,6 +67,9 @@ class Machine:
         assert list(args[:5]) == ["-n", "python3", "-I", "-", args[4]]
         assert "def main" in stdin
         parameters = json.loads(args[4])
+        if "files" in parameters:
+            self.trusts.append(parameters)
+            return CommandResult(0, '{"changed": true}\n', "")
         self.installed.append(parameters)
         if self.install_result.exit_code == 0:
             assert self.host.files.pop(parameters["source"])[0] == ZIPAPP
