@@ -14,11 +14,15 @@ from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from fleet.rollout.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.trust_files import install_trust
+from fleet.rollout.updater_package import launcher_text
 from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
 UNIT_PATH = "/etc/systemd/system/fleet-updater.service"
 START_DEADLINE_S = 45.0
+TRIAL_S = 90.0
+"""So long a new updater may take until it is proven; then the robot starts the one before by itself."""
+_RETURN_S = 30.0
 _POLL_S = 0.5
 
 WRAPPER = f"""#!/bin/sh
@@ -29,6 +33,7 @@ UNIT = f"""[Unit]
 Description=Jetfleet updater: takes this robot from one release to the next, and back
 After=docker.service
 Wants=docker.service
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=/usr/bin/python3 -I {UPDATER_PATH} serve
@@ -65,13 +70,16 @@ def bootstrap(
     version: str,
     accept_new_host_key: bool = False,
     on_step: Callable[[str], None] = lambda _step: None,
+    trial_s: float = TRIAL_S,
     trust: Mapping[str, bytes] | None = None,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
     ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files` (None leaves the robot's as
-    it is). Raises RobotOffline, HostKeyError, and RobotError with
-    everything that must be put right at the robot first, or when it is in the middle of an update.
+    it is). An updater that takes the place of another one is on
+    trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
+    ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
+    first, when it is in the middle of an update, or when a new updater did not prove itself.
     """
     on_step("host key")
     fingerprint = shells.learn_host_key(robot, replace=accept_new_host_key)
@@ -79,17 +87,23 @@ def bootstrap(
     shell = shells.connect(robot)
     try:
         facts = _checked_facts(robot, shell, clock)
-        differs = facts.updater_sha256 != hashlib.sha256(zipapp).hexdigest()
-        if differs and facts.updater_sha256:
+        if facts.updater_version not in ("", version):
             _refuse_when_busy(robot, shells, clock)
         on_step("installing the updater")
-        changed, supervised = _install(robot, fleet, shell, facts, zipapp)
+        done = _install(robot, fleet, shell, facts, zipapp, version, trial_s)
         trusts = trust is not None and install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
     finally:
         shell.close()
     on_step("waiting for the updater to answer")
-    _wait_for_updater(robot, shells, clock, version, supervised)
-    return BootstrapReport(robot.name, fingerprint, version, changed or trusts, tuple(host_notes(facts)))
+    client = RobotClient(robot, shells, clock)
+    try:
+        if done.trial:
+            _prove(client, clock, version, clock.monotonic() + trial_s)
+        else:
+            _wait_for_updater(client, clock, version, done.supervised)
+    finally:
+        client.close()
+    return BootstrapReport(robot.name, fingerprint, version, done.changed or trusts, tuple(host_notes(facts)))
 
 
 def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
@@ -119,8 +133,27 @@ def _refuse_when_busy(robot: RobotAddress, shells: RobotShells, clock: Clock) ->
         )
 
 
-def _install(robot: RobotAddress, fleet: str, shell: RobotShell, facts: HostFacts, zipapp: bytes) -> tuple[bool, bool]:
-    """Install as root; return whether anything changed and whether somebody else than systemd must run it."""
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    """What was done at the robot."""
+
+    changed: bool
+    supervised: bool
+    """Somebody else than systemd must run the updater."""
+    trial: bool
+    """The updater took the place of another one and is not proven yet."""
+
+
+def _install(
+    robot: RobotAddress,
+    fleet: str,
+    shell: RobotShell,
+    facts: HostFacts,
+    zipapp: bytes,
+    version: str,
+    trial_s: float,
+) -> _Installed:
+    """Install as root."""
     source = f"/tmp/fleet-updater-{uuid.uuid4().hex}.pyz"  # noqa: S108  (its digest is checked again as root)
     shell.put(zipapp, source)
     parameters = {
@@ -135,6 +168,9 @@ def _install(robot: RobotAddress, fleet: str, shell: RobotShell, facts: HostFact
         "unit": UNIT_PATH,
         "unit_text": UNIT,
         "wrapper_text": WRAPPER,
+        "launcher_text": launcher_text(),
+        "version": version,
+        "trial_s": f"{trial_s:g}",
     }
     as_root = [] if facts.is_root else ["sudo", "-n"]
     program = Path(__file__).with_name("remote_install.py").read_text(encoding="utf-8")
@@ -147,7 +183,7 @@ def _install(robot: RobotAddress, fleet: str, shell: RobotShell, facts: HostFact
             robot.name, f"the updater cannot be installed: {words[-1]}", hint=_install_hint(result.exit_code)
         )
     done = json.loads(result.stdout)
-    return bool(done["changed"]), done["service"] != "systemd"
+    return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
 
 
 def _install_hint(exit_code: int) -> str:
@@ -156,23 +192,63 @@ def _install_hint(exit_code: int) -> str:
     return "check the robot's disk and systemd: fleet exec -- systemctl status fleet-updater"
 
 
-def _wait_for_updater(robot: RobotAddress, shells: RobotShells, clock: Clock, version: str, supervised: bool) -> None:
-    client = RobotClient(robot, shells, clock)
+def _wait_for_updater(client: RobotClient, clock: Clock, version: str, supervised: bool) -> None:
     deadline = clock.monotonic() + START_DEADLINE_S
-    try:
-        while True:
-            seen = client.observe()
-            if seen.state is not None and seen.state.updater_version == version:
-                return
-            if clock.monotonic() >= deadline:
-                break
-            clock.sleep(_POLL_S)
-    finally:
-        client.close()
+    while True:
+        seen = client.observe()
+        if seen.state is not None and seen.state.updater_version == version:
+            return
+        if clock.monotonic() >= deadline:
+            break
+        clock.sleep(_POLL_S)
     last = seen.error or f"version {seen.state.updater_version if seen.state else 'none'} answers"
     start = f"start it and keep it running: sudo /usr/bin/python3 -I {UPDATER_PATH} serve"
     raise RobotError(
-        robot.name,
+        client.name,
         f"the updater {version} did not answer within {START_DEADLINE_S:g} s ({last})",
         hint=f"this host has no systemd; {start}" if supervised else "at the robot: journalctl -u fleet-updater",
+    )
+
+
+def _prove(client: RobotClient, clock: Clock, version: str, deadline: float) -> None:
+    """Tell a new updater that answers to stay; otherwise wait until the one before is back, and say so.
+
+    The robot decides: it counts the new one's starts and the time. ``deadline`` is when that time is over, on our
+    monotonic clock.
+    """
+    why, known = "", False
+    while clock.monotonic() < deadline + _RETURN_S:
+        seen = client.observe()
+        if seen.state is not None and seen.state.updater_version == version and not known:
+            known = True
+            why = _keep(client, version)
+            if not why:
+                return
+        elif seen.state is not None and (failed := client.updater_trial_failed()):
+            raise _returned(client.name, version, seen.state.updater_version, why or failed)
+        elif seen.error:
+            why = why or seen.error
+        clock.sleep(_POLL_S)
+    raise RobotError(
+        client.name,
+        f"the updater {version} did not prove itself ({why}), and the one before did not return",
+        hint="at the robot: journalctl -u fleet-updater; docs/robot-recovery.md",
+    )
+
+
+def _keep(client: RobotClient, version: str) -> str:
+    """Let the updater that answers stay, over a connection opened for it; return why it does not."""
+    client.close()
+    try:
+        client.keep_updater(version)
+    except RobotError as error:
+        return error.words
+    return ""
+
+
+def _returned(robot: str, version: str, before: str, why: str) -> RobotError:
+    return RobotError(
+        robot,
+        f"the updater {version} did not prove itself: {why}; the one before ({before}) runs again",
+        hint="what the robot runs was not touched; at the robot: journalctl -u fleet-updater; then mend the updater",
     )

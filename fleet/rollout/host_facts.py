@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.contract.update import UPDATER_PATH
+from runtime.contract.update import COMMAND_PATH
 
 MIN_PYTHON = (3, 8)
 MIN_FREE_BYTES = 1 << 30
@@ -24,7 +24,7 @@ say docker "$($as_root docker version --format '{{{{.Server.Version}}}}' <&3 2>/
 say compose "$($as_root docker compose version --short <&3 2>/dev/null | head -n 1)"
 say free_kib "$(df -Pk /var/lib 2>/dev/null | awk 'NR == 2 {{ print $4 }}')"
 say time "$(date +%s)"
-say updater "$(sha256sum {UPDATER_PATH} 2>/dev/null | cut -c 1-64)"
+say updater "$({COMMAND_PATH} version <&3 2>/dev/null)"
 """
 
 
@@ -43,8 +43,8 @@ class HostFacts:
     free_bytes: int | None
     skew_s: float | None
     """Its clock minus ours."""
-    updater_sha256: str
-    """Of the installed updater; empty when there is none."""
+    updater_version: str
+    """Of the proven updater; empty when there is none, or none that says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
         compose=values.get("compose", "").strip(),
         free_bytes=None if free is None else free * 1024,
         skew_s=None if time is None else time - now,
-        updater_sha256=values.get("updater", "").strip(),
+        updater_version=values.get("updater", "").strip(),
     )
 
 

@@ -5,6 +5,7 @@ The update itself runs in the robot's own service, so a lost connection here har
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,7 +14,7 @@ from fleet.errors import FleetError, RobotError, RobotOffline
 from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.update import COMMAND_PATH, Attestation, UpdateOrder, UpdateState
+from runtime.contract.update import COMMAND_PATH, UPDATER_TRIAL, Attestation, UpdateOrder, UpdateState
 from runtime.contract.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
@@ -109,6 +110,21 @@ class RobotClient:
         Returns when the robot has begun; an order that ended without a commit leaves nothing to do.
         """
         return self._ask(UpdateState, ["revert", order_id, "--reason", reason], timeout_s=_ACT_TIMEOUT_S)
+
+    def keep_updater(self, version: str) -> UpdateState:
+        """Tell an updater on trial, which must be ``version``, that it is proven."""
+        return self._ask(UpdateState, ["keep", version])
+
+    def updater_trial_failed(self) -> str:
+        """Return why the updater installed last was sent back by the robot; empty when it was not, or not yet."""
+        if self._shell is None:
+            self._shell = self._shells.connect(self._robot, timeout_s=self._connect_timeout_s)
+        result = self._shell.run(["cat", UPDATER_TRIAL])
+        try:
+            trial = json.loads(result.stdout) if result.exit_code == 0 else {}
+        except ValueError:
+            return ""
+        return str(trial.get("failed") or "") if isinstance(trial, dict) else ""
 
     def wait_for(
         self,

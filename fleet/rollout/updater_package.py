@@ -32,12 +32,17 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @lru_cache(maxsize=1)
 def updater_zipapp() -> bytes:
-    """Return the zipapp (Python ≥ 3.8, stdlib only) that `bootstrap` puts at `runtime.contract.update.UPDATER_PATH`.
+    """Return the zipapp (Python ≥ 3.8, stdlib only) that `bootstrap` puts into a slot beside `UPDATER_PATH`.
 
     Raises FleetError when this installation lacks the sources.
     """
     files = _sources()
     return SHEBANG + _zip({**files, "__main__.py": MAIN.format(build=_build(files)).encode()})
+
+
+def launcher_text() -> str:
+    """Return the program that starts the updater in use, or the one on trial. Raises FleetError as above."""
+    return _sources()["runtime/updater/launcher.py"].decode("utf-8")
 
 
 def updater_digest() -> str:

@@ -33,6 +33,8 @@ FAILED = "failed"
 #: Where the host side lives on a robot.
 ROBOT_DIR = "/var/lib/jetfleet"
 UPDATER_PATH = ROBOT_DIR + "/updater/fleet-updater.pyz"
+"""What service and command start: ``runtime/updater/launcher.py``, which becomes the updater in use or on trial."""
+UPDATER_TRIAL = ROBOT_DIR + "/updater/trial.json"
 SOCKET_PATH = "/run/jetfleet/updater.sock"
 COMMAND_PATH = "/usr/local/bin/fleet-updater"
 

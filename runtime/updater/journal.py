@@ -41,8 +41,13 @@ class JournalStore:
     def hold_reserve(self) -> None:
         """Take up space now that a full disk cannot take from us later. Raises OSError."""
         reserve = self.folder / RESERVE
-        if not reserve.exists():
+        if reserve.exists():
+            return
+        try:
             write_durable(reserve, os.urandom(RESERVE_BYTES), private=True)
+        except OSError:
+            remove(reserve)  # half of it holds nothing and is in the way
+            raise
 
     def _save(self, journal: Journal) -> None:
         data = to_dict(journal)
@@ -72,6 +77,16 @@ class JournalStore:
             except (ContractError, OSError) as error:
                 complaints.append("{}: {}".format(path, error))
         return Journal(), complaints
+
+    def mend(self, journal: Journal) -> List[str]:
+        """Write ``journal`` again where what is on disk is not it; return what was wrong there. Raises OSError."""
+        on_disk, complaints = self.load()
+        if complaints:
+            self.set_aside()
+        if complaints or on_disk != journal:
+            self.save(journal)
+        self.hold_reserve()
+        return complaints
 
     def set_aside(self) -> None:
         """Keep damaged journal files under another name, so that saving does not overwrite the evidence."""

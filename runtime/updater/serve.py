@@ -12,15 +12,17 @@ from pathlib import Path
 from typing import Any, Dict
 
 from runtime.contract.codec import from_dict, to_dict
-from runtime.contract.update import UpdateOrder
+from runtime.contract.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.verification import DEFAULT_SECONDS
 from runtime.updater.durable import share
 from runtime.updater.nvpmodel import Nvpmodel
 from runtime.updater.power import CurrentRules, PowerKeeper
 from runtime.updater.power_service import PowerService, sayer
 from runtime.updater.real_world import RealWorld
+from runtime.updater.retention import pinned, unpinned
 from runtime.updater.server import Server
 from runtime.updater.state import Rejected
+from runtime.updater.trial import keep_updater, refuse_on_trial
 from runtime.updater.update_lock import share_node_folder
 from runtime.updater.updater import Updater
 from runtime.updater.world import PROJECT
@@ -33,7 +35,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     state = root / "state"
     state.mkdir(parents=True, exist_ok=True)
     share(state, 0o750)
-    lock = _only_one(state)
+    lock = only_one(state)
     try:
         world, say = RealWorld(root, project, machine), sayer()
         updater = Updater(state, world, robot_name(root), version)
@@ -41,7 +43,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         share_node_folder(machine, say)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
-        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request))
+        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
@@ -59,9 +61,13 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     return 0
 
 
-def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:
+def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root: Path = Path(ROBOT_DIR)) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
     verb = request.get("verb")
+    if verb in ("pin", "unpin", "recover", "keep"):
+        return to_dict(_by_hand(updater, request, root))
+    if verb in ("submit", "revert"):
+        refuse_on_trial(root)
     if verb in ("status", "attest", "power", "verify"):
         return to_dict(_look(updater, keeper, request))
     if verb == "submit":
@@ -90,6 +96,19 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
     return updater.status()
 
 
+def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
+    """Do what a person asks for who keeps this robot."""
+    verb = request["verb"]
+    if verb == "pin":
+        return updater.amend(lambda journal: pinned(journal, _text(request, "release")))
+    if verb == "unpin":
+        return updater.amend(lambda journal: unpinned(journal, _text(request, "release")))
+    if verb == "keep":
+        keep_updater(root, _text(request, "version"), updater.version)
+        return updater.status()
+    return updater.recover()
+
+
 def robot_name(root: Path) -> str:
     """Return the robot's name as `fleet bootstrap` wrote it; empty when it did not. Raises Rejected when damaged."""
     path = root / "state" / ROBOT_FILE
@@ -112,13 +131,16 @@ def _drive(updater: Updater) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _only_one(state: Path) -> int:
+def only_one(state: Path) -> int:
+    """Return the lock that the one process holds which may write the journal. Raises Rejected, OSError."""
     descriptor = os.open(str(state / "daemon.lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(descriptor)
         raise Rejected("busy", "another updater runs on this robot already", "see `fleet-updater status`") from error
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, "{}\n".format(os.getpid()).encode("ascii"))
     return descriptor
 
 

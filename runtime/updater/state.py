@@ -7,7 +7,7 @@ from typing import List
 
 from runtime.contract.codec import from_json
 from runtime.contract.power import PowerAnswer
-from runtime.contract.update import REVERTING, Attestation, UpdateState
+from runtime.contract.update import REVERTING, Attestation, RunningRelease, UpdateState
 from runtime.contract.verification import Verification
 from runtime.updater.records import Journal, Outcome
 from runtime.updater.transaction import is_active, is_awaiting
@@ -75,7 +75,7 @@ def state_lines(state: UpdateState) -> List[str]:
     """Return a state as lines for a person."""
     lines = ["robot     {}".format(state.robot or "(not told yet)")]
     for name, release in (("current", state.current), ("previous", state.previous)):
-        text = "none" if release is None else "{}  {}  {}".format(release.version, release.variant, release.image)
+        text = "none" if release is None else _release_text(release)
         lines.append("{:<9} {}".format(name, text))
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
@@ -87,7 +87,7 @@ def state_lines(state: UpdateState) -> List[str]:
     if state.hint:
         lines.append("do        {}".format(state.hint))
     if state.banned:
-        lines.append("banned    {}".format(", ".join(state.banned)))
+        lines.append("banned    {}".format(", ".join(short_image(image) for image in state.banned)))
     lines.append("updater   {}".format(state.updater_version or "not running"))
     return lines
 

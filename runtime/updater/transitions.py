@@ -141,8 +141,8 @@ def links_of(journal: Journal) -> Links:
 
 
 def kept_releases(journal: Journal) -> Tuple[RunningRelease, ...]:
-    """Return the releases that stay on disk: current, previous, the last one of other content, and one deferred."""
-    kept = (journal.current, journal.previous, journal.fallback, journal.deferred)
+    """Return the releases that stay on disk: current, previous, the last one of other content, one deferred, pins."""
+    kept = (journal.current, journal.previous, journal.fallback, journal.deferred, *journal.pinned)
     return tuple(release for release in kept if release is not None)
 
 

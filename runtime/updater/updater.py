@@ -14,6 +14,7 @@ from runtime.contract.runtime_config import DEFAULT_HEALTH_PORT
 from runtime.contract.update import COMMITTED, IDLE, Attestation, UpdateOrder, UpdateState
 from runtime.contract.verification import MAX_SECONDS
 from runtime.updater.journal import History, JournalStore
+from runtime.updater.mend import mend
 from runtime.updater.observe import look
 from runtime.updater.records import ABORT, CONFIRM, Journal, Outcome, Request
 from runtime.updater.recover import rebuild, recover
@@ -47,6 +48,7 @@ class Updater:
         """Read the journal and decide how to go on with what a dead process left."""
         journal, complaints = self._store.load()
         if complaints:
+        self._mending = False
             self._store.set_aside()
         if complaints and journal == Journal():
             journal = rebuild(self.world, complaints)
@@ -54,7 +56,11 @@ class Updater:
             self.world.note(complaint)
         if self._robot:
             journal = replace(journal, robot=self._robot)
-        self._store.hold_reserve()
+        try:
+            self._store.hold_reserve()
+        except OSError as error:
+            # The journal itself is smaller and may still find room.
+            self.world.note("cannot hold the journal's reserve: {}".format(error))
         recovered = recover(journal, self.world)
         self._store.save(recovered)
         self._journal = recovered
@@ -89,6 +95,11 @@ class Updater:
         before = self._journal
         if not is_active(before) and not before.tidy_due:
             return False
+    @property
+    def pause_s(self) -> float:
+        """So long the present state waits before its next step."""
+        return pause(self._journal)
+
         after = advance(before, self.world)
         with self._changed:
             present = self._journal
@@ -104,11 +115,13 @@ class Updater:
         self.stopping = True
         self.world.interrupt.set()
         self.world.wake.set()
+            if present.pinned is not before.pinned:
+                after = replace(after, pinned=present.pinned)
 
     # ── asked from outside ──
 
     def status(self) -> UpdateState:
-        """Return the state by the journal."""
+        """Return the state by the journal, and whether orders must be signed here."""
         said = self.world.said if is_active(self._journal) else ""
         return state_of(self._journal, self.version, said)
 
@@ -159,8 +172,7 @@ class Updater:
                 if replace(journal.order, issued_at=order.issued_at) != order:
                     raise Rejected("usage", "order {} was given before with other content".format(order.order_id))
                 return self.status()
-            if is_active(journal):
-                raise busy(journal)
+            self._refuse_when_busy()
             self._put(accept(journal, order, self.world.mark()))
         self.world.wake.set()
         return self.status()
@@ -222,8 +234,7 @@ class Updater:
             override=override,
         )
         with self._changed:
-            if is_active(self._journal):
-                raise busy(self._journal)
+            self._refuse_when_busy()
             undoes = journal.last.order_id if journal.last is not None else ""
             self._put(replace(accept(self._journal, order, now), by_hand=True, asked=reason, undoes=undoes))
         self.world.wake.set()
@@ -237,12 +248,36 @@ class Updater:
 
     def _port(self, journal: Journal) -> int:
         if not is_active(journal) and journal.current is not None:
+    def amend(self, change: Callable[[Journal], Journal]) -> UpdateState:
+        """Put on disk what is no part of a transaction (pins). Raises Rejected, OSError."""
+        with self._changed:
+            self._put(change(self._journal))
+        self.world.wake.set()
+        return self.status()
+
+    def recover(self) -> List[str]:
+        """Make an idle robot what its journal says; return what was done. Raises Rejected, WorldError, OSError."""
+        with self._changed:
+            self._refuse_when_busy()
+            self._mending = True
+        try:
+            done = ["journal   on disk: {}".format(text) for text in self._store.mend(self._journal)]
+            return done + mend(self._journal, self.world)
+        finally:
+            self._mending = False
+
             return health_port(order_in(self.world, journal.current.folder))
         return DEFAULT_HEALTH_PORT if journal.order is None else health_port(journal.order)
 
     def leave(self, request: Request) -> None:
         """Put a request in the journal; the driver acts on it between two steps. Raises OSError."""
         with self._changed:
+    def _refuse_when_busy(self) -> None:
+        if is_active(self._journal):
+            raise busy(self._journal)
+        if self._mending:
+            raise Rejected("busy", "somebody runs `fleet-updater recover` on this robot", "try again when it has ended")
+
             self._put(replace(self._journal, request=request))
         self.world.wake.set()
 

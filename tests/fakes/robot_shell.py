@@ -138,6 +138,8 @@ class FakeShell:
     def _cat(self, args: Sequence[str], stdin: str) -> CommandResult:
         if not args:
             return CommandResult(0, stdin, "")
+        if args[0] not in self._host.files:
+            return CommandResult(1, "", f"cat: {args[0]}: No such file or directory\n")
         return CommandResult(0, self._host.files[args[0]][0].decode(), "")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,9 @@ import pytest
 from fleet.errors import HostKeyError, RobotError, RobotOffline
 from fleet.ports import CommandResult, RobotAddress
 from fleet.rollout import remote_install
-from fleet.rollout.bootstrap import START_DEADLINE_S, BootstrapReport, bootstrap
+from fleet.rollout.bootstrap import START_DEADLINE_S, TRIAL_S, BootstrapReport, bootstrap
 from fleet.rollout.host_facts import facts_from_probe, host_notes, host_problems
-from runtime.contract.update import UPDATER_PATH
+from runtime.contract.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
 from tests.fakes.updater import FakeUpdater
@@ -38,6 +40,10 @@ GOOD = {
 }
 
 
+def installed(changed: bool = True, service: str = "supervised", trial: bool = False) -> CommandResult:
+    return CommandResult(0, json.dumps({"changed": changed, "service": service, "trial": trial}) + "\n", "")
+
+
 class Machine:
     """A host that answers the probe and 'runs' the installation."""
 
@@ -50,8 +56,12 @@ class Machine:
         self.updater = FakeUpdater("amr-001", self.clock, version="old")
         self.installed: list[dict[str, Any]] = []
         self.trusts: list[dict[str, Any]] = []
-        self.install_result = CommandResult(0, '{"changed": true, "service": "supervised"}\n', "")
+        self.kept: list[tuple[str, int]] = []
+        """Version, and how many connections were opened until then."""
+        self.install_result = installed()
         self.starts = True
+        self.refuses: str = ""
+        """Why the new updater does not stay."""
         self.host.programs["sh"] = self._probe
         self.host.programs["sudo"] = self._sudo
         self.host.programs["rm"] = self._remove
@@ -73,11 +83,33 @@ class Machine:
         self.installed.append(parameters)
         if self.install_result.exit_code == 0:
             assert self.host.files.pop(parameters["source"])[0] == ZIPAPP
-            self.probe["updater"] = parameters["sha256"]
+            self.probe["updater"] = parameters["version"]
             if self.starts:
                 self.updater.state = self.updater.state.__class__("amr-001", self.updater.state.state, "1.0+new")
-                updater_program(self.host, self.updater)
+                updater_program(self.host, self._updater)
         return self.install_result
+
+    def _updater(self, args: Sequence[str], stdin: str) -> CommandResult:
+        if args[0] != "keep":
+            return self.updater(args, stdin)
+        self.kept.append((args[1], self.host.connections))
+        if self.refuses:
+            return CommandResult(4, "", f"fleet-updater: {self.refuses}\n")
+        return self.updater(["status", "--json"], "")
+
+    def returns_after(self, seconds: float, why: str) -> None:
+        """The robot goes back to the updater before at that time."""
+        began = self.clock.monotonic()
+        self.updater.version = "0.9+old"
+
+        def answers(args: Sequence[str], stdin: str) -> CommandResult:
+            if self.clock.monotonic() - began < seconds:
+                return CommandResult(3, "", "fleet-updater: the updater does not answer -> start it\n")
+            self.host.files[UPDATER_TRIAL] = (json.dumps({"slot": "b", "failed": why}).encode(), 0o644)
+            self.updater.state = self.updater.state.__class__("amr-001", "idle", "0.9+old")
+            return self.updater(args, stdin)
+
+        updater_program(self.host, answers)
 
     def bootstrap(self, **options: Any) -> BootstrapReport:
         return bootstrap(
@@ -109,7 +141,7 @@ def test_a_changed_host_key_is_refused_unless_accepted() -> None:
 
 
 def test_an_updater_at_work_is_not_replaced() -> None:
-    machine = Machine(updater="0" * 64)
+    machine = Machine(updater="0.9+old")
     machine.updater.state = machine.updater.state.__class__("amr-001", "fetching", "old")
     updater_program(machine.host, machine.updater)
     with pytest.raises(RobotError, match=r"in the middle of an update \(fetching\)"):
@@ -118,10 +150,10 @@ def test_an_updater_at_work_is_not_replaced() -> None:
 
 
 def test_the_same_updater_at_work_is_left_alone() -> None:
-    machine = Machine(updater=hashlib.sha256(ZIPAPP).hexdigest())
+    machine = Machine(updater="1.0+new")
     machine.updater.state = machine.updater.state.__class__("amr-001", "fetching", "1.0+new")
     updater_program(machine.host, machine.updater)
-    machine.install_result = CommandResult(0, '{"changed": false, "service": "systemd"}', "")
+    machine.install_result = installed(changed=False, service="systemd")
     assert machine.bootstrap().changed is False
 
 
@@ -132,11 +164,60 @@ def test_the_same_updater_at_work_is_left_alone() -> None:
 def test_an_updater_that_does_not_start_is_told_at_the_deadline(service: str, hint: str) -> None:
     machine = Machine()
     machine.starts = False
-    machine.install_result = CommandResult(0, json.dumps({"changed": True, "service": service}), "")
+    machine.install_result = installed(service=service)
     with pytest.raises(RobotError, match=r"the updater 1\.0\+new did not answer within 45 s \(has no updater\)") as e:
         machine.bootstrap()
     assert hint in e.value.hint
     assert START_DEADLINE_S <= machine.clock.monotonic() < START_DEADLINE_S + 2
+
+
+def test_a_new_updater_that_answers_is_told_to_stay_over_a_new_connection() -> None:
+    machine = Machine(updater="0.9+old")
+    updater_program(machine.host, machine.updater)
+    machine.install_result = installed(trial=True)
+    report = machine.bootstrap()
+    assert (report.changed, report.updater_version) == (True, "1.0+new")
+    ((version, connections),) = machine.kept
+    assert version == "1.0+new"
+    # One to look whether it is busy, one to install, one that hears the new one answer, one to keep it.
+    assert connections == machine.host.connections == 4
+    assert machine.host.open_connections == 0
+    assert float(machine.installed[0]["trial_s"]) == TRIAL_S
+
+
+def test_the_first_updater_of_a_machine_is_not_on_trial() -> None:
+    machine = Machine()
+    machine.bootstrap()
+    assert machine.kept == []
+
+
+@pytest.mark.parametrize("after_s", [3.0, TRIAL_S])
+def test_a_new_updater_that_never_answers_is_told_with_the_one_that_runs_again(after_s: float) -> None:
+    machine = Machine(updater="0.9+old")
+    updater_program(machine.host, machine.updater)
+    machine.install_result = installed(trial=True)
+    machine.starts = False
+    machine.returns_after(after_s, "its daemon ended 3 times before it was proven")
+    # What answers before the installation is the old one too: the trial has not begun.
+    with pytest.raises(RobotError) as caught:
+        machine.bootstrap()
+    said = caught.value.message
+    assert "the updater 1.0+new did not prove itself" in said
+    assert "the one before (0.9+old) runs again" in said
+    assert "was not touched" in caught.value.hint
+    assert after_s <= machine.clock.monotonic() < after_s + 2
+    assert machine.kept == []
+
+
+def test_a_new_updater_that_answers_and_does_not_stay_is_told_with_its_reason() -> None:
+    machine = Machine(updater="0.9+old")
+    updater_program(machine.host, machine.updater)
+    machine.install_result = installed(trial=True)
+    machine.refuses = "this updater is 1.0+new, not yours"
+    with pytest.raises(RobotError, match=r"this updater is 1\.0\+new, not yours.*did not return") as caught:
+        machine.bootstrap()
+    assert len(machine.kept) == 1
+    assert "docs/robot-recovery.md" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -214,6 +295,9 @@ def test_a_small_skew_is_told() -> None:
 PROGRAM = Path(remote_install.__file__)
 
 
+LAUNCHER = "print('the launcher')\n"
+
+
 def parameters(folder: Path, content: bytes = ZIPAPP, robot: str = "amr-001") -> dict[str, str]:
     (folder / "upload").write_bytes(content)
     return {
@@ -228,6 +312,9 @@ def parameters(folder: Path, content: bytes = ZIPAPP, robot: str = "amr-001") ->
         "unit": str(folder / "unit.service"),
         "unit_text": "[Unit]\n",
         "wrapper_text": "#!/bin/sh\n",
+        "launcher_text": LAUNCHER,
+        "version": f"1.0+{hashlib.sha256(content).hexdigest()[:4]}",
+        "trial_s": "90",
     }
 
 
@@ -236,21 +323,131 @@ def install(values: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, input=PROGRAM.read_text(), capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would speak to this machine's systemd")
+def done(values: dict[str, str]) -> tuple[bool, bool]:
+    """Install; return whether anything changed, and whether the updater is on trial."""
+    result = install(values)
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["service"] == "supervised"
+    return said["changed"], said["trial"]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return what lies beside the updater: name → content, or where a link points."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = f"-> {path.readlink()}"
+        elif path.is_file() and name != "trial.json":
+            found[name] = path.read_text()
+    return found
+
+
+def zipped(files: dict[str, str], level: int = 9) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        for name, text in files.items():
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED, level)
+    return b"#!/usr/bin/env python3\n" + packed.getvalue()
+
+
+no_systemd = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would speak to this machine's systemd")
+
+
+@no_systemd
 def test_installing_twice_changes_nothing_the_second_time(tmp_path: Path) -> None:
-    first = install(parameters(tmp_path))
-    assert first.returncode == 0, first.stderr
-    assert json.loads(first.stdout) == {"changed": True, "service": "supervised"}
-    target = tmp_path / "robot/updater/fleet-updater.pyz"
-    assert target.read_bytes() == ZIPAPP
-    assert target.stat().st_mode & 0o777 == 0o755
+    assert done(parameters(tmp_path)) == (True, False)
+    updater = tmp_path / "robot/updater"
+    first = {"a/fleet-updater.pyz": ZIPAPP.decode(), "fleet-updater.pyz": LAUNCHER, "in-use": "-> a"}
+    assert tree(updater) == first
+    assert (updater / "a/fleet-updater.pyz").stat().st_mode & 0o777 == 0o755
     assert json.loads((tmp_path / "robot/state/robot.json").read_text()) == {"robot": "amr-001", "fleet": "warehouse"}
-    inode = target.stat().st_ino
-    assert json.loads(install(parameters(tmp_path)).stdout)["changed"] is False
-    assert target.stat().st_ino == inode
-    assert json.loads(install(parameters(tmp_path, b"newer")).stdout)["changed"] is True
-    assert target.read_bytes() == b"newer"
-    assert list(target.parent.iterdir()) == [target]
+    inode = (updater / "fleet-updater.pyz").stat().st_ino
+    assert done(parameters(tmp_path)) == (False, False)
+    assert tree(updater) == first
+    assert (updater / "fleet-updater.pyz").stat().st_ino == inode
+
+
+@no_systemd
+def test_another_updater_goes_into_the_free_slot_and_on_trial(tmp_path: Path) -> None:
+    done(parameters(tmp_path))
+    updater = tmp_path / "robot/updater"
+    assert done(parameters(tmp_path, b"newer")) == (True, True)
+    assert tree(updater) == {
+        "a/fleet-updater.pyz": ZIPAPP.decode(),
+        "b/fleet-updater.pyz": "newer",
+        "fleet-updater.pyz": LAUNCHER,
+        "in-use": "-> a",
+    }
+    trial = json.loads((updater / "trial.json").read_text())
+    assert (trial["slot"], trial["tries"], trial["failed"]) == ("b", 0, "")
+    assert trial["version"] == parameters(tmp_path, b"newer")["version"]
+    assert done(parameters(tmp_path, b"newer")) == (True, True)  # its trial begins anew
+    assert done(parameters(tmp_path)) == (True, False)  # the proven one again: the trial is over
+    assert not (updater / "trial.json").exists()
+
+
+@no_systemd
+def test_a_failed_trial_is_forgotten_with_the_next_installation(tmp_path: Path) -> None:
+    done(parameters(tmp_path))
+    trial = tmp_path / "robot/updater/trial.json"
+    done(parameters(tmp_path, b"bad"))
+    trial.write_text(json.dumps({**json.loads(trial.read_text()), "failed": "because"}))
+    assert done(parameters(tmp_path)) == (False, False)
+    assert not trial.exists()
+
+
+@no_systemd
+def test_a_robot_of_the_older_layout_is_taken_over(tmp_path: Path) -> None:
+    old, new = zipped({"__main__.py": "print('old')"}), zipped({"__main__.py": "print('new')"})
+    target = tmp_path / "robot/updater/fleet-updater.pyz"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(old)
+    assert done(parameters(tmp_path, new)) == (True, True)
+    assert target.read_text() == LAUNCHER
+    assert (target.parent / "in-use" / target.name).read_bytes() == old
+    assert (target.parent / "b" / target.name).read_bytes() == new
+
+
+@no_systemd
+def test_the_same_updater_in_the_older_layout_is_taken_over_without_a_trial(tmp_path: Path) -> None:
+    same = zipped({"__main__.py": "print('same')"})
+    target = tmp_path / "robot/updater/fleet-updater.pyz"
+    target.parent.mkdir(parents=True)
+    target.write_bytes(same)
+    assert done(parameters(tmp_path, same)) == (True, False)
+    assert target.read_text() == LAUNCHER
+
+
+@no_systemd
+def test_an_older_fleet_in_between_is_taken_over_again(tmp_path: Path) -> None:
+    """It knows nothing of slots and puts its zipapp over the launcher."""
+    done(parameters(tmp_path, zipped({"__main__.py": "1"})))
+    old = zipped({"__main__.py": "0"})
+    target = tmp_path / "robot/updater/fleet-updater.pyz"
+    target.write_bytes(old)
+    assert done(parameters(tmp_path, zipped({"__main__.py": "2"}))) == (True, True)
+    assert (target.parent / "in-use" / target.name).read_bytes() == old
+
+
+@no_systemd
+def test_what_another_machine_packed_otherwise_is_the_same_updater(tmp_path: Path) -> None:
+    text = "print('the same')\n" * 200
+    ours, theirs = zipped({"__main__.py": text}, 9), zipped({"__main__.py": text}, 1)
+    assert ours != theirs
+    done(parameters(tmp_path, ours))
+    assert done(parameters(tmp_path, theirs)) == (False, False)
+    assert done(parameters(tmp_path, zipped({"__main__.py": text + "\n"}))) == (True, True)
+
+
+@no_systemd
+def test_a_damaged_updater_is_replaced_even_by_the_same_one(tmp_path: Path) -> None:
+    good = zipped({"__main__.py": "print('the same')\n" * 200})
+    done(parameters(tmp_path, good))
+    slot = tmp_path / "robot/updater/a/fleet-updater.pyz"
+    slot.write_bytes(good[:60] + bytes([good[60] ^ 255]) + good[61:])
+    assert done(parameters(tmp_path, good)) == (True, True)
 
 
 def test_a_machine_is_one_robot(tmp_path: Path) -> None:
