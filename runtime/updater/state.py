@@ -77,6 +77,8 @@ def state_lines(state: UpdateState) -> List[str]:
     for name, release in (("current", state.current), ("previous", state.previous)):
         text = "none" if release is None else _release_text(release)
         lines.append("{:<9} {}".format(name, text))
+    if state.pinned:
+        lines.append("pinned    {}".format(", ".join(state.pinned)))
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
@@ -90,6 +92,16 @@ def state_lines(state: UpdateState) -> List[str]:
         lines.append("banned    {}".format(", ".join(short_image(image) for image in state.banned)))
     lines.append("updater   {}".format(state.updater_version or "not running"))
     return lines
+
+
+def _release_text(release: RunningRelease) -> str:
+    return "{}  {}  {}".format(release.version, release.variant, short_image(release.image))
+
+
+def short_image(reference: str) -> str:
+    """Return a digest reference with the first 12 hex of its digest, as Docker shows it: fits a console's line."""
+    name, found, digest = reference.partition("@sha256:")
+    return name + found + digest[:12]
 
 
 def _state_text(state: UpdateState) -> str:

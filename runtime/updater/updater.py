@@ -40,6 +40,7 @@ class Updater:
         self._history = History(folder)
         self._journal = Journal()
         self._changed = threading.Condition()
+        self._mending = False
         self.stopping = False
 
     # ── driving ──
@@ -48,7 +49,6 @@ class Updater:
         """Read the journal and decide how to go on with what a dead process left."""
         journal, complaints = self._store.load()
         if complaints:
-        self._mending = False
             self._store.set_aside()
         if complaints and journal == Journal():
             journal = rebuild(self.world, complaints)
@@ -87,6 +87,11 @@ class Updater:
         """Whether there is anything left to drive."""
         return is_active(self._journal) or self._journal.tidy_due
 
+    @property
+    def pause_s(self) -> float:
+        """So long the present state waits before its next step."""
+        return pause(self._journal)
+
     def step(self) -> bool:
         """Do one step and put its outcome on disk. False: nothing to do, or the same state must wait.
 
@@ -95,11 +100,6 @@ class Updater:
         before = self._journal
         if not is_active(before) and not before.tidy_due:
             return False
-    @property
-    def pause_s(self) -> float:
-        """So long the present state waits before its next step."""
-        return pause(self._journal)
-
         after = advance(before, self.world)
         with self._changed:
             present = self._journal
@@ -107,6 +107,8 @@ class Updater:
                 return True  # a new order came while cleaning up
             if present.request is not before.request and is_active(after):
                 after = replace(after, request=present.request)
+            if present.pinned is not before.pinned:
+                after = replace(after, pinned=present.pinned)
             self._put(after)
         return after.state != before.state or after.request is not None or after.last is not before.last
 
@@ -115,13 +117,11 @@ class Updater:
         self.stopping = True
         self.world.interrupt.set()
         self.world.wake.set()
-            if present.pinned is not before.pinned:
-                after = replace(after, pinned=present.pinned)
 
     # ── asked from outside ──
 
     def status(self) -> UpdateState:
-        """Return the state by the journal, and whether orders must be signed here."""
+        """Return the state by the journal."""
         said = self.world.said if is_active(self._journal) else ""
         return state_of(self._journal, self.version, said)
 
@@ -240,14 +240,6 @@ class Updater:
         self.world.wake.set()
         return self.status()
 
-    def history(self, count: int) -> List[Outcome]:
-        """Return the last outcomes, oldest first."""
-        return self._history.entries(count)
-
-    # ── inside ──
-
-    def _port(self, journal: Journal) -> int:
-        if not is_active(journal) and journal.current is not None:
     def amend(self, change: Callable[[Journal], Journal]) -> UpdateState:
         """Put on disk what is no part of a transaction (pins). Raises Rejected, OSError."""
         with self._changed:
@@ -266,18 +258,26 @@ class Updater:
         finally:
             self._mending = False
 
-            return health_port(order_in(self.world, journal.current.folder))
-        return DEFAULT_HEALTH_PORT if journal.order is None else health_port(journal.order)
+    def history(self, count: int) -> List[Outcome]:
+        """Return the last outcomes, oldest first."""
+        return self._history.entries(count)
 
-    def leave(self, request: Request) -> None:
-        """Put a request in the journal; the driver acts on it between two steps. Raises OSError."""
-        with self._changed:
+    # ── inside ──
+
     def _refuse_when_busy(self) -> None:
         if is_active(self._journal):
             raise busy(self._journal)
         if self._mending:
             raise Rejected("busy", "somebody runs `fleet-updater recover` on this robot", "try again when it has ended")
 
+    def _port(self, journal: Journal) -> int:
+        if not is_active(journal) and journal.current is not None:
+            return health_port(order_in(self.world, journal.current.folder))
+        return DEFAULT_HEALTH_PORT if journal.order is None else health_port(journal.order)
+
+    def leave(self, request: Request) -> None:
+        """Put a request in the journal; the driver acts on it between two steps. Raises OSError."""
+        with self._changed:
             self._put(replace(self._journal, request=request))
         self.world.wake.set()
 
