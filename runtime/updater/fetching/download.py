@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from runtime.updater.durable import remove
@@ -19,7 +20,17 @@ from runtime.updater.fetching.upstream import MANIFEST_TYPES, Answer, Upstream
 FLUSH_BYTES = 8 * 1024 * 1024
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+|\*)$")
+_PIECE = 1024 * 1024
 MakePatience = Callable[[], Patience]
+
+
+def digest_of(path: Path) -> str:
+    """Return ``sha256:<hex>`` of a file."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(_PIECE), b""):
+            found.update(piece)
+    return "sha256:" + found.hexdigest()
 
 
 class Download:
@@ -55,10 +66,19 @@ class Download:
             except UpstreamError as error:
                 patience.wait(error)
                 continue
-            if not self._store.accept(self.digest) and not resumed:
+            if not self._accept() and not resumed:
                 text = "the registry gives other bytes than {} stands for".format(self.digest)
                 raise UpstreamError(text, "the registry is damaged, or changed: publish the release again")
             resumed = False  # what lay here was damaged: once more from the start
+
+    def _accept(self) -> bool:
+        """Check a blob that has all its bytes: whole from now on, or removed and False."""
+        partial = self._store.partial(self.digest)
+        if digest_of(partial) != self.digest:
+            remove(partial)
+            return False
+        partial.replace(self._store.whole(self.digest))
+        return True
 
     def _go_on(self) -> None:
         partial = self._store.partial(self.digest)

@@ -19,8 +19,7 @@ STALL_S = 150.0
 #: Where our own code is: the zipapp, or a checkout.
 _CODE = str(Path(__file__).parents[3])
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "from runtime.updater.fetching.child import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.updater.fetching.child import main; sys.exit(main())"
 )
 
 

@@ -1,9 +1,11 @@
-"""Blobs on the robot's disk, whole or in part: what came over the link is never fetched again."""
+"""Blobs on the robot's disk, whole or in part: what came over the link is never fetched again.
+
+The daemon imports this: nothing here may load OpenSSL (hashlib does), 4 MB of what an idle updater may take.
+"""
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import time
@@ -18,7 +20,6 @@ FOLDER = "blobs"
 MOVED, LOCK, PARTIAL = "moved.json", "lock", ".partial"
 #: So long a fetch waits for the one before it, which is ending.
 LOCK_S = 20.0
-_PIECE = 1024 * 1024
 
 
 class BlobStore:
@@ -41,15 +42,6 @@ class BlobStore:
             if path.exists():
                 return path.stat().st_size
         return 0
-
-    def accept(self, digest: str) -> bool:
-        """Check a blob that has all its bytes: whole from now on, or removed and False."""
-        partial = self.partial(digest)
-        if digest_of(partial) != digest:
-            remove(partial)
-            return False
-        partial.replace(self.whole(digest))
-        return True
 
     def keep_only(self, digests: Iterable[str]) -> None:
         """Remove every blob that is none of ``digests``; without any, the count too. Raises OSError."""
@@ -84,15 +76,6 @@ class BlobStore:
             yield
         finally:
             os.close(descriptor)
-
-
-def digest_of(path: Path) -> str:
-    """Return ``sha256:<hex>`` of a file."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(_PIECE), b""):
-            found.update(piece)
-    return "sha256:" + found.hexdigest()
 
 
 def _take(descriptor: int, wait_s: float) -> None:
