@@ -148,6 +148,20 @@ class SystemHealth:
 
 
 @dataclass(frozen=True)
+class TurnHealth:
+    """Of the two containers that a robot may have in a handover, what this one says of its turn."""
+
+    slot: str
+    """As ``RunningRelease.slot``."""
+    exclusive: bool = False
+    """Its executor takes turns: it serves under the serving lock alone."""
+    standing_by: str = ""
+    """Why it leaves the serving to the other one, although it could serve; empty: it does not."""
+    memory_bytes: Optional[int] = None
+    """Resident, of agent and executor together."""
+
+
+@dataclass(frozen=True)
 class HealthReport:
     """The whole truth of one moment."""
 
@@ -178,4 +192,6 @@ class HealthReport:
     """Why ``in_service`` is False."""
     power: Optional[PowerStatus] = None
     """What the governor does. None: this robot's power is not governed."""
+    turn: Optional[TurnHealth] = None
+    """None: an agent that knows nothing of handovers."""
     schema: int = SCHEMA

@@ -19,6 +19,8 @@ ENV_SLOT = "JETFLEET_SLOT"
 SERVE_DIR = ROBOT_DIR + "/serve"
 #: The same folder inside the container, which only reads it. No token there: nobody hands over, whoever starts serves.
 SERVE_DIR_INSIDE = "/run/jetfleet/serve"
+#: Other folders than these and ``NODE_DIR`` (laptops and tests).
+ENV_SERVE_DIR, ENV_NODE_DIR = "JETFLEET_SERVE_DIR", "JETFLEET_NODE_DIR"
 TOKEN = "active"  # noqa: S105 - not a secret
 #: ``flock`` on this file is held by the executor that serves.
 SERVING_LOCK = "serving.lock"

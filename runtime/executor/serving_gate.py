@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runtime.contract.runtime_config import NODE_DIR
-from runtime.contract.serving import ENV_SLOT, SERVE_DIR_INSIDE, SERVING_LOCK, TOKEN, token_text
-
-#: Other folders than the contract's (laptops and tests).
-ENV_SERVE_DIR, ENV_NODE_DIR = "JETFLEET_SERVE_DIR", "JETFLEET_NODE_DIR"
-_MAX_BYTES = 64
+from runtime.contract.serving import (
+    ENV_NODE_DIR,
+    ENV_SERVE_DIR,
+    ENV_SLOT,
+    SERVE_DIR_INSIDE,
+    SERVING_LOCK,
+    TOKEN,
+)
+from runtime.health.turn import Token
 
 
 class ServingGate:
     """Token and lock, as one executor sees them. Used by one thread, but for what is said to be for any."""
 
     def __init__(self, slot: str, token: Path, lock: Path) -> None:
-        self._mine, self._token, self._path = token_text(slot).strip(), token, lock
+        self._token, self._path = Token(token, slot), lock
         self._descriptor: int | None = None
-        self._named: bool | None = None
+        self._tried = False
         self.waited = False
         """Somebody else served while this executor was ready: what is left of him on the graph may be seen still."""
         self.problem = ""
@@ -40,21 +44,13 @@ class ServingGate:
 
     @property
     def elsewhere(self) -> bool:
-        """The token names another container. Without a token nobody is named. For any thread."""
-        try:
-            said = self._token.read_bytes()[:_MAX_BYTES].decode("ascii", "replace").strip()
-        except FileNotFoundError:
-            self._named = None
-        except OSError:
-            return self._named is False  # what it said last holds
-        else:
-            self._named = said == self._mine
-        return self._named is False
+        """The token names another container. For any thread."""
+        return self._token.elsewhere
 
     @property
     def exclusive(self) -> bool:
         """Whether there is a lock that can be held, so that two containers can take turns."""
-        return not self.problem
+        return self._tried and not self.problem
 
     @property
     def held(self) -> bool:
@@ -64,30 +60,37 @@ class ServingGate:
     @property
     def expected(self) -> bool:
         """Whether there is somebody who hands over: a token."""
-        return self._named is not None
+        return self._token.there
 
     @property
     def why_not(self) -> str:
         """Why this container does not serve, for a person."""
-        if self._named is False:
-            return f"the token names another container than {self._mine}"
+        if self.elsewhere:
+            return f"the token names another container than {self._token.mine}"
         return "another process serves: it holds the serving lock"
 
     def enter(self) -> bool:
         """Say whether we may serve now, and hold the lock from then on until :meth:`leave`. Never waits."""
         if self.elsewhere:
             self.waited = True
+            if not self.exclusive:
+                self._try(self._open_and_close)
             return False
         if self._descriptor is not None and not self._replaced(self._descriptor):
             return True
         self.leave()
+        return self._try(self._take)
+
+    def _try(self, take: Callable[[], bool]) -> bool:
+        self._tried = True
         try:
-            self.problem = ""
-            return self._take()
+            taken = take()
         except OSError as error:
             # Nobody can hold it, so nobody hands over here: by hand, or a folder that this user may not write to.
             self.problem = f"the serving lock {self._path} cannot be held: {error.strerror}"
             return True
+        self.problem = ""
+        return taken
 
     def leave(self) -> None:
         """Give the lock back. Only when no publisher exists any more; leaving twice is fine."""
@@ -95,9 +98,16 @@ class ServingGate:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _take(self) -> bool:
+    def _open(self) -> int:
         # For reading: another release's container may run as another user.
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        return os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+    def _open_and_close(self) -> bool:
+        os.close(self._open())
+        return False
+
+    def _take(self) -> bool:
+        descriptor = self._open()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

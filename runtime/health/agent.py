@@ -17,13 +17,15 @@ from runtime.contract.health import HealthReport
 from runtime.contract.runtime_config import RuntimeConfig
 from runtime.health import shared_memory, transport
 from runtime.health.children import Children
+from runtime.health.doors import Doors
 from runtime.health.metrics import exposition
 from runtime.health.report import Reporter, misconfigured
 from runtime.health.sampler import Sampler
-from runtime.health.server import HealthServer, Render, pages
+from runtime.health.server import Render, pages
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
 from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
+from runtime.health.turn import Token
 from runtime.health.verification import Verifier, gather_with
 from runtime.power.control import PowerControl
 from runtime.power.host_link import HostLink
@@ -56,12 +58,13 @@ class Agent:
             self._problem = str(error)
             log(self._problem)
         self._newest = self._report(Snapshot(state=STARTING))
-        self._server = HealthServer(settings.port, self._routes())
+        self._token = Token(settings.token, settings.slot)
+        self._doors = Doors(settings, self._token, self._routes(), log)
 
     @property
     def port(self) -> int:
         """Where HTTP answers."""
-        return self._server.port
+        return self._doors.port
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
@@ -75,7 +78,7 @@ class Agent:
         self._sampler.start()
         if self._host is not None:
             self._host.start()
-        self._server.start()
+        self._doors.start()
         log(f"health on http://127.0.0.1:{self.port}")
         try:
             while not self._turn():
@@ -86,7 +89,7 @@ class Agent:
             self._sampler.stop()
             if self._host is not None:
                 self._host.stop()
-            self._server.close()
+            self._doors.close()
         return 0
 
     def _routes(self) -> dict[str, Render]:
@@ -125,13 +128,15 @@ class Agent:
         process = Snapshot() if supervisor is None else self._step(supervisor)
         self._children.reap_orphans(process.pid)
         self._newest = self._report(process)
+        self._doors.step()
         self._turned = time.monotonic()
         return False
 
     def _step(self, supervisor: Supervisor) -> Snapshot:
         before = supervisor.pid
         process = supervisor.step()
-        if self._power is not None and self._power.step(self._sampler.newest(), time.monotonic()):
+        governs = self._power is not None and not self._token.elsewhere  # one governor a robot
+        if governs and self._power is not None and self._power.step(self._sampler.newest(), time.monotonic()):
             supervisor.tell(self._power.orders)
         if before is not None and process.pid is None:  # its shared memory is nobody's now
             _clean_shared_memory()

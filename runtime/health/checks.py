@@ -164,6 +164,8 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
     lifecycle = "unknown" if process.status is None else process.status.lifecycle
     if lifecycle == "active":
         return Check("lifecycle", LEVEL_OK, lifecycle)
+    if process.status is not None and process.status.standing_by:
+        return Check("lifecycle", LEVEL_OK, f"{lifecycle}, standing by: {process.status.standing_by}")
     if process.state == STARTING and process.run_age_s <= grace_s and not _finished_starting(process):
         return Check("lifecycle", LEVEL_WARN, f"{lifecycle}, starting for {process.run_age_s:.0f} of {grace_s:g} s")
     return Check("lifecycle", LEVEL_ERROR, f"{lifecycle}, should be active")

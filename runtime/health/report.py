@@ -19,6 +19,7 @@ from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.checks import Judge
 from runtime.health.settings import AgentSettings
 from runtime.health.supervisor import CRASH_LOOP, STOPPED, Snapshot
+from runtime.health.turn import turn_health
 
 
 def _agent_version() -> str:
@@ -61,6 +62,7 @@ class Reporter:
             in_service=not verdict.waiting_for,
             waiting_for=verdict.waiting_for,
             power=power,
+            turn=turn_health(self._settings.slot, process),
         )
 
 

@@ -1,4 +1,8 @@
-"""The agent's HTTP: `/healthz`, `/readyz`, `/report`, `/metrics` and `/verify`, on the loopback address only."""
+"""The agent's HTTP: `/healthz`, `/readyz`, `/report`, `/metrics` and `/verify`, on the loopback address only.
+
+In a handover two agents run, and the port belongs to the one whose container serves. Each answers the same pages on a
+Unix socket of its own, in the folder that the robot's host shares.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
 
 from runtime.contract.codec import to_dict
 from runtime.contract.health import LEVEL_OK, HealthReport
@@ -27,14 +33,18 @@ Render = Callable[[str], Page]
 class HealthServer:
     """Serves from threads of its own, so that it answers whatever the agent's loop and the executor do."""
 
-    def __init__(self, port: int, pages: dict[str, Render]) -> None:
-        self._server = _Server((ADDRESS, port), _handler(pages))
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health-http", daemon=True)
-
-    @property
-    def port(self) -> int:
+    def __init__(self, where: int | Path, pages: dict[str, Render]) -> None:
+        """``where``: a TCP port, or the path of a Unix socket, which is made anew. Raises OSError."""
+        self._server: _Server | _SocketServer
+        self.port = 0
         """The TCP port in use, which differs from the one asked for when that was 0."""
-        return int(self._server.server_address[1])
+        if isinstance(where, Path):
+            where.unlink(missing_ok=True)
+            self._server = _SocketServer(str(where), _handler(pages))
+        else:
+            self._server = _Server((ADDRESS, where), _handler(pages))
+            self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health-http", daemon=True)
 
     def start(self) -> None:
         """Begin to answer."""
@@ -97,6 +107,11 @@ def _probe(report: HealthReport, fine: bool, facts: dict[str, object], reasons: 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+    request_queue_size = MAX_WAITING
+
+
+class _SocketServer(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
     request_queue_size = MAX_WAITING
 
 

@@ -17,8 +17,10 @@ from runtime.contract.runtime_config import (
     ENV_IMAGE,
     ENV_RELEASE,
     ENV_ROBOT,
+    NODE_DIR,
     RuntimeConfig,
 )
+from runtime.contract.serving import ENV_NODE_DIR, ENV_SERVE_DIR, ENV_SLOT, SERVE_DIR_INSIDE, TOKEN, health_socket
 
 #: Another configuration file than the image's (laptops and tests).
 ENV_CONFIG = "JETFLEET_CONFIG"
@@ -48,6 +50,10 @@ class AgentSettings:
     root: Path = Path("/")
     power: PowerPolicy | None = None
     power_socket: Path = Path(POWER_SOCKET)
+    slot: str = ""
+    token: Path = Path(SERVE_DIR_INSIDE) / TOKEN
+    own_socket: Path = Path(NODE_DIR) / health_socket("")
+    """Where this agent answers whichever container has the port."""
     executor: tuple[str, ...] = (sys.executable, "-m", "runtime.executor")
 
     @classmethod
@@ -63,6 +69,9 @@ class AgentSettings:
             root=Path(environment.get(ENV_ROOT) or "/"),
             power=_policy(environment.get(ENV_POWER, "")),
             power_socket=Path(environment.get(ENV_POWER_SOCKET) or POWER_SOCKET),
+            slot=environment.get(ENV_SLOT, ""),
+            token=Path(environment.get(ENV_SERVE_DIR) or SERVE_DIR_INSIDE) / TOKEN,
+            own_socket=Path(environment.get(ENV_NODE_DIR) or NODE_DIR) / health_socket(environment.get(ENV_SLOT, "")),
         )
 
 

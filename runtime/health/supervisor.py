@@ -152,7 +152,7 @@ class Supervisor:
         elif fault := self._fault(now):
             self._log(f"executor {process.pid}: {fault}; ending it")
             self._terminate(now, self._policy.kill_after_s, fault)
-        elif self.state != RUNNING and self._status is not None and self._status.lifecycle == "active":
+        elif self.state != RUNNING and self._status is not None and _is_up(self._status):
             self.state = RUNNING
 
     def _fault(self, now: float) -> str:
@@ -214,6 +214,11 @@ class Supervisor:
         )
 
 
+def _is_up(status: ExecutorStatus) -> bool:
+    """It serves, or could and leaves it to another container."""
+    return status.lifecycle == "active" or bool(status.standing_by)
+
+
 def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
     """What a dead process said last, kept for its reasons, with nothing in it that claims to run."""
     if status is None:
@@ -224,7 +229,7 @@ def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
         )
         for model in status.models
     )
-    return replace(status, lifecycle="unknown", models=models)
+    return replace(status, lifecycle="unknown", models=models, standing_by="")
 
 
 def _signal_name(number: int) -> str:
