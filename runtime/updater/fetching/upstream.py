@@ -16,7 +16,7 @@ from runtime.updater.fetching.link import Link
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way
 
-CONNECT_S, READ_S = 10.0, 15.0
+CONNECT_S, READ_S = 10.0, 10.0
 MAX_REDIRECTS = 5
 _TRUST_HINT = "put the registry's authority below /etc/docker/certs.d on the robot"
 _LOGIN_HINT = "give the robot credentials for the registry: `docker login` as root on the robot"
