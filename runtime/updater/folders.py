@@ -28,15 +28,15 @@ class ReleaseFolders:
     def _releases(self) -> Path:
         return self._base / "releases"
 
-    def write_release(self, folder: str, files: Files) -> None:
-        """Write a release folder whole, on disk when this returns."""
+    def write_release(self, folder: str, files: Files) -> Tuple[str, ...]:
+        """Write a release folder whole, on disk when this returns; return the files there that were not as given."""
         place = self._releases / folder
         try:
             self._releases.mkdir(parents=True, exist_ok=True)
             if place.exists():
-                _mend(place, files)
-            else:
-                _create(place, files)
+                return _mend(place, files)
+            _create(place, files)
+            return ()
         except OSError as error:
             raise _trouble("write", place, error) from error
 
@@ -94,11 +94,14 @@ def _create(place: Path, files: Files) -> None:
     fsync_dir(place.parent)
 
 
-def _mend(place: Path, files: Files) -> None:
+def _mend(place: Path, files: Files) -> Tuple[str, ...]:
+    mended = []
     for name in sorted(files):
         path, content = place / name, files[name].content.encode("utf-8")
-        if not path.exists() or path.read_bytes() != content:
+        if path.is_symlink() or not path.is_file() or path.read_bytes() != content:
             replace_durable(path, content, files[name].private)
+            mended.append(name)
+    return tuple(mended)
 
 
 def _trouble(what: str, path: Path, error: Exception) -> WorldError:

@@ -9,7 +9,7 @@ from runtime.contract.update import FAILED, REVERTED, UpdateOrder
 from runtime.updater.judge import BAD, FATAL, GOOD, Verdict, judge, was_unwell
 from runtime.updater.observe import observe
 from runtime.updater.records import Baseline, Journal, Mark, Watch
-from runtime.updater.release_folder import order_in
+from runtime.updater.release_folder import mend, order_in
 from runtime.updater.transitions import commit, finish, give_up, links_of, parts, revert
 from runtime.updater.waiting import may_go_back
 from runtime.updater.world import World, WorldError, elapsed
@@ -104,6 +104,7 @@ def _go_back(journal: Journal, watch: Watch, world: World) -> Journal:
     world.note("reverting: {}".format(journal.reason))
     world.set_links(links_of(journal))
     if journal.current is not None:
+        mend(world, journal.current.folder)
         world.compose_up(journal.current.folder)
     elif journal.target is not None and journal.target.folder in world.releases():
         world.compose_down(journal.target.folder)

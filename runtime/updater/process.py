@@ -40,11 +40,16 @@ def environment() -> Dict[str, str]:
     return kept
 
 
-def run(argv: Sequence[str], timeout_s: float, cwd: Optional[str] = None) -> Ran:
-    """Run ``argv`` to its end. Raises WorldError when it is missing or does not end in time; then it is ended."""
-    process = _start(argv, subprocess.PIPE, subprocess.PIPE, cwd)
+def run(argv: Sequence[str], timeout_s: float, cwd: Optional[str] = None, given: Optional[bytes] = None) -> Ran:
+    """Run ``argv`` to its end. Raises WorldError when it is missing or does not end in time; then it is ended.
+
+    ``given``: what it reads on stdin; None: nothing is there.
+    """
+    process = _start(
+        argv, subprocess.PIPE, subprocess.PIPE, cwd, subprocess.DEVNULL if given is None else subprocess.PIPE
+    )
     try:
-        out, err = process.communicate(timeout=timeout_s)
+        out, err = process.communicate(given, timeout=timeout_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
         raise WorldError(
@@ -115,11 +120,13 @@ def _read_all(
         on_text(data.decode("utf-8", "replace"))
 
 
-def _start(argv: Sequence[str], out: int, err: int, cwd: Optional[str]) -> "subprocess.Popen[bytes]":
+def _start(
+    argv: Sequence[str], out: int, err: int, cwd: Optional[str], given: int = subprocess.DEVNULL
+) -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(
             list(argv),
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=out,
             stderr=err,
             cwd=cwd,
@@ -140,7 +147,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             process.wait(timeout=3.0)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             continue
-    for pipe in (process.stdout, process.stderr):
+    for pipe in (process.stdin, process.stdout, process.stderr):
         if pipe is not None:
             pipe.close()
 

@@ -17,6 +17,7 @@ from runtime.contract.verification import VERIFY_MARGIN_S
 from runtime.updater.fetching.parent import FetchingDocker
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
+from runtime.updater.trust_folder import TrustFolder
 from runtime.updater.update_lock import FREE, HeldLock, LockAnswer, take
 from runtime.updater.world import PROJECT, Disk, Hardware, Interrupted, WorldError
 
@@ -26,7 +27,7 @@ _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _MODULE = re.compile(r"p3767-\d{4}")
 
 
-class RealWorld(FetchingDocker, ReleaseFolders):
+class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
     """See :class:`runtime.updater.world.World`. ``root`` and ``project`` differ in tests only."""
 
     def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
@@ -35,6 +36,7 @@ class RealWorld(FetchingDocker, ReleaseFolders):
         self.said = ""
         FetchingDocker.__init__(self, root, self.interrupt, project)
         ReleaseFolders.__init__(self, root)
+        TrustFolder.__init__(self, root)
         self._machine = machine
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None

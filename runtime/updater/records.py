@@ -98,6 +98,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Floor:
+    """The newest release that was ever committed here; an older one needs a signed rollback order."""
+
+    version: str
+    issued_at: float = 0.0
+    """Unix seconds at which it was signed; 0 where nobody did."""
+    accepted_at: float = 0.0
+    """When the newest statement committed here was signed, rollback orders included: none of those is used twice."""
+
+
+@dataclass(frozen=True)
 class Journal:
     """Everything a new process needs to go on where the last one stopped."""
 
@@ -137,6 +148,11 @@ class Journal:
     """Kept on disk until they are unpinned."""
     deferred: Optional[RunningRelease] = None
     """Fetched for an order that was deferred: kept for the next try, until another order comes."""
+    signers: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
+    """Digest of a release that was verified here → who had signed for it; nobody in an unsigned fleet."""
+    floor: Optional[Floor] = None
+    mended: str = ""
+    """What had been changed on the disk between verification and switch, and was written again; for the outcome."""
     tidy_due: bool = False
     """An order has ended and what it left behind is not cleaned up yet."""
     updated_at: float = 0.0

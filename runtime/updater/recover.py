@@ -7,6 +7,7 @@ from typing import List, Optional
 
 from runtime.contract.update import FETCHING, IDLE, PROBATION, REVERTING, SWITCHING, RunningRelease
 from runtime.updater.fetching.progress import recounted
+from runtime.updater.floor import raised
 from runtime.updater.records import Journal, Mark, Watch
 from runtime.updater.release_folder import order_in, target_of
 from runtime.updater.transaction import is_active
@@ -57,7 +58,8 @@ def rebuild(world: World, complaints: List[str]) -> Journal:
     for complaint in complaints:
         world.note(complaint)
     if journal.current is not None:
-        journal = replace(journal, robot=order_in(world, journal.current.folder).robot)
+        order = order_in(world, journal.current.folder)
+        journal = replace(journal, robot=order.robot, floor=raised(None, order, signed=order.proof is not None))
     return replace(journal, state=IDLE, tidy_due=False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict
+from typing import Dict, Sequence
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.runtime_config import DEFAULT_HEALTH_PORT, ENV_HEALTH_PORT, ENV_IMAGE, ENV_ROBOT
@@ -86,10 +86,34 @@ def quote(name: str, value: str) -> str:
 
 
 def order_in(world: World, folder: str) -> UpdateOrder:
-    """Return the order that a release folder was written from. Raises WorldError."""
+    """Return the order that a release folder was written from. Raises WorldError, also when it is of other content."""
     try:
-        return from_json(UpdateOrder, world.read_release(folder, RELEASE_FILE))
+        order = from_json(UpdateOrder, world.read_release(folder, RELEASE_FILE))
     except ContractError as error:
-        raise WorldError(
-            "releases/{}/{} is damaged: {}".format(folder, RELEASE_FILE, error), "roll the release out again"
-        ) from error
+        raise _damaged(folder, str(error)) from error
+    if target_of(order).folder != folder:
+        raise _damaged(folder, "its content is that of {}".format(target_of(order).folder))
+    return order
+
+
+def mend(world: World, folder: str) -> None:
+    """Write a kept release's files again as they were when it was verified; say what had been changed since.
+
+    One that cannot be mended is started as it is: a robot without any release is worse.
+    """
+    try:
+        changed = world.write_release(folder, files_of(order_in(world, folder)))
+    except WorldError as error:
+        world.note("releases/{} cannot be mended: {}".format(folder, error.message))
+        return
+    if changed:
+        world.note(changed_text(folder, changed))
+
+
+def changed_text(folder: str, names: Sequence[str]) -> str:
+    """Say which files of a release folder were not as verified."""
+    return "{} in releases/{} had been changed on the disk: written again".format(", ".join(names), folder)
+
+
+def _damaged(folder: str, why: str) -> WorldError:
+    return WorldError("releases/{}/{} is damaged: {}".format(folder, RELEASE_FILE, why), "roll the release out again")

@@ -23,6 +23,7 @@ from runtime.updater.retention import pinned, unpinned
 from runtime.updater.server import Server
 from runtime.updater.state import Rejected
 from runtime.updater.trial import keep_updater, refuse_on_trial
+from runtime.updater.trust import is_unsigned
 from runtime.updater.update_lock import share_node_folder
 from runtime.updater.updater import Updater
 from runtime.updater.world import PROJECT
@@ -38,7 +39,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     lock = only_one(state)
     try:
         world, say = RealWorld(root, project, machine), sayer()
-        updater = Updater(state, world, robot_name(root), version)
+        updater = Updater(state, world, robot_name(root), version, lambda: is_unsigned(world))
         updater.start()
         share_node_folder(machine, say)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)

@@ -61,6 +61,7 @@ def state_of(journal: Journal, version: str, said: str) -> UpdateState:
         fetched_bytes=journal.fetched_bytes,
         updated_at=journal.updated_at,
         deferred_until=None if active or last is None else last.until,
+        signed_by=journal.signers.get(journal.current.release_digest, ()) if journal.current else (),
         pinned=tuple(release.version for release in journal.pinned),
     )
 
@@ -79,6 +80,8 @@ def state_lines(state: UpdateState) -> List[str]:
         lines.append("{:<9} {}".format(name, text))
     if state.pinned:
         lines.append("pinned    {}".format(", ".join(state.pinned)))
+    if state.unsigned or state.current is not None:
+        lines.append("signed    {}".format(signed_text(state)))
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
@@ -92,6 +95,12 @@ def state_lines(state: UpdateState) -> List[str]:
         lines.append("banned    {}".format(", ".join(short_image(image) for image in state.banned)))
     lines.append("updater   {}".format(state.updater_version or "not running"))
     return lines
+
+
+def signed_text(state: UpdateState) -> str:
+    """Return who signed for the current release, or that nobody had to."""
+    who = "by " + ", ".join(state.signed_by) if state.signed_by else "by nobody"
+    return who + "; unsigned: this robot takes any order" if state.unsigned else who
 
 
 def _release_text(release: RunningRelease) -> str:

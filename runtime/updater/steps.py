@@ -16,8 +16,9 @@ from runtime.updater.judge import GOOD, baseline_of, judge
 from runtime.updater.observe import observe
 from runtime.updater.preflight import Refused, check_disk, check_machine, check_order
 from runtime.updater.records import Journal
-from runtime.updater.release_folder import files_of
+from runtime.updater.release_folder import changed_text, files_of
 from runtime.updater.transitions import commit, enter, finish, links_of, parts
+from runtime.updater.trust import check_trust
 from runtime.updater.waiting import held_up, outside_window
 from runtime.updater.world import ImageFacts, World, WorldError
 
@@ -31,6 +32,7 @@ def preflight(journal: Journal, world: World) -> Journal:
     world.note("checking {} against this robot".format(order.version))
     try:
         check_order(journal, order, world)
+        journal = check_trust(journal, order, world)
         engine = check_machine(order, world)
         if _runs_already(journal, order, target, world):
             return commit(
@@ -63,10 +65,15 @@ def fetch(journal: Journal, world: World) -> Journal:
 def verify(journal: Journal, world: World) -> Journal:
     """Check what is on disk: the image is the one, for this machine, with these engines; Compose would run it.
 
-    Last, note how the robot is now: what is wrong already does not count against the release.
+    Who signed is asked again: fetching may have taken until a signature ran out, or a key was revoked meanwhile. Last,
+    note how the robot is now: what is wrong already does not count against the release.
     """
     order, target = parts(journal)
     world.note("verifying {}".format(order.version))
+    try:
+        journal = check_trust(journal, order, world)
+    except Refused as refused:
+        return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
     check_image(order, world)
     world.write_release(target.folder, files_of(order))
     found = world.compose_image(target.folder)
@@ -80,13 +87,17 @@ def verify(journal: Journal, world: World) -> Journal:
 
 
 def switch(journal: Journal, world: World) -> Journal:
-    """Replace the container. The old image and folder stay."""
+    """Replace the container. The old image and folder stay. What the disk says by now is not believed."""
     order, target = parts(journal)
     stays = held_up(journal, world)
     if stays is not None:
         return stays
     world.note("switching to {}".format(order.version))
     check_image(order, world)
+    changed = world.write_release(target.folder, files_of(order))
+    if changed:
+        journal = replace(journal, mended=changed_text(target.folder, changed))
+        world.note(journal.mended)
     world.set_links(links_of(journal))
     world.compose_up(target.folder)
     world.release_update_lock()

@@ -22,6 +22,7 @@ from runtime.contract.update import (
     RunningRelease,
     UpdateOrder,
 )
+from runtime.updater.floor import raised
 from runtime.updater.records import Ban, Journal, Mark, Outcome, Watch
 from runtime.updater.release_folder import target_of
 from runtime.updater.world import Links, WorldError, elapsed
@@ -45,6 +46,7 @@ def parts(journal: Journal) -> Tuple[UpdateOrder, RunningRelease]:
 
 def accept(journal: Journal, order: UpdateOrder, now: Mark) -> Journal:
     """Begin ``order``."""
+    kept = {release.release_digest for release in kept_releases(journal)}
     fresh = replace(
         journal,
         order=order,
@@ -59,6 +61,8 @@ def accept(journal: Journal, order: UpdateOrder, now: Mark) -> Journal:
         request=None,
         reason="",
         ban=False,
+        mended="",
+        signers={digest: who for digest, who in journal.signers.items() if digest in kept},
     )
     return enter(fresh, PREFLIGHT, now)
 
@@ -101,6 +105,7 @@ def give_up(journal: Journal, why: str, hint: str, now: Mark) -> Journal:
 
 def commit(journal: Journal, reason: str, now: Mark) -> Journal:
     """The target is what the robot runs from now on."""
+    reason = "; ".join(part for part in (journal.mended, reason) if part)
     if journal.by_hand and journal.target is not None:
         why = "went back to {}: {}".format(journal.target.version, journal.asked or "asked for on the robot")
         return finish(journal, REVERTED, why, "", now)
@@ -157,8 +162,13 @@ def _moved(journal: Journal) -> Journal:
         current=target,
         previous=journal.previous if again else current,
         fallback=current if changed else journal.fallback,
+        floor=journal.floor if journal.by_hand else raised(journal.floor, journal.order, _is_signed(journal)),
         banned=tuple(ban for ban in journal.banned if ban.image != target.image),
     )
+
+
+def _is_signed(journal: Journal) -> bool:
+    return journal.order is not None and bool(journal.signers.get(journal.order.release_digest))
 
 
 def _banned(journal: Journal, reason: str, now: Mark) -> Journal:

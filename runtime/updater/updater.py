@@ -30,10 +30,18 @@ DISK_PAUSE_S = 10.0
 
 
 class Updater:
-    """One robot's updater. ``folder`` holds journal and history."""
+    """One robot's updater. ``folder`` holds journal and history; ``unsigned`` says whether it takes unsigned orders."""
 
-    def __init__(self, folder: Path, world: World, robot: str = "", version: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        world: World,
+        robot: str = "",
+        version: str = "",
+        unsigned: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.world = world
+        self._unsigned = unsigned
         self.version = version
         self._robot = robot
         self._store = JournalStore(folder)
@@ -121,9 +129,9 @@ class Updater:
     # ── asked from outside ──
 
     def status(self) -> UpdateState:
-        """Return the state by the journal."""
+        """Return the state by the journal, and whether orders must be signed here."""
         said = self.world.said if is_active(self._journal) else ""
-        return state_of(self._journal, self.version, said)
+        return replace(state_of(self._journal, self.version, said), unsigned=self._unsigned())
 
     def attest(self) -> Attestation:
         """Return what really runs."""

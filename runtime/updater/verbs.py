@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from typing import Any, Dict
 
 from runtime.contract.codec import from_dict, from_json, to_dict
@@ -40,8 +41,12 @@ def status(arguments: argparse.Namespace) -> int:
     try:
         state = from_dict(UpdateState, ask(arguments.socket, {"verb": "status"}, 15.0))
     except ConnectionError as error:
+        from runtime.updater.trust import is_unsigned
+        from runtime.updater.trust_folder import TrustFolder
+
         journal, complaints = JournalStore(arguments.root / "state").load()
-        show(arguments, state_of(journal, "", ""), state_lines)
+        unsigned = is_unsigned(TrustFolder(arguments.root))
+        show(arguments, replace(state_of(journal, "", ""), unsigned=unsigned), state_lines)
         for line in (*complaints, "{} -> {}".format(error, DEAD_HINT)):
             sys.stderr.write("fleet-updater: {}\n".format(line))
         return EXIT["outside"]

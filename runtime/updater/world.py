@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
+from runtime.contract.trust import SignatureFacts, TrustSettings
 from runtime.updater.records import Mark
 from runtime.updater.update_lock import LockAnswer
 
@@ -247,9 +248,18 @@ class World(Protocol):
         """Give the lock back; without it that is fine."""
         ...
 
+    # trust
+    def trust(self) -> Optional[TrustSettings]:
+        """Return what this robot wants to see signed, or None when nobody ever said so."""
+        ...
+
+    def check_signature(self, statement: str, signature: str, namespace: str) -> SignatureFacts:
+        """Judge one armored signature over ``statement`` against the allowed signers and revoked keys of this robot."""
+        ...
+
     # the release folders
-    def write_release(self, folder: str, files: Files) -> None:
-        """Write a release folder whole, on disk when this returns."""
+    def write_release(self, folder: str, files: Files) -> Tuple[str, ...]:
+        """Write a release folder whole, on disk when this returns; return the files there that were not as given."""
         ...
 
     def read_release(self, folder: str, name: str) -> str:

@@ -43,6 +43,8 @@ class Daemon:
         self.archive.write_bytes(updater_zipapp())
         (root / "state").mkdir()
         (root / "state" / "robot.json").write_text('{"robot": "amr-001", "fleet": "warehouse"}')
+        (root / "trust").mkdir()
+        (root / "trust" / "trust.json").write_text('{"fleet": "warehouse", "unsigned": true}')
         self.environment = {"PATH": os.environ["PATH"], "DOCKER_HOST": f"unix://{root}/no-engine.sock"}
         self.options: tuple[str, ...] = ()
         self.process: subprocess.Popen[bytes] | None = None

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from runtime.contract.build import DeviceFacts
-from runtime.contract.codec import to_dict
+from runtime.contract.codec import digest_of, to_dict
 from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest
 from runtime.contract.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
+from runtime.contract.trust import SignatureFacts, TrustSettings
 from runtime.contract.update import UpdateOrder
 from runtime.contract.verification import Finding, Verification
 from runtime.updater.folders import ReleaseFolders
@@ -80,6 +81,11 @@ def order(letter: str, version: str = "", order_id: str = "", **changes: Any) ->
     return replace(base, **changes)
 
 
+def fake_signature(key: str, statement: str, namespace: str) -> str:
+    """Return what stands for a signature by ``key`` (``SHA256:…``) here."""
+    return f"{key} {digest_of([namespace, statement])}"
+
+
 @dataclass
 class Behaviour:
     """How a release behaves once it runs. ``after_s`` is counted from the container's start."""
@@ -139,6 +145,10 @@ class FakeWorld(ReleaseFolders):
         self.lock = LockAnswer(FREE)
         """What a node with rules says; a robot without rules is always free."""
         self.lock_held = False
+        self.settings: TrustSettings | None = TrustSettings("warehouse", unsigned=True)
+        self.signers: dict[str, tuple[str, ...]] = {}
+        """Key → whom it stands for."""
+        self.revoked: set[str] = set()
 
     # ── told by tests ──
 
@@ -304,6 +314,23 @@ class FakeWorld(ReleaseFolders):
 
     def release_update_lock(self) -> None:
         self.lock_held = False
+
+    # ── trust ──
+
+    def trust(self) -> TrustSettings | None:
+        self._fault("trust")
+        return self.settings
+
+    def check_signature(self, statement: str, signature: str, namespace: str) -> SignatureFacts:
+        self._fault("check_signature")
+        key = signature.partition(" ")[0]
+        if signature != fake_signature(key, statement, namespace):
+            return SignatureFacts(problem=f"a signature is not one of this statement as {namespace}: no match")
+        if key not in self.signers:
+            return SignatureFacts(key, problem=f"{key} is no allowed signer")
+        if key in self.revoked:
+            return SignatureFacts(key, (), True, f"{key} of {', '.join(self.signers[key])} is revoked")
+        return SignatureFacts(key, self.signers[key])
 
     # ── inside ──
 

@@ -13,7 +13,7 @@ from runtime.contract.power import ENV_POWER, GovernorSettings, PowerAnswer, Pow
 from runtime.updater import nvpmodel
 from runtime.updater.nvpmodel import NeedsReboot, Nvpmodel
 from runtime.updater.power import LEASE_S, RETRY_S, VERIFY_S, CurrentRules, PowerKeeper, Rules
-from runtime.updater.release_folder import files_of
+from runtime.updater.release_folder import files_of, target_of
 from runtime.updater.state import Rejected, power_lines
 from runtime.updater.world import Links, WorldError
 from tests.fakes.nvpmodel import Jetson
@@ -224,17 +224,22 @@ def test_rules_are_those_of_the_current_release(tmp_path: Path) -> None:
     world = FakeWorld(tmp_path)
     rules = CurrentRules(world)
     assert rules() == Rules()
-    for folder, environment in (
-        ("plain", {}),
-        ("power", {ENV_POWER: canonical_json(POLICY).decode(), "JETFLEET_UID": "1234"}),
-        ("damaged", {ENV_POWER: "{"}),
-    ):
-        world.write_release(folder, files_of(order("1", environment=environment)))
-    world.set_links(Links("plain"))
-    assert rules() == Rules("plain", None, 1000)
-    world.set_links(Links("power", "plain"))
-    assert rules() == Rules("power", POLICY, 1234)
-    world.set_links(Links("damaged"))
+    orders = [
+        order("1", environment=environment)
+        for environment in (
+            {},
+            {ENV_POWER: canonical_json(POLICY).decode(), "JETFLEET_UID": "1234"},
+            {ENV_POWER: "{"},
+        )
+    ]
+    plain, power, damaged = (target_of(each).folder for each in orders)
+    for each in orders:
+        world.write_release(target_of(each).folder, files_of(each))
+    world.set_links(Links(plain))
+    assert rules() == Rules(plain, None, 1000)
+    world.set_links(Links(power, plain))
+    assert rules() == Rules(power, POLICY, 1234)
+    world.set_links(Links(damaged))
     with pytest.raises(WorldError, match="JETFLEET_POWER of the current release is damaged"):
         rules()
     world.set_links(Links("gone"))
