@@ -154,6 +154,40 @@ def lraspp(path: Path, size: int = 320, classes: int = 21) -> Path:
     return g.save(path, (1, 3, size, size), "classes")
 
 
+def detector(path: Path, size: int = 320, classes: int = 20) -> Path:
+    """Boxes without anchors, one a cell (as FCOS, Tian et al. 2019), at 1/8 and 1/32 of MobileNetV2.
+
+    ``boxes`` (1, 4 + classes, cells): centre and size in pixels of the input, then a score a class, 0 to 1.
+    """
+    g = Graph(5)
+    high, low = _mobile_body(g)
+    parts = [
+        _cells(g, x, f"head{stride}", cin, stride, size, classes) for x, cin, stride in ((low, 32, 8), (high, 320, 32))
+    ]
+    g.add("Concat", parts, "boxes", axis=2)
+    return g.save(path, (1, 3, size, size), "boxes")
+
+
+def _cells(g: Graph, x: str, name: str, cin: int, stride: int, size: int, classes: int) -> str:
+    """Return (1, 4 + classes, cells) of one feature map."""
+    x = g.relu(g.conv(x, f"{name}.tower", cin, 64))
+    across, values = size // stride, 4 + classes
+    weight = g.random.normal(0, 0.12, (values, 64, 1, 1))
+    bias = np.concatenate([np.zeros(4), np.full(classes, -7.7)])  # few objects, as a trained network says it
+    parameters = [
+        g.constant(f"{name}.{key}", value.astype(np.float32)) for key, value in (("weight", weight), ("bias", bias))
+    ]
+    x = g.add("Conv", [x, *parameters], f"{name}/out", kernel_shape=[1, 1])
+    shape = g.constant(f"{name}.shape", np.asarray([1, values, across * across]))
+    x = g.add("Sigmoid", [g.add("Reshape", [x, shape], f"{name}/flat")], f"{name}/squashed")
+    y, left = np.mgrid[0:across, 0:across].reshape(2, -1)
+    scale, offset = np.ones((1, values, 1)), np.zeros((1, values, across * across))
+    scale[0, :2], scale[0, 2:4] = stride, 4 * stride
+    offset[0, 0], offset[0, 1] = left * stride, y * stride
+    x = g.add("Mul", [x, g.constant(f"{name}.scale", scale.astype(np.float32))], f"{name}/scaled")
+    return g.add("Add", [x, g.constant(f"{name}.offset", offset.astype(np.float32))], f"{name}/placed")
+
+
 def _resize(g: Graph, x: str, factor: float, name: str) -> str:
     scales = g.constant(f"{name}.scales", np.asarray([1, 1, factor, factor], np.float32))
     return g.add("Resize", [x, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")

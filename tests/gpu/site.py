@@ -63,6 +63,7 @@ NETWORKS = {
         Network(networks.resnet50, 224, (720, 1280), "logits"),
         Network(networks.mobilenet_v2, 224, (480, 640), "logits"),
         Network(networks.lraspp, 320, (480, 640), "classes"),
+        Network(networks.detector, 320, (720, 1280), "boxes"),
         Network(networks.tiny, 32, (48, 64), "logits"),
         Network(networks.identity, 224, (720, 1280), "tensor"),
     )
