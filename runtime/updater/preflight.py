@@ -167,4 +167,5 @@ def _plain(version: Optional[str]) -> Optional[str]:
 
 
 def _too_little(path: str, needed: int, free: int) -> str:
-    return "not enough disk on the volume of {}: {} MiB needed, {} MiB free".format(path, needed >> 20, free >> 20)
+    up = -(-needed >> 20)  # rounded up, so that the two numbers never look the same
+    return "not enough disk on the volume of {}: {} MiB needed, {} MiB free".format(path, up, free >> 20)

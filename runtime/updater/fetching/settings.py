@@ -64,22 +64,30 @@ def parse_info(text: str) -> Dict[str, Any]:
 
 def _is_insecure(host: str, registries: Dict[str, Any]) -> bool:
     index = (registries.get("IndexConfigs") or {}).get(host)
-    if isinstance(index, dict) and index.get("Secure") is False:
-        return True
+    if isinstance(index, dict):
+        return index.get("Secure") is False
     networks = [ipaddress.ip_network(text, strict=False) for text in registries.get("InsecureRegistryCIDRs") or ()]
-    return any(address in network for address in _addresses(host) for network in networks)
+    return bool(networks) and any(address in network for address in _addresses(_name(host)) for network in networks)
 
 
-def _addresses(host: str) -> List[Any]:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+def _addresses(name: str) -> List[Any]:
     try:
-        found = socket.getaddrinfo(name.strip("[]"), None, proto=socket.IPPROTO_TCP)
+        return [ipaddress.ip_address(name.strip("[]"))]
+    except ValueError:
+        pass  # a name, not an address
+    try:
+        found = socket.getaddrinfo(name, None, proto=socket.IPPROTO_TCP)
     except OSError:
         return []  # nobody knows the name now; reaching it will say so
     return [ipaddress.ip_address(str(entry[4][0]).split("%", 1)[0]) for entry in found]
 
 
+def _name(host: str) -> str:
+    name, _, port = host.rpartition(":")
+    return name if name and port.isdigit() else host
+
+
 def _exempt(host: str, no_proxy: str) -> bool:
-    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name = _name(host)
     rules = [rule.strip().lstrip(".").lstrip("*").lstrip(".") for rule in no_proxy.split(",")]
     return any(rule and (rule in (name, host) or name.endswith("." + rule)) for rule in rules)
