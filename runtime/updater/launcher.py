@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import sys
 import time
@@ -172,24 +173,37 @@ def _slot_to_serve(folder: Path, in_use: str, trial: Optional[Trial]) -> str:
         slot, after = decide(trial, in_use, this_moment())
         if after is not None:
             write_trial(folder, after)
+        if after is not None and not after.failed:
+            _say("the updater {} is on trial, start {} of {}".format(after.version, after.tries, MAX_TRIES))
+            _leave_watch(folder, after)
     except OSError as error:
-        # A trial that cannot be counted cannot be ended: the proven one it is.
-        _say("cannot write the trial of a new updater: {}; slot {} is started".format(error, in_use))
+        # A trial that cannot be counted or watched cannot be ended: the proven one it is.
+        _say("a new updater cannot be tried: {}; slot {} is started".format(error, in_use))
         return in_use
     if after is not None and after.failed:
         _say("the updater {} failed its trial: {}; slot {} is started".format(after.version, after.failed, in_use))
-    elif after is not None:
-        _say("the updater {} is on trial, start {} of {}".format(after.version, after.tries, MAX_TRIES))
-        daemon = os.getpid()
-        if os.fork() == 0:
-            _watch(folder, after, daemon)
     return slot
 
 
-def _watch(folder: Path, trial: Trial, daemon: int) -> Any:
+def _leave_watch(folder: Path, trial: Trial) -> None:
+    """Start a process that outlives what this one becomes; it is nobody's child, so nobody has to reap it."""
+    daemon = os.getpid()
+    alive, held = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(held)
+        if os.fork() == 0:
+            _watch(folder, trial, daemon, alive)
+        os._exit(0)
+    os.close(alive)
+    os.set_inheritable(held, True)  # the daemon's end, for as long as it lives
+    os.waitpid(child, 0)
+
+
+def _watch(folder: Path, trial: Trial, daemon: int, alive: int) -> Any:
     """End the daemon at the trial's deadline, so that its supervisor starts the proven one. Never returns."""
     try:
-        while os.getppid() == daemon:
+        while not select.select([alive], [], [], POLL_S)[0]:
             on_disk = read_trial(folder)
             kept = not (folder / TRIAL).exists() or slot_in_use(folder) == trial.slot
             if kept or (on_disk is not None and on_disk.failed):
@@ -197,7 +211,6 @@ def _watch(folder: Path, trial: Trial, daemon: int) -> Any:
             if this_moment().boot >= trial.until:
                 os.kill(daemon, signal.SIGKILL)
                 break
-            time.sleep(POLL_S)
     finally:
         os._exit(0)
 

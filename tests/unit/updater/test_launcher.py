@@ -160,4 +160,4 @@ def test_it_stands_alone_and_runs_on_the_robots_old_python() -> None:
             imported.add(node.module)
         if isinstance(node, ast.Import):
             imported.update(name.name for name in node.names)
-    assert imported == {"__future__", "json", "os", "pathlib", "signal", "sys", "time", "typing"}
+    assert imported == {"__future__", "json", "os", "pathlib", "select", "signal", "sys", "time", "typing"}
