@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from runtime.contract.build import REPORT_FILE, EngineReport
@@ -13,12 +14,18 @@ from tests.gpu.test_builds import BIG
 
 
 def test_latency_alone_on_the_gpu(site: Site) -> None:
-    """Measured here once more, one engine at a time, because builds may have run side by side."""
+    """Measured here once more, one engine at a time, because builds may have run side by side.
+
+    ``JETFLEET_GPU_BUILT_ONLY``: of the engines that are in ``JETFLEET_GPU_DIR`` already; nothing is built.
+    """
     from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
 
     table: dict[str, Any] = {}
+    only_built = bool(os.environ.get("JETFLEET_GPU_BUILT_ONLY"))
     for network in BIG:
         for precision in PRECISIONS:
+            if only_built and not (site.out(network, precision, "cold") / REPORT_FILE).is_file():
+                continue
             try:
                 folder, report = site.engine(network, precision)
             except EngineError as error:
