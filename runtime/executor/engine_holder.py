@@ -10,6 +10,7 @@ from runtime.contract.health import SelfTest
 from runtime.contract.runtime_config import ModelRuntime
 from runtime.engines.errors import EngineError
 from runtime.executor.decoders import OptionError
+from runtime.executor.heap import give_back
 from runtime.executor.loading import LoadedEngine, load_engine
 from runtime.executor.serving import (
     CONFIGURED,
@@ -74,6 +75,7 @@ class EngineHolder:
         candidate: Candidate | None = configured(self.model, engines_dir)
         while candidate is not None and (reason := self._load(candidate, loader)):
             candidate = self._instead_of(candidate, reason)
+        give_back()
 
     def _load(self, candidate: Candidate, loader: Loader) -> str:
         """Load one engine; return why it cannot serve, or nothing."""
@@ -94,8 +96,8 @@ class EngineHolder:
         self._free_old()
         if keep_old:
             self._old = self._serving
-        elif self._serving is not None:
-            self._serving.close()
+        else:
+            self._free_serving()
         self._use(serving)
         self._trial_left = TRIAL_FRAMES if keep_old else 0
         self._replacement_asked = False
@@ -111,6 +113,13 @@ class EngineHolder:
         if self._old is not None:
             self._old.close()
             self._old = None
+            give_back()
+
+    def _free_serving(self) -> None:
+        if self._serving is not None:
+            self._serving.close()
+            self._serving = None
+            give_back()
 
     def close(self) -> None:
         """Free the engine, if there is one; none is put in any more."""
@@ -120,9 +129,7 @@ class EngineHolder:
     def drop_engine(self) -> None:
         """Free the engine; another one may be put in."""
         self._free_old()
-        if self._serving is not None:
-            self._serving.close()
-            self._serving = None
+        self._free_serving()
         if self.state == ACTIVE:
             self.state = INACTIVE
 
@@ -158,6 +165,8 @@ class EngineHolder:
         failed.close()
         self._use(self._serving)
         self.swap_note = f"went back to {self._serving.candidate.source}: the engine put in failed on a frame: {reason}"
+        del failed
+        give_back()
 
     def replacement_failed(self, candidate: Candidate, reason: str) -> None:
         """What was asked for in place of a failed engine cannot serve either: the next one is, or the model stays
