@@ -108,27 +108,43 @@ class DockerCli:
 
     def compose_image(self, folder: str) -> str:
         """Let Compose parse the release folder and return the image it would run."""
-        config = json.loads(self._compose(folder, ASK_S, "config", "--format", "json"))
+        return str(self._service(folder).get("image", ""))
+
+    def compose_shares(self, folder: str) -> Tuple[str, ...]:
+        """Let Compose parse the release folder and return the host's folders that its container would share."""
+        volumes = self._service(folder).get("volumes") or ()
+        return tuple(str(volume.get("source", "")) for volume in volumes if volume.get("type") == "bind")
+
+    def _service(self, folder: str) -> Dict[str, Any]:
+        config = json.loads(self._compose(folder, "", ASK_S, "config", "--format", "json"))
         service = (config.get("services") or {}).get(SERVICE)
         if not isinstance(service, dict):
             raise WorldError("the release's compose files have no service {!r}".format(SERVICE))
-        return str(service.get("image", ""))
+        return service
 
-    def compose_up(self, folder: str) -> None:
-        """Make the containers those of the release folder; leave alone what is right already."""
-        self._compose(folder, UP_S, "up", "--detach", "--no-build", "--remove-orphans")
+    def compose_up(self, folder: str, slot: str = "") -> None:
+        """Make the slot's containers those of the release folder; leave alone what is right already."""
+        self._compose(folder, slot, UP_S, "up", "--detach", "--no-build", "--remove-orphans")
 
-    def compose_down(self, folder: str) -> None:
-        """Stop and remove the containers."""
-        self._compose(folder, UP_S, "down", "--remove-orphans")
+    def compose_stop(self, folder: str, slot: str = "") -> None:
+        """End the slot's containers and leave them there."""
+        self._compose(folder, slot, UP_S, "stop")
 
-    def container(self) -> Optional[ContainerFacts]:
-        """Return the runtime container, running or not; the running one where a switch was cut between two."""
-        labels = "label=com.docker.compose.project=" + self._project, "label=com.docker.compose.service=" + SERVICE
+    def compose_down(self, folder: str, slot: str = "") -> None:
+        """Stop and remove the slot's containers, whichever release they are of."""
+        self._compose(folder, slot, UP_S, "down", "--remove-orphans")
+
+    def container(self, slot: str = "") -> Optional[ContainerFacts]:
+        """Return the slot's runtime container, running or not; the running one where a switch was cut between two."""
+        project = self._project_of(slot)
+        labels = "label=com.docker.compose.project=" + project, "label=com.docker.compose.service=" + SERVICE
         filters = [word for label in labels for word in ("--filter", label)]
         ids = self._ask("ps", "--all", "--quiet", "--no-trunc", *filters).split()
         found = [facts for facts in map(self._container, ids) if facts is not None]
         return next((facts for facts in found if facts.status == "running"), found[0] if found else None)
+
+    def _project_of(self, slot: str) -> str:
+        return "{}-{}".format(self._project, slot) if slot else self._project
 
     def _container(self, container: str) -> Optional[ContainerFacts]:
         found = self._inspect("container", container)
@@ -161,9 +177,10 @@ class DockerCli:
             raise failure("docker " + words[0], ran.err)
         return ran.out
 
-    def _compose(self, folder: str, timeout_s: float, *words: str) -> str:
+    def _compose(self, folder: str, slot: str, timeout_s: float, *words: str) -> str:
         where = str(self._root / "releases" / folder)
-        ran = process.run([self._docker, "compose", "--project-name", self._project, *words], timeout_s, cwd=where)
+        project = self._project_of(slot)
+        ran = process.run([self._docker, "compose", "--project-name", project, *words], timeout_s, cwd=where)
         if ran.code != 0:
             raise failure("docker compose " + words[0], process.tail(ran.err.splitlines()[-5:]))
         return ran.out

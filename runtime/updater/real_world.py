@@ -18,16 +18,18 @@ from runtime.updater.fetching.parent import FetchingDocker
 from runtime.updater.folders import ReleaseFolders
 from runtime.updater.records import Mark
 from runtime.updater.trust_folder import TrustFolder
+from runtime.updater.turns import Turns
 from runtime.updater.update_lock import FREE, HeldLock, LockAnswer, take
 from runtime.updater.world import PROJECT, Disk, Hardware, Interrupted, WorldError
 
 REPORT_S = 3.0
 MAX_REPORT_BYTES = 1024 * 1024
 _L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
+_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 _MODULE = re.compile(r"p3767-\d{4}")
 
 
-class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
+class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, Turns):
     """See :class:`runtime.updater.world.World`. ``root`` and ``project`` differ in tests only."""
 
     def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
@@ -37,6 +39,7 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
         FetchingDocker.__init__(self, root, self.interrupt, project)
         ReleaseFolders.__init__(self, root)
         TrustFolder.__init__(self, root)
+        Turns.__init__(self, root, machine)
         self._machine = machine
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None
@@ -97,10 +100,15 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
             self._update_lock.release()
             self._update_lock = None
 
-    def report(self, port: int) -> str:
-        """Ask the agent in the container for its HealthReport, as JSON text."""
+    def memory_available(self) -> Optional[int]:
+        """Return the bytes that a new process may take; None when the machine does not say."""
+        found = _AVAILABLE.search(_text(self._machine / "proc/meminfo"))
+        return int(found.group(1)) * 1024 if found else None
+
+    def report(self, port: int, slot: str = "") -> str:
+        """Ask the slot's agent for its HealthReport, as JSON text. One that has only the port is asked there."""
         try:
-            status, body = get(port, "/report", REPORT_S)
+            status, body = self._get(port, slot, "/report", REPORT_S)
         except (OSError, ValueError) as error:
             text = "the agent on port {} does not answer: {}".format(port, error)
             raise WorldError(text, "see `fleet logs`", transient=True) from error
@@ -108,12 +116,12 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
             raise WorldError("the agent on port {} answers {} to /report".format(port, status), transient=True)
         return body.decode("utf-8", "replace")
 
-    def verify(self, port: int, seconds: float) -> str:
+    def verify(self, port: int, seconds: float, slot: str = "") -> str:
         """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
         # The agent's own process may take all of its margin; what it says then is worth waiting for.
         limit_s = seconds + VERIFY_MARGIN_S + REPORT_S
         try:
-            status, body = get(port, "/verify?seconds={:g}".format(seconds), limit_s)
+            status, body = self._get(port, slot, "/verify?seconds={:g}".format(seconds), limit_s)
         except (OSError, ValueError) as error:
             text = "the agent on port {} does not answer: {}".format(port, error)
             raise WorldError(text, "see `fleet logs`", transient=True) from error
@@ -126,16 +134,25 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder):
             raise WorldError(text, transient=True)
         return body.decode("utf-8", "replace")
 
+    def _get(self, port: int, slot: str, path: str, timeout_s: float) -> Tuple[int, bytes]:
+        own = self.own_socket(slot, timeout_s)
+        return get(port, path, timeout_s) if own is None else exchange(own, path, timeout_s)
+
 
 def get(port: int, path: str, timeout_s: float) -> Tuple[int, bytes]:
-    """Ask an HTTP server of this machine; return status and body. Raises OSError, ValueError.
+    """Ask an HTTP server of this machine; return status and body. Raises OSError, ValueError."""
+    return exchange(socket.create_connection(("127.0.0.1", port), timeout=timeout_s), path, timeout_s)
+
+
+def exchange(connection: socket.socket, path: str, timeout_s: float) -> Tuple[int, bytes]:
+    """Ask an HTTP server over ``connection``, and close it; return status and body. Raises OSError, ValueError.
 
     By hand, because http.client brings TLS and mail along: a third of the memory that an idle updater may take.
     HTTP/1.0: the body ends where the connection does.
     """
     deadline = time.monotonic() + timeout_s
     answer = bytearray()
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+    with connection:
         request = "GET {} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".format(path)
         connection.sendall(request.encode("ascii"))
         while True:

@@ -215,28 +215,50 @@ class World(Protocol):
         ...
 
     # the container
+    # ``slot``: which of the two Compose projects (``RunningRelease.slot``)
     def compose_image(self, folder: str) -> str:
         """Let Compose parse the release folder and return the image it would run."""
         ...
 
-    def compose_up(self, folder: str) -> None:
-        """Make the containers those of the release folder; leave alone what is right already."""
+    def compose_shares(self, folder: str) -> Tuple[str, ...]:
+        """Let Compose parse the release folder and return the host's folders that its container would share."""
         ...
 
-    def compose_down(self, folder: str) -> None:
-        """Stop and remove the containers."""
+    def compose_up(self, folder: str, slot: str = "") -> None:
+        """Make the slot's containers those of the release folder; leave alone what is right already."""
         ...
 
-    def container(self) -> Optional[ContainerFacts]:
-        """Return the runtime container, running or not."""
+    def compose_stop(self, folder: str, slot: str = "") -> None:
+        """End the slot's containers and leave them there."""
         ...
 
-    def report(self, port: int) -> str:
-        """Ask the agent in the container for its HealthReport, as JSON text."""
+    def compose_down(self, folder: str, slot: str = "") -> None:
+        """Stop and remove the slot's containers, whichever release they are of."""
         ...
 
-    def verify(self, port: int, seconds: float) -> str:
+    def container(self, slot: str = "") -> Optional[ContainerFacts]:
+        """Return the slot's runtime container, running or not."""
+        ...
+
+    def report(self, port: int, slot: str = "") -> str:
+        """Ask the slot's agent for its HealthReport, as JSON text. One that has only the port is asked there."""
+        ...
+
+    def verify(self, port: int, seconds: float, slot: str = "") -> str:
         """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
+        ...
+
+    # whose turn it is to serve
+    def serving(self) -> Optional[str]:
+        """Return the slot that the token names, or None when there is no token."""
+        ...
+
+    def set_serving(self, slot: str) -> None:
+        """Name the slot whose container serves from now on; on disk when this returns."""
+        ...
+
+    def memory_available(self) -> Optional[int]:
+        """Return the bytes that a new process may take; None when the machine does not say."""
         ...
 
     # the update lock

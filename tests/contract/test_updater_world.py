@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 
 from runtime.contract.release import LayerRef, ReleaseEngine, ReleaseVariant
 from runtime.contract.resources import LOCK_FILE
+from runtime.contract.serving import health_socket
 from runtime.contract.update import UpdateOrder
 from runtime.executor.update_lock import UpdateLock
+from runtime.health.server import HealthServer
 from runtime.updater.preflight import moved_bytes
 from runtime.updater.real_world import RealWorld
 from runtime.updater.release_folder import environment_of, files_of, target_of
@@ -90,12 +93,12 @@ def real_side(published: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mon
     yield Side(world, tmp_path, first, second, published["missing"], server.server_port)
     server.shutdown()
     server.server_close()
-    for container in published["client"].containers.list(
-        all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}
-    ):
-        container.remove(force=True)
-    for network in published["client"].networks.list(filters={"label": f"com.docker.compose.project={PROJECT}"}):
-        network.remove()
+    for project in (PROJECT, f"{PROJECT}-b"):
+        ours = {"label": f"com.docker.compose.project={project}"}
+        for container in published["client"].containers.list(all=True, filters=ours):
+            container.remove(force=True)
+        for network in published["client"].networks.list(filters=ours):
+            network.remove()
     for name in world.kept_images():
         if name.startswith("test-") or name in (target_of(order("1")).folder,):
             world.remove_image(f"jetfleet.local/runtime:{name}")
@@ -176,6 +179,78 @@ def test_interrupted_pull_stops(side: Side) -> None:
     assert side.world.image(side.second.image) is None
 
 
+class Listener:
+    """What a fetch said."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, str] = {}
+        self.counted: tuple[int, int, int] | None = None
+        self.why_alone = ""
+
+    def layer(self, layer: str, status: str) -> None:
+        self.layers[layer] = status
+
+    def moved(self, moved: int, here: int, total: int) -> None:
+        self.counted = (moved, here, total)
+
+    def waits(self, why: str) -> None:
+        raise AssertionError(f"nothing is cut here: {why}")
+
+    def alone(self, why: str) -> None:
+        self.why_alone = why
+
+
+def test_a_fetched_image_is_as_a_pulled_one_and_leaves_nothing_else(side: Side) -> None:
+    heard = Listener()
+    side.world.fetch(side.first.image, "order-1", 0, heard)
+    image = side.world.image(side.first.image)
+    assert image is not None
+    assert image.references == (side.first.image,)
+    assert side.first.engines[0].layer_digest in image.layers
+    assert set(heard.layers.values()) <= {"exists", "downloaded"}
+    assert side.world.bytes_in_store(layer.digest for layer in side.first.layers) == 0
+    assert heard.why_alone == ""
+
+
+def test_a_fetch_of_what_is_not_there_says_what_to_do(side: Side) -> None:
+    with pytest.raises(WorldError, match=r"manifest unknown") as caught:
+        side.world.fetch(side.missing, "order-1", 0, Listener())
+    assert not caught.value.transient
+    assert "publish" in caught.value.hint
+
+
+def test_an_interrupted_fetch_stops(side: Side) -> None:
+    side.world.interrupt.set()
+    with pytest.raises(Interrupted):
+        side.world.fetch(side.second.image, "order-1", 0, Listener())
+    assert side.world.image(side.second.image) is None
+
+
+def test_the_store_is_emptied_but_for_what_is_kept(side: Side) -> None:
+    side.world.prune_store([layer.digest for layer in side.first.layers])
+    side.world.prune_store(())
+    assert side.world.bytes_in_store(layer.digest for layer in side.first.layers) == 0
+
+
+@pytest.mark.lab
+def test_a_fetch_counts_the_blobs_that_came(real_side: Side, published: dict[str, Any]) -> None:
+    heard = Listener()
+    real_side.world.fetch(real_side.first.image, "order-1", 0, heard)
+    blobs = sum(published["first"]["sizes"]) + published["first"]["config_size"]
+    assert heard.counted == (blobs, blobs, blobs)
+    assert real_side.world.fetched_bytes("order-1") == blobs
+    assert real_side.world.fetched_bytes("another") is None
+
+
+@pytest.mark.lab
+def test_an_engine_that_is_away_is_told_apart_in_a_fetch_too(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("DOCKER_HOST", f"unix://{real_side.root}/none.sock")
+        with pytest.raises(WorldError, match="Engine does not answer") as caught:
+            real_side.world.fetch(real_side.first.image, "order-1", 0, Listener())
+    assert caught.value.engine_down
+
+
 def test_kept_images_have_our_name_until_it_is_removed(side: Side) -> None:
     side.world.pull(side.first.image, lambda layer, state: None)
     side.world.keep_image(side.first.image, "test-one")
@@ -230,6 +305,77 @@ def test_down_removes_the_container_and_may_come_twice(side: Side) -> None:
     side.world.compose_down(folder)
     assert side.world.container() is None
     side.world.compose_down(folder)
+
+
+def test_each_slot_has_a_container_of_its_own(side: Side) -> None:
+    world = side.world
+    one, two = side.write(side.first), side.write(side.second)
+    world.compose_up(one)
+    first = world.container()
+    assert first is not None
+    assert world.container("b") is None
+    world.compose_up(two, "b")
+    second = world.container("b")
+    assert second is not None
+    assert (second.image_name, second.status) == (side.second.image, "running")
+    world.compose_stop(two, "b")
+    stopped = world.container("b")
+    assert stopped is not None
+    assert (stopped.id, stopped.status) == (second.id, "exited")
+    world.compose_up(two, "b")
+    again = world.container("b")
+    assert again is not None
+    assert (again.id, again.status) == (second.id, "running")
+    world.compose_down(one, "b")
+    assert world.container("b") is None, "whichever release it is of"
+    assert world.container() == first
+
+
+def test_the_token_names_a_slot_for_containers_to_read(side: Side) -> None:
+    assert side.world.serving() is None
+    for slot in ("", "b", "b", ""):
+        side.world.set_serving(slot)
+        assert side.world.serving() == slot
+        token = side.root / "serve" / "active"
+        assert token.read_text() == ("b\n" if slot else "a\n")
+        assert (token.stat().st_mode & 0o777, token.parent.stat().st_mode & 0o777) == (0o644, 0o755)
+    token.write_text("nonsense")
+    with pytest.raises(WorldError, match="names no slot: 'nonsense'"):
+        side.world.serving()
+
+
+def test_compose_says_which_folders_the_container_shares(side: Side) -> None:
+    assert side.world.compose_shares(side.write(side.first)) == ()
+    shared = COMPOSE + "    volumes:\n      - /run/jetfleet/node:/run/jetfleet/node\n      - /srv:/x:ro\n"
+    folder = side.write(side.first, compose={"robot.compose.yaml": shared})
+    assert side.world.compose_shares(folder) == ("/run/jetfleet/node", "/srv")
+
+
+def test_memory_is_told(side: Side) -> None:
+    available = side.world.memory_available()
+    assert available is not None
+    assert available > 0
+
+
+def test_an_agent_s_own_socket_comes_before_the_port(tmp_path: Path) -> None:
+    node = tmp_path / "m/run/jetfleet/node"
+    node.mkdir(parents=True)
+    link = Path(f"/tmp/jf-{os.getpid()}-w")  # a socket's path has room for 107 bytes
+    link.symlink_to(tmp_path / "m")
+    world = RealWorld(tmp_path, PROJECT, link)
+    own = HealthServer(
+        link / "run/jetfleet/node" / health_socket("b"), {"/report": lambda _: (HTTPStatus.OK, "", b"b")}
+    )
+    port = HealthServer(0, {"/report": lambda _: (HTTPStatus.OK, "", b"port")})
+    try:
+        own.start()
+        port.start()
+        assert (world.report(port.port, "b"), world.report(port.port)) == ("b", "port")
+        own.close()
+        assert world.report(port.port, "b") == "port", "a socket that nobody listens on any more"
+    finally:
+        port.close()
+        link.unlink()
 
 
 def test_verification_comes_from_the_agent_or_says_why_not(side: Side) -> None:

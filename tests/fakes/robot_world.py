@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import digest_of, to_dict
-from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest
+from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
 from runtime.contract.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
 from runtime.contract.trust import SignatureFacts, TrustSettings
 from runtime.contract.update import UpdateOrder
@@ -31,9 +31,16 @@ from runtime.updater.world import (
     OnLayer,
     WorldError,
 )
+from tests.fakes.robot_turns import Behaviour, Container, FakeTurns
 
 REPOSITORY = "registry.test:5000/warehouse/runtime"
-COMPOSE = "services:\n  runtime:\n    image: ${JETFLEET_IMAGE}\n"
+COMPOSE = """services:
+  runtime:
+    image: ${JETFLEET_IMAGE}
+    volumes:
+      - /run/jetfleet/node:/run/jetfleet/node
+      - /var/lib/jetfleet/serve:/run/jetfleet/serve:ro
+"""
 START = 1_800_000_000.0
 
 
@@ -86,44 +93,18 @@ def fake_signature(key: str, statement: str, namespace: str) -> str:
     return f"{key} {digest_of([namespace, statement])}"
 
 
-@dataclass
-class Behaviour:
-    """How a release behaves once it runs. ``after_s`` is counted from the container's start."""
-
-    ready_after_s: float = 2.0
-    state: str = "ok"
-    checks: tuple[Check, ...] = ()
-    cosine: float = 0.999
-    executor: str = "running"
-    model: str = "active"
-    exits: bool = False
-    """The container ends at once, again and again."""
-    silent: bool = False
-    turns_bad_after_s: float | None = None
-    key: str | None = None
-    """An engine other than the release's."""
-
-
-@dataclass
-class _Container:
-    id: str
-    image: str
-    content: str
-    started: float
-
-
-class FakeWorld(ReleaseFolders):
+class FakeWorld(ReleaseFolders, FakeTurns):
     """See :class:`runtime.updater.world.World`."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        ReleaseFolders.__init__(self, root)
+        FakeTurns.__init__(self, root)
         self.interrupt, self.wake, self.said = threading.Event(), threading.Event(), ""
         self.notes: list[str] = []
         self.time, self.boot, self.boot_id = START, 100.0, "boot-1"
         self.published = {reference(letter): _image(letter) for letter in "123456789abcdef"}
         self.images: dict[str, ImageFacts] = {}
         self.kept: dict[str, str] = {}
-        self.runs: _Container | None = None
         self.started = 0
         self.pulls: list[str] = []
         self.rates: list[int] = []
@@ -160,8 +141,7 @@ class FakeWorld(ReleaseFolders):
         """Cut the power; containers with a restart policy come back."""
         self.time, self.boot = self.time + away_s, 5.0
         self.boot_id = f"boot-{int(self.boot_id[5:]) + 1}"
-        if self.runs is not None:
-            self.runs.started = self.time
+        self.restart_all()
 
     # ── time and talk ──
 
@@ -248,7 +228,7 @@ class FakeWorld(ReleaseFolders):
         self._fault("remove_image")
         if reference.startswith(KEEP_REPOSITORY):
             return self.kept.pop(reference.rpartition(":")[2], None) is not None
-        if reference not in self.images or (self.runs is not None and self.runs.image == reference):
+        if reference not in self.images or any(one.image == reference for one in self.containers):
             return False
         del self.images[reference]
         return True
@@ -259,49 +239,49 @@ class FakeWorld(ReleaseFolders):
         self._fault("compose_image")
         return self._environment(folder)["JETFLEET_IMAGE"]
 
-    def compose_up(self, folder: str) -> None:
+    def compose_shares(self, folder: str) -> tuple[str, ...]:
+        self._fault("compose_shares")
+        lines = (line.strip() for line in self.read_release(folder, "robot.compose.yaml").splitlines())
+        return tuple(line[2:].partition(":")[0] for line in lines if line.startswith("- /"))
+
+    def compose_up(self, folder: str, slot: str = "") -> None:
         self._fault("compose_up")
-        image = self._environment(folder)["JETFLEET_IMAGE"]
         content = self.read_release(folder, ".env") + self.read_release(folder, "robot.compose.yaml")
-        if image not in self.images:
-            raise WorldError(f"docker compose up: no route to the registry, and {image} is not here")
-        if self.runs is None or self.runs.content != content:
+        before = self.slots.containers.get(slot)
+        self.put(slot, self.started + 1, self._environment(folder)["JETFLEET_IMAGE"], content)
+        if self.slots.containers[slot] is not before:
             self.started += 1
-            self.runs = _Container(f"{self.started:064x}", image, content, self.time)
 
-    def compose_down(self, folder: str) -> None:
-        self._fault("compose_down")
+    def _folder_is_there(self, folder: str) -> None:
         self.read_release(folder, ".env")
-        self.runs = None
 
-    def container(self) -> ContainerFacts | None:
+    def container(self, slot: str = "") -> ContainerFacts | None:
         self._fault("container")
-        if self.runs is None:
+        one = self.slots.containers.get(slot)
+        if one is None:
             return None
-        exits = self._behaves().exits
-        restarts = int((self.time - self.runs.started) // 2) if exits else 0
+        exits = self.behaves(one).exits
+        restarts = int((self.time - one.started) // 2) if exits else 0
         return ContainerFacts(
-            id=self.runs.id,
-            image_id=self.images[self.runs.image].id,
-            image_name=self.runs.image,
-            status="restarting" if exits else "running",
-            started_at=str(self.runs.started),
+            id=one.id,
+            image_id=self.images[one.image].id,
+            image_name=one.image,
+            status="exited" if one.stopped else "restarting" if exits else "running",
+            started_at=str(one.started),
             restarts=restarts,
             exit_code=1 if exits else 0,
         )
 
-    def report(self, port: int) -> str:
+    def report(self, port: int, slot: str = "") -> str:
         self._fault("report")
-        if self.runs is None or self._behaves().silent:
-            raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
-        return json.dumps(to_dict(self._report(self.runs, self._behaves())))
+        one = self._answering(port, slot)
+        return json.dumps(to_dict(self._report(one, self.behaves(one))))
 
-    def verify(self, port: int, seconds: float) -> str:
+    def verify(self, port: int, seconds: float, slot: str = "") -> str:
         self._fault("verify")
-        if self.runs is None or self._behaves().silent:
-            raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
+        does = self.behaves(self._answering(port, slot))
         self.time += seconds
-        finding = Finding("inference", "sign_text", self._behaves().state == "ok", "12 frames in 5.0 s")
+        finding = Finding("inference", "sign_text", does.state == "ok", "12 frames in 5.0 s")
         return json.dumps(to_dict(Verification(self.time, seconds, finding.passed, (finding,))))
 
     # ── the update lock ──
@@ -334,30 +314,30 @@ class FakeWorld(ReleaseFolders):
 
     # ── inside ──
 
-    def _behaves(self) -> Behaviour:
-        assert self.runs is not None
-        return self.behaviour.get(self.runs.image, Behaviour())
+    def _answering(self, port: int, slot: str) -> Container:
+        one = self.slots.containers.get(slot)
+        if one is None or one.stopped or self.behaves(one).silent:
+            raise WorldError(f"the agent on port {port} does not answer: Connection refused", transient=True)
+        return one
 
-    def _report(self, runs: _Container, does: Behaviour) -> HealthReport:
-        age = self.time - runs.started
+    def _report(self, runs: Container, does: Behaviour) -> HealthReport:
+        age = self.age(runs)
         ready = age >= does.ready_after_s
-        bad = does.turns_bad_after_s is not None and age >= does.turns_bad_after_s
+        serves = self.serves(runs) if self.obeys(runs) else ready
         passed = does.cosine >= 0.97
         test = SelfTest(passed, does.cosine, 0.97, "on golden inputs") if ready else None
         letter = runs.image.rpartition(":")[2]
+        loaded = does.model if serves or does.model != "active" else "inactive"
         model = ModelHealth(
             name="sign_text",
             precision="fp32",
             engine_key=does.key or f"sha256:{letter}",
             engine_sha256=letter,
-            state=(does.model if passed else "failed") if ready else "loading",
+            state=(loaded if passed else "failed") if ready else "loading",
             self_test=test,
             last_error="" if passed else "self-test",
         )
-        checks = (*does.checks, *self.room.checks)
-        state = max((does.state, self.room.state), key=("ok", "degraded", "unhealthy").index)
-        if bad:
-            checks, state = (*checks, Check("latency", "error", "inference p99 900 ms")), "unhealthy"
+        checks, state = self._judged(runs, does, serves)
         return HealthReport(
             time=self.time,
             robot="amr-001",
@@ -365,12 +345,31 @@ class FakeWorld(ReleaseFolders):
             image=runs.image,
             state=state,
             live=True,
-            ready=ready and passed and does.model == "active",
+            ready=ready and serves and passed and does.model == "active",
             uptime_s=age,
-            executor=ExecutorHealth(does.executor, "active" if ready else "inactive", 0),
+            executor=ExecutorHealth(does.executor, "active" if serves else "inactive", 0),
             models=(model,),
             checks=checks,
+            turn=self._turn(runs, does, ready=ready and passed, serves=serves),
         )
+
+    def _judged(self, runs: Container, does: Behaviour, serves: bool) -> tuple[tuple[Check, ...], str]:
+        since = self.age(runs)
+        if does.only_when_serving:
+            if not serves or runs.served_at is None:
+                return self.room.checks, self.room.state
+            since = self.time - runs.served_at
+        checks = (*does.checks, *self.room.checks)
+        state = max((does.state, self.room.state), key=("ok", "degraded", "unhealthy").index)
+        if does.turns_bad_after_s is not None and since >= does.turns_bad_after_s:
+            return (*checks, Check("latency", "error", "inference p99 900 ms")), "unhealthy"
+        return checks, state
+
+    def _turn(self, runs: Container, does: Behaviour, ready: bool, serves: bool) -> TurnHealth | None:
+        if not self.obeys(runs):
+            return None
+        standing_by = "the token names another container" if ready and not serves else ""
+        return TurnHealth(runs.slot, ready and does.shares_lock, standing_by, does.memory_bytes)
 
     def _environment(self, folder: str) -> dict[str, str]:
         lines = self.read_release(folder, ".env").splitlines()
