@@ -41,7 +41,7 @@ class JournalStore:
     def hold_reserve(self) -> None:
         """Take up space now that a full disk cannot take from us later. Raises OSError."""
         reserve = self.folder / RESERVE
-        if reserve.exists():
+        if reserve.exists() and reserve.stat().st_size == RESERVE_BYTES:
             return
         try:
             write_durable(reserve, os.urandom(RESERVE_BYTES), private=True)

@@ -49,6 +49,8 @@ class Updater:
         self._journal = Journal()
         self._changed = threading.Condition()
         self._mending = False
+        self._taken_up = False
+        """How to go on with what a dead process left is decided, and on disk."""
         self.stopping = False
 
     # ── driving ──
@@ -62,17 +64,12 @@ class Updater:
             journal = rebuild(self.world, complaints)
         for complaint in complaints:
             self.world.note(complaint)
-        if self._robot:
-            journal = replace(journal, robot=self._robot)
+        self._journal = replace(journal, robot=self._robot) if self._robot else journal
         try:
-            self._store.hold_reserve()
+            self._take_up()
         except OSError as error:
-            # The journal itself is smaller and may still find room.
-            self.world.note("cannot hold the journal's reserve: {}".format(error))
-        recovered = recover(journal, self.world)
-        self._store.save(recovered)
-        self._journal = recovered
-        self._record(recovered.last)
+            # Asked what it does, the robot answers all the same; `run` takes up once the disk lets it.
+            self.world.note("cannot write the journal: {}".format(error))
 
     def run(self) -> None:
         """Drive until :meth:`stop`."""
@@ -93,7 +90,7 @@ class Updater:
     @property
     def busy(self) -> bool:
         """Whether there is anything left to drive."""
-        return is_active(self._journal) or self._journal.tidy_due
+        return is_active(self._journal) or self._journal.tidy_due or not self._taken_up
 
     @property
     def pause_s(self) -> float:
@@ -105,6 +102,8 @@ class Updater:
 
         Raises OSError when the disk takes no journal, Interrupted.
         """
+        if not self._taken_up:
+            self._take_up()
         before = self._journal
         if not is_active(before) and not before.tidy_due:
             return False
@@ -271,6 +270,20 @@ class Updater:
         return self._history.entries(count)
 
     # ── inside ──
+
+    def _take_up(self) -> None:
+        with self._changed:
+            recovered = recover(self._journal, self.world)
+            self._store.save(recovered)
+            self._journal, self._taken_up = recovered, True
+            self._record(recovered.last)
+        self._hold_reserve()
+
+    def _hold_reserve(self) -> None:
+        try:
+            self._store.hold_reserve()
+        except OSError as error:
+            self.world.note("cannot hold the journal's reserve: {}".format(error))
 
     def _refuse_when_busy(self) -> None:
         if is_active(self._journal):
