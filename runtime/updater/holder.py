@@ -13,7 +13,7 @@ from runtime.contract.update import IDLE, Attestation, UpdateState
 from runtime.updater.real_world import RealWorld
 from runtime.updater.serve import only_one, robot_name
 from runtime.updater.server import ask
-from runtime.updater.state import Rejected
+from runtime.updater.state import Rejected, unwritable
 from runtime.updater.terminal import say
 from runtime.updater.updater import Updater
 from runtime.updater.world import Interrupted
@@ -107,7 +107,7 @@ class InPlace(Holder):
         try:
             self._updater.start()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(error, str(self._state)) from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -132,22 +132,18 @@ class InPlace(Holder):
             except Interrupted:
                 self._world.interrupt.clear()
             except OSError as error:
-                raise self._unwritable(error) from error
+                raise unwritable(error, str(self._state)) from error
 
     def mend(self) -> List[str]:
         """Do it."""
         try:
             return self._updater.recover()
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(error, str(self._state)) from error
 
     def farewell(self) -> None:
         """Nobody answers yet."""
         say("now start the updater: `sudo systemctl start fleet-updater`")
-
-    def _unwritable(self, error: OSError) -> Rejected:
-        text = "cannot write {}: {}".format(error.filename or self._state, error.strerror or error)
-        return Rejected("outside", text, "`sudo fleet-updater doctor` says what holds the space; then again")
 
 
 def _take_lock(state: Path) -> int:

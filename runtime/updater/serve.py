@@ -21,7 +21,7 @@ from runtime.updater.power_service import PowerService, sayer
 from runtime.updater.real_world import RealWorld
 from runtime.updater.retention import pinned, unpinned
 from runtime.updater.server import Server
-from runtime.updater.state import Rejected
+from runtime.updater.state import Rejected, unwritable
 from runtime.updater.trial import keep_updater, refuse_on_trial
 from runtime.updater.trust import is_unsigned
 from runtime.updater.update_lock import share_node_folder
@@ -107,7 +107,10 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
     if verb == "keep":
         keep_updater(root, _text(request, "version"), updater.version)
         return updater.status()
-    return updater.recover()
+    try:
+        return updater.recover()
+    except OSError as error:
+        raise unwritable(error, str(root / "state")) from error
 
 
 def robot_name(root: Path) -> str:

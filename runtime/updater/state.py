@@ -37,6 +37,12 @@ def busy(journal: Journal) -> Rejected:
     return Rejected("busy", text, "wait for it, or `fleet-updater abort {}`".format(order.order_id))
 
 
+def unwritable(error: OSError, place: str) -> Rejected:
+    """Return the refusal of what the disk does not take."""
+    text = "cannot write {}: {}".format(error.filename or place, error.strerror or error)
+    return Rejected("outside", text, "`sudo fleet-updater doctor` says what holds the space; then again")
+
+
 def state_of(journal: Journal, version: str, said: str) -> UpdateState:
     """Return the journal as others see it. ``said``: the last note of a running updater."""
     active, last = is_active(journal), journal.last

@@ -1,0 +1,279 @@
+"""Every finding of the doctor: what is looked at, what is said, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.contract.codec import canonical_json
+from runtime.contract.resources import ENV_INHIBIT
+from runtime.contract.trust import TrustSettings
+from runtime.contract.update import UpdateState
+from runtime.updater import doctor, doctor_host, doctor_release, launcher
+from runtime.updater.doctor import examine
+from runtime.updater.finding import FAIL, OK, WARN, Finding, Patient, as_document, finding_lines, is_well
+from runtime.updater.journal import JournalStore
+from runtime.updater.server import Server
+from runtime.updater.terminal import COLUMNS, fold
+from runtime.updater.world import ContainerFacts, WorldError
+from tests.fakes.robot_world import order, reference
+from tests.unit.updater.robot import Robot
+
+
+@pytest.fixture
+def patient(robot: Robot) -> Patient:
+    """A robot on 1.2.0 that came from 1.1.0, with all that belongs to it on disk; no daemon answers."""
+    robot.on("1")
+    robot.on("2")
+    root = robot.root
+    slot = root / "updater" / "a"
+    slot.mkdir(parents=True)
+    (slot / launcher.NAME).write_text("an updater")
+    (root / "updater" / "in-use").symlink_to("a")
+    _trust(root, TrustSettings("warehouse"))
+    machine = root / "machine"
+    machine.mkdir()
+    found = Patient(root, root / "updater.sock", machine, robot.world)
+    found.journal = robot.journal
+    found.engine_root = "/var/lib/docker"
+    return found
+
+
+def _trust(root: Path, settings: TrustSettings, signers: str = "ops namespaces=x ssh-ed25519 AAAA\n") -> None:
+    folder = root / "trust"
+    folder.mkdir(exist_ok=True)
+    (folder / "trust.json").write_bytes(canonical_json(settings))
+    (folder / "allowed_signers").write_text(signers)
+
+
+def _seen(finding: Finding, level: str, *words: str) -> None:
+    assert finding.level == level, finding
+    for word in words:
+        assert word in finding.what + " -> " + finding.do
+    assert (finding.do == "") == (level == OK), "what is not well says what to do"
+
+
+def _fake(patient: Patient) -> Any:
+    return patient.world
+
+
+# ── daemon and journal ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_daemon_that_answers(patient: Patient) -> None:
+    state = UpdateState("amr-001", "idle", "1.0+test")
+    server = Server(patient.socket, lambda _request, _peer: json.loads(canonical_json(state)))
+    threading.Thread(target=_serve, args=(server,), daemon=True).start()
+    _seen(doctor.check_daemon(patient), OK, "answers, version 1.0+test")
+    _seen(doctor_host.check_socket(patient), OK, "for root and group")
+    # The test's own process listens, and its parent has started it.
+    _seen(doctor_host.check_supervisor(patient), OK, f"process {os.getppid()}")
+    patient.socket.chmod(0o600)
+    _seen(doctor_host.check_socket(patient), WARN, "mode 600, not 660")
+    server.close()
+
+
+def _serve(server: Server) -> None:
+    try:
+        server.serve()
+    except OSError:
+        return  # closed at the end of the test
+
+
+def test_a_daemon_that_does_not(patient: Patient) -> None:
+    _seen(doctor.check_daemon(patient), FAIL, "does not answer", "systemctl restart fleet-updater", "recover")
+    _seen(doctor_host.check_socket(patient), FAIL, "is not there")
+    _seen(doctor_host.check_supervisor(patient), FAIL, "nobody has started the updater")
+
+
+def test_the_journal(patient: Patient, robot: Robot) -> None:
+    _seen(doctor.check_journal(patient), OK, "idle; last order to-2: committed")
+    robot.updater.submit(order("3"))
+    _seen(doctor.check_journal(patient), FAIL, "was cut in preflight of order order-3", "recover")
+    patient.daemon = UpdateState("amr-001", "preflight", "1.0")
+    _seen(doctor.check_journal(patient), OK, "preflight of order order-3")
+    for name in ("journal.json", "journal.previous.json"):
+        (robot.root / "state" / name).write_bytes(b"\x00garbage")
+    _seen(doctor.check_journal(patient), FAIL, "journal.json: damaged", "journal.previous.json", "recover")
+
+
+# ── the updater's surroundings ───────────────────────────────────────────────────────────────────────────────────
+
+
+def test_slots_and_trial(patient: Patient) -> None:
+    folder = patient.root / "updater"
+    _seen(doctor_host.check_updater(patient), OK, "slot a, no trial")
+    now = launcher.this_moment()
+    trial = launcher.Trial("b", "1.1+new", now.boot_id, now.boot + 60)
+    launcher.write_trial(folder, trial)
+    _seen(doctor_host.check_updater(patient), WARN, "1.1+new is on trial in slot b")
+    launcher.write_trial(folder, trial._replace(failed="its daemon ended"))
+    _seen(doctor_host.check_updater(patient), WARN, "1.1+new failed its trial: its daemon ended", "bootstrap")
+    shutil.rmtree(folder / "a")
+    _seen(doctor_host.check_updater(patient), FAIL, "no slot", "bootstrap")
+
+
+def test_trust(patient: Patient) -> None:
+    _seen(doctor_host.check_trust(patient), OK, "fleet warehouse: 1 of the allowed signers")
+    _trust(patient.root, TrustSettings("warehouse"), "")
+    _seen(doctor_host.check_trust(patient), FAIL, "names nobody", "bootstrap")
+    _trust(patient.root, TrustSettings("warehouse", unsigned=True))
+    _seen(doctor_host.check_trust(patient), WARN, "takes unsigned releases")
+    (patient.root / "trust" / "trust.json").write_text("{")
+    _seen(doctor_host.check_trust(patient), FAIL, "not JSON", "bootstrap")
+    shutil.rmtree(patient.root / "trust")
+    _seen(doctor_host.check_trust(patient), FAIL, "is not there", "bootstrap")
+
+
+def test_the_clock(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = patient.journal.updated_at
+    monkeypatch.setattr(doctor_host.time, "time", lambda: written)
+    _seen(doctor_host.check_clock(patient), OK, "UTC")
+    monkeypatch.setattr(doctor_host.time, "time", lambda: written - 365 * 86400.0)
+    _seen(doctor_host.check_clock(patient), FAIL, "went back", "8760.0 h later", "timedatectl")
+    monkeypatch.setattr(doctor_host.time, "time", lambda: 3600.0)
+    _seen(doctor_host.check_clock(patient), FAIL, "was never set: it says 1970-01-01 01:00:00 UTC")
+
+
+def test_the_update_lock(patient: Patient, robot: Robot) -> None:
+    _seen(doctor_host.check_update_lock(patient), OK, "has no rules")
+    robot.run(order("3", environment={ENV_INHIBIT: "{}"}))
+    patient.journal = robot.journal
+    _seen(doctor_host.check_update_lock(patient), WARN, "counts as held", "the node has not started", "--override")
+
+
+# ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_disk_of_the_journal(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    _seen(doctor_release.check_state_disk(patient), OK, "MiB free")
+    reserve = patient.root / "state" / "reserve"
+    reserve.write_bytes(reserve.read_bytes()[:-1])
+    _seen(doctor_release.check_state_disk(patient), WARN, "reserve is not held")
+    _fake(patient).free = 1024 * 1024
+    _seen(doctor_release.check_state_disk(patient), FAIL, "1 MiB free", "16 MiB are needed", "du -xh")
+    core = patient.root / "state" / "core.4711"
+    core.write_bytes(b"x" * (2 << 20))
+    _seen(doctor_release.check_state_disk(patient), FAIL, f"`sudo rm` what is not needed of: {core} (2 MiB)")
+
+
+def test_leftovers(patient: Patient) -> None:
+    _seen(doctor_release.check_leftovers(patient), OK, "none")
+    blobs = patient.root / "blobs"
+    blobs.mkdir()
+    (blobs / "sha256-1.partial").write_bytes(b"x" * (3 << 20))
+    _seen(doctor_release.check_leftovers(patient), OK, "1 of cut downloads, 3 MiB")
+
+
+def test_links_and_folders(patient: Patient) -> None:
+    _seen(doctor_release.check_links(patient), OK, "current -> ")
+    (patient.root / "current").unlink()
+    _seen(doctor_release.check_links(patient), FAIL, "current -> nothing", "the journal says", "recover")
+    shutil.rmtree(patient.root / "releases" / patient.journal.previous.folder)  # type: ignore[union-attr]
+    _seen(doctor_release.check_links(patient), FAIL, "the release folder of 1.1.0 is gone", "roll out again")
+
+
+def test_the_engine(patient: Patient) -> None:
+    patient.engine_root = ""
+    for check in (doctor_release.check_images, doctor_release.check_container, doctor_release.check_image_disk):
+        assert check(patient).level == WARN
+    world = _fake(patient)
+    _seen(doctor_release.check_engine(patient), OK, "Docker Engine 20.10.24, Compose 2.40.3")
+    assert patient.engine_root
+    world.facts = replace(world.facts, version="19.3.1")
+    _seen(doctor_release.check_engine(patient), FAIL, "Docker Engine is 19.3.1, at least 20.10", "update it")
+    world.free = 100 << 20
+    assert doctor_release.check_image_disk(patient).level == WARN
+
+
+def test_images(patient: Patient) -> None:
+    world = _fake(patient)
+    _seen(doctor_release.check_images(patient), OK, "current 1.2.0, previous 1.1.0")
+    del world.images[reference("1")]
+    _seen(doctor_release.check_images(patient), WARN, "not on disk: previous (1.1.0)", "roll that version out")
+    world.images.clear()
+    _seen(doctor_release.check_images(patient), FAIL, "current (1.2.0), previous (1.1.0)")
+
+
+def test_the_container(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _fake(patient)
+    _seen(doctor_release.check_container(patient), OK, "runs 1.2.0, 0 restarts")
+    facts: ContainerFacts = world.container()
+    monkeypatch.setattr(world, "container", lambda: replace(facts, status="exited", exit_code=137))
+    _seen(doctor_release.check_container(patient), FAIL, "is exited (exit code 137)", "recover")
+    other = replace(facts, image_id=world.images[reference("1")].id, image_name=reference("1"))
+    monkeypatch.setattr(world, "container", lambda: other)
+    _seen(doctor_release.check_container(patient), FAIL, f"runs {reference('1')}", "recover")
+    monkeypatch.setattr(world, "container", lambda: None)
+    _seen(doctor_release.check_container(patient), FAIL, "there is none, 1.2.0 should run", "recover")
+
+
+def test_the_agent(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = _fake(patient)
+    _seen(doctor_release.check_agent(patient), OK, "ok")
+    report = json.loads(world.report(9310))
+    monkeypatch.setattr(world, "report", lambda _port: json.dumps({**report, "ready": False}))
+    _seen(doctor_release.check_agent(patient), FAIL, "not ready", "docker compose logs")
+    monkeypatch.setattr(world, "report", lambda _port: "{}")
+    _seen(doctor_release.check_agent(patient), FAIL, "cannot be read")
+
+
+# ── the whole ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("error", "level", "words"),
+    [
+        (WorldError("the robot's Docker Engine does not answer", "start it"), FAIL, "start it"),
+        (PermissionError(13, "Permission denied", "/x"), WARN, "sudo"),
+        (FileNotFoundError(2, "No such file or directory", "/x"), FAIL, "/x"),
+    ],
+)
+def test_what_a_check_stumbles_over_is_its_finding(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch, error: Exception, level: str, words: str
+) -> None:
+    def stumbles() -> None:
+        raise error
+
+    monkeypatch.setattr(_fake(patient), "engine", stumbles)
+    findings = {finding.name: finding for finding in examine(patient)}
+    assert findings["engine"].level == level
+    assert words in findings["engine"].what + findings["engine"].do
+    assert findings["links"].level == OK, "the others are looked at all the same"
+
+
+def test_nothing_is_changed(patient: Patient, robot: Robot) -> None:
+    before = _everything(robot.root)
+    examine(patient)
+    assert _everything(robot.root) == before
+
+
+def _everything(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_lines_fit_a_serial_console_and_say_all(patient: Patient) -> None:
+    findings = examine(patient)
+    names = [finding.name for finding in findings]
+    assert len(set(names)) == len(names) == 16
+    lines = finding_lines(findings)
+    assert all(len(piece) <= COLUMNS for line in lines for piece in fold(line) if " " in piece.strip())
+    assert lines[0].startswith("FAIL daemon    the updater does not answer")
+    assert " -> `sudo systemctl restart" in lines[0]
+    assert not is_well(findings)
+    assert as_document(findings)["well"] is False
+    assert is_well([Finding(OK, "a", "b"), Finding(WARN, "a", "b", "c")])
+
+
+def test_a_robot_that_was_never_bootstrapped(tmp_path: Path, robot: Robot) -> None:
+    empty = Patient(tmp_path / "nothing", tmp_path / "none.sock", tmp_path, robot.world)
+    levels = {finding.name: finding.level for finding in examine(empty)}
+    assert (levels["journal"], levels["updater"], levels["trust"]) == (FAIL, FAIL, FAIL)
+    assert JournalStore(robot.root / "state").load()[1] == []
