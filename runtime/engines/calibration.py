@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from runtime.contract.build import BuildJob, TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.npz import NpzError, read_npz
 from runtime.engines.preprocess import engine_input
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
@@ -124,12 +125,9 @@ def _images(folder: Path, inputs: Sequence[TensorSpec]) -> ImageFolder:
 
 def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise EngineError(
-            "calibration", f"{path.name} is not an .npz file: {error}", "write it with numpy.savez"
-        ) from error
+        arrays = read_npz(path)
+    except (OSError, NpzError) as error:
+        raise EngineError("calibration", f"{path.name} {error}", "write it with numpy.savez") from error
     chosen = {}
     for spec in map(engine_input, inputs):
         array = arrays.get(spec.name)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from runtime.contract.build import TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.npz import NpzError, read_npz
 from runtime.engines.store import write_atomic
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -95,14 +96,11 @@ def stack(samples: Sequence[Arrays]) -> Arrays:
 
 def _read(path: Path) -> Arrays:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        return read_npz(path)
     except FileNotFoundError as error:
         raise _error(path, "is missing", "name the golden data in the model's manifest") from error
-    # A truncated member raises zlib.error or zipfile's own type, an array of objects ValueError, a plain .npy
-    # AttributeError: all of them mean that this is not the file it should be.
-    except Exception as error:
-        raise _error(path, f"is not an .npz file: {error}", "write it with numpy.savez_compressed") from error
+    except NpzError as error:
+        raise _error(path, str(error), "write it with numpy.savez_compressed") from error
 
 
 def _frames(path: Path, spec: TensorSpec, array: npt.NDArray[Any] | None) -> npt.NDArray[Any]:

@@ -17,6 +17,7 @@ from runtime.engines.accuracy import violation, worst
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
 from runtime.engines.golden import Arrays, Golden, save_golden, stack
+from runtime.engines.npz import NpzError, read_npz
 from runtime.engines.tool.given import frames_for
 from runtime.engines.tool.opening import AS_EXPORTED, Opened, open_engine
 
@@ -112,10 +113,9 @@ def _expected(path: Path, opened: Opened, frames: int) -> list[Arrays]:
     if not path.is_file():
         raise EngineError(USAGE, f"there is no {path}", "give an .npz file with an array under each output's name")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except Exception as error:  # zlib, zipfile and numpy raise types of their own for one and the same thing
-        raise EngineError(USAGE, f"{path} is not an .npz file: {error}", "write it with numpy.savez") from error
+        arrays = read_npz(path)
+    except NpzError as error:
+        raise EngineError(USAGE, f"{path} {error}", "write it with numpy.savez") from error
     names = [spec.name for spec in opened.identity.outputs if spec.name in arrays]
     if not names:
         wanted = ", ".join(spec.name for spec in opened.identity.outputs)
