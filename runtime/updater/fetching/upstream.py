@@ -37,6 +37,7 @@ class Answer:
 
     def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
         self.status = response.status
+        self._host = connection.host if connection.port is None else "{}:{}".format(connection.host, connection.port)
         self._connection, self._response = connection, response
 
     def header(self, name: str) -> str:
@@ -48,7 +49,7 @@ class Answer:
         try:
             return self._response.read(count)
         except (OSError, http.client.HTTPException) as error:
-            raise broken(error) from error
+            raise broken(error, self._host) from error
 
     def close(self) -> None:
         """Hang up."""
@@ -161,7 +162,7 @@ def refused(what: str, status: int) -> UpstreamError:
     return UpstreamError(text, "see the registry's log", transient=status >= 500 or status in (408, 416, 425, 429))
 
 
-def broken(error: Exception, host: str = "the registry") -> UpstreamError:
+def broken(error: Exception, host: str) -> UpstreamError:
     """Return the error for a connection that failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return UpstreamError("{}: its certificate is not trusted: {}".format(host, error.verify_message), _TRUST_HINT)
