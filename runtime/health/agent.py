@@ -109,7 +109,9 @@ class Agent:
         environment, told = transport.prepare(config, os.environ, place)
         if told:
             log(told)
-        self._supervisor = Supervisor(self._settings.executor, policy, environment=environment, log=log)
+        self._supervisor = Supervisor(
+            self._settings.executor, policy, environment=environment, log=log, in_the_way=_in_the_way
+        )
         self._reporter = Reporter(self._settings, config, self._started)
         self._verifier = Verifier(config, self._current, gather_with(self._children, log))
         allowed = self._settings.power
@@ -183,6 +185,13 @@ def main() -> int:
 def log(line: str) -> None:
     """One line to the container's log."""
     print(f"[agent] {line}", file=sys.stderr, flush=True)
+
+
+def _in_the_way() -> str:
+    """Why an executor could not run now. What dead processes left is removed first: it may be all there is."""
+    if transport.full():
+        _clean_shared_memory()
+    return transport.full()
 
 
 def _clean_shared_memory() -> None:

@@ -150,6 +150,8 @@ def executor_check(process: Snapshot) -> Check:
         return Check("executor", LEVEL_ERROR, f"crash loop after {process.restarts} restarts, not started again{last}")
     if process.state == STOPPED:
         return Check("executor", LEVEL_ERROR, f"stopped{last}")
+    if process.held_up:
+        return Check("executor", LEVEL_ERROR, f"not started: {process.held_up}{last}")
     if process.state == RESTARTING:
         return Check("executor", LEVEL_ERROR, f"restarting, {process.restarts} restarts so far{last}")
     if not process.live and process.pid is not None:

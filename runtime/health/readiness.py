@@ -26,7 +26,11 @@ def unproven(config: RuntimeConfig, process: Snapshot) -> tuple[str, ...]:
     """Return what is not proven yet, or no more."""
     status = process.status
     if not process.live or status is None:
-        return (f"the executor is {process.state}",)
+        return (
+            f"the executor is not started: {process.held_up}"
+            if process.held_up
+            else f"the executor is {process.state}",
+        )
     if status.lifecycle != "active":
         return (f"the node is {status.lifecycle}",)
     found = (_unproven_model(status, model) for model in config.models)

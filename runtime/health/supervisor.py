@@ -15,15 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from runtime.contract.power import ServingOrders
+from runtime.health.exits import describe_exit
 from runtime.health.status import ENV_STATUS_FD, SERVING, ExecutorStatus, StatusReceiver, status_pair
 
 STARTING, RUNNING, RESTARTING, CRASH_LOOP, STOPPED = "starting", "running", "restarting", "crash_loop", "stopped"
 
-_MEANING = {
-    4: ", abandoned at its own deadline",
-    -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
-}
-"""What the executor's exit codes (runtime.executor.main) and, below 0, its signals say beyond the number."""
+AGAIN_S = 1.0
+"""How often a start that something is in the way of is tried."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +52,8 @@ class Snapshot:
     last_exit: str = ""
     status: ExecutorStatus | None = None
     live: bool = False
+    held_up: str = ""
+    """Why it is not started now, although its time has come."""
 
 
 class Supervisor:
@@ -67,7 +67,12 @@ class Supervisor:
         environment: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
         log: Callable[[str], None] = print,
+        in_the_way: Callable[[], str] = lambda: "",
     ) -> None:
+        """``in_the_way`` says why the child could not run now, or nothing. Asked before every start, which waits, and
+        after every end, which then is not held against the child."""
+        self._in_the_way = in_the_way
+        self._held_up = ""
         self._command = list(command)
         self._policy = policy
         self._environment = dict(os.environ if environment is None else environment)
@@ -97,7 +102,7 @@ class Supervisor:
         if self._process is not None:
             self._watch(now)
         if self._process is None and not self._stopping and self._next_start is not None and now >= self._next_start:
-            self._start(now)
+            self._start_or_wait(now)
         return self._snapshot(now)
 
     def tell(self, orders: ServingOrders) -> None:
@@ -116,6 +121,15 @@ class Supervisor:
     def stopped(self) -> bool:
         """True when a stop was asked for and no child is left."""
         return self._stopping and self._process is None
+
+    def _start_or_wait(self, now: float) -> None:
+        before, self._held_up = self._held_up, self._in_the_way()
+        if not self._held_up:
+            self._start(now)
+            return
+        if not before:
+            self._log(f"executor not started: {self._held_up}")
+        self._next_start = now + AGAIN_S
 
     def _start(self, now: float) -> None:
         receiver, theirs = status_pair()
@@ -145,7 +159,8 @@ class Supervisor:
         if code is not None:
             receiver.close()
             self._process, self._receiver = None, None
-            self._ended(now, self._describe_exit(code))
+            why = self._why_killed or (self._status.fatal if self._status is not None else "")
+            self._ended(now, describe_exit(code, why))
         elif self._kill_at is not None:
             if now >= self._kill_at:
                 _signal(process.pid, signal.SIGKILL)
@@ -174,18 +189,17 @@ class Supervisor:
         self._kill_at = now + kill_after
         _signal(self._process.pid, signal.SIGTERM)
 
-    def _describe_exit(self, code: int) -> str:
-        how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
-        how += _MEANING.get(code, "")
-        why = self._why_killed or (self._status.fatal if self._status is not None else "")
-        return f"{how} ({why})" if why else how
-
     def _ended(self, now: float, why: str) -> None:
         self.last_exit = why
         if self._stopping:
             self.state = STOPPED
             return
         policy = self._policy
+        if reason := self._in_the_way():
+            self.restarts += 1
+            self.state, self._next_start, self._held_up = RESTARTING, now + AGAIN_S, reason
+            self._log(f"executor ended: {why}; not started again: {reason}")
+            return
         self._ends.append(now)
         while self._ends and now - self._ends[0] > policy.restart_window_s:
             self._ends.popleft()
@@ -211,6 +225,7 @@ class Supervisor:
             last_exit=self.last_exit,
             status=self._status if running else _without_life(self._status),
             live=live,
+            held_up="" if running else self._held_up,
         )
 
 
@@ -230,11 +245,6 @@ def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
         for model in status.models
     )
     return replace(status, lifecycle="unknown", models=models, standing_by="")
-
-
-def _signal_name(number: int) -> str:
-    """The real-time signals between the first and the last have no names."""
-    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

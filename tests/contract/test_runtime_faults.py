@@ -208,22 +208,38 @@ def test_without_room_for_a_segment_frames_come_by_udp_and_the_log_has_both_numb
     assert one.stop() == 0
 
 
-def test_shared_memory_that_is_full_ends_the_executor_with_a_reason_and_it_comes_back_when_there_is_room(
+def test_full_shared_memory_holds_the_executor_up_without_a_crash_loop_until_there_is_room(
     tmp_path: Path, start: Start, room: Callable[[int], Room]
 ) -> None:
     small = room(8)
     filler = small.fill()
     folder = tmp_path / "rt"
-    write_config(folder, replace(write_runtime(folder), max_restarts=1000))
+    write_config(folder, replace(write_runtime(folder), max_restarts=0, restart_window_s=1000.0))
     one = start(folder, *small.enter)
-    assert "/dev/shm has 0 MiB free" in one.log.read_text()
-    down = one.until("its end", lambda report: "SIGBUS" in report.executor.last_exit, WAIT_S)
-    assert down.state == "unhealthy"
-    assert down.executor.last_exit == "signal SIGBUS, memory behind a mapped file was not there: is /dev/shm full?"
+    held = one.until("the reason", lambda report: "is full" in check(report, "executor").message, WAIT_S)
+    said = check(held, "executor").message
+    assert re.match(r"not started: /dev/shm is full \(\d+ KiB free, at least 1024 KiB are needed\): remove what ", said)
+    assert (held.state, held.live, held.ready, held.executor.pid) == ("unhealthy", False, False, None)
+    assert said.removeprefix("not started: ") in held.waiting_for[0]
     told = one.until("the disk's check", lambda report: check(report, "disk:/dev/shm").level == "warn", WAIT_S)
     assert check(told, "disk:/dev/shm").message.startswith("0 of 8 MiB free")
     filler.unlink()
-    assert one.until("readiness", lambda report: report.ready, WAIT_S).executor.restarts >= 1
+    assert one.until("readiness", lambda report: report.ready, WAIT_S).executor.restarts == 0
+    for ends in (1, 2):  # each would be the crash loop, if it were held against the executor
+        filler = small.fill()
+        pid = one.report().executor.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        down = one.until("the reason", lambda report: "is full" in check(report, "executor").message, WAIT_S)
+        assert down.executor.last_exit == "signal SIGKILL"
+        filler.unlink()
+        back = one.until(
+            "readiness", lambda report, ends=ends: report.ready and report.executor.restarts == ends, WAIT_S
+        )
+        assert back.state != "unhealthy"
+    log = one.log.read_text()
+    assert log.count("executor not started: /dev/shm is full") == 1  # said once, not at every look
+    assert log.count("executor ended: signal SIGKILL; not started again: /dev/shm is full") == 2
     assert one.stop() == 0
 
 

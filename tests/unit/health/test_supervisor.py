@@ -38,10 +38,10 @@ class Harness:
         self.lines: list[str] = []
         self.supervisors: list[Supervisor] = []
 
-    def __call__(self, body: str, policy: Policy = FAST) -> Supervisor:
+    def __call__(self, body: str, policy: Policy = FAST, in_the_way: Callable[[], str] = lambda: "") -> Supervisor:
         # -S: no site-packages, so that a child starts in milliseconds
         command = [sys.executable, "-S", "-c", CHILD.format(root=str(ROOT), body=body)]
-        supervisor = Supervisor(command, policy, log=self.lines.append)
+        supervisor = Supervisor(command, policy, log=self.lines.append, in_the_way=in_the_way)
         self.supervisors.append(supervisor)
         return supervisor
 
@@ -218,3 +218,34 @@ def test_garbage_on_the_channel_is_not_a_heartbeat(supervise: Harness) -> None:
     supervisor = supervise("import socket\nwhile sender._socket.send(b'{not json'): time.sleep(0.05)", policy)
     snapshot = until(supervisor, lambda s: s.restarts == 1)
     assert "hung while starting" in snapshot.last_exit
+
+
+def test_a_start_that_something_is_in_the_way_of_waits_says_so_once_and_then_begins(supervise: Harness) -> None:
+    reasons = ["/dev/shm is full"]
+    supervisor = supervise(BEATING, in_the_way=lambda: reasons[0])
+    held = [until(supervisor, lambda s: s.held_up) for _ in range(3)]
+    assert {(s.state, s.pid, s.live, s.held_up) for s in held} == {(STARTING, None, False, "/dev/shm is full")}
+    reasons[0] = ""
+    runs = until(supervisor, lambda s: s.state == RUNNING)
+    assert (runs.held_up, runs.restarts) == ("", 0)
+    assert supervise.lines == ["executor not started: /dev/shm is full"]
+
+
+def test_ends_while_something_is_in_the_way_are_not_held_against_the_child(supervise: Harness, tmp_path: Path) -> None:
+    full, ends = tmp_path / "full", FAST.max_restarts + 2
+    body = f"open({str(full)!r}, 'w').close(); os.kill(os.getpid(), signal.SIGBUS)"
+    supervisor = supervise(body, in_the_way=lambda: "/dev/shm is full" if full.exists() else "")
+    for count in range(1, ends + 1):
+        down = until(supervisor, lambda s, count=count: s.restarts == count)
+        assert (down.state, down.held_up) == (RESTARTING, "/dev/shm is full")
+        assert down.last_exit.startswith("signal SIGBUS, memory behind a mapped file was not there")
+        full.unlink()
+    assert not any("crash loop" in line for line in supervise.lines)
+
+
+def test_a_stop_while_a_start_waits_is_a_stop(supervise: Harness) -> None:
+    supervisor = supervise(BEATING, in_the_way=lambda: "/dev/shm is full")
+    until(supervisor, lambda s: s.held_up)
+    supervisor.request_stop(1.0)
+    assert supervisor.step().state == STOPPED
+    assert supervisor.stopped

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from runtime.contract.runtime_config import InputBinding, ModelRuntime, RuntimeConfig
 from runtime.health.transport import (
@@ -12,6 +15,7 @@ from runtime.health.transport import (
     MIB,
     PROFILE_VARIABLES,
     Sizes,
+    full,
     malloc,
     prepare,
     profile,
@@ -73,6 +77,21 @@ def test_shared_memory_that_is_too_small_is_told_with_both_numbers(tmp_path: Pat
     assert too_small(Sizes(1, 1), str(tmp_path)) == ""
     assert "a camera and this node need 2147483648 MiB" in too_small(Sizes(1, 1 << 50), str(tmp_path))
     assert "cannot go through shared memory" in too_small(Sizes(1, 1), str(tmp_path / "none"))
+
+
+def test_shared_memory_is_full_when_there_is_no_room_for_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = os.statvfs(tmp_path)
+    assert full(str(tmp_path / "none")) == ""
+    for pages, said in (
+        (256, ""),
+        (255, "is full (1020 KiB free, at least 1024 KiB are needed): remove what fills it"),
+    ):
+        fields = list(found)
+        fields[1], fields[4] = 4096, pages  # f_frsize, f_bavail
+        monkeypatch.setattr(os, "statvfs", lambda _, fields=fields: os.statvfs_result(fields))
+        told = full(str(tmp_path))
+        assert said in told
+        assert bool(told) == bool(said)
 
 
 def test_without_a_profile_fast_dds_stays_as_it_is_but_for_its_short_cut(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""How a process ended, for a person."""
+
+from __future__ import annotations
+
+import signal
+
+_MEANING = {
+    4: ", abandoned at its own deadline",
+    -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
+}
+"""What the executor's exit codes (runtime.executor.main) and, below 0, its signals say beyond the number."""
+
+
+def describe_exit(code: int, why: str) -> str:
+    """Return a sentence for an exit code as ``subprocess`` gives it; ``why``: what is known beyond it, or nothing."""
+    how = f"exit code {code}" if code >= 0 else f"signal {_signal_name(-code)}"
+    how += _MEANING.get(code, "")
+    return f"{how} ({why})" if why else how
+
+
+def _signal_name(number: int) -> str:
+    """The real-time signals between the first and the last have no names."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
