@@ -1,0 +1,226 @@
+"""The transaction, model-checked: any order of orders, requests and faults, and what must hold after each of them.
+
+`JETFLEET_MODEL_SEQUENCES` says how many sequences; `make faults` asks for 10,000.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from runtime.contract.health import Check
+from runtime.contract.resources import ENV_INHIBIT
+from runtime.contract.switching import SwitchRules, Window
+from runtime.updater.records import ABORT, CONFIRM
+from runtime.updater.retention import pinned, unpinned
+from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer
+from runtime.updater.world import WorldError
+from tests.fakes.robot_world import START, Behaviour
+from tests.unit.updater.model.life import IMAGES, PROBATION, Life
+
+SEQUENCES = int(os.environ.get("JETFLEET_MODEL_SEQUENCES", "300"))
+STEPS = 20
+BROKEN_ROOM = Behaviour(state="unhealthy", checks=(Check("camera", "error", "no frame"),))
+ANSWERS = (LockAnswer(FREE), LockAnswer(HELD, ("the robot drives",)), LockAnswer(SILENT, ("nobody writes it",)))
+#: Open for one minute of the day, long after the fake clock's start.
+CLOSED = (Window(0, 1), Window(12 * 60, 12 * 60 + 1))
+
+letters = st.sampled_from(sorted(set(IMAGES) - {"f"}))
+ticks = st.integers(1, 120)
+
+
+class Transaction(RuleBasedStateMachine):
+    """One robot's life."""
+
+    sequences = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = Life()
+        self.robot, self.laws = self.life.robot, self.life.laws
+        self.skew = 0.0
+        """Seconds by which the robot's clock is ahead of the controller's."""
+        type(self).sequences += 1
+
+    def teardown(self) -> None:
+        try:
+            self.life.end_well()
+        finally:
+            self.life.close()
+
+    # ── orders ──
+
+    @initialize(letter=st.sampled_from("12"))
+    def first_release(self, letter: str) -> None:
+        self.life.submit(self.life.order(letter))
+        self.life.settle()
+
+    @rule(
+        letter=letters,
+        force=st.booleans(),
+        guarded=st.booleans(),
+        told=st.booleans(),
+        autonomy=st.booleans(),
+        override=st.sampled_from(["", "", "hotfix"]),
+        rules=st.sampled_from(
+            [SwitchRules(wait_s=5.0), SwitchRules(wait_s=5.0, switch=CLOSED), SwitchRules(wait_s=5.0, download=CLOSED)]
+        ),
+    )
+    def give_order(
+        self, letter: str, force: bool, guarded: bool, told: bool, autonomy: bool, override: str, rules: SwitchRules
+    ) -> None:
+        self.life.submit(
+            self.life.order(
+                letter,
+                force=force,
+                override=override,
+                switch=rules,
+                environment={"ROS_DOMAIN_ID": "7", **({ENV_INHIBIT: '{"rules":[]}'} if guarded else {})},
+                issued_at=self.robot.world.time - self.skew if told else 0.0,
+                probation=replace(PROBATION, autonomy=autonomy),
+            )
+        )
+
+    @precondition(lambda self: self.life.orders)
+    @rule(back=st.integers(1, 3))
+    def give_an_order_again(self, back: int) -> None:
+        self.life.submit(self.life.orders[-min(back, len(self.life.orders))])
+
+    @precondition(lambda self: self.life.orders)
+    @rule()
+    def give_other_content_under_the_same_id(self) -> None:
+        self.life.submit(replace(self.life.orders[-1], environment={"ROS_DOMAIN_ID": "8"}))
+
+    # ── requests ──
+
+    @rule()
+    def confirm(self) -> None:
+        self.life.ask(lambda: self.robot.updater.confirm(self.robot.updater.status().order_id))
+
+    @rule()
+    def abort(self) -> None:
+        self.life.ask(lambda: self.robot.updater.abort(self.robot.updater.status().order_id, "wrong one"))
+
+    @rule(only_last=st.booleans())
+    def revert(self, only_last: bool) -> None:
+        last = self.robot.updater.status().order_id if only_last else ""
+        self.life.ask(lambda: self.robot.updater.revert("by hand", last))
+
+    @rule(name=st.sampled_from(["current", "previous"]))
+    def pin(self, name: str) -> None:
+        self.life.ask(lambda: self.robot.updater.amend(lambda journal: pinned(journal, name)))
+
+    @rule()
+    def unpin(self) -> None:
+        version = next(iter(self.robot.updater.status().pinned), "none")
+        self.life.ask(lambda: self.robot.updater.amend(lambda journal: unpinned(journal, version)))
+
+    @rule()
+    def recover_by_hand(self) -> None:
+        self.life.ask(self.robot.updater.recover)
+
+    @rule(at=ticks, kind=st.sampled_from([CONFIRM, ABORT, "submit", "pin"]))
+    def somebody_asks_meanwhile(self, at: int, kind: str) -> None:
+        self.robot.news[self.robot.ticks + at] = lambda: self.life.meanwhile(kind)
+
+    # ── time passes ──
+
+    @rule(steps=st.integers(1, 12))
+    def work(self, steps: int) -> None:
+        self.life.alive(lambda: self.robot.work(steps))
+
+    @rule(confirms=st.booleans())
+    def settle(self, confirms: bool) -> None:
+        self.life.settle(confirms)
+
+    # ── faults ──
+
+    @rule(at=ticks, cut=st.sampled_from(["process", "robot", "robot-long"]))
+    def die_at(self, at: int, cut: str) -> None:
+        self.robot.crash_at, self.life.cut = self.robot.ticks + at, cut
+
+    @rule(cut=st.sampled_from(["process", "robot", "robot-long"]))
+    def die_now(self, cut: str) -> None:
+        self.life.cut = cut
+        self.life.restart()
+
+    @rule()
+    def leave_in_order(self) -> None:
+        self.robot.updater.stop()
+        self.robot.work(3)
+        self.life.cut = "process"
+        self.life.restart()
+
+    @rule(at=ticks, kind=st.sampled_from(["transient", "lasting", "gap"]), times=st.integers(1, 3))
+    def call_fails_at(self, at: int, kind: str, times: int) -> None:
+        for number in range(times):
+            self.robot.trouble[self.robot.ticks + at + number] = kind
+
+    @rule(transient=st.booleans(), times=st.integers(1, 6))
+    def pulls_fail(self, transient: bool, times: int) -> None:
+        self.robot.world.fail("pull", *[WorldError("docker pull: EOF", transient=transient)] * times)
+
+    @rule(seconds=st.sampled_from([3.0, 40.0, 130.0, 900.0]))
+    def engine_dies(self, seconds: float) -> None:
+        self.robot.engine_down(seconds)
+
+    @rule()
+    def disk_is_full(self) -> None:
+        self.robot.disk.fill()
+
+    @rule()
+    def disk_is_free(self) -> None:
+        self.robot.disk.free()
+
+    @rule(seconds=st.sampled_from([-366 * 86400.0, -3600.0, -20.0, 20.0, 7200.0, 400 * 86400.0]))
+    def clock_jumps(self, seconds: float) -> None:
+        if self.robot.world.time + seconds > START - 900 * 86400.0:
+            self.skew += seconds
+            self.robot.jump_clock(seconds)
+
+    @rule(broken=st.booleans())
+    def room(self, broken: bool) -> None:
+        self.robot.world.room = BROKEN_ROOM if broken else Behaviour()
+        self.laws.room_changed()
+
+    @rule(answer=st.sampled_from(ANSWERS))
+    def node_says(self, answer: LockAnswer) -> None:
+        self.robot.world.lock = answer
+
+    # ── what must hold ──
+
+    @invariant()
+    def laws_hold(self) -> None:
+        self.laws.check()
+
+
+def test_any_life_of_a_robot() -> None:
+    Transaction.sequences = 0
+    full = "JETFLEET_MODEL_SEQUENCES" in os.environ
+    run_state_machine_as_test(
+        Transaction,
+        settings=settings(
+            max_examples=SEQUENCES,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=not full,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink],
+            print_blob=False,
+            report_multiple_bugs=False,
+        ),
+    )
+    print(f"{Transaction.sequences} sequences, no law broken")
+    assert Transaction.sequences >= SEQUENCES
