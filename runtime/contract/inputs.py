@@ -41,6 +41,7 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("layout", "choice", "points_first", choices=("points_first", "fields_first")),
         OptionSpec("too_many", "choice", "spread", choices=("spread", "first", "drop")),
         OptionSpec("padding", "choice", "zero", choices=("zero", "repeat")),
+        OptionSpec("max_points", "whole", 0, 0, 10000000),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Transport settings for the executor, from the largest message that its models take. Rendered by the agent, because
+"""Transport settings for the executor, from the largest message that its models take or give. Rendered by the agent, for
 they must be in place before the executor's process starts.
 
 The image's profile holds four 720p frames. Where a model takes larger ones, the same file is written with more; the
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contract.runtime_config import InputBinding, RuntimeConfig
+from runtime.contract.runtime_config import RuntimeConfig
+from runtime.health.message_sizes import largest_message
 
 MIB = 1 << 20
 FRAMES = 4
@@ -24,10 +25,7 @@ MIN_MESSAGE = 4 * MIB
 MIN_THRESHOLD = 64 * MIB
 MIN_ROOM = MIB
 """Free in /dev/shm for ports and locks. Measured: without a single page the node ends with SIGBUS."""
-HEADER_BYTES = 4096
-"""On the safe side for a message's header, encoding and padding."""
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-_CHANNELS = {"mono8": 1, "8UC1": 1, "rgba8": 4, "bgra8": 4}
 _ROOT = re.compile(r"<dds\b[^>]*>")
 _NO_SHORT_CUT = "\n  <library_settings><intraprocess_delivery>OFF</intraprocess_delivery></library_settings>"
 """The round trip at the start is to take the road that cameras' frames take."""
@@ -43,23 +41,16 @@ class Sizes:
     """What the transport must hold, bytes."""
 
     message: int
-    """The largest message; 0 when no input says how large it is."""
+    """The largest message; 0 when nothing says how large any is."""
     segment: int
     """Shared-memory segment of each participant."""
 
 
 def sizes(config: RuntimeConfig) -> Sizes:
     """Return the sizes for ``config``: a segment of four of the largest messages, at least 16 MiB, at most 256 MiB."""
-    largest = max((message_bytes(binding) for model in config.models for binding in model.inputs), default=0)
+    largest = largest_message(config)
     wanted = -(-FRAMES * largest // MIB) * MIB
     return Sizes(largest, max(MIN_SEGMENT, min(MAX_SEGMENT, wanted)))
-
-
-def message_bytes(binding: InputBinding) -> int:
-    """Bytes of one message of an input, as far as its configuration says; 0 where it does not."""
-    if binding.height and binding.width:
-        return binding.height * binding.width * _CHANNELS.get(binding.encoding, 3) + HEADER_BYTES
-    return 0
 
 
 def profile(base: str, wanted: Sizes) -> str | None:
