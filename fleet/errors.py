@@ -10,6 +10,7 @@ and exits with ``exit_code``. ::
     │   ├── RegistryError           3
     │   │   └── RegistryAuthError   3
     │   ├── DockerError             3
+    │   ├── SigningError            3   a key did not sign
     │   ├── BuildError              3   a builder could not build (an engine, an image)
     │   └── RobotError              3   one robot, over SSH
     │       ├── RobotOffline        6   not reachable: a state, caught up at next contact
@@ -17,7 +18,8 @@ and exits with ``exit_code``. ::
     ├── GateError                   4   a gate said no
     │   ├── EngineGateError         4   accuracy or latency of an engine
     │   ├── RolloutFailed           4   robots were reverted, or a wave failed its gate
-    │   └── VerifyFailed            4   a robot does not do what its release says
+    │   ├── VerifyFailed            4   a robot does not do what its release says
+    │   └── NotSigned               4   too few allowed signers have signed a release
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
     ├── LockHeld                    5   somebody else holds the rollout lock
@@ -96,6 +98,10 @@ class DockerError(OutsideError):
     """A Docker Engine could not be reached, or refused."""
 
 
+class SigningError(OutsideError):
+    """ssh-keygen, an agent or a token did not sign."""
+
+
 class BuildError(OutsideError):
     """A builder ran and could not build."""
 
@@ -143,6 +149,10 @@ class RolloutFailed(GateError):
 
 class VerifyFailed(GateError):
     """A robot was asked to check itself, and a check failed."""
+
+
+class NotSigned(GateError):
+    """Robots would refuse a release: too few allowed signers have signed it."""
 
 
 class PublishConflict(FleetError):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from runtime.contract.trust import SignatureFacts
+
 LogLine = Callable[[str], None]
 """Called with one line (no newline) of progress."""
 
@@ -247,6 +249,27 @@ class RobotShells(Protocol):
 
         Ctrl-C reaches the main thread only; without this, commands would go on at the robots.
         """
+        ...
+
+
+# ── signatures ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Signer(Protocol):
+    """Makes and judges SSH signatures. Raises SigningError."""
+
+    def fingerprint(self, key: Path) -> str:
+        """Return ``SHA256:…`` of a key file: private, public, or a certificate. Raises UsageError when it is none."""
+        ...
+
+    def sign(self, statement: bytes, namespace: str, key: Path) -> str:
+        """Return an armored signature over ``statement``; its owner may be asked for a passphrase or a touch."""
+        ...
+
+    def check(
+        self, statement: bytes, signature: str, namespace: str, *, allowed: Path, revoked: Path | None
+    ) -> SignatureFacts:
+        """Judge an armored signature against an allowed_signers file and revoked keys, as of now."""
         ...
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from fleet.cli.console import Activity, activity, conclude, remarks, size, stderr, table
 from fleet.cli.look import observe
 from fleet.cli.plan import add_robots, summary
+from fleet.cli.proof import Prove
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, UsageError
 from fleet.plan.diff import Action, RobotChange, changed_since, robot_changes
@@ -48,11 +49,16 @@ def deploy(
     yes: bool,
     force: bool,
     override: str,
+    prove: Prove,
     as_json: bool,
 ) -> None:
-    """Bring ``robots`` to ``release``. Raises what the command ends with."""
+    """Bring ``robots`` to ``release``. Raises what the command ends with.
+
+    ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
+    """
     if not yes:
         _confirm(wiring, release, _look(wiring, release, robots), robots)
+    proof = prove()
     started = wiring.clock.now()
     prefix = wiring.desired.registry.prefix
     with RolloutLock(wiring.registry, prefix, wiring.clock, reason=f"{kind} {release.version}") as lock:
@@ -68,6 +74,7 @@ def deploy(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                proof=proof,
             )
         record = audit.record_of(
             result,

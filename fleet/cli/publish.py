@@ -9,8 +9,9 @@ from rich.console import Console
 
 from fleet.build.image import ensure_base, local_tag
 from fleet.cli import options
-from fleet.cli.console import Activity, Stopwatch, activity, emit, many, short, table
+from fleet.cli.console import Activity, Stopwatch, activity, emit, many, plain, short, table
 from fleet.cli.look import side_by_side
+from fleet.cli.proof import Standing, publish_key, sign_release
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
 from fleet.plan.diff import runtime_recipes
@@ -30,6 +31,7 @@ def run(manifest: options.Manifest = options.DEFAULT_MANIFEST, as_json: options.
     """Assemble the images that the registry lacks, and publish the manifest's version. Safe to run again."""
     wiring = Wiring(manifest)
     watch = Stopwatch()
+    key = publish_key(wiring)
     with activity() as shown:
         shown.update("publish", f"asking {wiring.desired.registry.host}")
         facts = look_up(wiring.registry, wiring.desired)
@@ -46,8 +48,9 @@ def run(manifest: options.Manifest = options.DEFAULT_MANIFEST, as_json: options.
             compose_files(wiring),
             on_progress=lambda line: shown.update("publish", line),
         )
-    document = _document(published, watch.seconds)
-    emit(as_json, document, lambda console: _render(console, published, watch))
+    standing = sign_release(wiring, published.release, key)
+    document = _document(published, watch.seconds) | standing.document()
+    emit(as_json, document, lambda console: _render(console, published, watch, standing))
 
 
 def publish_base(wiring: Wiring, recipe: Recipe, shown: Activity) -> str:
@@ -109,7 +112,7 @@ def _document(published: Published, seconds: float) -> dict[str, Any]:
     }
 
 
-def _render(console: Console, published: Published, watch: Stopwatch) -> None:
+def _render(console: Console, published: Published, watch: Stopwatch, standing: Standing) -> None:
     rows = table("image", "digest", "", "engines")
     for variant in published.release.document.variants:
         engines = ", ".join(f"{engine.model} {engine.precision}" for engine in variant.engines)
@@ -119,3 +122,4 @@ def _render(console: Console, published: Published, watch: Stopwatch) -> None:
     release = published.release
     done = "was published already, with this content" if published.already_published else "is published"
     console.print(f"release [bold]{release.version}[/] ({short(release.digest)}) {done}, {watch}")
+    console.print(plain(standing.line(release.version)))

@@ -8,6 +8,7 @@ import typer
 
 from fleet.cli import options
 from fleet.cli.deploy import deploy
+from fleet.cli.proof import rollback_proof
 from fleet.cli.wiring import Wiring
 from fleet.publish.release import list_releases, load_release
 from fleet.resolve.inventory import select
@@ -28,6 +29,9 @@ def run(
     robots: options.Robots = None,
     yes: options.Yes = False,
     override: options.Override = "",
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
@@ -37,6 +41,7 @@ def run(
     published = list_releases(wiring.registry, prefix)
     target = choose_target(audit.history(wiring.registry, prefix, HISTORY), published, version)
     release = load_release(wiring.registry, prefix, target)
+    prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
     deploy(
         wiring,
         release,
@@ -46,5 +51,6 @@ def run(
         yes=yes,
         force=False,
         override=override,
+        prove=prove,
         as_json=as_json,
     )

@@ -8,6 +8,7 @@ import typer
 
 from fleet.cli import options
 from fleet.cli.deploy import deploy
+from fleet.cli.proof import release_proof
 from fleet.cli.wiring import Wiring
 from fleet.publish.release import load_release
 from fleet.resolve.inventory import select
@@ -29,6 +30,7 @@ def run(
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     release = load_release(wiring.registry, wiring.desired.registry.prefix, version or wiring.desired.version)
+    proof = release_proof(wiring, release)
     deploy(
         wiring,
         release,
@@ -38,5 +40,6 @@ def run(
         yes=yes,
         force=force,
         override=override,
+        prove=lambda: proof,
         as_json=as_json,
     )

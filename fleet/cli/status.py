@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.console import activity, conclude, remarks, short, table
+from fleet.cli.console import activity, conclude, plain, remarks, short, table
 from fleet.cli.look import observe
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RobotsOffline
@@ -76,6 +76,8 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
         "state": _state(observed),
         "release": current.version if current else None,
         "variant": current.variant if current else None,
+        "signed_by": list(state.signed_by) if state else [],
+        "unsigned": state.unsigned if state else None,
         "image_digest": running.rpartition("@")[2] or None,
         "engines": [
             {"model": model.name, "precision": model.precision, "key": model.engine_key}
@@ -117,7 +119,7 @@ def _report(attestation: Attestation | None) -> tuple[HealthReport | None, str]:
 
 def _render(console: Console, desired: Desired, rows: Sequence[dict[str, Any]]) -> None:
     console.print(f"[bold]{desired.fleet}[/], manifest at {desired.version}, {time.strftime('%H:%M:%S')}")
-    view = table("robot", "state", "release", "health", "engines", "image")
+    view = table("robot", "state", "release", "signed by", "health", "engines", "image")
     for row in rows:
         engines = ", ".join(f"{e['model']} {e['precision']} ({short(e['key'])})" for e in row["engines"])
         health = row["health"] if row["state"] != "offline" else "offline"
@@ -125,12 +127,23 @@ def _render(console: Console, desired: Desired, rows: Sequence[dict[str, Any]]) 
             row["name"],
             row["state"],
             row["release"] or "none",
+            _signed(row),
             f"[{STYLES.get(health, 'white')}]{health}[/]",
             engines or "none",
             short(row["image_digest"] or "") or "none",
         )
     console.print(view)
     remarks(console, {row["name"]: _remarks(row) for row in rows})
+
+
+def _signed(row: dict[str, Any]) -> str:
+    """Say who signed for what runs; a robot that takes anything says so, whoever signed."""
+    if row["unsigned"] is None:
+        return ""
+    who = plain(", ".join(row["signed_by"]))
+    if row["unsigned"]:
+        return f"{who} [yellow](unsigned)[/]" if who else "[yellow]unsigned[/]"
+    return who or ("[red]nobody[/]" if row["release"] else "")
 
 
 def _remarks(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.build.sources import SourceCache
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema import Profile
-from fleet.ports import Clock, ContainerHost, Registry, RobotShells
+from fleet.ports import Clock, ContainerHost, Registry, RobotShells, Signer
 from fleet.resolve.desired import Desired
 from fleet.resolve.recipe import recipe_for
 from fleet.resolve.resolver import resolve
@@ -70,6 +70,13 @@ class Wiring:
         from fleet.adapters.system_clock import SystemClock
 
         return SystemClock()
+
+    @cached_property
+    def signer(self) -> Signer:
+        """The operator's ssh-keygen."""
+        from fleet.adapters.ssh_signer import SshSigner
+
+        return SshSigner()
 
     @property
     def host_of(self) -> Callable[[Profile], ContainerHost]:

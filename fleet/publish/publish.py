@@ -13,7 +13,7 @@ from fleet.publish.artifact import EngineArtifact
 from fleet.publish.assemble import ImagePlan, describe_image, push_image
 from fleet.publish.base import BaseImage, load_base
 from fleet.publish.parallel import side_by_side
-from fleet.publish.release import PublishedRelease, check_publishable, publish_release, release_artifact
+from fleet.publish.release import PublishedRelease, as_published, check_publishable, publish_release
 from fleet.publish.tags import runtime_of, tag_images
 from fleet.resolve.build_job import device_facts
 from fleet.resolve.desired import Desired, EngineSpec, VariantSpec
@@ -59,7 +59,7 @@ def publish(
     document = release_document(desired, registry.host, plans, engine_artifacts, compose_files)
     if check_publishable(registry, desired.registry.prefix, document):
         say(f"release {document.version} is published already, with this content")
-        release = PublishedRelease(document, release_artifact(document)[1].digest)
+        release = as_published(document)
         return Published(release, (), tuple(plans), already_published=True)
     pushed = _push_missing(registry, desired.registry.prefix, plans, say)
     tag_images(registry, desired.registry.prefix, document)

@@ -23,7 +23,9 @@ class PublishedRelease:
 
     document: ReleaseDocument
     digest: str
-    """Of the artifact's manifest: what identifies the release, what is signed, and what can be pulled."""
+    """Of the artifact's manifest: what identifies the release, and what can be pulled."""
+    text: str
+    """The document as it was published, byte for byte: what is signed."""
 
     @property
     def version(self) -> str:
@@ -73,14 +75,20 @@ def publish_release(registry: Registry, prefix: str, document: ReleaseDocument) 
     """
     blob, manifest = release_artifact(document)
     if check_publishable(registry, prefix, document):
-        return PublishedRelease(document, manifest.digest)
+        return as_published(document)
     repository = releases_of(prefix)
     registry.push_blob(repository, _EMPTY)
     registry.push_blob(repository, blob)
     registry.put_manifest(repository, document.version, manifest.content, MANIFEST)
     # Registries have no compare-and-swap: of two publishers at the same time, the one that lost must hear of it.
     check_publishable(registry, prefix, document)
-    return PublishedRelease(document, manifest.digest)
+    return as_published(document)
+
+
+def as_published(document: ReleaseDocument) -> PublishedRelease:
+    """Return the release as it is in the registry once it is published. Pure."""
+    digest = release_artifact(document)[1].digest
+    return PublishedRelease(document, digest, canonical_json(document).decode("utf-8"))
 
 
 def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRelease | None:
@@ -94,10 +102,11 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
     if [layer.media_type for layer in manifest.layers] != [RELEASE_TYPE]:
         raise RegistryError(f"{where}: not a release", hint="something else was pushed there: delete the tag")
     try:
-        document = from_json(ReleaseDocument, registry.read_blob(repository, manifest.layers[0].digest))
-    except ContractError as error:
+        text = registry.read_blob(repository, manifest.layers[0].digest).decode("utf-8")
+        document = from_json(ReleaseDocument, text)
+    except (ContractError, UnicodeDecodeError) as error:
         raise RegistryError(f"{where}: cannot be read: {error}", hint="update fleet") from error
-    return PublishedRelease(document, manifest.digest)
+    return PublishedRelease(document, manifest.digest, text)
 
 
 def load_release(registry: Registry, prefix: str, reference: str) -> PublishedRelease:

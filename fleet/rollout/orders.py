@@ -10,6 +10,7 @@ from fleet.errors import UsageError
 from fleet.resolve.desired import DesiredRobot
 from runtime.contract.release import ReleaseDocument, ReleaseVariant
 from runtime.contract.switching import SwitchRules
+from runtime.contract.trust import Proof
 from runtime.contract.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
 
 
@@ -21,10 +22,11 @@ def order_for(
     issued_at: float,
     force: bool = False,
     override: str = "",
+    proof: Proof | None = None,
 ) -> UpdateOrder | None:
     """Return a new order (with an id of its own), or None when the release does not know the robot.
 
-    ``issued_at``: Unix seconds of our clock; a robot whose own clock is far off says so.
+    ``issued_at``: Unix seconds of our clock; a robot whose own clock is far off says so. ``proof``: who signed for it.
     """
     variant = release.variant_of(robot.name)
     if variant is None:
@@ -43,6 +45,7 @@ def order_for(
         issued_at=issued_at,
         switch=release.switch.get(robot.name, SwitchRules()),
         override=override,
+        proof=proof,
     )
 
 
@@ -54,10 +57,13 @@ def orders_for(
     issued_at: float,
     force: bool,
     override: str = "",
+    proof: Proof | None = None,
 ) -> dict[str, UpdateOrder]:
     """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
     made = {
-        robot.name: order_for(release, release_digest, robot, issued_at=issued_at, force=force, override=override)
+        robot.name: order_for(
+            release, release_digest, robot, issued_at=issued_at, force=force, override=override, proof=proof
+        )
         for robot in robots
     }
     unknown = [name for name, order in made.items() if order is None]

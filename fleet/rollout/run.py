@@ -22,6 +22,7 @@ from fleet.rollout.result import OnEvent, RobotResult, RolloutEvent, RolloutResu
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.take_back import take_back
 from runtime.contract.release import ReleaseDocument
+from runtime.contract.trust import Proof
 from runtime.contract.update import UpdateOrder, UpdateState
 
 OpenClient = Callable[[DesiredRobot], RobotClient]
@@ -41,16 +42,19 @@ def roll_out(
     keep_lock: Callable[[], None] = lambda: None,
     force: bool = False,
     override: str = "",
+    proof: Proof | None = None,
     limits: Limits | None = None,
 ) -> RolloutResult:
     """Bring ``robots`` to ``release``; return how it ended for each. See `docs/rollout.md` for every rule.
 
     ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
     KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
-    them; they go back by themselves). ``override``: why robots do not wait for window and update lock. Raises
-    UsageError when the release does not know a robot.
+    them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
+    ``proof``: who signed for the release. Raises UsageError when the release does not know a robot.
     """
-    orders = orders_for(release, release_digest, robots, issued_at=clock.now(), force=force, override=override)
+    orders = orders_for(
+        release, release_digest, robots, issued_at=clock.now(), force=force, override=override, proof=proof
+    )
     rollout = _Rollout(
         orders,
         open_client,

@@ -151,7 +151,7 @@ class Desk:
     def _installer(self, host: FakeHost, updater: FakeUpdater) -> Callable[[Sequence[str], str], CommandResult]:
         def install(_args: Sequence[str], _stdin: str) -> CommandResult:
             updater_program(host, updater)
-            return CommandResult(0, '{"changed": true, "service": "systemd"}\n', "")
+            return CommandResult(0, '{"changed": true, "service": "systemd", "trial": false}\n', "")
 
         return install
 

@@ -1,0 +1,335 @@
+"""Signing from the command line: publish, keys, rollout and rollback of a signed fleet."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleet.cli.wiring import Wiring
+from fleet.manifest import load
+from fleet.ports import CommandResult
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.trust import Proof, Statement, TrustSettings, document_digest
+from tests.fakes.signer import FakeSigner, fingerprint_of
+from tests.unit.cli.conftest import Desk
+from tests.unit.manifest.test_trust import ANNA as ANNA_KEY
+from tests.unit.manifest.test_trust import BEN as BEN_KEY
+
+DAY = 86400.0
+
+
+class Signed:
+    """A desk whose fleet is signed by Anna; Ben may sign too, Eve may not."""
+
+    def __init__(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.desk = desk
+        self.signer = FakeSigner()
+        self.keys = desk.folder.parent / "keys"
+        self.keys.mkdir()
+        for name in ("anna", "ben", "eve"):
+            (self.keys / name).write_text("a key")
+        (desk.folder / "allowed_signers").write_text("anna@x anna\nben@x ben\n")
+        (desk.folder / "revoked_keys").write_text("")
+        monkeypatch.setattr(Wiring, "signer", self.signer)
+        # The fake signer's lines are names; that real lines are read is shown in tests/unit/manifest/test_trust.py.
+        monkeypatch.setattr(load, "check_trust", lambda *_: None)
+        self.trust: dict[str, Any] = {
+            "signers": "allowed_signers",
+            "sign_with": str(self.keys / "anna"),
+            "revoked": "revoked_keys",
+        }
+
+    def publish(self, version: str, **trust: Any) -> Any:
+        self.trust = {key: value for key, value in {**self.trust, **trust}.items() if value is not None}
+        self.version(version)
+        self.desk.build()
+        return self.desk.json("publish")
+
+    def version(self, version: str) -> None:
+        self.desk.set_version(version, trust=self.trust)
+
+    def json(self, *arguments: str) -> Any:
+        return self.desk.fleet(*arguments, "--json").json
+
+    def error(self, *arguments: str, code: int) -> str:
+        """Run what must fail without writing to the registry; return its sentence."""
+        before = self.desk.registry.snapshot()
+        error = self.desk.fleet(*arguments, "--json", code=code).json["error"]
+        assert error["hint"]
+        assert self.desk.registry.snapshot() == before
+        message: str = error["message"]
+        return message
+
+    def key(self, name: str) -> str:
+        return str(self.keys / name)
+
+    def proof(self, robot: str = "amr-001") -> Proof:
+        proof = self.desk.updaters[robot].submitted[-1].proof
+        assert proof is not None
+        return proof
+
+
+@pytest.fixture
+def signed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Signed:
+    return Signed(desk, monkeypatch)
+
+
+def test_publish_signs_and_rollout_brings_the_proof(signed: Signed) -> None:
+    published = signed.publish("1.0.0")
+    assert (published["signed_by"], published["missing"], published["unsigned"]) == (["anna@x"], None, False)
+    signed.desk.bootstrapped()
+    signed.desk.fleet("rollout", "--yes")
+    proof = signed.proof()
+    statement = from_json(Statement, proof.release.statement)
+    assert statement.document == document_digest(proof.document)
+    assert (statement.version, statement.expires_at - statement.issued_at) == ("1.0.0", 90 * DAY)
+    assert proof.rollback is None
+    assert len({canonical_json(signed.proof(name)) for name in signed.desk.updaters}) == 1
+
+
+def test_publishing_again_signs_nothing_new(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    before = signed.desk.registry.snapshot()
+    assert signed.json("publish")["already_published"]
+    assert signed.desk.registry.snapshot() == before
+    assert "signed by anna@x" in signed.desk.fleet("publish").out
+
+
+def test_publish_without_a_key_says_what_is_missing(signed: Signed) -> None:
+    published = signed.publish("1.0.0", sign_with=None)
+    assert published["signed_by"] == []
+    assert "by 0 of 1" in published["missing"]
+    assert "not signed yet: run fleet keys sign 1.0.0" in " ".join(signed.desk.fleet("publish").out.split())
+
+
+def test_a_key_that_is_not_there_stops_publish_before_anything_is_written(signed: Signed) -> None:
+    signed.trust["sign_with"] = signed.key("nobody")
+    signed.version("1.0.0")
+    signed.desk.build()
+    assert "nobody does not exist" in signed.error("publish", code=2)
+
+
+def test_an_unsigned_release_is_not_rolled_out(signed: Signed) -> None:
+    signed.publish("1.0.0", sign_with=None)
+    signed.desk.bootstrapped()
+    said = signed.error("rollout", "--yes", code=4)
+    assert "release 1.0.0 is signed by 0 of 1 allowed signers that are needed" in said
+    assert all(host.connections == 0 for host in signed.desk.hosts.values()), "no robot was touched"
+
+
+def test_two_signers(signed: Signed) -> None:
+    published = signed.publish("1.0.0", threshold=2)
+    assert "by 1 of 2" in published["missing"]
+    assert "by 1 of 2" in signed.error("keys", "verify", code=4)
+    assert "(anna@x)" in signed.error("rollout", "--yes", code=4)
+    second = signed.json("keys", "sign", "1.0.0", "--key", signed.key("ben"))
+    assert (second["signed_by"], second["missing"], second["key"]) == (["anna@x", "ben@x"], None, fingerprint_of("ben"))
+    verified = signed.json("keys", "verify", "1.0.0")
+    assert [
+        (row["principals"], row["counts"]) for row in sorted(verified["signatures"], key=lambda row: row["principals"])
+    ] == [
+        (["anna@x"], True),
+        (["ben@x"], True),
+    ]
+    signed.desk.bootstrapped()
+    signed.desk.fleet("rollout", "--yes")
+    assert len(signed.proof().release.signatures) == 2
+
+
+def test_a_key_that_is_not_allowed_signs_nothing(signed: Signed) -> None:
+    signed.publish("1.0.0", sign_with=None)
+    said = signed.error("keys", "sign", "--key", signed.key("eve"), code=2)
+    assert "is no allowed signer" in said
+
+
+def test_keys_sign_without_a_key_says_how(signed: Signed) -> None:
+    signed.publish("1.0.0", sign_with=None)
+    assert signed.error("keys", "sign", code=2) == "no key to sign with"
+
+
+def test_an_expired_release_is_signed_again(signed: Signed) -> None:
+    signed.publish("1.0.0", expires="12h")
+    signed.desk.bootstrapped()
+    signed.desk.clock.sleep(DAY)
+    assert "it expired at" in signed.error("rollout", "--yes", code=4)
+    assert "it expired at" in signed.desk.fleet("keys", "verify", code=4).out.replace("\n", " ")
+    assert signed.json("keys", "sign")["signed_by"] == ["anna@x"]
+    signed.desk.fleet("rollout", "--yes")
+
+
+def test_renewing_lengthens_a_signature(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    (first,) = signed.json("keys", "verify")["signatures"]
+    signed.desk.clock.sleep(DAY)
+    signed.desk.fleet("keys", "sign", "--renew")
+    (second,) = signed.json("keys", "verify")["signatures"]
+    assert second["expires_at"] - first["expires_at"] == DAY
+
+
+def test_a_revoked_key_is_told_with_its_name(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    (signed.desk.folder / "revoked_keys").write_text("anna")
+    assert "of anna@x is revoked" in signed.error("rollout", "--yes", code=4)
+
+
+def two_versions(signed: Signed, **trust: Any) -> None:
+    signed.publish("1.0.0", **trust)
+    signed.desk.bootstrapped()
+    signed.desk.fleet("rollout", "--yes")
+    signed.publish("1.1.0")
+    signed.desk.fleet("rollout", "--yes")
+
+
+def test_going_back_signs_a_rollback_order(signed: Signed) -> None:
+    two_versions(signed)
+    signed.desk.fleet("rollback", "--yes")
+    proof = signed.proof()
+    assert proof.rollback is not None
+    order = from_json(Statement, proof.rollback.statement)
+    assert (order.kind, order.version, order.robots) == ("rollback", "1.0.0", ("*",))
+    assert order.document == document_digest(proof.document)
+    assert order.expires_at - order.issued_at == DAY
+
+
+def test_going_back_with_some_robots_names_them(signed: Signed) -> None:
+    two_versions(signed)
+    signed.desk.fleet("rollback", "1.0.0", "--yes", "--robots", "amr-*")
+    proof = signed.proof()
+    assert proof.rollback is not None
+    assert from_json(Statement, proof.rollback.statement).robots == ("amr-001", "amr-002")
+
+
+def test_every_rollback_is_an_order_of_its_own(signed: Signed) -> None:
+    two_versions(signed)
+    signed.desk.fleet("rollback", "1.0.0", "--yes")
+    first = signed.proof().rollback
+    signed.desk.fleet("rollout", "1.1.0", "--yes")
+    signed.desk.clock.sleep(60.0)
+    signed.desk.fleet("rollback", "1.0.0", "--yes")
+    assert signed.proof().rollback != first
+
+
+def test_going_back_needs_the_key(signed: Signed) -> None:
+    two_versions(signed)
+    signed.trust.pop("sign_with")
+    signed.version("1.1.0")
+    assert signed.error("rollback", "1.0.0", "--yes", code=2) == "no key to sign with"
+
+
+def test_going_back_with_two_signers_waits_for_the_second(signed: Signed) -> None:
+    signed.publish("1.0.0", threshold=2)
+    signed.desk.fleet("keys", "sign", "--key", signed.key("ben"))
+    signed.desk.bootstrapped()
+    signed.desk.fleet("rollout", "--yes")
+    signed.publish("1.1.0")
+    signed.desk.fleet("keys", "sign", "--key", signed.key("ben"))
+    signed.desk.fleet("rollout", "--yes")
+    result = signed.desk.fleet("rollback", "1.0.0", "--yes", "--json", code=4)
+    assert "the rollback order for 1.0.0 is signed by 1 of 2" in result.json["error"]["message"]
+    assert "fleet rollback 1.0.0" in result.json["error"]["hint"]
+    assert signed.proof().rollback is None, "no robot was told"
+    signed.trust["sign_with"] = signed.key("ben")
+    signed.version("1.1.0")
+    signed.desk.fleet("rollback", "1.0.0", "--yes")
+    order = signed.proof().rollback
+    assert order is not None
+    assert len(order.signatures) == 2
+    assert {updater.state.current.version for updater in signed.desk.updaters.values() if updater.state.current} == {
+        "1.0.0"
+    }
+
+
+def test_keys_are_listed(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    (signed.desk.folder / "allowed_signers").write_text(
+        f'anna@x {ANNA_KEY}\n*@x cert-authority {BEN_KEY}\ngit@x namespaces="git" {BEN_KEY}\n'
+    )
+    signed.version("1.0.0")
+    listed = signed.json("keys", "list")
+    assert (listed["threshold"], listed["expires_days"], listed["unsigned"]) == (1, 90.0, False)
+    assert [(each["principals"], each["authority"]) for each in listed["signers"]] == [
+        (["anna@x"], False),
+        (["*@x"], True),
+    ]
+    assert listed["signers"][0]["key"].startswith("SHA256:")
+    assert "a signature lasts 90 days" in signed.desk.fleet("keys", "list").out
+
+
+def test_an_unsigned_fleet_says_so_everywhere(desk: Desk) -> None:
+    desk.running()
+    assert "unsigned" in desk.fleet("publish").out
+    assert "unsigned" in desk.fleet("keys", "list").out
+    assert desk.fleet("keys", "list", "--json").json["unsigned"]
+    assert desk.fleet("keys", "verify", "--json").json["unsigned"]
+    said = desk.fleet("keys", "sign", "--json", code=2).json["error"]
+    assert "this fleet is unsigned" in said["message"]
+    assert "docs/trust.md" in said["hint"]
+    assert desk.updaters["amr-001"].submitted[-1].proof is None
+
+
+def test_status_shows_who_signed_or_that_nobody_had_to(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    signed.desk.bootstrapped()
+    signed.desk.fleet("rollout", "--yes")
+    for name, changes in {
+        "amr-001": {"signed_by": ("anna@x",)},
+        "amr-002": {"unsigned": True},
+        "scout-001": {},
+    }.items():
+        signed.desk.updaters[name].state = replace(signed.desk.updaters[name].state, **changes)  # type: ignore[arg-type]
+    rows = {row["name"]: row for row in signed.json("status")["robots"]}
+    assert (rows["amr-001"]["signed_by"], rows["amr-001"]["unsigned"]) == (["anna@x"], False)
+    assert rows["amr-002"]["unsigned"] is True
+    shown = signed.desk.fleet("status").out
+    assert "anna@x" in shown
+    assert "unsigned" in shown
+    assert "nobody" in shown
+
+
+def test_keys_are_pushed_to_robots(signed: Signed) -> None:
+    told: list[dict[str, Any]] = []
+
+    def sudo(args: Any, _stdin: str) -> CommandResult:
+        told.append(json.loads(args[4]))
+        return CommandResult(0, '{"changed": true}\n', "")
+
+    signed.version("1.0.0")
+    signed.desk.bootstrapped()
+    for host in signed.desk.hosts.values():
+        host.programs["id"] = lambda _args, _stdin: CommandResult(0, "1000\n", "")
+        host.programs["sudo"] = sudo
+    signed.desk.hosts["scout-001"].online = False
+    pushed = signed.desk.fleet("keys", "push", "--json", code=6).json
+    assert [(row["name"], row["changed"]) for row in pushed["robots"]] == [
+        ("amr-001", True),
+        ("amr-002", True),
+        ("scout-001", False),
+    ]
+    assert {name["robot"] for name in told} == {"amr-001", "amr-002"}
+    assert sorted(told[0]["files"]) == ["allowed_signers", "revoked", "trust.json"]
+    assert "changed" in signed.desk.fleet("keys", "push", "--robots", "amr-001").out
+
+
+def test_bootstrap_tells_robots_whom_to_believe(signed: Signed) -> None:
+    asked: list[dict[str, Any]] = []
+    signed.version("1.0.0")
+    signed.desk.installable()
+    for host in signed.desk.hosts.values():
+        install = host.programs["sudo"]
+
+        def sudo(args: Any, stdin: str, install: Any = install) -> CommandResult:
+            asked.append(json.loads(args[4]))
+            install(args, stdin)
+            return CommandResult(0, '{"changed": true, "service": "systemd", "trial": false}\n', "")
+
+        host.programs["sudo"] = sudo
+    signed.desk.fleet("bootstrap")
+    trusts = [each for each in asked if "files" in each]
+    assert len(trusts) == 3
+    settings = from_json(TrustSettings, base64.b64decode(trusts[0]["files"]["trust.json"]))
+    assert settings == TrustSettings("testing", 1)
+    assert Path(trusts[0]["folder"]).name == "trust"
