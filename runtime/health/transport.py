@@ -1,4 +1,4 @@
-"""Transport settings for the executor, from the largest message that its models take or give. Rendered by the agent, for
+"""Transport settings for the executor, from the largest message that its models take or give. The agent renders them:
 they must be in place before the executor's process starts.
 
 The image's profile holds four 720p frames. Where a model takes larger ones, the same file is written with more; the
