@@ -51,8 +51,9 @@ def check_updater(patient: Patient) -> Finding:
             slot, going_on.version, going_on.slot, max(0.0, left)
         )
         return Finding(WARN, "updater", text, "wait: the proven one returns by itself")
-    if trial is not None and trial.failed and trial.slot != slot:
-        text = "slot {}; {} failed its trial: {}".format(slot, trial.version, trial.failed)
+    if trial is not None and trial.slot != slot:
+        why = trial.failed or launcher.failure(trial, launcher.this_moment())
+        text = "slot {}; {} failed its trial: {}".format(slot, trial.version, why)
         return Finding(WARN, "updater", text, "mend it and run {}; nothing else is touched".format(BOOTSTRAP))
     return Finding(OK, "updater", "slot {}, no trial".format(slot))
 

@@ -137,7 +137,8 @@ def test_the_command_is_found_among_options(arguments: list[str], verb: str) -> 
 
 def test_only_the_updater_on_trial_can_keep_itself(folder: Path) -> None:
     root = folder.parent
-    launcher.write_trial(folder, TRIAL)
+    now = launcher.this_moment()
+    launcher.write_trial(folder, TRIAL._replace(boot_id=now.boot_id, until=now.boot + 60))
     with pytest.raises(Rejected, match=r"this updater is 1\.0\+old, not 1\.1\+new"):
         keep_updater(root, "1.1+new", "1.0+old")
     with pytest.raises(Rejected, match=r"on trial is 1\.1\+new, this one is 1\.0\+old"):
@@ -150,6 +151,21 @@ def test_only_the_updater_on_trial_can_keep_itself(folder: Path) -> None:
     keep_updater(root, "1.1+new", "1.1+new")
     refuse_on_trial(root)
     assert slot_in_use(folder) == "b"
+
+
+@pytest.mark.parametrize("over", [{"until": 1.0}, {"boot_id": "another boot"}])
+def test_a_trial_that_never_began_stands_in_nobodys_way(folder: Path, over: dict[str, Any]) -> None:
+    """The installer was killed before it ended the old daemon: that one works on, past the trial's time."""
+    now = launcher.this_moment()
+    trial = TRIAL._replace(boot_id=now.boot_id, until=now.boot + 60)
+    launcher.write_trial(folder, trial)
+    with pytest.raises(Rejected, match="is on trial"):
+        refuse_on_trial(folder.parent)
+    launcher.write_trial(folder, trial._replace(**over))
+    refuse_on_trial(folder.parent)
+    with pytest.raises(Rejected, match=r"on trial is 1\.1\+new"):
+        keep_updater(folder.parent, "1.0+old", "1.0+old")
+    assert slot_in_use(folder) == "a"
 
 
 def test_it_stands_alone_and_runs_on_the_robots_old_python() -> None:
