@@ -106,6 +106,9 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
         document = from_json(ReleaseDocument, text)
     except (ContractError, UnicodeDecodeError) as error:
         raise RegistryError(f"{where}: cannot be read: {error}", hint="update fleet") from error
+    if VERSION.match(reference) and document.version != reference:
+        hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
+        raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)
     return PublishedRelease(document, manifest.digest, text)
 
 

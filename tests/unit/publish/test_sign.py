@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import NotSigned, SigningError, UsageError
+from fleet.errors import NotSigned, RegistryError, SigningError, UsageError
 from fleet.publish.oci import Bytes, Descriptor, manifest_bytes
-from fleet.publish.release import PublishedRelease, as_published, list_releases, publish_release
+from fleet.publish.release import PublishedRelease, as_published, list_releases, load_release, publish_release
 from fleet.publish.sign import (
     ROLLBACK_S,
     SIGNATURE_TYPE,
@@ -198,6 +198,16 @@ def test_another_document_under_the_same_version_has_no_signatures(office: Offic
     swapped = as_published(release("1.0.0", {"r0": "b"}))
     with pytest.raises(NotSigned, match="by 0 of 1"):
         office.keys().require(swapped)
+
+
+def test_another_release_under_a_version_s_tag_is_refused(office: Office) -> None:
+    other = office.publish("0.9.0")
+    repository = f"{PREFIX}/releases"
+    found = office.registry.get_manifest(repository, other.digest)
+    assert found is not None
+    office.registry.put_manifest(repository, "1.0.0", found.body, found.media_type)
+    with pytest.raises(RegistryError, match=r"releases:1\.0\.0: the tag holds release 0\.9\.0"):
+        load_release(office.registry, PREFIX, "1.0.0")
 
 
 def test_a_statement_of_another_fleet_does_not_count(office: Office) -> None:
