@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fleet.build.sensitivity import sensitivity_lines
-from fleet.errors import BuildError, EngineGateError, FleetError
+from fleet.build.sensitivity import gate_error
+from fleet.errors import BuildError, FleetError
 from fleet.manifest.files import file_sha256
 from fleet.ports import JobResult
 from fleet.resolve.desired import EngineSpec
@@ -62,12 +62,8 @@ def failure_of(spec: EngineSpec, result: JobResult, failure: BuildFailure) -> Fl
     """Return the error for what the builder itself said."""
     message = f"{describe(spec)}: {failure.message}"
     if failure.kind in _GATES or result.exit_code == EXIT_GATE:
-        found = failure.sensitivity
-        if found is not None:
-            message += "".join(f"\n  {line}" if line else "\n" for line in sensitivity_lines(found))
-        known = found is not None and found.verified and not found.note
-        hint = "write those lines into the model's file, then run fleet build again" if known else failure.hint
-        return EngineGateError(message, hint=hint, sensitivity=found)
+        remedy = "write those lines into the model's file, then run fleet build again"
+        return gate_error(message, failure, remedy=remedy)
     if failure.detail:
         message += "\n" + "\n".join(f"  {line}" for line in failure.detail.strip().splitlines()[-_TAIL_LINES:])
     return BuildError(message, hint=failure.hint)

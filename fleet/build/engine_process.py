@@ -18,13 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import runtime.contract
-from fleet.errors import BuildError, EngineGateError, FleetError, OutsideError, UsageError
+from fleet.build.sensitivity import gate_error
+from fleet.errors import BuildError, FleetError, OutsideError, UsageError
 from runtime.contract.build import BuildFailure
 from runtime.contract.codec import ContractError, T, canonical_json, from_dict, from_json
 from runtime.contract.engine_tool import BUILD, JOB, TOOL_MODULE, USAGE, ToolAnswer
 
 OnLine = Callable[[str], None]
 
+_REMEDY = {
+    JOB: "write those lines into the model's file, then build again",
+    BUILD: "give those nodes with --exclude-node (int8), or their operators with --keep-fp32-op (fp16)",
+}
+"""What to do with nodes that cost the accuracy: of a manifest's model, and of a bare file."""
 _GATES = ("accuracy", "latency", "precision")
 _TAIL_LINES = 20
 _END_S = 10.0
@@ -110,7 +116,7 @@ def _error(verb: str, failure: BuildFailure) -> FleetError:
     if failure.kind == USAGE:
         return UsageError(failure.message, hint=failure.hint)
     if failure.kind in _GATES:
-        return EngineGateError(failure.message, hint=failure.hint)
+        return gate_error(failure.message, failure, remedy=_REMEDY.get(verb, failure.hint))
     message = failure.message
     if failure.detail:
         message += "\n" + "\n".join(f"  {line}" for line in failure.detail.strip().splitlines()[-_TAIL_LINES:])

@@ -6,6 +6,8 @@ import json
 import re
 import textwrap
 
+from fleet.errors import EngineGateError
+from runtime.contract.build import BuildFailure
 from runtime.contract.sensitivity import SensitiveNode, Sensitivity
 
 MOST_ROWS = 8
@@ -13,6 +15,15 @@ _WIDTH = 110
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _NOT_PLAIN = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
 _KEYS = {"int8": "exclude_nodes", "fp16": "keep_fp32_nodes"}
+
+
+def gate_error(message: str, failure: BuildFailure, *, remedy: str) -> EngineGateError:
+    """Return a gate's "no" with all that was measured of the reasons. ``remedy``: what to do with lines that passed."""
+    found = failure.sensitivity
+    if found is not None:
+        message += "".join(f"\n  {line}" if line else "\n" for line in sensitivity_lines(found))
+    known = found is not None and found.verified and not found.note
+    return EngineGateError(message, hint=remedy if known else failure.hint, sensitivity=found)
 
 
 def sensitivity_lines(found: Sensitivity) -> list[str]:

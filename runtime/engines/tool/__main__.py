@@ -39,7 +39,7 @@ def answer(verb: str, request: bytes, progress: Callable[[str], None]) -> ToolAn
         found = importlib.import_module(_MODULES[verb]).run(document, progress)
     except EngineError as error:
         hint = _CORRUPT if error.kind == "corrupt" else error.hint
-        return ToolAnswer(failure=BuildFailure(error.kind, error.message, hint, error.detail))
+        return ToolAnswer(failure=BuildFailure(error.kind, error.message, hint, error.detail, error.sensitivity))
     except ImportError as error:
         return ToolAnswer(failure=_missing(error))
     except MemoryError:

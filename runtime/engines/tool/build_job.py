@@ -29,7 +29,9 @@ def build(folder: Path, out: Path, timing_cache: str | None) -> EngineReport:
         shutil.copyfile(kept, folder / TIMING_CACHE_FILE)
     if job.run(folder, out) != job.EXIT_BUILT:
         failure = from_json(BuildFailure, (out / FAILURE_FILE).read_bytes())
-        raise EngineError(failure.kind, failure.message, failure.hint, detail=failure.detail)
+        error = EngineError(failure.kind, failure.message, failure.hint, detail=failure.detail)
+        error.sensitivity = failure.sensitivity
+        raise error
     measured = out / TIMING_CACHE_FILE
     if kept is not None and measured.is_file():
         write_atomic(kept, measured.read_bytes())

@@ -20,6 +20,7 @@ from fleet.resolve.resolver import resolve
 from runtime.contract.engine_facts import EngineFacts
 from runtime.contract.engine_tool import INSPECT, InspectRequest
 from tests.fakes.fleet_folder import write_fleet
+from tests.unit.engines.test_sensitivity import dead_channel
 
 QUICK = ("--seconds", "0.02")
 
@@ -135,6 +136,26 @@ def test_a_bare_file_is_built_with_options(
     )  # fmt: skip
     assert document["identity"]["precision"] == "int8"
     assert any("random generator" in note for note in document["notes"])
+
+
+def test_an_accuracy_gate_that_says_no_names_the_nodes_and_the_option_that_mends_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "dead.onnx"
+    model.write_bytes(dead_channel(3, weight=1e4).SerializeToString())
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 3, 16, 20)).astype("f4")
+    np.savez(tmp_path / "frames.npz", image=images)
+    arguments = (
+        "build", str(model), "--precision", "int8", "--calibration", str(tmp_path / "frames.npz"), "--golden",
+        str(tmp_path / "frames.npz"), "--int8-method", "minmax", "--shape", "image=1x3x16x20", "--min-cosine", "0.995",
+        "--out", str(tmp_path / "engine"), *QUICK,
+    )  # fmt: skip
+    refused = fleet(capsys, *arguments, code=4)["error"]
+    assert "on output 'scores', against the fp32 source model" in refused["message"]
+    assert "exclude_nodes: [conv3]" in refused["message"]
+    assert "--exclude-node" in refused["hint"]
+    document = fleet(capsys, *arguments, "--exclude-node", "conv3")
+    assert min(each["min_cosine"] for each in document["accuracy"]) >= 0.995
 
 
 @pytest.mark.parametrize(
