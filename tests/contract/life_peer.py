@@ -1,4 +1,4 @@
-"""Says what a robot's topics say of motion and missions, or collects `/diagnostics`. Prints one JSON object.
+"""Says what a robot's topics and services say of motion, missions and updates, or collects `/diagnostics` as JSON.
 
 Not a test module.
 """
@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from tests.contract.ros_peer import spin_for, spin_until
 
@@ -47,6 +48,20 @@ def say(node: Any, moving: bool, mission: bool) -> None:
         spin_for(node, 0.1)
 
 
+def decide(node: Any) -> None:
+    """Offer a service that says no, then yes at every later question, until the test ends us."""
+    answers = iter([(False, "charging")])
+
+    def answer(request: Any, response: Any) -> Any:
+        del request
+        response.success, response.message = next(answers, (True, ""))
+        return response
+
+    node.create_service(Trigger, "/may_update", answer)
+    while rclpy.ok():
+        spin_for(node, 0.1)
+
+
 def main() -> None:
     role = sys.argv[1]
     rclpy.init()
@@ -54,6 +69,8 @@ def main() -> None:
     try:
         if role == "diagnostics":
             print(json.dumps(diagnostics(node)))
+        elif role == "service":
+            decide(node)
         else:
             say(node, moving=role == "moving", mission=role == "mission")
     finally:

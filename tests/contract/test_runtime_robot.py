@@ -91,3 +91,29 @@ def test_the_update_lock_follows_the_rules_and_dies_with_the_node(
     assert one.stop() == 0
     later = time.clock_gettime(time.CLOCK_BOOTTIME) + 60
     assert take(True, path, now=later)[0].state == SILENT
+
+
+def test_a_service_decides_about_updates_and_nobody_there_to_ask_is_a_no(
+    tmp_path: Path,
+    robot: Callable[[Path], Robot],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = tmp_path / "update.lock"
+    monkeypatch.setenv(
+        ENV_INHIBIT, canonical_json(InhibitPolicy((InhibitRule("service", "/may_update", 1.0),))).decode()
+    )
+    monkeypatch.setenv("JETFLEET_LOCK_FILE", str(path))
+    write_runtime(tmp_path / "rt")
+    one = robot(tmp_path / "rt")
+    one.until("readiness", lambda report: report.ready, WAIT_S)
+    nobody = ("/may_update does not answer: nobody offers it",)
+    answered(path, lambda answer: answer.state == HELD and answer.reasons == nobody)
+    peer = subprocess.Popen([*PEER, "service"], env=one.environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        answered(path, lambda answer: answer.state == HELD and answer.reasons == ("/may_update says no: charging",))
+        answered(path, lambda answer: answer.state == FREE)
+    finally:
+        peer.kill()
+        peer.wait(WAIT_S)
+    answered(path, lambda answer: answer.state == HELD)  # it is gone, and its last yes with it
+    assert one.stop() == 0

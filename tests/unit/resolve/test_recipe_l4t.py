@@ -72,7 +72,7 @@ def test_runtime_is_complete_and_small(name: str) -> None:
     text = dockerfile("runtime", name)
     last, ros = stage(text), ROS[name[-4:]]
     assert stage(text, "start").startswith(f"FROM {RUNTIMES[name[-4:]]} AS start\n")
-    for needed in (f"ros-{ros}-ros-base", f"ros-{ros}-vision-msgs", "python3-libnvinfer="):
+    for needed in (f"ros-{ros}-ros-base", f"ros-{ros}-std-srvs", f"ros-{ros}-vision-msgs", "python3-libnvinfer="):
         assert needed in stage(text, "start")
     python = PYTHON[name[-4:]]
     for needed in (
