@@ -24,7 +24,8 @@ from runtime.contract.verification import Finding, Verification
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose
 from tests.fakes import tiny_images
-from tests.fakes.robot_world import Behaviour, FakeWorld, _Container, digest, order, reference, variant
+from tests.fakes.robot_turns import Container
+from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
 pytestmark = pytest.mark.lab
 
@@ -82,7 +83,7 @@ class Road:
         letter = self.runs() or "1"
         world = FakeWorld(Path("/nonexistent"))
         behaviour = Behaviour(ready_after_s=0.0, cosine=0.41 if letter == "3" else 0.999)
-        report = world._report(_Container("", reference(letter), "", world.time), behaviour)
+        report = world._report(Container("", reference(letter), "", world.time), behaviour)
         return json.dumps(to_dict(report)).encode()
 
     def verify(self) -> bytes:
