@@ -216,22 +216,21 @@ def _prove(client: RobotClient, clock: Clock, version: str, deadline: float) -> 
     The robot decides: it counts the new one's starts and the time. ``deadline`` is when that time is over, on our
     monotonic clock.
     """
-    why, known = "", False
+    refused, last, known = "", "", False
     while clock.monotonic() < deadline + _RETURN_S:
         seen = client.observe()
         if seen.state is not None and seen.state.updater_version == version and not known:
             known = True
-            why = _keep(client, version)
-            if not why:
+            refused = _keep(client, version)
+            if not refused:
                 return
         elif seen.state is not None and (failed := client.updater_trial_failed()):
-            raise _returned(client.name, version, seen.state.updater_version, why or failed)
-        elif seen.error:
-            why = why or seen.error
+            raise _returned(client.name, version, seen.state.updater_version, refused or failed)
+        last = seen.error or last
         clock.sleep(_POLL_S)
     raise RobotError(
         client.name,
-        f"the updater {version} did not prove itself ({why}), and the one before did not return",
+        f"the updater {version} did not prove itself ({refused or last}), and the one before did not return",
         hint="at the robot: journalctl -u fleet-updater; docs/robot-recovery.md",
     )
 

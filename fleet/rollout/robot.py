@@ -116,12 +116,18 @@ class RobotClient:
         return self._ask(UpdateState, ["keep", version])
 
     def updater_trial_failed(self) -> str:
-        """Return why the updater installed last was sent back by the robot; empty when it was not, or not yet."""
-        if self._shell is None:
-            self._shell = self._shells.connect(self._robot, timeout_s=self._connect_timeout_s)
-        result = self._shell.run(["cat", UPDATER_TRIAL])
+        """Return why the updater installed last was sent back by the robot.
+
+        Empty when it was not, not yet, or when the robot cannot be asked now: ask again, up to a deadline.
+        """
         try:
+            if self._shell is None:
+                self._shell = self._shells.connect(self._robot, timeout_s=self._connect_timeout_s)
+            result = self._shell.run(["cat", UPDATER_TRIAL])
             trial = json.loads(result.stdout) if result.exit_code == 0 else {}
+        except RobotError:
+            self.close()
+            return ""
         except ValueError:
             return ""
         return str(trial.get("failed") or "") if isinstance(trial, dict) else ""

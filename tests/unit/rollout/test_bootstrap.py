@@ -202,7 +202,7 @@ def test_a_new_updater_that_never_answers_is_told_with_the_one_that_runs_again(a
     with pytest.raises(RobotError) as caught:
         machine.bootstrap()
     said = caught.value.message
-    assert "the updater 1.0+new did not prove itself" in said
+    assert "the updater 1.0+new did not prove itself: its daemon ended 3 times" in said
     assert "the one before (0.9+old) runs again" in said
     assert "was not touched" in caught.value.hint
     assert after_s <= machine.clock.monotonic() < after_s + 2
