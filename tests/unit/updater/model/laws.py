@@ -5,11 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.update import COMMITTED, FAILED, FETCHING, IDLE, PREFLIGHT, REVERTING, SWITCHING
+from runtime.contract.update import (
+    COMMITTED,
+    FAILED,
+    FETCHING,
+    IDLE,
+    PREFLIGHT,
+    REVERTING,
+    SWITCHING,
+    RunningRelease,
+    UpdateOrder,
+)
+from runtime.contract.versions import version_order
 from runtime.updater.journal import History
 from runtime.updater.records import Journal, Outcome
 from runtime.updater.release_folder import order_in, target_of
 from runtime.updater.transitions import ENGINE_RETURN_S, MAX_TRIES, kept_releases, links_of
+from tests.fakes.signed_orders import ANNA
 from tests.unit.updater.model.faulty import FaultyRobot
 
 
@@ -78,10 +90,22 @@ class Laws:
         assert journal.state == SWITCHING, f"containers are changed in {journal.state}"
         assert folder == target.folder
         banned = {ban.image for ban in journal.banned}
+        self._is_trusted(journal, order, target)
         same = current is not None and current.image == target.image
         assert order.force or same or target.image not in banned, "a banned release is started"
         if self._declares_rules(journal) and not order.override and self._old_runs(journal):
             assert self.robot.world.lock_held, "the switch is done without the update lock"
+
+    def _is_trusted(self, journal: Journal, order: UpdateOrder, target: RunningRelease) -> None:
+        """In a signed fleet: only what an allowed signer signed, and nothing older unless that was signed for too."""
+        settings = self.robot.world.settings
+        if settings is None or settings.unsigned or journal.by_hand:
+            return
+        assert order.proof is not None, "an unsigned release is started"
+        assert order.proof.release.signatures[0].startswith(ANNA), "a release that nobody may sign is started"
+        newest = max((version_order(each.version) for each in self.ended if each.outcome == COMMITTED), default=None)
+        if newest is not None and version_order(order.version) < newest and target != journal.current:
+            assert order.proof.rollback is not None, "an older release is started"
 
     def _declares_rules(self, journal: Journal) -> bool:
         if journal.current is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from runtime.contract.health import Check
 from runtime.contract.release import Probation
+from runtime.contract.trust import ROLLBACK, TrustSettings
 from runtime.contract.update import COMMITTED, UpdateOrder
 from runtime.updater.records import ABORT, CONFIRM, Request
 from runtime.updater.retention import pinned
@@ -18,6 +19,7 @@ from runtime.updater.transaction import is_active
 from runtime.updater.update_lock import FREE, LockAnswer
 from runtime.updater.world import WorldError
 from tests.fakes.robot_world import Behaviour, digest, order, reference
+from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, statement_of
 from tests.unit.updater.model.faulty import FaultyRobot
 from tests.unit.updater.model.laws import Laws
 from tests.unit.updater.robot import Crash
@@ -49,7 +51,11 @@ class Life:
         self.robot = FaultyRobot(Path(self._folder.name))
         self.robot.world.behaviour = {reference(letter): behaviour for letter, behaviour in IMAGES.items()}
         self.laws = Laws(self.robot, {reference(letter) for letter in GOOD})
+        self.robot.world.signers = {ANNA: ("anna@x",), BEN: ("ben@x",)}
+        self.robot.world.revoked = {BEN}
         self.orders: list[UpdateOrder] = []
+        self.skew = 0.0
+        """Seconds by which the robot's clock is ahead of the controller's."""
         self.cut = "process"
         """What ends with the updater's next death: process | robot | robot-long."""
 
@@ -58,12 +64,32 @@ class Life:
         self.robot.close()
         self._folder.cleanup()
 
-    def order(self, letter: str, **changes: Any) -> UpdateOrder:
+    def order(self, letter: str, proof: str = "anna", **changes: Any) -> UpdateOrder:
+        """Make an order, newer than all before it. ``proof``: anna | nobody | eve | ben (revoked) | older."""
         number = len(self.orders)
         base = order(letter, version=f"1.{number}.0", order_id=f"{number}-{letter}", probation=PROBATION)
         made = replace(base, **changes)
+        if proof == "older":
+            made = replace(made, version=f"0.{number}.0")
+        if proof != "nobody":
+            made = self._signed(made, {"eve": EVE, "ben": BEN}.get(proof, ANNA), rollback=proof == "older")
         self.orders.append(made)
         return made
+
+    def _signed(self, made: UpdateOrder, key: str, rollback: bool) -> UpdateOrder:
+        now = self.robot.world.time - self.skew
+        document = document_of(made, switch={made.robot: made.switch})
+        back = statement_of(document, ROLLBACK, issued_at=now, expires_at=now + DAY) if rollback else None
+        return prove(made, [key], document=document, rollback=back, issued_at=now, expires_at=now + 90 * DAY)
+
+    def be_signed(self) -> None:
+        """Belong to a fleet whose releases are signed."""
+        self.robot.world.settings = TrustSettings("warehouse")
+
+    def jump_clock(self, seconds: float) -> None:
+        """Set the robot's clock."""
+        self.skew += seconds
+        self.robot.jump_clock(seconds)
 
     def submit(self, what: UpdateOrder) -> None:
         self.ask(lambda: self.robot.updater.submit(what))
@@ -130,6 +156,7 @@ class Life:
         self.robot.calm()
         self.settle()
         self.robot.world.room, self.robot.world.lock = Behaviour(), LockAnswer(FREE)
+        self.jump_clock(-self.skew)
         self.cut = "process"
         self.restart()
         self.settle()

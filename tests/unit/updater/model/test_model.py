@@ -49,8 +49,6 @@ class Transaction(RuleBasedStateMachine):
         super().__init__()
         self.life = Life()
         self.robot, self.laws = self.life.robot, self.life.laws
-        self.skew = 0.0
-        """Seconds by which the robot's clock is ahead of the controller's."""
         type(self).sequences += 1
 
     def teardown(self) -> None:
@@ -61,8 +59,10 @@ class Transaction(RuleBasedStateMachine):
 
     # ── orders ──
 
-    @initialize(letter=st.sampled_from("12"))
-    def first_release(self, letter: str) -> None:
+    @initialize(letter=st.sampled_from("12"), signed=st.booleans())
+    def first_release(self, letter: str, signed: bool) -> None:
+        if signed:
+            self.life.be_signed()
         self.life.submit(self.life.order(letter))
         self.life.settle()
 
@@ -73,21 +73,31 @@ class Transaction(RuleBasedStateMachine):
         told=st.booleans(),
         autonomy=st.booleans(),
         override=st.sampled_from(["", "", "hotfix"]),
+        proof=st.sampled_from(["anna", "anna", "anna", "nobody", "eve", "ben", "older"]),
         rules=st.sampled_from(
             [SwitchRules(wait_s=5.0), SwitchRules(wait_s=5.0, switch=CLOSED), SwitchRules(wait_s=5.0, download=CLOSED)]
         ),
     )
     def give_order(
-        self, letter: str, force: bool, guarded: bool, told: bool, autonomy: bool, override: str, rules: SwitchRules
+        self,
+        letter: str,
+        force: bool,
+        guarded: bool,
+        told: bool,
+        autonomy: bool,
+        override: str,
+        proof: str,
+        rules: SwitchRules,
     ) -> None:
         self.life.submit(
             self.life.order(
                 letter,
+                proof,
                 force=force,
                 override=override,
                 switch=rules,
                 environment={"ROS_DOMAIN_ID": "7", **({ENV_INHIBIT: '{"rules":[]}'} if guarded else {})},
-                issued_at=self.robot.world.time - self.skew if told else 0.0,
+                issued_at=self.robot.world.time - self.life.skew if told else 0.0,
                 probation=replace(PROBATION, autonomy=autonomy),
             )
         )
@@ -186,8 +196,7 @@ class Transaction(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([-366 * 86400.0, -3600.0, -20.0, 20.0, 7200.0, 400 * 86400.0]))
     def clock_jumps(self, seconds: float) -> None:
         if self.robot.world.time + seconds > START - 900 * 86400.0:
-            self.skew += seconds
-            self.robot.jump_clock(seconds)
+            self.life.jump_clock(seconds)
 
     @rule(broken=st.booleans())
     def room(self, broken: bool) -> None:
