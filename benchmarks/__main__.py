@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "benchmarks.bench_agent",
+    "benchmarks.bench_executor",
     "benchmarks.bench_plan",
     "benchmarks.bench_publish",
     "benchmarks.bench_frames",
