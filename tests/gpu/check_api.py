@@ -1,12 +1,15 @@
 """Hold the TensorRT backend against APIs that are not installed here: `make check-tensorrt`. No GPU needed.
 
 mypy over `runtime/engines/tensorrt_` with the stubs of 10.13 (builder and runner), and the runner's names against the
-imported lean runtime of 10.16 (`test_lean.py`; it has no builder). Fetches about 50 MB once, into `.lab/tensorrt-api`.
+imported lean runtime of 10.16, which has no builder: those of `test_lean.py`, and every member of a class that the
+runner can name by the stubs. Fetches about 50 MB once, into `.lab/tensorrt-api`.
 The stubs do not parse as they are published: each mend below must still be what it says, or the check fails.
 """
 
 from __future__ import annotations
 
+import ast
+import json
 import shutil
 import subprocess
 import sys
@@ -17,6 +20,8 @@ FOLDER = ROOT / ".lab/tensorrt-api"
 STUBS = ("tensorrt-stubs==10.13.0.35.1",)
 LEAN = ("tensorrt-lean-cu12-libs==10.16.1.11", "tensorrt-lean-cu12-bindings==10.16.1.11")
 OURS = "runtime/engines/tensorrt_"
+RUNTIME = ("plan.py", "runner.py", "log.py")
+CLASSES = ("ICudaEngine", "IExecutionContext", "Runtime")
 MENDS = (
     (", in: list[", ", in_: list[", 4),  # a keyword as a parameter's name
     ("power: Weights = None, channel_axis: int)", "power: Weights = None, channel_axis: int = ...)", 1),
@@ -67,6 +72,47 @@ def mypy(stubs: Path, *what: str) -> list[str]:
     return [line for line in done.stdout.splitlines() if line.startswith((OURS, str(PROBE.relative_to(ROOT))))]
 
 
+def members_used(stubs: Path) -> dict[str, list[str]]:
+    """Return, by class of the runtime, its members in the stubs whose names the runner's files use."""
+    used = {
+        node.attr
+        for file in RUNTIME
+        for node in ast.walk(ast.parse((ROOT / OURS / file).read_text("utf-8")))
+        if isinstance(node, ast.Attribute)
+    }
+    module = ast.parse((stubs / "tensorrt_bindings/tensorrt.pyi").read_text("utf-8"))
+    return {
+        owner.name: sorted({name for each in owner.body if not (name := _name(each)).startswith("_")} & used)
+        for owner in module.body
+        if isinstance(owner, ast.ClassDef) and owner.name in CLASSES
+    }
+
+
+def _name(member: ast.stmt) -> str:
+    """Return a method's or a property's name; of anything else a name that nobody uses."""
+    if isinstance(member, ast.FunctionDef):
+        return member.name
+    return member.target.id if isinstance(member, ast.AnnAssign) and isinstance(member.target, ast.Name) else "_"
+
+
+def missing(lean: Path, members: dict[str, list[str]]) -> list[str]:
+    """Return which of the members the lean runtime does not have, as ``Class.member``."""
+    code = (
+        "import json, sys, tensorrt_lean_bindings as trt\n"
+        "print([f'{o}.{m}' for o, ms in json.load(sys.stdin).items() for m in ms if not hasattr(getattr(trt, o), m)])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(lean), "PATH": ""},
+        input=json.dumps(members),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[str] = ast.literal_eval(done.stdout)
+    return found
+
+
 def main() -> int:
     """Check both; return the exit code."""
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -86,7 +132,12 @@ def main() -> int:
     print(f"names that the runner uses, against {LEAN[1]}: {done.stdout.strip().splitlines()[-1]}")
     if not ran:
         print(done.stdout[-4000:] + done.stderr[-2000:])
-    return 0 if ran and not found else 1
+    members = members_used(stubs)
+    gone = missing(lean, members)
+    for owner, names in members.items():
+        print(f"  {owner}: {', '.join(names)}")
+    print(f"members of them that 10.16 lacks: {', '.join(gone) or 'none'}")
+    return 0 if ran and not found and not gone and all(map(members.get, CLASSES)) else 1
 
 
 if __name__ == "__main__":
