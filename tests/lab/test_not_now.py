@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,14 +46,15 @@ def publish(site: Site, version: str, update: dict[str, Any], shift: str) -> Non
 
 
 @pytest.fixture
-def guarded(on_first: Road) -> Iterator[Site]:
+def guarded(on_first: Road, tmp_path: Path) -> Iterator[Site]:
     """One robot on a release whose node holds the update lock while a mission is on; the rest on 1.0.0."""
-    site, before = on_first.site, on_first.site.manifest()
+    prefix = on_first.site.manifest()["registry"]["address"].rpartition("/")[2]
+    site = Site.create(on_first.site.lab, tmp_path / "manifests", prefix)  # as 1.0.0 was: the road's model is spoiled
+    shutil.copy(on_first.site.folder / "known_hosts", site.folder / "known_hosts")
     publish(site, f"2.{int(time.time())}.0", {"wait": "3s"}, "day")
     site.fleet("rollout", "--yes", "--robots", ROBOT)
     yield site
     end_mission(site)
-    site.save(before)
 
 
 def next_version(site: Site, update: dict[str, Any]) -> str:
