@@ -33,5 +33,5 @@ class SwitchRules:
     """When the container may be replaced; empty: at any time."""
     bytes_per_s: int = 0
     """Most bytes a second that fetching may take; 0: as fast as it goes."""
-    handover: str = HANDOVER_AUTO
+    handover: str = HANDOVER_NEVER
     """``auto`` | ``stop-start``."""

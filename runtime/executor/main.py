@@ -189,7 +189,7 @@ def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorSta
         models=tuple(model.health() for model in node.models),
         notes=node.notes,
         standing_by=node.standing_by,
-        exclusive=node.gate.exclusive,
+        exclusive=node.takes_turns,
         fatal="" if process.fault is None else str(process.fault),
         transport=process.transport,
     )

@@ -79,6 +79,14 @@ class ExecutorNode(LifecycleNode):
         return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *gate, *swaps)
 
     @property
+    def takes_turns(self) -> bool:
+        """Whether another container may be started beside this one: not where the DLA, of which there is one or two,
+        runs an engine, nor where the serving lock cannot be held."""
+        engines = [model.engine for model in self.models]
+        on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
+        return self.gate.exclusive and not on_dla
+
+    @property
     def lifecycle(self) -> str:
         """Label of the current state."""
         return str(self._state_machine.current_state[1])

@@ -20,7 +20,7 @@ from runtime.updater.preflight import (
     check_version,
 )
 from runtime.updater.release_folder import health_port, order_in
-from runtime.updater.transitions import kept_releases, links_of
+from runtime.updater.transitions import kept_releases, links_of, serving_slot
 
 #: What else could be in the way of the journal on its own volume.
 LARGE_BYTES = 1024 * 1024
@@ -116,7 +116,7 @@ def check_container(patient: Patient) -> Finding:
     if not patient.engine_root:
         return _unknown("container")
     current = patient.journal.current
-    container = patient.world.container()
+    container = patient.world.container(serving_slot(patient.journal))
     if current is None:
         return Finding(OK, "container", "no release was ever committed here")
     if container is None:
@@ -136,7 +136,7 @@ def check_agent(patient: Patient) -> Finding:
     current = patient.journal.current
     if current is None:
         return Finding(OK, "agent", "no release was ever committed here")
-    text = patient.world.report(health_port(order_in(patient.world, current.folder)))
+    text = patient.world.report(health_port(order_in(patient.world, current.folder)), current.slot)
     try:
         report = from_json(HealthReport, text)
     except ContractError as error:

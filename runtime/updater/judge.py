@@ -23,6 +23,8 @@ from runtime.updater.world import Observation
 
 #: Worst last. WAIT: not well yet, may become so. BAD: says itself that it is unhealthy. FATAL: will not become well.
 GOOD, WAIT, BAD, FATAL = "good", "wait", "bad", "fatal"
+#: Beside the old release only: it cannot take turns with it.
+UNFIT = "unfit"
 
 #: Restarts of the container in probation after which it is a crash loop.
 CRASH_LOOP_RESTARTS = 3
@@ -65,10 +67,36 @@ def judge(seen: Observation, baseline: Baseline, target: ReleaseVariant) -> Verd
     unwell = _unwell(report, baseline)
     if report.state == UNHEALTHY and unwell:
         return Verdict(BAD, tuple(unwell), False, restarts)
-    waiting = _not_there_yet(report, target)
+    waiting = _not_there_yet(report, target, "active")
     if waiting:
         return Verdict(WAIT, tuple(waiting), False, restarts)
     return Verdict(GOOD, tuple(_degraded(report)), False, restarts)
+
+
+def judge_standby(seen: Observation, target: ReleaseVariant) -> Verdict:
+    """Judge a container that stands by: GOOD when every engine is loaded, tested, and only its turn is missing."""
+    trouble = _container_trouble(seen, target)
+    if trouble is not None:
+        return trouble
+    if seen.report_error:
+        return Verdict(WAIT, (seen.report_error,), True)
+    try:
+        report = from_json(HealthReport, seen.report_json)
+    except ContractError as error:
+        return Verdict(WAIT, ("the agent's report cannot be read: {}".format(error),))
+    fatal = _fatal(report, target)
+    if fatal:
+        return Verdict(FATAL, tuple(fatal))
+    if report.turn is None:
+        return Verdict(UNFIT, ("the new release takes no turns",))
+    if report.executor.lifecycle == "active":
+        return Verdict(UNFIT, ("the new release serves without being named",))
+    if not report.turn.standing_by:
+        return Verdict(WAIT, ("not loaded yet (executor {}, {})".format(*_executor(report)),))
+    if not report.turn.exclusive:
+        return Verdict(UNFIT, ("the new release cannot hold the serving lock",))
+    waiting = _not_there_yet(report, target, "inactive")
+    return Verdict(WAIT, tuple(waiting)) if waiting else Verdict(GOOD)
 
 
 def was_unwell(baseline: Baseline) -> bool:
@@ -144,18 +172,18 @@ def _worse(check: Check, baseline: Baseline) -> bool:
     return _RANK.get(check.level, 2) > _RANK.get(before, 2)
 
 
-def _not_there_yet(report: HealthReport, target: ReleaseVariant) -> List[str]:
+def _not_there_yet(report: HealthReport, target: ReleaseVariant, state: str) -> List[str]:
     found: List[str] = []
     running = {model.name: model for model in report.models}
     for engine in target.engines:
         model = running.get(engine.model)
         if model is None or not model.engine_key:
             found.append("{}: not loaded yet".format(engine.model))
-        elif model.state != "active":
+        elif model.state != state:
             found.append("{}: {}".format(engine.model, model.state))
     if not report.live:
         found.append("the agent says: not live")
-    if not report.ready:
+    if state == "active" and not report.ready:
         found.append("the agent says: not ready (executor {}, {})".format(*_executor(report)))
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import List, Optional
 
 from runtime.contract.update import RunningRelease
+from runtime.updater.handover import alone
 from runtime.updater.records import Journal
 from runtime.updater.release_folder import files_of, order_in
 from runtime.updater.transitions import links_of
@@ -18,9 +19,12 @@ def mend(journal: Journal, world: World) -> List[str]:
         return [*done, "release   none was ever committed here: roll one out with fleet"]
     done.append(mend_folder(journal.current, world))
     check_image(journal, world)
-    before = world.container()
-    world.compose_up(journal.current.folder)
-    after = world.container()
+    slot = journal.current.slot
+    before = world.container(slot)
+    world.set_serving(slot)
+    world.compose_up(journal.current.folder, slot)
+    after = world.container(slot)
+    alone(journal, world)
     if before is not None and after is not None and before.id == after.id and before.status == "running":
         done.append("container runs already, left alone")
     else:
@@ -42,7 +46,7 @@ def mend_links(journal: Journal, world: World) -> str:
 def mend_folder(release: RunningRelease, world: World) -> str:
     """Write again what is missing or changed in a release folder, from the order that is kept in it."""
     order = order_in(world, release.folder)
-    world.write_release(release.folder, files_of(order))
+    world.write_release(release.folder, files_of(order, release.slot))
     return "release   {} in releases/{} is whole".format(release.version, release.folder)
 
 

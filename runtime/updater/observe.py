@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from runtime.contract.codec import ContractError, from_json
+from runtime.contract.health import HealthReport
 from runtime.contract.update import UpdateOrder
 from runtime.updater.release_folder import health_port
 from runtime.updater.world import ContainerFacts, Observation, World, WorldError
 
 
-def observe(order: UpdateOrder, world: World) -> Observation:
-    """Look at the runtime container and its agent. Raises WorldError only when Docker itself does not answer."""
-    return look(health_port(order), world)
+def observe(order: UpdateOrder, world: World, slot: str) -> Observation:
+    """Look at a slot's container and its agent. Raises WorldError only when Docker itself does not answer."""
+    return look(health_port(order), world, slot)
 
 
-def look(port: int, world: World) -> Observation:
-    """Look at the container and at the agent on ``port``."""
-    container = world.container()
+def look(port: int, world: World, slot: str) -> Observation:
+    """Look at the slot's container and at its agent, on its own socket or on ``port``."""
+    container = world.container(slot)
     if container is None:
         return Observation(report_error="no runtime container exists")
     references = references_of(container, world)
     if container.status != "running":
         return Observation(container, references, report_error="the container is {}".format(container.status))
     try:
-        return Observation(container, references, report_json=world.report(port))
+        text = world.report(port, slot)
     except WorldError as error:
         return Observation(container, references, report_error=error.message)
+    if _other_slot(text, slot):
+        # Its own agent does not answer yet, and the port is the other container's.
+        return Observation(container, references, report_error="the other container's agent answers for it")
+    return Observation(container, references, report_json=text)
+
+
+def _other_slot(text: str, slot: str) -> bool:
+    try:
+        turn = from_json(HealthReport, text).turn
+    except ContractError:
+        return False  # whoever reads it says so
+    return turn is not None and turn.slot != slot
 
 
 def references_of(container: ContainerFacts, world: World) -> Tuple[str, ...]:

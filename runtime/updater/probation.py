@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from runtime.contract.release import Probation
 from runtime.contract.update import FAILED, REVERTED, UpdateOrder
+from runtime.updater.handover import take_back
 from runtime.updater.judge import BAD, FATAL, GOOD, Verdict, judge, was_unwell
 from runtime.updater.observe import observe
 from runtime.updater.records import Baseline, Journal, Mark, Watch
@@ -22,9 +23,10 @@ MIN_RETURN_S = 60.0
 
 def probation(journal: Journal, world: World) -> Journal:
     """Look once. Commits when confirmed (or asked for by hand), reverts when it cannot become well in time."""
-    order, _ = parts(journal)
+    order, target = parts(journal)
     try:
-        verdict = judge(observe(order, world), journal.baseline or Baseline(), order.variant)
+        seen = observe(order, world, target.slot)
+        verdict = judge(seen, journal.baseline or Baseline(), order.variant)
     except WorldError as error:
         # Docker not answering is a look without result; the deadlines go on.
         verdict = Verdict("wait", (error.message,))
@@ -104,17 +106,17 @@ def _go_back(journal: Journal, watch: Watch, world: World) -> Journal:
     world.note("reverting: {}".format(journal.reason))
     world.set_links(links_of(journal))
     if journal.current is not None:
-        mend(world, journal.current.folder)
-        world.compose_up(journal.current.folder)
+        mend(world, journal.current.folder, journal.current.slot)
+        take_back(journal, world)
     elif journal.target is not None and journal.target.folder in world.releases():
-        world.compose_down(journal.target.folder)
+        world.compose_down(journal.target.folder, journal.target.slot)
     world.release_update_lock()
     return replace(journal, watch=replace(watch, acted=True, armed=world.mark()))
 
 
 def _returned(journal: Journal, order: UpdateOrder, watch: Watch, world: World) -> Journal:
     baseline = journal.baseline or Baseline()
-    verdict = judge(observe(order, world), baseline, order.variant)
+    verdict = judge(observe(order, world, journal.current.slot if journal.current else ""), baseline, order.variant)
     now = world.mark()
     back = journal.current.version if journal.current else ""
     if verdict.level == GOOD or (was_unwell(baseline) and verdict.level == BAD):

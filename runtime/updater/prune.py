@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Set, Tuple
 
+from runtime.updater.handover import alone
 from runtime.updater.records import Journal
+from runtime.updater.release_folder import align
 from runtime.updater.transitions import kept_releases, links_of
 from runtime.updater.world import KEEP_REPOSITORY, World, WorldError
 
 
 def tidy(journal: Journal, world: World) -> Journal:
-    """Set the links and remove what neither current nor previous needs. What cannot be removed is tried next time."""
+    """Leave one container, set the links and remove what neither current nor previous needs.
+
+    What cannot be removed is tried after the next order; a second container, which takes memory, until it is gone.
+    """
+    try:
+        alone(journal, world)
+    except WorldError as error:
+        world.note("the old container is not removed yet: {}".format(error.message))
+        return journal
     try:
         world.set_links(links_of(journal))
         prune_folders(journal, world)
         prune_images(journal, world)
         world.prune_store(_still_wanted(journal))
+        _align(journal, world)
     except WorldError as error:
         world.note("cleaning up: {}; tried again after the next order".format(error.message))
-    return journal
+    return replace(journal, tidy_due=False)
+
+
+def _align(journal: Journal, world: World) -> None:
+    if journal.current is not None:
+        for release in kept_releases(journal):
+            align(world, release.folder, journal.current.slot)
 
 
 def prune_folders(journal: Journal, world: World) -> None:

@@ -10,6 +10,9 @@ from runtime.contract.update import IDLE, RunningRelease, UpdateOrder
 
 #: What a person or the controller can ask of a running transaction.
 CONFIRM, ABORT = "confirm", "abort"
+#: How far a switch is (:attr:`Journal.takeover`): the old container is replaced; or the new one is to be started in the
+#: other slot, is being tested there, has been named by the token.
+STOP_START, BESIDE, STANDBY, HANDED = "stop-start", "beside", "standby", "handed"
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,10 @@ class Journal:
     floor: Optional[Floor] = None
     mended: str = ""
     """What had been changed on the disk between verification and switch, and was written again; for the outcome."""
+    takeover: str = ""
+    """Switching: how, and how far; empty before that is decided."""
+    handed: Optional[Mark] = None
+    """When the token was first moved."""
     tidy_due: bool = False
     """An order has ended and what it left behind is not cleaned up yet."""
     updated_at: float = 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import List, Optional
 
+from runtime.contract.serving import FIRST
 from runtime.contract.update import FETCHING, IDLE, PROBATION, REVERTING, SWITCHING, RunningRelease
 from runtime.updater.fetching.progress import recounted
 from runtime.updater.floor import raised
@@ -32,7 +33,8 @@ def recover(journal: Journal, world: World) -> Journal:
         return revert(journal, late, now, ban=False)
     watch = Watch(armed=now) if journal.state in (PROBATION, REVERTING) else None
     entered = now if journal.state == REVERTING else journal.entered
-    return replace(journal, tries=tries, watch=watch, entered=entered, updated_at=now.wall)
+    handed = now if journal.handed is not None else None  # a new process gives both executors their time anew
+    return replace(journal, tries=tries, watch=watch, entered=entered, handed=handed, updated_at=now.wall)
 
 
 def _too_late(journal: Journal, now: Mark) -> Optional[str]:
@@ -67,7 +69,7 @@ def _release(world: World, folder: Optional[str], complaints: List[str]) -> Opti
     if folder is None:
         return None
     try:
-        return target_of(order_in(world, folder))
+        return target_of(order_in(world, folder), world.serving() or FIRST)
     except WorldError as error:
         complaints.append(error.message)
         return None

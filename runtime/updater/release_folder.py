@@ -7,27 +7,30 @@ from typing import Dict, Sequence
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.runtime_config import DEFAULT_HEALTH_PORT, ENV_HEALTH_PORT, ENV_IMAGE, ENV_ROBOT
+from runtime.contract.serving import ENV_SLOT, FIRST
 from runtime.contract.update import RunningRelease, UpdateOrder, release_folder_name
-from runtime.updater.world import Files, FolderFile, World, WorldError
+from runtime.updater.world import PROJECT, Files, FolderFile, World, WorldError
 
 ENV_FILE, RELEASE_FILE = ".env", "release.json"
-COMPOSE_FILE = "COMPOSE_FILE"
+COMPOSE_FILE, COMPOSE_PROJECT = "COMPOSE_FILE", "COMPOSE_PROJECT_NAME"
 
 _NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 _DIGEST = re.compile(r"^[^\s'\"$@]+@sha256:[0-9a-f]{64}$")
 #: Set by us alone; an order cannot say otherwise.
-OURS = (ENV_IMAGE, ENV_ROBOT, COMPOSE_FILE)
+OURS = (ENV_IMAGE, ENV_ROBOT, ENV_SLOT, COMPOSE_FILE, COMPOSE_PROJECT)
 
 
-def target_of(order: UpdateOrder) -> RunningRelease:
-    """Return what the robot will run when ``order`` is done."""
+def target_of(order: UpdateOrder, slot: str = FIRST) -> RunningRelease:
+    """Return what the robot will run when ``order`` is done. The folder's name is without the slot, no content."""
     name = release_folder_name(order.variant.image, order.compose, order.environment)
-    return RunningRelease(order.version, order.release_digest, order.variant.name, order.variant.image, name)
+    return RunningRelease(order.version, order.release_digest, order.variant.name, order.variant.image, name, slot)
 
 
-def files_of(order: UpdateOrder) -> Files:
+def files_of(order: UpdateOrder, slot: str = FIRST) -> Files:
     """Return the release folder's files. Raises WorldError for an order that cannot be written safely.
+
+    In the second slot ``.env`` names the project, so that `docker compose` by hand means the right container.
 
     ``.env`` says nothing of the release's version: a container whose content did not change must not be replaced.
     """
@@ -42,18 +45,22 @@ def files_of(order: UpdateOrder) -> Files:
         files[name] = FolderFile(order.compose[name])
     if not files:
         raise WorldError("the order carries no compose file")
-    files[ENV_FILE] = FolderFile(environment_text(environment_of(order)), private=True)
+    files[ENV_FILE] = FolderFile(environment_text(environment_of(order, slot)), private=True)
     files[RELEASE_FILE] = FolderFile(canonical_json(order).decode("utf-8") + "\n", private=True)
     return files
 
 
-def environment_of(order: UpdateOrder) -> Dict[str, str]:
+def environment_of(order: UpdateOrder, slot: str = FIRST) -> Dict[str, str]:
     """Return what ``.env`` says: the order's own values, and ours over them."""
     values = dict(order.environment)
     values.setdefault(ENV_HEALTH_PORT, str(DEFAULT_HEALTH_PORT))
     values[ENV_IMAGE] = order.variant.image
     values[ENV_ROBOT] = order.robot
     values[COMPOSE_FILE] = ":".join(order.variant.compose_files)
+    for name in (COMPOSE_PROJECT, ENV_SLOT):
+        values.pop(name, None)
+    if slot:
+        values[COMPOSE_PROJECT], values[ENV_SLOT] = "{}-{}".format(PROJECT, slot), slot
     return values
 
 
@@ -96,18 +103,26 @@ def order_in(world: World, folder: str) -> UpdateOrder:
     return order
 
 
-def mend(world: World, folder: str) -> None:
+def mend(world: World, folder: str, slot: str) -> None:
     """Write a kept release's files again as they were when it was verified; say what had been changed since.
 
     One that cannot be mended is started as it is: a robot without any release is worse.
     """
     try:
-        changed = world.write_release(folder, files_of(order_in(world, folder)))
+        changed = world.write_release(folder, files_of(order_in(world, folder), slot))
     except WorldError as error:
         world.note("releases/{} cannot be mended: {}".format(folder, error.message))
         return
     if changed:
         world.note(changed_text(folder, changed))
+
+
+def align(world: World, folder: str, slot: str) -> None:
+    """Have a kept release's ``.env`` name the slot of the release that runs: started by hand, it takes its place."""
+    wanted = environment_text({COMPOSE_PROJECT: "{}-{}".format(PROJECT, slot)}) if slot else ""
+    said = [line for line in world.read_release(folder, ENV_FILE).splitlines(True) if line.startswith(COMPOSE_PROJECT)]
+    if "".join(said) != wanted:
+        world.write_release(folder, files_of(order_in(world, folder), slot))
 
 
 def changed_text(folder: str, names: Sequence[str]) -> str:

@@ -12,10 +12,11 @@ from runtime.contract.build import DeviceFacts
 from runtime.contract.device import same_fact
 from runtime.contract.update import FETCHING, PROBATION, REFUSED, VERIFYING, WAITING, RunningRelease, UpdateOrder
 from runtime.updater.fetching.progress import FetchProgress
+from runtime.updater.handover import alone, beside, decide, hand_over, standby
 from runtime.updater.judge import GOOD, baseline_of, judge
 from runtime.updater.observe import observe
 from runtime.updater.preflight import Refused, check_disk, check_machine, check_order
-from runtime.updater.records import Journal
+from runtime.updater.records import BESIDE, HANDED, STANDBY, Journal
 from runtime.updater.release_folder import changed_text, files_of
 from runtime.updater.transitions import commit, enter, finish, links_of, parts
 from runtime.updater.trust import check_trust
@@ -75,31 +76,45 @@ def verify(journal: Journal, world: World) -> Journal:
     except Refused as refused:
         return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
     check_image(order, world)
-    world.write_release(target.folder, files_of(order))
+    world.write_release(target.folder, files_of(order, target.slot))
     found = world.compose_image(target.folder)
     if found != target.image:
         raise WorldError(
             "the release's compose files would run {}, not {}".format(found, target.image),
             "the service `runtime` must have `image: ${JETFLEET_IMAGE}`",
         )
-    before = baseline_of(observe(order, world))
+    before = baseline_of(observe(order, world, target.slot))
     return enter(replace(journal, baseline=before), WAITING, world.mark())
 
 
 def switch(journal: Journal, world: World) -> Journal:
-    """Replace the container. The old image and folder stay. What the disk says by now is not believed."""
-    order, target = parts(journal)
+    """Bring the new container up, beside the old one or in its place. What the disk says by now is not believed."""
+    order, _ = parts(journal)
+    if journal.takeover == HANDED:
+        return hand_over(journal, world)
     stays = held_up(journal, world)
     if stays is not None:
         return stays
-    world.note("switching to {}".format(order.version))
+    if not journal.takeover:
+        return decide(journal, world)
     check_image(order, world)
-    changed = world.write_release(target.folder, files_of(order))
+    if journal.takeover == BESIDE:
+        return beside(journal, world)
+    return standby(journal, world) if journal.takeover == STANDBY else stop_start(journal, world)
+
+
+def stop_start(journal: Journal, world: World) -> Journal:
+    """Replace the container. The old image and folder stay."""
+    order, target = parts(journal)
+    world.note("switching to {}".format(order.version))
+    changed = world.write_release(target.folder, files_of(order, target.slot))
     if changed:
         journal = replace(journal, mended=changed_text(target.folder, changed))
         world.note(journal.mended)
+    alone(journal, world)
     world.set_links(links_of(journal))
-    world.compose_up(target.folder)
+    world.set_serving(target.slot)
+    world.compose_up(target.folder, target.slot)
     world.release_update_lock()
     return enter(journal, PROBATION, world.mark())
 
@@ -132,9 +147,9 @@ def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, 
     current = journal.current
     if current is None or current.folder != target.folder:
         return False
-    seen = observe(order, world)
+    seen = observe(order, world, current.slot)
     if judge(seen, baseline_of(seen), order.variant).level != GOOD:
         return False
     # The folder now says which release it belongs to; nothing that Compose reads has changed.
-    world.write_release(target.folder, files_of(order))
+    world.write_release(target.folder, files_of(order, current.slot))
     return True

@@ -19,7 +19,7 @@ from runtime.contract.update import (
 )
 from runtime.updater.probation import probation, reverting
 from runtime.updater.prune import tidy
-from runtime.updater.records import ABORT, CONFIRM, Journal
+from runtime.updater.records import ABORT, CONFIRM, HANDED, Journal
 from runtime.updater.steps import fetch, preflight, switch, verify
 from runtime.updater.transitions import BEFORE_SWITCH, commit, finish, retry, revert
 from runtime.updater.waiting import waiting
@@ -37,6 +37,8 @@ STEPS: Dict[str, Step] = {
     REVERTING: reverting,
 }
 POLL_S = 1.0
+#: While the turn changes; each look costs some calls of the docker client.
+HANDED_S = 0.2
 MAX_PAUSE_S = 60.0
 
 
@@ -49,7 +51,7 @@ def advance(journal: Journal, world: World) -> Journal:
     """Do one step: the request that came in, else the present state's. Raises Interrupted, with nothing decided."""
     if not is_active(journal):
         world.release_update_lock()
-        return replace(tidy(journal, world), tidy_due=False) if journal.tidy_due else journal
+        return tidy(journal, world) if journal.tidy_due else journal
     if journal.request is not None:
         return act_on_request(journal, world)
     try:
@@ -81,7 +83,13 @@ def is_awaiting(journal: Journal) -> bool:
 
 def pause(journal: Journal) -> float:
     """Return the seconds to wait before the same state's next step: a poll, or a backoff with this robot's jitter."""
-    if journal.state == WAITING or (journal.state in (PROBATION, REVERTING) and journal.tries <= 1):
+    if journal.state == SWITCHING and journal.takeover == HANDED:
+        return HANDED_S
+    if (
+        journal.state == WAITING
+        or (journal.state == SWITCHING and journal.takeover and journal.tries <= 1)
+        or (journal.state in (PROBATION, REVERTING) and journal.tries <= 1)
+    ):
         return POLL_S
     jitter = (crc32("{}{}".format(journal.robot, journal.tries).encode("utf-8")) % 1000) / 1000.0
     backoff: float = min(MAX_PAUSE_S, float(2 ** min(journal.tries, 6)))

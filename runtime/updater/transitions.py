@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Optional, Tuple
 
+from runtime.contract.serving import FIRST
 from runtime.contract.update import (
     COMMITTED,
     DEFERRED,
@@ -23,7 +24,7 @@ from runtime.contract.update import (
     UpdateOrder,
 )
 from runtime.updater.floor import raised
-from runtime.updater.records import Ban, Journal, Mark, Outcome, Watch
+from runtime.updater.records import HANDED, STOP_START, Ban, Journal, Mark, Outcome, Watch
 from runtime.updater.release_folder import target_of
 from runtime.updater.world import Links, WorldError, elapsed
 
@@ -56,12 +57,14 @@ def accept(journal: Journal, order: UpdateOrder, now: Mark) -> Journal:
         started_at=now.wall,
         was_local=False,
         fetched_bytes=None,
-        target=target_of(order),
+        target=target_of(order, journal.current.slot if journal.current else FIRST),
         baseline=None,
         request=None,
         reason="",
         ban=False,
         mended="",
+        takeover="",
+        handed=None,
         signers={digest: who for digest, who in journal.signers.items() if digest in kept},
     )
     return enter(fresh, PREFLIGHT, now)
@@ -139,10 +142,22 @@ def finish(journal: Journal, outcome: str, reason: str, hint: str, now: Mark, un
 
 def links_of(journal: Journal) -> Links:
     """Return where the links belong: by hand, ``current`` is what runs, or is meant to run."""
-    if journal.state in (SWITCHING, PROBATION) and journal.target is not None:
+    if _has_moved(journal) and journal.target is not None:
         moved = _moved(journal)
         return Links(_folder(moved.current), _folder(moved.previous))
     return Links(_folder(journal.current), _folder(journal.previous))
+
+
+def serving_slot(journal: Journal) -> str:
+    """Return the slot whose container serves, or is meant to."""
+    release = journal.target if _has_moved(journal) else journal.current
+    return release.slot if release is not None else FIRST
+
+
+def _has_moved(journal: Journal) -> bool:
+    """Whether the target is what runs, or is meant to run."""
+    switched = journal.state == SWITCHING and journal.takeover in (STOP_START, HANDED)
+    return switched or journal.state == PROBATION
 
 
 def kept_releases(journal: Journal) -> Tuple[RunningRelease, ...]:

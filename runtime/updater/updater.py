@@ -21,12 +21,14 @@ from runtime.updater.recover import rebuild, recover
 from runtime.updater.release_folder import health_port, order_in
 from runtime.updater.state import Rejected, busy, state_of
 from runtime.updater.transaction import advance, is_active, is_awaiting, pause
-from runtime.updater.transitions import BEFORE_SWITCH, accept
+from runtime.updater.transitions import BEFORE_SWITCH, accept, serving_slot
 from runtime.updater.world import Interrupted, World, WorldError
 
 #: A request is acted on between two steps; a switch in progress may take its whole deadline first.
 REQUEST_S = 300.0
 DISK_PAUSE_S = 10.0
+#: Until an old container that could not be removed is tried again.
+TIDY_PAUSE_S = 10.0
 
 
 class Updater:
@@ -78,7 +80,7 @@ class Updater:
                 before = self._journal
                 if self.step():
                     continue
-                self.world.sleep(pause(before) if is_active(before) else 3600.0)
+                self.world.sleep(pause(before) if is_active(before) else TIDY_PAUSE_S if before.tidy_due else 3600.0)
             except Interrupted:
                 if not self.stopping:
                     self.world.interrupt.clear()
@@ -117,7 +119,8 @@ class Updater:
             if present.pinned is not before.pinned:
                 after = replace(after, pinned=present.pinned)
             self._put(after)
-        return after.state != before.state or after.request is not None or after.last is not before.last
+        moved = after.state != before.state or after.takeover != before.takeover
+        return moved or after.request is not None or after.last is not before.last
 
     def stop(self) -> None:
         """End :meth:`run` soon; the journal says how to go on."""
@@ -136,7 +139,7 @@ class Updater:
         """Return what really runs."""
         journal, state = self._journal, self.status()
         try:
-            seen = look(self._port(journal), self.world)
+            seen = look(self._port(journal), self.world, serving_slot(journal))
         except WorldError as error:
             return Attestation(state, report_error=error.message)
         container = seen.container
@@ -162,7 +165,7 @@ class Updater:
             why = attestation.report_error or "no runtime container is running"
             return replace(attestation, verification_error=why)
         try:
-            found = self.world.verify(self._port(self._journal), seconds)
+            found = self.world.verify(self._port(self._journal), seconds, serving_slot(self._journal))
         except WorldError as error:
             return replace(attestation, verification_error=error.message + (" -> " + error.hint if error.hint else ""))
         # What ran is told as of after the check: a container that was replaced meanwhile proves nothing.

@@ -87,7 +87,7 @@ def held_up(journal: Journal, world: World) -> Optional[Journal]:
 
 
 def _old_runs(journal: Journal, world: World) -> bool:
-    container = world.container()
+    container = world.container(journal.current.slot) if journal.current is not None else None
     if journal.current is None or container is None or container.status != "running":
         return False
     image = world.image(journal.current.image)

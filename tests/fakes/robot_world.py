@@ -33,6 +33,8 @@ from runtime.updater.world import (
 )
 from tests.fakes.robot_turns import Behaviour, Container, FakeTurns
 
+__all__ = ["Behaviour", "FakeWorld", "digest", "fake_signature", "order", "reference", "variant"]
+
 REPOSITORY = "registry.test:5000/warehouse/runtime"
 COMPOSE = """services:
   runtime:

@@ -104,7 +104,7 @@ def test_orders_and_recovery_exclude_each_other(robot: Robot) -> None:
     up = robot.world.compose_up
     said = []
 
-    def meanwhile(folder: str) -> None:
+    def meanwhile(folder: str, slot: str = "") -> None:
         up(folder)
         for begin in (lambda: robot.updater.submit(order("2")), robot.updater.recover):
             with pytest.raises(Rejected) as caught:

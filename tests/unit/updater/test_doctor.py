@@ -206,12 +206,12 @@ def test_the_container(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> Non
     world = _fake(patient)
     _seen(doctor_release.check_container(patient), OK, "runs 1.2.0, 0 restarts")
     facts: ContainerFacts = world.container()
-    monkeypatch.setattr(world, "container", lambda: replace(facts, status="exited", exit_code=137))
+    monkeypatch.setattr(world, "container", lambda _slot: replace(facts, status="exited", exit_code=137))
     _seen(doctor_release.check_container(patient), FAIL, "is exited (exit code 137)", "recover")
     other = replace(facts, image_id=world.images[reference("1")].id, image_name=reference("1"))
-    monkeypatch.setattr(world, "container", lambda: other)
+    monkeypatch.setattr(world, "container", lambda _slot: other)
     _seen(doctor_release.check_container(patient), FAIL, f"runs {reference('1')}", "recover")
-    monkeypatch.setattr(world, "container", lambda: None)
+    monkeypatch.setattr(world, "container", lambda _slot: None)
     _seen(doctor_release.check_container(patient), FAIL, "there is none, 1.2.0 should run", "recover")
 
 
@@ -219,9 +219,9 @@ def test_the_agent(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     world = _fake(patient)
     _seen(doctor_release.check_agent(patient), OK, "ok")
     report = json.loads(world.report(9310))
-    monkeypatch.setattr(world, "report", lambda _port: json.dumps({**report, "ready": False}))
+    monkeypatch.setattr(world, "report", lambda _port, _slot: json.dumps({**report, "ready": False}))
     _seen(doctor_release.check_agent(patient), FAIL, "not ready", "docker compose logs")
-    monkeypatch.setattr(world, "report", lambda _port: "{}")
+    monkeypatch.setattr(world, "report", lambda _port, _slot: "{}")
     _seen(doctor_release.check_agent(patient), FAIL, "cannot be read")
 
 

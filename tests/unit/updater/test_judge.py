@@ -30,7 +30,7 @@ def _seen(tmp_path: Path, behaviour: Behaviour, after_s: float = 10.0) -> Observ
     world.write_release(folder, files_of(order("1")))
     world.compose_up(folder)
     world.sleep(after_s)
-    return observe(order("1"), world)
+    return observe(order("1"), world, "")
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_pin_in_the_middle_of_an_order_is_not_lost(robot: Robot) -> None:
     robot.updater.submit(order("2"))
     advance, begun = robot.world.compose_up, []
 
-    def meanwhile(folder: str) -> None:
+    def meanwhile(folder: str, slot: str = "") -> None:
         advance(folder)
         begun.append(folder)
         pin(robot, "current")

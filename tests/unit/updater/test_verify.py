@@ -42,8 +42,8 @@ def test_a_container_replaced_meanwhile_proves_nothing(robot: Robot, monkeypatch
     robot.run(order("1"))
     verify = robot.world.verify
 
-    def meanwhile(port: int, seconds: float) -> str:
-        found = verify(port, seconds)
+    def meanwhile(port: int, seconds: float, slot: str) -> str:
+        found = verify(port, seconds, slot)
         assert robot.world.runs is not None
         robot.world.runs.id = "another"
         return found
