@@ -60,6 +60,8 @@ class ModelHealth:
     """Why it is not the configured engine."""
     capped: int = 0
     """Findings that were not published, because a decoder's ``max_detections`` or ``max_boxes`` was reached."""
+    by_udp: Tuple[str, ...] = ()
+    """Large inputs that do not come through shared memory, ``<topic> from <node>``: their frames get lost."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
+from runtime.contract.inputs import COMPRESSED_IMAGE
 from runtime.contract.runtime_config import InputBinding
 from runtime.executor.adapters import InputAdapter, Taken, adapter_for
 from runtime.executor.decoders import OptionError
@@ -19,7 +20,9 @@ from runtime.executor.frames import FrameRefusedError, Stamp
 from runtime.executor.join import Pending
 from runtime.executor.pipeline import Pipeline
 from runtime.executor.refusals import Refusals
+from runtime.executor.same_host import DATAGRAM_BYTES, others
 from runtime.executor.stats import SequenceCounter
+from runtime.health.message_sizes import message_bytes
 
 #: Newest frame only: with a depth of 5, a slow model's frames were 150 ms old instead of 23.
 SENSOR_QOS = QoSProfile(
@@ -81,12 +84,15 @@ class Topic:
         self._sequence = SequenceCounter()
         self._refusals = refusals
         self._other_types: set[str] = set()
+        self.large = False
+        """Its messages do not fit into one datagram."""
 
     def listen(self, model: Pipeline, binding: InputBinding, now_ns: Callable[[], int]) -> None:
         """Feed one input. Raises OptionError when its adapter cannot be made."""
         key = repr(replace(binding, tensor="", network_height=0, network_width=0))
         if key not in self.sources:
             self.sources[key] = Source(adapter_for(binding), now_ns)
+            self.large |= binding.type != COMPRESSED_IMAGE and message_bytes(binding) > DATAGRAM_BYTES
         self.sources[key].listeners.append(Listener(model, binding.tensor))
 
     def take(self, message: bytes) -> None:
@@ -112,6 +118,10 @@ class Topic:
                     listener.model.stats.refused(reason, kind="wrong_type")
             self._refusals(self.name, "wrong_type", reason)
         self._other_types = wrong
+
+    def models(self) -> set[Pipeline]:
+        """Return the models that take it."""
+        return {listener.model for source in self.sources.values() for listener in source.listeners}
 
 
 class Intake:
@@ -141,6 +151,9 @@ class Intake:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
         self._timers, self._subscriptions = [], []
+        for topic in self._topics.values():
+            for model in topic.models():
+                model.stats.by_udp = ()
 
     def _feed(self, model: Pipeline, refusals: Refusals, now_ns: Callable[[], int]) -> str | None:
         """Find a topic for every input; return why that cannot be."""
@@ -160,14 +173,33 @@ class Intake:
         return None
 
     def _look(self) -> None:
+        by_udp: dict[Pipeline, list[str]] = {}
         for topic in self._topics.values():
-            topic.published_as(info.topic_type for info in self._node.get_publishers_info_by_topic(topic.name))
+            publishers = self._node.get_publishers_info_by_topic(topic.name)
+            topic.published_as(info.topic_type for info in publishers)
+            if topic.large:
+                found = [f"{topic.name} from {node}" for node in self._elsewhere(topic.name, publishers)]
+                for model in topic.models():
+                    by_udp.setdefault(model, []).extend(found)
+        for model, found in by_udp.items():
+            model.stats.by_udp = tuple(found)
+
+    def _elsewhere(self, topic: str, publishers: Sequence[Any]) -> tuple[str, ...]:
+        """Publishers whose messages do not come through shared memory."""
+        listening = self._node.get_subscriptions_info_by_topic(topic)
+        own = (self._node.get_namespace(), self._node.get_name())
+        ours = (info.endpoint_gid for info in listening if (info.node_namespace, info.node_name) == own)
+        return others(ours, ((_full_name(info), info.endpoint_gid) for info in publishers))
 
 
 def message_type(name: str) -> Any:
     """Return the class of ``package/msg/Name``. Raises ImportError, AttributeError when it is not installed."""
     package, _, message = name.partition("/msg/")
     return getattr(importlib.import_module(f"{package}.msg"), message)
+
+
+def _full_name(info: Any) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def _callback(topic: Topic) -> Callable[..., None]:

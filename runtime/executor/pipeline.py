@@ -153,6 +153,7 @@ class Pipeline(EngineHolder):
             causes={**self.stats.causes(), **{why: count for why, count in self._join.counts.items() if count}},
             errors=self.stats.errors,
             capped=self.stats.capped,
+            by_udp=self.stats.by_udp,
             last_error=self.stats.last_error,
             serving=self._who_serves(serving),
             serving_model=serving.candidate.model.name if serving is not None else "",

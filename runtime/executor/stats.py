@@ -92,6 +92,8 @@ class ModelStats:
         self.capped = 0
         """Findings that were not published, because there is a most. Written by the worker alone."""
         self.last_error = ""
+        self.by_udp: tuple[str, ...] = ()
+        """Large inputs that do not come through shared memory, ``<topic> from <node>``. Written by the spin thread."""
 
     def arrived(self, lost: int, name: str = "") -> None:
         """A frame of the input ``name`` came in, and ``lost`` were lost before it."""

@@ -95,7 +95,8 @@ class Judge:
         if power is not None:
             checks.append(power_check(power))
         trip = process.status.transport if process.status is not None else None
-        checks.extend(transport_checks(trip, self._segment, system.disks.get(SHM)))
+        by_udp = [topic for model in reported.values() for topic in model.by_udp]
+        checks.extend(transport_checks(trip, self._segment, system.disks.get(SHM), by_udp))
         if process.status is not None:
             checks.extend(Check("note", LEVEL_OK, note) for note in process.status.notes)
         missing = unproven(self._config, process)

@@ -9,7 +9,7 @@ they prove that nothing arrives, for a frame travels through the segment of the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from runtime.contract.health import LEVEL_OK, LEVEL_WARN, Check, Space
@@ -20,6 +20,11 @@ SHM = "/dev/shm"  # noqa: S108 - where Fast DDS keeps its segments
 AGAIN_S = 30.0
 """From a failed trip to the next one."""
 _MIB = 1 << 20
+_BY_UDP = (
+    "comes by UDP, where most large messages are lost: Fast DDS takes its process for one on another host, because it "
+    "started with other network addresses than this one (or is on one): restart it now that the network is up, or this "
+    "container if it is the older one"
+)
 _WHAT_TO_DO = (
     "give the node the image's Fast DDS profile (FASTDDS_DEFAULT_PROFILES_FILE), and a /dev/shm with room for it "
     "(ipc: host, or shm_size)"
@@ -57,11 +62,17 @@ class RoundTrip:
         return f"{said}, at least {self.required} must: {_WHAT_TO_DO}; again every {AGAIN_S:g} s"
 
 
-def transport_checks(trip: RoundTrip | None, segment: int, room: Space | None) -> Iterator[Check]:
-    """Yield what is to be said of the transport: the round trip, once there was one, and a /dev/shm that is too small
-    for two segments of ``segment`` bytes (a camera's and the node's)."""
+def transport_checks(
+    trip: RoundTrip | None, segment: int, room: Space | None, by_udp: Collection[str] = ()
+) -> Iterator[Check]:
+    """Yield what is to be said of the transport: inputs that come by UDP (``<topic> from <node>``); the round trip,
+    once there was one; a /dev/shm too small for two segments of ``segment`` bytes (a camera's and the node's)."""
+    sentences = [f"{', '.join(sorted(set(by_udp)))} {_BY_UDP}"] if by_udp else []
     if trip is not None:
-        yield Check(NAME, LEVEL_WARN if trip.state == FAILED else LEVEL_OK, trip.text)
+        sentences.append(trip.text)
+    if sentences:
+        failed = bool(by_udp) or (trip is not None and trip.state == FAILED)
+        yield Check(NAME, LEVEL_WARN if failed else LEVEL_OK, "; ".join(sentences))
     if room is not None and room.total_bytes < 2 * segment:
         said = f"{SHM} has {room.total_bytes // _MIB} MiB, a camera and this node need {2 * segment // _MIB} MiB"
         yield Check(ROOM, LEVEL_WARN, f"{said}: images may be lost; enlarge it (ipc: host, or shm_size)")

@@ -240,7 +240,11 @@ def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
         return None
     models = tuple(
         replace(
-            model, state=model.state if model.state == "failed" else "inactive", input_rate_hz=0.0, output_rate_hz=0.0
+            model,
+            state=model.state if model.state == "failed" else "inactive",
+            input_rate_hz=0.0,
+            output_rate_hz=0.0,
+            by_udp=(),
         )
         for model in status.models
     )

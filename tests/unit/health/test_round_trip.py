@@ -58,6 +58,20 @@ def test_a_trip_that_could_not_be_made_says_why(config: RuntimeConfig) -> None:
     assert verdict.waiting_for == ("transport: the test could not be made: RuntimeError: x; again every 30 s",)
 
 
+def test_inputs_that_come_by_udp_warn_beside_what_the_trip_found(config: RuntimeConfig) -> None:
+    model = replace(model_health(), by_udp=("/camera/image_raw from /camera",))
+    process = snapshot(model)
+    assert process.status is not None
+    passed = replace(LOST, state=PASSED, arrived=10, seconds=0.04)
+    process = replace(process, status=replace(process.status, transport=passed))
+    verdict = Judge(config).judge(process, SystemHealth(), 0.0)
+    [check] = [check for check in verdict.checks if check.name == "transport"]
+    assert check.level == "warn"
+    assert check.message.startswith("/camera/image_raw from /camera comes by UDP, where most large messages are lost: ")
+    assert check.message.endswith("; 10 of 10 frames of 1280x720 rgb8 (2.6 MiB) came back to the node in 0.0 s")
+    assert (verdict.state, verdict.ready, verdict.waiting_for) == (DEGRADED, True, ())
+
+
 def test_before_the_trip_nothing_is_said(config: RuntimeConfig) -> None:
     verdict = Judge(config).judge(after(None), SystemHealth(), 0.0)
     assert not [check for check in verdict.checks if check.name in ("transport", "shared_memory")]
