@@ -121,7 +121,6 @@ class FaultyRobot(Robot):
         self._tell_news(where)
         if self.crash_at is not None and self.ticks >= self.crash_at:
             self.crash_at = None
-            self._hurt("crash")
             raise Crash(where)
         self._fail(where)
 
@@ -143,7 +142,7 @@ class FaultyRobot(Robot):
         if self.engine_back is not None:
             if world.boot < self.engine_back:
                 if call in ENGINE_CALLS:
-                    self._hurt("down")
+                    self.hurt("down")
                     raise DOWN
             else:
                 self.engine_back = None
@@ -158,10 +157,11 @@ class FaultyRobot(Robot):
             kind = "transient"
         if kind == "gap":
             world.runs = None
-        self._hurt(kind)
+        self.hurt(kind)
         raise TROUBLE[kind]
 
-    def _hurt(self, kind: str) -> None:
+    def hurt(self, kind: str) -> None:
+        """Remember what was done to it."""
         self.hurts.append((kind, self.world.boot))
 
     # ── what is done to it ──

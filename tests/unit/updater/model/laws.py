@@ -75,6 +75,9 @@ class Laws:
         if self.broken:
             return
         known = {release.image for release in (journal.current, journal.target) if release is not None}
+        assert runs.image in known, f"{runs.image} runs {where} in {journal.state}"
+        if journal.previous is not None:
+            known.add(journal.previous.image)  # until it is cleaned up after a handover
         there = {one.image for one in self.robot.world.containers}
         assert there <= known, f"{there - known} is there {where} in {journal.state}"
 

@@ -31,15 +31,17 @@ IMAGES = {
     "2": Behaviour(),
     "3": Behaviour(ready_after_s=6.0),
     "4": Behaviour(state="degraded", checks=(Check("temperature", "warn", "cpu 91 °C"),)),
+    "5": Behaviour(hangs_after_s=30.0),
     "6": Behaviour(cosine=0.41),
     "7": Behaviour(exits=True),
     "8": Behaviour(silent=True),
     "9": Behaviour(turns_bad_after_s=3.0),
     "a": Behaviour(ready_after_s=500.0),
     "b": Behaviour(key=digest("7")),
+    "c": Behaviour(turns_bad_after_s=1.0, only_when_serving=True),
     "f": Behaviour(),
 }
-GOOD = frozenset("1234f")
+GOOD = frozenset("12345f")
 PROBATION = Probation(soak_s=2.0, ready_timeout_s=9.0, confirm_timeout_s=6.0)
 
 
@@ -86,6 +88,10 @@ class Life:
         """Belong to a fleet whose releases are signed."""
         self.robot.world.settings = TrustSettings("warehouse")
 
+    def take_turns(self) -> None:
+        """Have releases whose old and new container may be there at once."""
+        self.robot.world.take_turns(self.robot.world.published)
+
     def jump_clock(self, seconds: float) -> None:
         """Set the robot's clock."""
         self.skew += seconds
@@ -123,6 +129,7 @@ class Life:
 
     def restart(self) -> None:
         for _ in range(20):
+            self.robot.hurt("restart")
             if self.cut != "process":
                 self.robot.reboot(30.0 if self.cut == "robot" else 5000.0)
             try:

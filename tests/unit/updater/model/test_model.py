@@ -59,10 +59,12 @@ class Transaction(RuleBasedStateMachine):
 
     # ── orders ──
 
-    @initialize(letter=st.sampled_from("12"), signed=st.booleans())
-    def first_release(self, letter: str, signed: bool) -> None:
+    @initialize(letter=st.sampled_from("12"), signed=st.booleans(), turns=st.booleans())
+    def first_release(self, letter: str, signed: bool, turns: bool) -> None:
         if signed:
             self.life.be_signed()
+        if turns:
+            self.life.take_turns()
         self.life.submit(self.life.order(letter))
         self.life.settle()
 
