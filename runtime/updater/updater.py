@@ -183,6 +183,7 @@ class Updater:
                     raise Rejected("usage", "order {} was given before with other content".format(order.order_id))
                 return self.status()
             self._refuse_when_busy()
+            self._make_room()
             self._put(accept(journal, order, self.world.mark()))
         self.world.wake.set()
         return self.status()
@@ -288,6 +289,16 @@ class Updater:
         except OSError as error:
             self.world.note("cannot hold the journal's reserve: {}".format(error))
 
+    def _make_room(self) -> None:
+        """Before an order: its end must find room on the disk, and the end of the one before be in the history."""
+        try:
+            self._store.hold_reserve()
+            if self._journal.last is not None:
+                self._history.record(self._journal.last)
+        except OSError as error:
+            hint = "free space on that volume; nothing was changed"
+            raise Rejected("refused", "no room for the journal: {}".format(error), hint) from error
+
     def _refuse_when_busy(self) -> None:
         if is_active(self._journal):
             raise busy(self._journal)
@@ -326,7 +337,7 @@ class Updater:
         try:
             self._history.record(outcome)
         except OSError as error:
-            # The journal holds the same outcome; the next start adds the line.
+            # The journal holds the same outcome; the next order or the next start adds the line.
             self.world.note("cannot write the history: {}".format(error))
 
 

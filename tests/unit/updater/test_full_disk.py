@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from runtime.updater import journal
-from runtime.updater.journal import RESERVE, RESERVE_BYTES
+from runtime.updater.journal import RESERVE, RESERVE_BYTES, History
+from runtime.updater.records import Outcome
+from runtime.updater.state import Rejected
 from tests.fakes.robot_world import order
 from tests.unit.updater.robot import Robot
 
@@ -49,6 +51,49 @@ def test_an_updater_that_starts_on_a_full_disk_answers_and_takes_up_once_there_i
     assert robot.drive().outcome == "committed"
     assert (robot.root / "state" / RESERVE).stat().st_size == RESERVE_BYTES
     robot.assert_whole()
+
+
+def test_a_reserve_that_was_used_is_held_again_with_the_next_order(robot: Robot) -> None:
+    reserve = robot.root / "state" / RESERVE
+    robot.on("1")
+    reserve.unlink()
+    robot.on("2")
+    assert reserve.stat().st_size == RESERVE_BYTES
+
+
+def test_without_room_for_its_end_an_order_is_refused_with_what_to_do(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.on("1")
+    (robot.root / "state" / RESERVE).unlink()
+    before = robot.journal
+    disk = FullDisk(monkeypatch)
+    with pytest.raises(Rejected) as refused:
+        robot.updater.submit(order("2"))
+    assert (refused.value.kind, refused.value.hint) == ("refused", "free space on that volume; nothing was changed")
+    assert "no room for the journal: [Errno 28] No space left on device" in refused.value.message
+    assert (robot.journal, robot.updater.busy) == (before, False)
+    disk.full = False
+    assert robot.run(order("2")).outcome == "committed"
+
+
+def test_an_end_that_the_history_could_not_take_is_told_before_the_next_order(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    robot.on("1")
+    robot.updater.submit(order("2"))
+    with monkeypatch.context() as full:
+        full.setattr(History, "record", _no_room)
+        assert robot.drive().outcome == "committed"
+        with pytest.raises(Rejected, match="no room for the journal"):
+            robot.updater.submit(order("3"))
+    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1"]
+    robot.run(order("3"))
+    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1", "order-2", "order-3"]
+
+
+def _no_room(_history: History, _outcome: Outcome) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_half_a_reserve_is_none(robot: Robot) -> None:
