@@ -27,6 +27,8 @@ from runtime.contract.update import (
 
 T = TypeVar("T")
 _RETRY_S = 2.0
+_SLACK = 2.0
+"""So many times longer than its image at the manifest's rate a robot may fetch: links are slower than rates at times."""
 _OUTCOMES = {
     COMMITTED: Outcome.COMMITTED,
     REVERTED: Outcome.REVERTED,
@@ -52,7 +54,8 @@ class Limits:
         """From the order to its end (the way back included), or to the wait for confirmation."""
         rules = order.probation
         waits = 2 * order.switch.wait_s  # for the download's window, then for the switch's or the lock
-        return waits + self.fetch_s + self.switch_s + rules.ready_timeout_s + rules.soak_s + self.revert_s(order)
+        fetch_s = max(self.fetch_s, _SLACK * order.variant.image_bytes / (order.switch.bytes_per_s or float("inf")))
+        return waits + fetch_s + self.switch_s + rules.ready_timeout_s + rules.soak_s + self.revert_s(order)
 
     def revert_s(self, order: UpdateOrder) -> float:
         """From the wish to go back to the old release running again."""

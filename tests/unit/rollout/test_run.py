@@ -530,3 +530,15 @@ def test_a_robot_waits_longer_for_its_window_than_the_controller_for_the_robot()
         orders_for(document, "sha256:0", site.robots, issued_at=0.0, force=False)["r0"] for document in (plain, patient)
     )
     assert Limits().update_s(long) - Limits().update_s(short) == 2 * (7200.0 - 600.0)
+
+
+@pytest.mark.parametrize(("rate", "more_s"), [(0, 0.0), (10**9, 0.0), (10_000, 2 * 1_000_000_000 / 10_000 - 3600.0)])
+def test_a_robot_with_a_rate_is_given_the_time_that_its_image_takes(rate: int, more_s: float) -> None:
+    site = RolloutSite(1)
+    made = release("1.0.0", site.content("a"))
+    variants = tuple(dataclasses.replace(variant, image_bytes=1_000_000_000) for variant in made.variants)
+    slow = dataclasses.replace(made, variants=variants, switch={"r0": SwitchRules(bytes_per_s=rate)})
+    plain, limited = (
+        orders_for(document, "sha256:0", site.robots, issued_at=0.0, force=False)["r0"] for document in (made, slow)
+    )
+    assert Limits().update_s(limited) - Limits().update_s(plain) == more_s
