@@ -28,7 +28,7 @@ from runtime.contract.update import (
 T = TypeVar("T")
 _RETRY_S = 2.0
 _SLACK = 2.0
-"""So many times longer than its image at the manifest's rate a robot may fetch: links are slower than rates at times."""
+"""A robot may fetch so many times longer than its image takes at the manifest's rate: links are slower at times."""
 _OUTCOMES = {
     COMMITTED: Outcome.COMMITTED,
     REVERTED: Outcome.REVERTED,
