@@ -23,6 +23,11 @@ test: setup ## everything, on real parts (brings the lab up; GPU tests are skipp
 test-fast: venv ## everything but the lab: no Docker needed
 	JETFLEET_NO_LAB=1 $(PYTHON) -m pytest --ignore=tests/lab
 
+.PHONY: faults
+faults: setup lab-start ## kill everything everywhere: 10,000 lives of a robot, and the full kill matrix (some hours)
+	JETFLEET_MODEL_SEQUENCES=10000 $(PYTHON) -m pytest tests/unit/updater/model --timeout=7200 -s
+	$(PYTHON) -m pytest tests/lab/faults/full_matrix.py -s
+
 .PHONY: check
 check: check-lint check-types check-imports ## lint, format, types, import rules
 
