@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / ".lab" / "demo"
 MANIFESTS = WORK / "manifests"
 FLEET = ROOT / ".venv" / "bin" / "fleet"
-CONTAINER = "jetfleet-runtime-1"
+RUNTIME = "docker ps --all --quiet --no-trunc --filter label=com.docker.compose.service=runtime"
 WELL_WITHIN_S = 90.0
 
 console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
@@ -98,8 +98,8 @@ class Story:
     def watch(self) -> None:
         """Detections, from a robot."""
         say("What a robot sees", "Detections of the scout's camera, read from its ROS 2 topic inside its container.")
-        echo = f"docker exec {CONTAINER} python3 -m runtime.executor.echo /jetfleet/sign_text/text --count 2"
-        fleet("exec", "--robots", "scout-001", "--", *shlex.split(echo))
+        echo = "python3 -m runtime.executor.echo /jetfleet/sign_text/text --count 2"
+        fleet("exec", "--robots", "scout-001", "--", "sh", "-c", f"docker exec $({RUNTIME}) {echo}")
 
     def one_robot_goes_int8(self) -> None:
         """1.1.0: only what changed is built and pulled."""
@@ -194,7 +194,7 @@ class Story:
 
     def container_ids(self) -> dict[str, str]:
         """Return the id of each robot's runtime container, asked of its Engine."""
-        result = fleet_json("exec", "--", "docker", "inspect", "--format", "{{.Id}}", CONTAINER)
+        result = fleet_json("exec", "--", *RUNTIME.split())
         return {robot["name"]: robot["stdout"].strip() for robot in result["robots"]}
 
 

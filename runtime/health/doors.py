@@ -40,7 +40,14 @@ class Doors:
                 server.start()
 
     def step(self) -> None:
-        """Take the port or give it back, as the token says. The other agent may hold it a moment longer."""
+        """Take the port or give it back, as the token says. The other agent may hold it a moment longer.
+
+        The shared folder may be this user's only later: after a reboot Docker may come before the host's updater.
+        """
+        if self._socket is None:
+            self._socket = self._own_socket()
+            if self._socket is not None:
+                self._socket.start()
         mine = not self._token.elsewhere
         if not mine and self._tcp is not None:
             self._tcp.close()

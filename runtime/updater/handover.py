@@ -157,6 +157,10 @@ def hand_over(journal: Journal, world: World) -> Journal:
     order, target = parts(journal)
     current, now = journal.current, world.mark()
     assert current is not None
+    if world.serving() != target.slot:
+        stays = held_up(journal, world)  # a new process has no lock any more, and the old release serves still
+        if stays is not None:
+            return replace(stays, handed=now)
     world.set_links(links_of(journal))
     world.set_serving(target.slot)
     seen = observe(order, world, target.slot)

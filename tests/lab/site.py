@@ -20,6 +20,12 @@ from fleetbox.running import RunningLab
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 420.0
 CONTAINER = "jetfleet-runtime-1"
+"""Its name on a robot that is switched by stop and start (:meth:`Site.create` says so): there is one project."""
+RUNTIME = """project=jetfleet
+test "$(cat /var/lib/jetfleet/serve/active 2>/dev/null)" != b || project=jetfleet-b
+docker ps --all --quiet --no-trunc --filter label=com.docker.compose.project=$project \\
+  --filter label=com.docker.compose.service=runtime"""
+"""Prints the id of the container that serves, whichever of the two projects it is in."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Site:
         manifest = site.manifest()
         manifest["registry"]["address"] = f"{lab.registry}/{prefix}"
         manifest["defaults"]["identity_file"] = str(lab.key)
+        manifest["defaults"]["update"] = {"handover": "stop-start"}
         manifest["rollout"] = {"waves": [1, "100%"], "soak": "2s", "ready_timeout": "90s", "confirm_timeout": "30s"}
         for robot in manifest["robots"]:
             robot["host"] = lab.robots[robot["name"]]
@@ -120,10 +127,9 @@ class Site:
 
     def containers(self) -> dict[str, str]:
         """Return the id of each robot's runtime container, from its own Engine."""
-        return {
-            name: self.lab.exec(name, ["docker", "inspect", "--format", "{{.Id}}", CONTAINER]).check().strip()
-            for name in self.lab.robots
-        }
+        found = {name: self.lab.exec(name, ["sh", "-c", RUNTIME]).check().strip() for name in self.lab.robots}
+        assert all(found.values()), f"no runtime container: {found}"
+        return found
 
 
 def finish(process: subprocess.Popen[str], code: int | Sequence[int]) -> Result:

@@ -120,6 +120,15 @@ def test_a_folder_that_is_not_there_costs_the_socket_alone(two: Two) -> None:
     assert two.on_port() == "a"
 
 
+def test_a_folder_that_comes_later_is_used_then(two: Two) -> None:
+    folder, two.folder = two.folder, two.folder / "later"
+    doors = two.agent("")
+    two.folder.mkdir()
+    doors.step()
+    assert two.on_socket("") == "a"
+    assert folder != two.folder
+
+
 def test_docker_s_check_asks_the_container_s_own_agent(two: Two) -> None:
     two.token.write_text("b\n")
     two.agent("b")

@@ -269,6 +269,21 @@ def test_a_robot_that_begins_to_move_while_the_new_one_loads_keeps_its_old_one_u
     assert not robot.world.lock_held
 
 
+def test_a_new_process_asks_again_before_it_moves_the_token(robot: Watched) -> None:
+    rules = {ENV_INHIBIT: "{}"}
+    robot.run(order("1", environment=rules))
+    robot.updater.submit(order("2", environment=rules))
+    until(robot, HANDED)
+    robot.world.lock, robot.world.lock_held = MOVING, False
+    robot.boot()
+    for _ in range(5):
+        if not robot.updater.step():
+            robot.world.sleep(1.0)
+    assert (robot.journal.takeover, robot.world.serving()) == (HANDED, "")
+    robot.world.lock = LockAnswer(FREE)
+    assert robot.drive().outcome == "committed"
+
+
 # ── cuts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
