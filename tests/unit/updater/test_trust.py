@@ -17,6 +17,7 @@ from runtime.contract.trust import ROLLBACK, Signed, TrustSettings
 from runtime.contract.update import UpdateOrder, UpdateState
 from runtime.updater.release_folder import target_of
 from runtime.updater.state import state_lines
+from runtime.updater.trust import check_trust
 from runtime.updater.world import WorldError
 from tests.fakes.robot_world import START, Behaviour, order, reference, variant
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, signed, statement_of
@@ -236,6 +237,15 @@ def test_a_rollback_order_brings_the_robot_back_and_the_floor_stays(robot: Robot
     assert (robot.journal.floor.version, robot.journal.floor.accepted_at) == ("1.2.0", START + 2 * HOUR)
     again = robot.run(replace(what, order_id="same", proof=replace(what.proof, rollback=None)))  # type: ignore[type-var]
     assert again.outcome == "committed", "the release that runs may always be ordered again"
+
+
+def test_the_release_that_runs_may_be_ordered_again_in_either_slot(robot: Robot) -> None:
+    assert robot.run(back_to_first(robot)).outcome == "committed"
+    journal = robot.journal
+    assert journal.current is not None
+    again = prove(order("1", order_id="same"))
+    for slot in ("", "b"):
+        check_trust(replace(journal, current=replace(journal.current, slot=slot)), again, robot.world)
 
 
 def test_a_rollback_order_works_once(robot: Robot) -> None:
