@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runtime.contract.update import REVERTING, SWITCHING
 from runtime.updater import journal as journal_module
 from runtime.updater.durable import remove, write_durable
 from runtime.updater.records import Journal, Outcome
@@ -137,7 +138,7 @@ class FaultyRobot(Robot):
                 self._quiet = False
 
     def _fail(self, where: str) -> None:
-        when, _, call = where.partition(" ")
+        call = where.partition(" ")[2]
         world = self.world
         if self.engine_back is not None:
             if world.boot < self.engine_back:
@@ -153,7 +154,8 @@ class FaultyRobot(Robot):
         if not due or call not in FAILING:
             return
         kind = self.trouble.pop(due[0])
-        if kind == "gap" and (call, when) != ("compose_up", "before"):
+        switching = self.durable.state in (SWITCHING, REVERTING)  # by hand, whoever asked is told, and asks again
+        if kind == "gap" and not (switching and where == "before compose_up"):
             kind = "transient"
         if kind == "gap":
             world.runs = None

@@ -52,7 +52,8 @@ class Life:
         self._folder = TemporaryDirectory(dir=MEMORY)
         self.robot = FaultyRobot(Path(self._folder.name))
         self.robot.world.behaviour = {reference(letter): behaviour for letter, behaviour in IMAGES.items()}
-        self.laws = Laws(self.robot, {reference(letter) for letter in GOOD})
+        # Its fault shows only in a release that takes turns.
+        self.laws = Laws(self.robot, {reference(letter) for letter in GOOD | {"c"}})
         self.robot.world.signers = {ANNA: ("anna@x",), BEN: ("ben@x",)}
         self.robot.world.revoked = {BEN}
         self.orders: list[UpdateOrder] = []
@@ -91,6 +92,7 @@ class Life:
     def take_turns(self) -> None:
         """Have releases whose old and new container may be there at once."""
         self.robot.world.take_turns(self.robot.world.published)
+        self.laws.good.discard(reference("c"))
 
     def jump_clock(self, seconds: float) -> None:
         """Set the robot's clock."""

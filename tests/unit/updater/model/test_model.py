@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 
 from runtime.contract.health import Check
 from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.switching import SwitchRules, Window
+from runtime.contract.switching import HANDOVER_AUTO, HANDOVER_NEVER, SwitchRules, Window
 from runtime.updater.records import ABORT, CONFIRM
 from runtime.updater.retention import pinned, unpinned
 from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer
@@ -76,9 +76,8 @@ class Transaction(RuleBasedStateMachine):
         autonomy=st.booleans(),
         override=st.sampled_from(["", "", "hotfix"]),
         proof=st.sampled_from(["anna", "anna", "anna", "nobody", "eve", "ben", "older"]),
-        rules=st.sampled_from(
-            [SwitchRules(wait_s=5.0), SwitchRules(wait_s=5.0, switch=CLOSED), SwitchRules(wait_s=5.0, download=CLOSED)]
-        ),
+        rules=st.sampled_from([SwitchRules(), SwitchRules(), SwitchRules(switch=CLOSED), SwitchRules(download=CLOSED)]),
+        handover=st.sampled_from([HANDOVER_AUTO, HANDOVER_AUTO, HANDOVER_NEVER]),
     )
     def give_order(
         self,
@@ -90,6 +89,7 @@ class Transaction(RuleBasedStateMachine):
         override: str,
         proof: str,
         rules: SwitchRules,
+        handover: str,
     ) -> None:
         self.life.submit(
             self.life.order(
@@ -97,7 +97,7 @@ class Transaction(RuleBasedStateMachine):
                 proof,
                 force=force,
                 override=override,
-                switch=rules,
+                switch=replace(rules, wait_s=5.0, handover=handover),
                 environment={"ROS_DOMAIN_ID": "7", **({ENV_INHIBIT: '{"rules":[]}'} if guarded else {})},
                 issued_at=self.robot.world.time - self.life.skew if told else 0.0,
                 probation=replace(PROBATION, autonomy=autonomy),
