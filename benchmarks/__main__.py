@@ -12,6 +12,7 @@ BENCHMARKS = (
     "benchmarks.bench_publish",
     "benchmarks.bench_frames",
     "benchmarks.bench_decoders",
+    "benchmarks.bench_switch",
 )
 DEADLINE_S = 1800
 

@@ -1,0 +1,118 @@
+"""Both containers at once on a real robot: Compose, the kernel's lock, rclpy, and a listener that counts publishers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fleetbox.running import RunningLab
+
+from tests.lab.handover import Pair
+from tests.lab.road import spoil
+
+
+@pytest.fixture(scope="module")
+def made(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    lab.mend()
+    return Pair.create(lab, tmp_path_factory.mktemp("both") / "manifests")
+
+
+@pytest.fixture
+def pair(made: Pair) -> Iterator[Pair]:
+    """Idle, well, with one container; whatever a test broke is mended."""
+    made.site.until_well()
+    yield made
+    made.site.lab.mend()
+
+
+def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_the_commit(pair: Pair) -> None:
+    old = pair.only()
+    pair.publish()
+    pair.site.fleet("publish")
+    pair.listen()
+    rollout = pair.begin()
+    pair.until("probation", pair.in_probation)
+    both = pair.runtimes()
+    assert {runtime.state for runtime in both} == {"running"}, "the old one stands by in probation"
+    assert len(both) == 2
+    result = pair.end(rollout)
+    assert result["outcome"] == "committed"
+    pair.until("the old one's end", lambda: len(pair.runtimes()) == 1, 60)
+    heard = pair.heard()
+    new = pair.only()
+    assert new.project != old.project
+    assert new.id != old.id
+    assert heard.publishers == 1
+    print(f"\nlongest time without an answer: {heard.gap_s:.2f} s, of {heard.answers} answers")
+
+    by_hand = "cd /var/lib/jetfleet/{} && docker compose up --detach 2>&1"
+    pair.sh(by_hand.format("current"), 120)
+    assert pair.only() == new, "by hand, what runs is left alone"
+    pair.sh(by_hand.format("previous"), 120)
+    assert pair.only().project == new.project, "by hand, the release before takes the place of the one that runs"
+    pair.sh(by_hand.format("current"), 120)
+
+
+def test_one_that_turns_out_bad_in_probation_gives_way_to_the_same_old_container(pair: Pair) -> None:
+    old = pair.only()
+    since = pair.started(old.id)
+    pair.publish()
+    pair.site.fleet("publish")
+    pair.listen()
+    rollout = pair.begin()
+    pair.until("probation", pair.in_probation)
+    pair.sh(f"fleet-updater abort {pair.journal()['order']['order_id']} --reason 'seen enough'", 120)
+    result = pair.end(rollout, 4)
+    assert result["outcome"] == "reverted"
+    pair.until("idle", lambda: pair.journal()["state"] == "idle")
+    assert pair.only() == old
+    assert pair.started(old.id) == since
+    assert pair.site.until_well()[pair.robot]["health"] == "ok"
+    heard = pair.heard()
+    assert heard.publishers == 1
+
+
+def test_too_little_memory_for_both_stops_the_old_one_first(pair: Pair) -> None:
+    old = pair.only()
+    pair.publish(resources={"memory": "8000GiB"})
+    pair.site.fleet("publish")
+    assert pair.end(pair.begin())["outcome"] == "committed"
+    assert pair.said("switching by stop and start")
+    assert pair.said("MiB of memory are free, the new one may take 8192256 MiB")
+    new = pair.only()
+    assert (new.project, new.id != old.id) == (old.project, True)
+
+
+def test_a_power_cut_in_the_middle_leaves_one_that_serves(pair: Pair) -> None:
+    pair.publish()
+    pair.site.fleet("publish")
+    rollout = pair.begin()
+    pair.until("probation", pair.in_probation)
+    assert len(pair.runtimes()) == 2
+    pair.site.lab.power_cycle(pair.robot)
+    rollout.communicate()
+    pair.until("idle", lambda: pair.journal()["state"] == "idle")
+    pair.until("one container", lambda: len(pair.runtimes()) == 1)
+    assert pair.journal()["last"]["outcome"] in ("committed", "reverted")
+    pair.site.until_well()
+    pair.listen()
+    assert pair.heard().publishers == 1
+
+
+def test_a_release_that_fails_its_self_test_never_stops_the_old_one(pair: Pair) -> None:
+    old = pair.only()
+    since = pair.started(old.id)
+    spoil(pair.site)
+    pair.publish()
+    pair.site.fleet("build")
+    pair.site.fleet("publish")
+    pair.listen()
+    result = pair.end(pair.begin(), 4)
+    assert result["outcome"] == "reverted"
+    assert "beside the old release: sign_text: self-test" in result["reason"]
+    pair.until("idle", lambda: pair.journal()["state"] == "idle")
+    assert pair.only() == old
+    assert pair.started(old.id) == since
+    heard = pair.heard()
+    assert heard.publishers == 1
+    assert "standing by" not in pair.sh(f"docker logs --since {since} {old.id} 2>&1")
