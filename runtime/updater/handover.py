@@ -118,7 +118,7 @@ def beside(journal: Journal, world: World) -> Journal:
         journal = replace(journal, mended=changed_text(target.folder, meant))
         world.note(journal.mended)
     world.compose_up(target.folder, target.slot)
-    return replace(journal, takeover=STANDBY)
+    return replace(journal, takeover=STANDBY, handed=world.mark())
 
 
 def standby(journal: Journal, world: World) -> Journal:
@@ -135,7 +135,7 @@ def standby(journal: Journal, world: World) -> Journal:
         return back_to_stop_start(journal)
     if verdict.level != GOOD:
         limit = order.probation.ready_timeout_s
-        if journal.entered is not None and elapsed(journal.entered, now) > limit:
+        if elapsed(journal.handed or now, now) > limit:
             why = "not ready beside the old release within {:g} s: {}".format(limit, verdict.why)
             return revert(journal, why, now, ban=True)
         world.note("waiting beside the old release: {}".format(verdict.why))

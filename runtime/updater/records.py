@@ -159,7 +159,8 @@ class Journal:
     takeover: str = ""
     """Switching: how, and how far; empty before that is decided."""
     handed: Optional[Mark] = None
-    """When the token was first moved."""
+    """From here the new container's time beside the old one counts, and then that of changing turns; set again when the
+    robot or the updater was restarted."""
     tidy_due: bool = False
     """An order has ended and what it left behind is not cleaned up yet."""
     updated_at: float = 0.0

@@ -284,6 +284,15 @@ def test_a_new_process_asks_again_before_it_moves_the_token(robot: Watched) -> N
     assert robot.drive().outcome == "committed"
 
 
+def test_a_power_cut_of_minutes_gives_the_new_one_its_time_anew(on_one: Watched) -> None:
+    on_one.world.behaviour[reference("2")] = Behaviour(ready_after_s=10.0)
+    on_one.updater.submit(order("2"))
+    until(on_one, STANDBY)
+    on_one.world.reboot(away_s=300.0)
+    on_one.boot()
+    assert on_one.drive().outcome == "committed"
+
+
 # ── cuts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
