@@ -23,7 +23,7 @@ from runtime.contract.switching import SwitchRules, Window
 from runtime.contract.update import ROBOT_DIR, UpdateOrder, UpdateState
 from tests.lab.big_image import Big, Repository, with_layer
 from tests.lab.road import Road
-from tests.lab.site import CONTAINER
+from tests.lab.site import RUNTIME
 
 ROBOT, OTHER = "amr-001", "scout-001"
 MB = 1_000_000
@@ -57,8 +57,8 @@ class Robot:
 
     def runs(self) -> str:
         """Return container and start of the old release; another one means that it was touched."""
-        words = ["docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}} {{.State.Running}}", CONTAINER]
-        return self.ask(*words)
+        words = "docker inspect --format '{{.Id}} {{.State.StartedAt}} {{.State.Running}}' "
+        return self.ask("sh", "-c", f"{words} $({RUNTIME})")
 
     def ask(self, *words: str) -> str:
         """Return what a command says that says something: on a busy machine `docker exec` loses that at times."""
@@ -101,13 +101,13 @@ class Robot:
         name = f"{BLOBS}/{big.layer.digest.replace(':', '-')}.partial"
         size = f'"$(stat -c %s {name} 2>/dev/null || echo 0)"'
         script = f"while [ {size} -lt {int(share * big.layer.size)} ]; do sleep 0.05; done; {then}"
-        self.lab.exec(self.name, ["sh", "-c", script], deadline_s=120).check()
+        self.lab.exec(self.name, ["sh", "-c", script], deadline_s=300).check()
 
     def deaf(self, on: bool) -> str:
         """Return the command that loses all that the registry sends, or hears it again."""
         return f"iptables {'-I' if on else '-D'} INPUT -s {self.lab.registry.partition(':')[0]} -j DROP"
 
-    def ended(self, deadline_s: float = 180.0) -> UpdateState:
+    def ended(self, deadline_s: float = 420.0) -> UpdateState:
         until("end of the order", lambda: self.state().state == "idle", deadline_s)
         state = self.state()
         assert state.order_id == self.orders[-1]
@@ -306,7 +306,7 @@ def test_a_dead_controller_changes_nothing_and_only_the_changed_engine_moves(upd
     assert state.fetched_bytes == sum(wanted.values())
 
 
-def until(what: str, done: Callable[[], bool], deadline_s: float = 120.0) -> None:
+def until(what: str, done: Callable[[], bool], deadline_s: float = 300.0) -> None:
     ends = time.monotonic() + deadline_s
     while not done():
         assert time.monotonic() < ends, f"no {what} within {deadline_s:g} s"
