@@ -126,6 +126,7 @@ def test_a_fresh_machine_becomes_a_robot() -> None:
     (parameters,) = machine.installed
     assert (parameters["robot"], parameters["fleet"], parameters["target"]) == ("amr-001", "warehouse", UPDATER_PATH)
     assert "serve" in parameters["unit_text"]
+    assert "StartLimitIntervalSec=0" in parameters["unit_text"], "systemd must not give up on a robot's updater"
     assert len(steps) == 4
     assert machine.host.open_connections == 0
     assert machine.host.files == {}
