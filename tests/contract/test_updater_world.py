@@ -21,6 +21,7 @@ from runtime.contract.serving import health_socket
 from runtime.contract.update import UpdateOrder
 from runtime.executor.update_lock import UpdateLock
 from runtime.health.server import HealthServer
+from runtime.updater.fetching.store import BlobStore
 from runtime.updater.preflight import moved_bytes
 from runtime.updater.real_world import RealWorld
 from runtime.updater.release_folder import environment_of, files_of, target_of
@@ -243,75 +244,16 @@ def test_a_fetch_counts_the_blobs_that_came(real_side: Side, published: dict[str
 
 
 @pytest.mark.lab
-def test_an_engine_that_is_away_is_told_apart_in_a_fetch_too(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch:
-        patch.setenv("DOCKER_HOST", f"unix://{real_side.root}/none.sock")
-        with pytest.raises(WorldError, match="Engine does not answer") as caught:
-            real_side.world.fetch(real_side.first.image, "order-1", 0, Listener())
-    assert caught.value.engine_down
-
-
-class Listener:
-    """What a fetch said."""
-
-    def __init__(self) -> None:
-        self.layers: dict[str, str] = {}
-        self.counted: tuple[int, int, int] | None = None
-        self.why_alone = ""
-
-    def layer(self, layer: str, status: str) -> None:
-        self.layers[layer] = status
-
-    def moved(self, moved: int, here: int, total: int) -> None:
-        self.counted = (moved, here, total)
-
-    def waits(self, why: str) -> None:
-        raise AssertionError(f"nothing is cut here: {why}")
-
-    def alone(self, why: str) -> None:
-        self.why_alone = why
-
-
-def test_a_fetched_image_is_as_a_pulled_one_and_leaves_nothing_else(side: Side) -> None:
-    heard = Listener()
-    side.world.fetch(side.first.image, "order-1", 0, heard)
-    image = side.world.image(side.first.image)
-    assert image is not None
-    assert image.references == (side.first.image,)
-    assert side.first.engines[0].layer_digest in image.layers
-    assert set(heard.layers.values()) <= {"exists", "downloaded"}
-    assert side.world.bytes_in_store(layer.digest for layer in side.first.layers) == 0
-    assert heard.why_alone == ""
-
-
-def test_a_fetch_of_what_is_not_there_says_what_to_do(side: Side) -> None:
-    with pytest.raises(WorldError, match=r"manifest unknown") as caught:
-        side.world.fetch(side.missing, "order-1", 0, Listener())
-    assert not caught.value.transient
-    assert "publish" in caught.value.hint
-
-
-def test_an_interrupted_fetch_stops(side: Side) -> None:
-    side.world.interrupt.set()
-    with pytest.raises(Interrupted):
-        side.world.fetch(side.second.image, "order-1", 0, Listener())
-    assert side.world.image(side.second.image) is None
-
-
-def test_the_store_is_emptied_but_for_what_is_kept(side: Side) -> None:
-    side.world.prune_store([layer.digest for layer in side.first.layers])
-    side.world.prune_store(())
-    assert side.world.bytes_in_store(layer.digest for layer in side.first.layers) == 0
-
-
-@pytest.mark.lab
-def test_a_fetch_counts_the_blobs_that_came(real_side: Side, published: dict[str, Any]) -> None:
-    heard = Listener()
-    real_side.world.fetch(real_side.first.image, "order-1", 0, heard)
-    blobs = sum(published["first"]["sizes"]) + published["first"]["config_size"]
-    assert heard.counted == (blobs, blobs, blobs)
-    assert real_side.world.fetched_bytes("order-1") == blobs
-    assert real_side.world.fetched_bytes("another") is None
+def test_a_blob_that_went_bad_on_the_disk_is_fetched_anew(real_side: Side, published: dict[str, Any]) -> None:
+    store = BlobStore(real_side.root / "blobs")
+    store.folder.mkdir()
+    digest, size = published["first"]["blobs"][1], published["first"]["sizes"][1]
+    store.whole(digest).write_bytes(bytes(size))
+    with pytest.raises(WorldError, match="verification failed") as caught:
+        real_side.world.fetch(real_side.first.image, "order-1", 0, Listener())
+    assert caught.value.transient
+    real_side.world.fetch(real_side.first.image, "order-1", 0, Listener())
+    assert real_side.world.image(real_side.first.image) is not None
 
 
 @pytest.mark.lab

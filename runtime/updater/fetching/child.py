@@ -107,6 +107,8 @@ class Fetch:
             loopback.close()
         if said and loopback.failed.is_set():
             raise loopback.error
+        if "verification failed" in said:
+            self._store.keep_only(())  # a blob went bad on this disk after it was checked: all of them anew
         if said and not loopback.asked:
             raise Cannot("the Engine does not reach this robot's 127.0.0.1")
         if said:
