@@ -135,7 +135,11 @@ def environment(folder: Path) -> dict[str, str]:
     config.write_bytes(canonical_json(RuntimeConfig(models)))
     lines = (ROOT / "images/runtime/runtime.env").read_text(encoding="utf-8").splitlines()
     image = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    ours = {"JETFLEET_CONFIG": str(config), "JETFLEET_HEALTH_PORT": "0", "JETFLEET_HOST_ROOT": str(folder / "machine")}
+    (folder / "node").mkdir()
+    ours = {
+        "JETFLEET_CONFIG": str(config), "JETFLEET_HEALTH_PORT": "0", "JETFLEET_HOST_ROOT": str(folder / "machine"),
+        "JETFLEET_NODE_DIR": str(folder / "node"),
+    }  # fmt: skip
     return {**os.environ, **image, **ours, "PYTHONPATH": str(ROOT)}
 
 

@@ -80,7 +80,7 @@ def measure(program: Sequence[str], seconds: float) -> Cost:
 def active(program: Sequence[str], folder: Path) -> Iterator[int]:
     """Run a program on a configuration without models; yield its pid once it says that it is active."""
     (folder / "runtime.json").write_bytes(canonical_json(RuntimeConfig(())))
-    log = folder / "log"
+    log = folder / "said"
     with (
         log.open("w") as stream,
         subprocess.Popen(

@@ -66,8 +66,10 @@ def main() -> int:
         found = {size: both(folder / size, width, height, frames) for size, (width, height) in sizes.items()}
         slow = slow_model(folder / "slow", frames)
     verdicts = judge(found, slow)
+    load = [round(load, 1) for load in os.getloadavg()]
+    print(f"load average {load[0]} of the last minute, {load[1]} of five, {load[2]} of fifteen")
     print(json.dumps({
-        "benchmark": "frames", "seconds": arguments.seconds,
+        "benchmark": "frames", "seconds": arguments.seconds, "load_average": load,
         "sizes": {size: {who: asdict(run) for who, run in runs.items()} for size, runs in found.items()},
         "slow": asdict(slow), "claims": dict(verdicts),
     }))  # fmt: skip
@@ -258,7 +260,9 @@ def base_environment(folder: Path) -> dict[str, str]:
 
 
 def image_environment(folder: Path) -> dict[str, str]:
-    """The runtime image's own settings."""
+    """The runtime image's own settings, and a folder for locks of this run's own."""
+    node = folder / "node"
+    node.mkdir(exist_ok=True)
     lines = (ROOT / "images/runtime/runtime.env").read_text().splitlines()
     return {
         **base_environment(folder),
@@ -267,6 +271,7 @@ def image_environment(folder: Path) -> dict[str, str]:
         "JETFLEET_CONFIG": str(folder / "runtime.json"),
         "JETFLEET_ENGINES_DIR": str(folder / "engines"),
         "JETFLEET_HEALTH_PORT": "0",
+        "JETFLEET_NODE_DIR": str(node),
     }
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or 
 from benchmarks.bench_agent import RSS_LIMIT_KB
 from benchmarks.bench_executor import EXECUTOR, LIMIT_KB, active
 from benchmarks.soak.readings import held
-from tests.contract.test_runtime_node import Robot
+from tests.contract.robot_process import Robot
 from tests.fakes.runtime_folder import write_runtime
 
 

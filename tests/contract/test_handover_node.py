@@ -16,7 +16,7 @@ import pytest
 
 from runtime.contract.serving import TOKEN, slot_word
 from runtime.updater.durable import replace_durable
-from tests.contract.test_runtime_node import READY_S, ROOT, STOP_S, ros_environment
+from tests.contract.robot_process import READY_S, ROOT, STOP_S, ros_environment
 from tests.fakes.velocity_engine import write_driver
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")

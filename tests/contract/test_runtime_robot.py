@@ -24,7 +24,7 @@ from tests.fakes.runtime_folder import write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
-from tests.contract.test_runtime_node import ROOT, Robot, robot  # noqa: F401 - the fixture is used by its name
+from tests.contract.robot_process import ROOT, StartRobot
 
 WAIT_S = 90.0
 PEER = (sys.executable, "-m", "tests.contract.life_peer")
@@ -45,7 +45,7 @@ def answered(path: Path, done: Callable[[LockAnswer], bool]) -> LockAnswer:
 
 def test_diagnostics_tell_a_models_state_and_unknown_cpus_are_a_note(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(ENV_RESOURCES, canonical_json(ResourcePolicy(worker_cpus=(1000,))).decode())
@@ -64,7 +64,7 @@ def test_diagnostics_tell_a_models_state_and_unknown_cpus_are_a_note(
 
 def test_the_update_lock_follows_the_rules_and_dies_with_the_node(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rules = (InhibitRule("velocity", "/cmd_vel", 1.0), InhibitRule("bool", "/mission/active"))
@@ -95,7 +95,7 @@ def test_the_update_lock_follows_the_rules_and_dies_with_the_node(
 
 def test_a_service_decides_about_updates_and_nobody_there_to_ask_is_a_no(
     tmp_path: Path,
-    robot: Callable[[Path], Robot],  # noqa: F811
+    robot: StartRobot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = tmp_path / "update.lock"

@@ -16,7 +16,7 @@ from runtime.contract.health import HealthReport
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
 from tests.contract.network_room import NetworkRoom
-from tests.contract.test_runtime_node import ROOT, Robot, ros_environment
+from tests.contract.robot_process import ROOT, Robot, ros_environment
 
 WAIT_S = 120.0
 CAMERA = (sys.executable, "-m", "benchmarks.soak.camera", "640", "480", "15")
@@ -44,8 +44,9 @@ def camera(tmp_path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(CAMERA, env=ros_environment(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
-def until_seen(robot: Robot) -> HealthReport:
-    return robot.until("frames", lambda report: report.models[0].frames > 5 and report.ready, WAIT_S)
+def until_seen_and_well(robot: Robot) -> HealthReport:
+    """Frames come, and the transport is fine: a busy machine may fail the first round trip, the next one is not far."""
+    return robot.until("frames", lambda report: report.models[0].frames > 5 and transport(report)[0] == "ok", WAIT_S)
 
 
 def test_a_camera_older_than_an_address_is_named_until_it_is_restarted(tmp_path: Path, network: NetworkRoom) -> None:
@@ -58,22 +59,20 @@ def test_a_camera_older_than_an_address_is_named_until_it_is_restarted(tmp_path:
     second: Robot | None = None
     try:
         first = Robot(folder, tmp_path)
-        assert transport(until_seen(first))[0] == "ok"  # both saw the same addresses
-        assert first.report().models[0].by_udp == ()
+        assert until_seen_and_well(first).models[0].by_udp == ()  # both saw the same addresses
         assert first.stop() == 0
         network.add_address("10.213.7.1/24")
         second = Robot(folder, tmp_path)
-        report = second.until("the trap", lambda report: transport(report)[0] == "warn", WAIT_S)
-        assert transport(report)[1].startswith(BY_UDP)
+        report = second.until("the trap", lambda report: BY_UDP in transport(report)[1], WAIT_S)
+        assert transport(report)[0] == "warn"
         assert "restart it now that the network is up" in transport(report)[1]
         assert report.models[0].by_udp == ("/bench/image from /soak_camera",)
         assert (report.state, report.ready) == ("degraded", True)
         eye.terminate()
         eye.wait(WAIT_S)
         eye = camera(tmp_path)  # sees what the executor saw
-        assert transport(second.until("its end", lambda report: transport(report)[0] == "ok", WAIT_S))[0] == "ok"
-        until_seen(second)
-        assert transport(second.report())[0] == "ok"
+        second.until("its end", lambda report: report.models[0].by_udp == (), WAIT_S)
+        until_seen_and_well(second)
         assert second.stop() == 0
     finally:
         for process in (eye, *(robot.process for robot in (first, second) if robot is not None)):

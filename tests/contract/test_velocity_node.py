@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from runtime.executor.main import EXIT_ABANDONED
-from tests.contract.test_runtime_node import READY_S, ROOT, STOP_S, ros_environment
+from tests.contract.robot_process import READY_S, ROOT, STOP_S, ros_environment
 from tests.fakes.runtime_folder import KEY, TOPIC
 from tests.fakes.velocity_engine import LIMITS, write_driver
 

@@ -6,7 +6,7 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +14,8 @@ import pytest
 
 from runtime.contract.codec import from_json
 from runtime.contract.verification import Finding, Verification
-from tests.contract.test_runtime_node import ROOT, STOP_S, Robot, robot
+from tests.contract.robot_process import ROOT, STOP_S, Robot, StartRobot
 from tests.fakes.runtime_folder import write_runtime
-
-__all__ = ["robot"]
 
 ANSWER_S = 120.0
 
@@ -49,7 +47,7 @@ def camera(one: Robot) -> Iterator[None]:
         process.wait(STOP_S)
 
 
-def test_a_robot_verifies_itself(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_a_robot_verifies_itself(tmp_path: Path, robot: StartRobot) -> None:
     folder = tmp_path / "rt"
     write_runtime(folder)
     one = robot(folder)
@@ -82,7 +80,7 @@ def test_a_robot_verifies_itself(tmp_path: Path, robot: Callable[[Path], Robot])
     assert one.stop() == 0
 
 
-def test_a_failed_model_is_found(tmp_path: Path, robot: Callable[[Path], Robot]) -> None:
+def test_a_failed_model_is_found(tmp_path: Path, robot: StartRobot) -> None:
     write_runtime(tmp_path / "rt", golden_shift=3.0)
     one = robot(tmp_path / "rt")
     one.until("the verdict", lambda report: report.models[0].state == "failed")
@@ -94,7 +92,7 @@ def test_a_failed_model_is_found(tmp_path: Path, robot: Callable[[Path], Robot])
 
 
 @pytest.mark.parametrize("query", ["seconds=0", "seconds=x"])
-def test_nonsense_is_refused_with_what_to_do(tmp_path: Path, robot: Callable[[Path], Robot], query: str) -> None:
+def test_nonsense_is_refused_with_what_to_do(tmp_path: Path, robot: StartRobot, query: str) -> None:
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     connection = http.client.HTTPConnection("127.0.0.1", one.port, timeout=ANSWER_S)
