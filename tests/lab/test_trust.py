@@ -1,0 +1,331 @@
+"""A signed fleet on one robot: whatever is forged, replayed, expired or changed, the old release runs on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleetbox.running import RunningLab
+
+from fleet.cli.proof import keyring
+from fleet.cli.wiring import Wiring
+from fleet.publish.release import PublishedRelease, load_release, release_artifact, releases_of
+from fleet.publish.sign import release_statement
+from fleet.publish.trust import signed_of
+from fleet.rollout.orders import order_for
+from fleet.rollout.robot import RobotClient
+from runtime.contract.codec import canonical_json
+from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement
+from runtime.contract.update import UpdateOrder, UpdateState
+from tests.lab.road import Road
+from tests.lab.site import CONTAINER, Site
+
+ROBOT = "amr-001"
+ONLY = ("--robots", ROBOT)
+"""Not the whole fleet: the road's moving tags stay."""
+DAY = 86400.0
+DEADLINE_S = 240.0
+#: Stands before the robot's docker in its path, and does something to the disk when a release has just been verified.
+WRAPPER = "/usr/local/bin/docker"
+AFTER_VERIFYING = """#!/bin/sh
+/usr/bin/docker "$@" || exit $?
+case " $* " in
+  *" config "*) {what} ;;
+esac
+"""
+
+
+class SignedFleet:
+    """One robot of a fleet that Anna signs for; Ben may too, Eve may not.
+
+    2.0.0 and 2.1.0 differ in the environment alone, 2.2.0 has another engine.
+    """
+
+    def __init__(self, lab: RunningLab, folder: Path, registry: str) -> None:
+        self.lab = lab
+        self.keys = folder / "keys"
+        self.keys.mkdir(parents=True)
+        for name in ("anna", "ben", "eve"):
+            command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(self.keys / name)]
+            subprocess.run(command, check=True, timeout=30)
+        self.site = Site.create(lab, folder / "manifests", registry.partition("/")[2])
+        self.signers("anna", "ben")
+        (self.site.folder / "revoked_keys").write_text("")
+        # A busy machine may take long to come back to a robot; how long is not what is shown here.
+        self.change(rollout={**self.site.manifest()["rollout"], "ready_timeout": "180s", "confirm_timeout": "180s"})
+        self.change(robots=[robot for robot in self.site.manifest()["robots"] if robot["name"] == ROBOT])
+        self.trust()
+
+    # ── the manifest ──
+
+    def change(self, **keys: Any) -> None:
+        self.site.save({**self.site.manifest(), **keys})
+
+    def trust(self, **changes: Any) -> None:
+        trust = {"signers": "allowed_signers", "sign_with": str(self.keys / "anna"), "revoked": "revoked_keys"}
+        self.change(trust={**trust, **changes})
+
+    def public(self, name: str) -> str:
+        return " ".join((self.keys / f"{name}.pub").read_text().split()[:2])
+
+    def signers(self, *names: str) -> None:
+        lines = [f'{name}@x namespaces="jetfleet.*" {self.public(name)}\n' for name in names]
+        (self.site.folder / "allowed_signers").write_text("".join(lines))
+
+    def publish(self, version: str, precision: str = "fp32") -> None:
+        manifest = self.site.manifest()
+        manifest["version"] = version
+        manifest["groups"]["amr"]["models"][0]["precision"] = precision
+        manifest["groups"]["amr"]["environment"] = {"OF_RELEASE": version}
+        self.site.save(manifest)
+        self.site.fleet("build")
+        published = self.site.fleet_json("publish")
+        assert published["signed_by"] == ["anna@x"]
+
+    # ── orders that no honest controller would give ──
+
+    def wiring(self) -> Wiring:
+        return Wiring(self.site.folder)
+
+    def release(self, version: str) -> PublishedRelease:
+        wiring = self.wiring()
+        return load_release(wiring.registry, wiring.desired.registry.prefix, version)
+
+    def sign(self, statement: Statement, name: str) -> Signed:
+        text = canonical_json(statement).decode()
+        command = ["ssh-keygen", "-q", "-Y", "sign", "-f", str(self.keys / name), "-n", NAMESPACES[statement.kind]]
+        ran = subprocess.run(command, input=text, capture_output=True, text=True, timeout=30, check=True)
+        return Signed(text, (ran.stdout,))
+
+    def order(self, version: str, signed_by: str = "anna", **statement: Any) -> UpdateOrder:
+        """Return an order for the robot, signed by hand."""
+        release, wiring = self.release(version), self.wiring()
+        said = replace(release_statement(release, time.time(), 90 * DAY), **statement)
+        proof = Proof(release.text, self.sign(said, signed_by))
+        robot = wiring.desired.robot(ROBOT)
+        order = order_for(release.document, release.digest, robot, issued_at=time.time(), proof=proof)
+        assert order is not None
+        return order
+
+    def give(self, order: UpdateOrder) -> UpdateState:
+        """Give an order past `fleet`'s own checks, and wait for its end."""
+        wiring = self.wiring()
+        client = RobotClient(wiring.desired.robot(ROBOT).address, wiring.shells, wiring.clock)
+        try:
+            client.submit(order)
+            deadline = wiring.clock.monotonic() + DEADLINE_S
+            return client.wait_for(lambda state: state.state == "idle", what="the end", deadline=deadline)
+        finally:
+            client.close()
+
+    # ── the robot ──
+
+    def exec(self, *argv: str) -> str:
+        return self.lab.exec(ROBOT, list(argv)).check()
+
+    def container(self) -> str:
+        return self.exec("docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", CONTAINER).strip()
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.site.fleet_json("status")["robots"][0]
+        return found
+
+    def after_verifying(self, what: str) -> None:
+        """Have ``what`` (shell) done on the robot's disk once the next release is verified; `honest` undoes it."""
+        text = AFTER_VERIFYING.format(what=what)
+        self.exec("sh", "-c", f"cat > {WRAPPER} <<'END'\n{text}END\nchmod 755 {WRAPPER}")
+
+    def honest(self) -> None:
+        self.exec("rm", "-f", WRAPPER)
+
+
+@pytest.fixture(scope="module")
+def fleet(road: Road, tmp_path_factory: pytest.TempPathFactory) -> SignedFleet:
+    """The road's engines and base images are there already: only releases are new."""
+    lab = road.site.lab
+    signed = SignedFleet(lab, tmp_path_factory.mktemp("trust"), road.site.manifest()["registry"]["address"])
+    lab.mend()
+    signed.publish("2.0.0")
+    signed.publish("2.1.0")
+    signed.publish("2.2.0", precision="fp16")
+    signed.site.fleet("bootstrap")
+    signed.site.fleet("rollout", "2.0.0", "--yes", "--force", *ONLY)
+    return signed
+
+
+@pytest.fixture
+def untouched(fleet: SignedFleet) -> Iterator[None]:
+    """What runs before the test runs after it, and was not started anew."""
+    before = fleet.container()
+    yield
+    assert fleet.container() == before
+
+
+def refused(fleet: SignedFleet, order: UpdateOrder, *says: str) -> None:
+    state = fleet.give(order)
+    assert state.outcome == "refused", state
+    for part in says:
+        assert part in state.reason
+    assert state.hint
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_signed_release_runs_and_every_status_says_who_signed(fleet: SignedFleet) -> None:
+    status = fleet.status()
+    assert (status["release"], status["signed_by"], status["unsigned"]) == ("2.0.0", ["anna@x"], False)
+    assert "anna@x" in fleet.site.fleet("status").stdout
+    assert "signed    by anna@x" in fleet.exec("fleet-updater", "status")
+    state = json.loads(fleet.exec("fleet-updater", "status", "--json"))
+    assert (state["signed_by"], state["unsigned"]) == (["anna@x"], False)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_an_order_without_a_proof_is_refused(fleet: SignedFleet) -> None:
+    refused(fleet, replace(fleet.order("2.1.0"), proof=None), "carries no signature")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_key_that_nobody_knows(fleet: SignedFleet) -> None:
+    refused(fleet, fleet.order("2.1.0", signed_by="eve"), "is no allowed signer", "by 0 of 1")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_signature_that_ran_out(fleet: SignedFleet) -> None:
+    now = time.time()
+    refused(fleet, fleet.order("2.1.0", issued_at=now - 2 * DAY, expires_at=now - DAY), "expired at")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_signature_for_another_fleet(fleet: SignedFleet) -> None:
+    refused(fleet, fleet.order("2.1.0", fleet="depot"), "signed is fleet depot, the order says warehouse")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_an_order_with_other_content_than_was_signed(fleet: SignedFleet) -> None:
+    order = fleet.order("2.1.0")
+    refused(fleet, replace(order, environment={"LD_PRELOAD": "/x"}), "the order's environment is not the signed one")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_key_revoked_after_bootstrap(fleet: SignedFleet) -> None:
+    revoked = fleet.site.folder / "revoked_keys"
+    try:
+        revoked.write_text(f"{fleet.public('anna')}\n")
+        pushed = fleet.site.fleet_json("keys", "push")
+        assert [robot["changed"] for robot in pushed["robots"]] == [True]
+        refused(fleet, fleet.order("2.1.0"), "of anna@x is revoked")
+        assert "is revoked" in fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY, code=4).stderr
+    finally:
+        revoked.write_text("")
+        fleet.site.fleet("keys", "push")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_release_swapped_under_its_tag(fleet: SignedFleet) -> None:
+    wiring, release = fleet.wiring(), fleet.release("2.2.0")
+    repository = releases_of(wiring.desired.registry.prefix)
+    honest = wiring.registry.get_manifest(repository, "2.2.0")
+    assert honest is not None
+    forged = replace(release.document, environment={ROBOT: {"LD_PRELOAD": "/x"}})
+    blob, manifest = release_artifact(forged)
+    wiring.registry.push_blob(repository, blob)
+    try:
+        wiring.registry.put_manifest(repository, "2.2.0", manifest.content, honest.media_type)
+        said = fleet.site.fleet("rollout", "2.2.0", "--yes", *ONLY, code=4).stderr
+        assert "release 2.2.0 is signed by 0 of 1 allowed signers" in " ".join(said.split())
+        order = fleet.order("2.2.0")
+        assert order.proof is not None
+        signed = signed_of(keyring(wiring).bundles(release)[0][0])
+        refused(fleet, replace(order, proof=replace(order.proof, release=signed)), "signed is document sha256:")
+    finally:
+        wiring.registry.put_manifest(repository, "2.2.0", honest.body, honest.media_type)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
+    engine = fleet.release("2.2.0").document.variants[0].engines[0]
+    hexed = engine.layer_digest.removeprefix("sha256:")
+    path = f"/var/lib/registry/docker/registry/v2/blobs/sha256/{hexed[:2]}/{hexed}/data"
+    registry = fleet.lab.lab.client.containers.get(fleet.lab.lab.spec.registry_container)
+
+    def on_disk(command: str) -> None:
+        code, output = registry.exec_run(["sh", "-c", command], user="root")
+        assert code == 0, output
+
+    on_disk(f"cp {path} {path}.honest && printf XXXX | dd of={path} bs=1 seek=70000 conv=notrunc")
+    try:
+        result = fleet.site.fleet_json("rollout", "2.2.0", "--yes", *ONLY, code=4)
+        (robot,) = result["robots"]
+        assert robot["outcome"] == "refused", robot
+        assert fleet.status()["release"] == "2.0.0"
+    finally:
+        on_disk(f"mv {path}.honest {path}")
+
+
+def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
+    before = fleet.container()
+    fleet.trust(threshold=2)
+    try:
+        fleet.site.fleet("keys", "push")
+        said = fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY, code=4).stderr
+        assert "by 1 of 2 allowed signers that are needed (anna@x)" in " ".join(said.split())
+        refused(fleet, fleet.order("2.1.0"), "by 1 of 2")
+        assert fleet.container() == before
+        signed = fleet.site.fleet_json("keys", "sign", "2.1.0", "--key", str(fleet.keys / "ben"))
+        assert signed["signed_by"] == ["anna@x", "ben@x"]
+        fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY)
+        status = fleet.status()
+        assert (status["release"], status["signed_by"]) == ("2.1.0", ["anna@x", "ben@x"])
+    finally:
+        fleet.trust()
+        fleet.site.fleet("keys", "push")
+
+
+def test_an_older_release_needs_a_signed_rollback_order(fleet: SignedFleet) -> None:
+    before = fleet.container()
+    assert fleet.status()["release"] == "2.1.0"
+    result = fleet.site.fleet_json("rollout", "2.0.0", "--yes", *ONLY, code=4)
+    (robot,) = result["robots"]
+    assert robot["outcome"] == "refused"
+    assert "2.0.0 (signed at" in robot["reason"]
+    assert "is older than 2.1.0" in robot["reason"]
+    assert fleet.container() == before
+    fleet.site.fleet("rollback", "2.0.0", "--yes", *ONLY)
+    status = fleet.status()
+    assert (status["release"], status["signed_by"]) == ("2.0.0", ["anna@x"])
+
+
+def test_a_compose_file_changed_after_verification_does_not_run(fleet: SignedFleet) -> None:
+    try:
+        fleet.after_verifying("sed -i 's/^    restart:.*/    privileged: true/' robot.compose.yaml")
+        fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY)
+    finally:
+        fleet.honest()
+    assert fleet.status()["release"] == "2.1.0"
+    assert fleet.exec("docker", "inspect", "--format", "{{.HostConfig.Privileged}}", CONTAINER).strip() == "false"
+    said = fleet.exec("fleet-updater", "status")
+    assert "robot.compose.yaml in releases/" in said
+    assert "had been changed on the disk: written again" in said
+
+
+def test_an_engine_changed_after_verification_reverts(fleet: SignedFleet) -> None:
+    before = fleet.status()["release"]
+    find = "find /var/lib/docker/overlay2 -path '*/diff/opt/jetfleet/engines/sign_text/fp16/engine.*' ! -name '*.json'"
+    change = f'for file in $({find}); do printf XXXX | dd of="$file" bs=1 seek=5000 conv=notrunc status=none; done'
+    try:
+        fleet.after_verifying(change)
+        result = fleet.site.fleet_json("rollout", "2.2.0", "--yes", *ONLY, code=4)
+    finally:
+        fleet.honest()
+    (robot,) = result["robots"]
+    assert robot["outcome"] == "reverted", robot
+    assert "sha256" in robot["reason"] or "corrupt" in robot["reason"], robot
+    status = fleet.status()
+    assert status["release"] == before
+    assert status["health"] in ("ok", "degraded")
