@@ -17,7 +17,7 @@ from runtime.updater.judge import GOOD, baseline_of, judge
 from runtime.updater.observe import observe
 from runtime.updater.preflight import Refused, check_disk, check_machine, check_order
 from runtime.updater.records import BESIDE, HANDED, STANDBY, Journal
-from runtime.updater.release_folder import changed_text, files_of
+from runtime.updater.release_folder import ENV_FILE, changed_text, files_of
 from runtime.updater.transitions import commit, enter, finish, links_of, parts
 from runtime.updater.trust import check_trust
 from runtime.updater.waiting import held_up, outside_window
@@ -108,6 +108,8 @@ def stop_start(journal: Journal, world: World) -> Journal:
     order, target = parts(journal)
     world.note("switching to {}".format(order.version))
     changed = world.write_release(target.folder, files_of(order, target.slot))
+    if journal.handed is not None:  # a handover was given up: the file says the other slot
+        changed = tuple(name for name in changed if name != ENV_FILE)
     if changed:
         journal = replace(journal, mended=changed_text(target.folder, changed))
         world.note(journal.mended)

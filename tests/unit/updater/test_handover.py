@@ -248,6 +248,7 @@ def test_a_jetson_that_does_not_say_what_its_gpu_holds_needs_a_declared_limit(on
 def test_a_new_one_that_cannot_hold_the_lock_replaces_the_old_one(on_one: Watched) -> None:
     on_one.world.behaviour[reference("2")] = Behaviour(shares_lock=False)
     runs_alone(on_one, order("2"), "the new release cannot hold the serving lock")
+    assert on_one.updater.status().reason == "", "nobody changed .env but the updater itself"
 
 
 # ── the update lock ──────────────────────────────────────────────────────────────────────────────────────────────
