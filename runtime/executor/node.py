@@ -111,7 +111,8 @@ class ExecutorNode(LifecycleNode):
     @property
     def standing_by(self) -> str:
         """Why this node, configured and tested, does not serve: another container does. Empty: that is not so."""
-        return self.gate.why_not if self._standing_by and self.lifecycle == "inactive" else ""
+        waits = self._standing_by and self.gate.refused and self.lifecycle == "inactive"
+        return self.gate.why_not if waits else ""
 
     def attend(self) -> None:
         """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.

@@ -30,6 +30,8 @@ class ServingGate:
         self._token, self._path = Token(token, slot), lock
         self._descriptor: int | None = None
         self._tried = False
+        self.refused = False
+        """The last :meth:`enter` said no. Before the first one nobody has been asked."""
         self.waited = False
         """Somebody else served while this executor was ready: what is left of him on the graph may be seen still."""
         self.problem = ""
@@ -71,6 +73,11 @@ class ServingGate:
 
     def enter(self) -> bool:
         """Say whether we may serve now, and hold the lock from then on until :meth:`leave`. Never waits."""
+        entered = self._enter()
+        self.refused = not entered
+        return entered
+
+    def _enter(self) -> bool:
         if self.elsewhere:
             self.waited = True
             if not self.exclusive:

@@ -24,14 +24,17 @@ def name(place: Path, word: str) -> None:
 
 def test_without_a_token_the_first_one_serves_until_it_leaves(place: Path) -> None:
     one, other = gate(place), gate(place, "b")
+    assert not one.refused, "nobody has asked yet"
     assert one.enter()
     assert one.enter()
     assert not other.enter()
+    assert (one.refused, other.refused) == (False, True)
     assert other.waited
     assert "serving lock" in other.why_not
     one.leave()
     one.leave()
     assert other.enter()
+    assert not other.refused
     assert not one.enter()
 
 
