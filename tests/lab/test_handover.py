@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from fleetbox.running import RunningLab
 
@@ -18,11 +16,10 @@ def made(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.fixture
-def pair(made: Pair) -> Iterator[Pair]:
-    """Idle, well, with one container; whatever a test broke is mended."""
-    made.site.until_well()
-    yield made
-    made.site.lab.mend()
+def pair(made: Pair) -> Pair:
+    """Idle, well, with one container."""
+    made.site.until_well(240.0)
+    return made
 
 
 def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_the_commit(pair: Pair) -> None:
