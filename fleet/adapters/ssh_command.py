@@ -19,6 +19,7 @@ _CHUNK = 32768
 _LOOK_AGAIN_S = 0.5
 """Longest time without looking at deadline and link."""
 
+
 class _Arrivals:
     """Set by paramiko's reader thread when output came or ended. Stands in for ``Channel.fileno()``: that is a pipe,
     and closing the channel while the reader writes to it ends the whole connection (EPIPE in the reader thread).
