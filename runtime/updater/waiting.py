@@ -10,10 +10,12 @@ from typing import Optional, Tuple
 
 from runtime.contract.resources import ENV_INHIBIT
 from runtime.contract.switching import Window
-from runtime.contract.update import DEFERRED, REVERTING, SWITCHING, UpdateOrder
+from runtime.contract.update import DEFERRED, REFUSED, REVERTING, SWITCHING, UpdateOrder
+from runtime.updater.preflight import Refused
 from runtime.updater.records import Journal, Mark
 from runtime.updater.release_folder import order_in
 from runtime.updater.transitions import enter, finish, parts, revert
+from runtime.updater.trust import check_trust
 from runtime.updater.update_lock import FREE, HELD, LockAnswer
 from runtime.updater.windows import is_open, local_text, next_opening
 from runtime.updater.world import World, WorldError, elapsed
@@ -32,13 +34,22 @@ def waiting(journal: Journal, world: World) -> Journal:
     answer = ask_lock(journal, order, world)
     now = world.mark()
     if answer.state == FREE:
-        return enter(journal, SWITCHING, now)
+        return _still_trusted(journal, order, world)
     why = "; ".join(answer.reasons) or answer.state
     if _waited(journal, now) >= order.switch.wait_s:
         reason = "the update lock is {} for {:g} s: {}".format(answer.state, order.switch.wait_s, why)
         return finish(journal, DEFERRED, reason, LOCK_HINT, now)
     world.note("waiting for the update lock: {}".format(why))
     return journal
+
+
+def _still_trusted(journal: Journal, order: UpdateOrder, world: World) -> Journal:
+    """Begin the switch, unless a key was revoked or a signature ran out while the order waited, hours perhaps."""
+    try:
+        journal = check_trust(journal, order, world)
+    except Refused as refused:
+        return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
+    return enter(journal, SWITCHING, world.mark())
 
 
 def outside_window(journal: Journal, windows: Tuple[Window, ...], what: str, world: World) -> Optional[Journal]:

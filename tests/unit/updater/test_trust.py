@@ -200,9 +200,10 @@ def test_an_unsigned_robot_takes_anything_and_says_so(robot: Robot) -> None:
     assert "signed    by nobody; unsigned: this robot takes any order" in lines
 
 
-def test_a_key_revoked_while_the_robot_fetches_stops_the_release(robot: Robot) -> None:
+@pytest.mark.parametrize("where", ["verifying", "waiting"])
+def test_a_key_revoked_on_the_way_stops_the_release(robot: Robot, where: str) -> None:
     robot.updater.submit(prove(next_order()))
-    robot.drive(until=lambda state: state.state == "verifying")
+    robot.drive(until=lambda state: state.state == where)
     robot.world.revoked = {ANNA}
     state = robot.drive()
     assert (state.outcome, state.current.version if state.current else "") == ("refused", "1.1.0")
