@@ -1,0 +1,68 @@
+"""Releases to switch between: three good ones that differ on every robot, and one that must fail."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from fleet.cli.wiring import Wiring
+from fleet.publish.release import PublishedRelease, load_release
+from fleet.rollout.orders import order_for
+from runtime.contract.update import UpdateOrder
+from tests.lab.road import Road, spoil
+from tests.lab.site import Site
+
+GOOD, BAD = ("2.0.0", "2.1.0", "2.2.0"), "2.3.0"
+
+
+@dataclass
+class Releases:
+    """What was published, and the orders made of it."""
+
+    site: Site
+    published: dict[str, PublishedRelease]
+
+    def order(self, robot: str, version: str) -> UpdateOrder:
+        """Return a new order; forced, because the bad release is banned from its second case on."""
+        release, wiring = self.published[version], Wiring(self.site.folder)
+        desired = next(each for each in wiring.desired.robots if each.name == robot)
+        made = order_for(release.document, release.digest, desired, issued_at=time.time(), force=True)
+        assert made is not None
+        return made
+
+    def image(self, robot: str, version: str) -> str:
+        """Return the digest reference that this robot runs on this version."""
+        variant = self.published[version].document.variant_of(robot)
+        assert variant is not None
+        return variant.image
+
+
+def publish_releases(road: Road, folder: Path) -> Releases:
+    """Publish them beside the road's own releases, whose engines are used again."""
+    site = Site.create(road.site.lab, folder, road.site.manifest()["registry"]["address"].partition("/")[2])
+    manifest = site.manifest()
+    manifest["rollout"].update(soak="1s")
+    site.save(manifest)
+    (site.folder / "known_hosts").write_bytes((road.site.folder / "known_hosts").read_bytes())
+    wiring = Wiring(site.folder)
+    published = {}
+    for number, version in enumerate((*GOOD, BAD)):
+        _change_every_image(site, 0.6 + number / 100)
+        if version == BAD:
+            spoil(site)
+        site.set_version(version, scout="int8")
+        site.fleet("build")
+        site.fleet("publish")
+        published[version] = load_release(wiring.registry, wiring.desired.registry.prefix, version)
+    return Releases(site, published)
+
+
+def _change_every_image(site: Site, box_threshold: float) -> None:
+    """Set a value of the runtime's configuration: another image for every robot, of the same engines."""
+    path = site.folder / "models" / "sign_text.yaml"
+    model = yaml.safe_load(path.read_text(encoding="utf-8"))
+    model["outputs"][0]["decoder"]["options"]["box_threshold"] = box_threshold
+    path.write_text(yaml.safe_dump(model, sort_keys=False), encoding="utf-8")
