@@ -168,7 +168,7 @@ class Pair:
     def listen(self) -> None:
         """Begin to record answers."""
         self.site.lab.exec(self.robot, ["sh", "-c", START, "sh", LISTENER], user="jetson").check()
-        self.until("an answer", lambda: self._lines() and any("publishers" not in line for line in self._lines()))
+        self.until("answers", lambda: sum("publishers" not in line for line in self._lines()) > 4)
 
     def heard(self) -> Heard:
         """End the recording; return what there was."""
