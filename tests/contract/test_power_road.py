@@ -36,7 +36,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     folder = tmp_path / "host"
     folder.mkdir()
     found = Host(folder, sys.executable)
-    found.release("one", POLICY, os.geteuid())
+    found.release(POLICY, os.geteuid())
     found.start()
     yield found
     if found.process is not None:

@@ -19,7 +19,7 @@ import pytest
 from runtime.contract.codec import canonical_json
 from runtime.contract.power import ENV_POWER, ENV_UID, GovernorSettings, PowerPolicy
 from runtime.updater.folders import ReleaseFolders
-from runtime.updater.release_folder import files_of
+from runtime.updater.release_folder import files_of, target_of
 from runtime.updater.world import Links
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.fakes.nvpmodel import Jetson
@@ -38,13 +38,15 @@ class Robot(Daemon):
         self.options = ("--machine", str(self.jetson.root))
         self.socket = root / "power" / "power.sock"
 
-    def release(self, name: str, policy: PowerPolicy | None, uid: int | None = None) -> None:
+    def release(self, policy: PowerPolicy | None, uid: int | None = None) -> None:
+        """Let a release with this policy be the current one."""
         environment = {} if policy is None else {ENV_POWER: canonical_json(policy).decode()}
         if uid is not None:
             environment[ENV_UID] = str(uid)
+        meant = order("1", environment=environment)
         folders = ReleaseFolders(self.root)
-        folders.write_release(name, files_of(order("1", environment=environment)))
-        folders.set_links(Links(name))
+        folders.write_release(target_of(meant).folder, files_of(meant))
+        folders.set_links(Links(target_of(meant).folder))
 
     def want(self, request: Any) -> dict[str, Any]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -75,7 +77,7 @@ def open_robot() -> Iterator[Robot]:
 
 
 def test_a_mode_is_asked_for_set_verified_and_logged(robot: Robot) -> None:
-    robot.release("one", POLICY, os.geteuid())
+    robot.release(POLICY, os.geteuid())
     robot.start()
     assert robot.socket.stat().st_mode & 0o777 == 0o666
     assert robot.socket.parent.stat().st_mode & 0o777 == 0o755
@@ -90,7 +92,7 @@ def test_a_mode_is_asked_for_set_verified_and_logged(robot: Robot) -> None:
 
 
 def test_what_needs_a_reboot_is_said_and_not_done(robot: Robot) -> None:
-    robot.release("one", PowerPolicy("25W", ("15W", "25W", "40W"), governor=GovernorSettings()), os.geteuid())
+    robot.release(PowerPolicy("25W", ("15W", "25W", "40W"), governor=GovernorSettings()), os.geteuid())
     robot.jetson.habit("asks")
     robot.start()
     for want in ("15W", "40W"):  # one that the table tells, one that only the tool itself does
@@ -114,7 +116,7 @@ def test_what_needs_a_reboot_is_said_and_not_done(robot: Robot) -> None:
     ],
 )
 def test_nothing_else_can_be_had_there(robot: Robot, request_: Any, kind: str, says: str) -> None:
-    robot.release("one", POLICY, os.geteuid())
+    robot.release(POLICY, os.geteuid())
     robot.start()
     answer = robot.want(request_)
     assert (answer["ok"], answer["error"]["kind"]) == (False, kind)
@@ -125,7 +127,7 @@ def test_nothing_else_can_be_had_there(robot: Robot, request_: Any, kind: str, s
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_somebody_else_is_refused_before_a_word_is_read(open_robot: Robot) -> None:
     robot = open_robot
-    robot.release("one", POLICY, 4321)
+    robot.release(POLICY, 4321)
     robot.start()
     program = (
         "import json, socket, sys\n"
@@ -153,20 +155,20 @@ def test_somebody_else_is_refused_before_a_word_is_read(open_robot: Robot) -> No
 
 
 def test_a_robot_without_a_governor_gets_its_mode_without_anybody_asking(robot: Robot) -> None:
-    robot.release("one", PowerPolicy("40W", ("40W",), sm_count=8))
+    robot.release(PowerPolicy("40W", ("40W",), sm_count=8))
     robot.start()
     robot.wait(lambda: robot.jetson.mode == "40W", "power mode 40W")
 
 
 def test_a_robot_whose_release_says_nothing_is_left_alone(robot: Robot) -> None:
-    robot.release("one", None, os.geteuid())
+    robot.release(None, os.geteuid())
     robot.start()
     assert "does not allow" in robot.want({"verb": "power", "want": "40W"})["error"]["message"]
     assert robot.jetson.calls == []
 
 
 def test_a_daemon_that_starts_again_makes_the_socket_anew(robot: Robot) -> None:
-    robot.release("one", POLICY, os.geteuid())
+    robot.release(POLICY, os.geteuid())
     robot.start()
     robot.stop(signal.SIGKILL)
     robot.start()
@@ -183,14 +185,14 @@ def test_a_daemon_that_starts_again_makes_the_socket_anew(robot: Robot) -> None:
 
 def test_a_place_where_no_socket_can_be_costs_only_the_socket(robot: Robot) -> None:
     (robot.root / "power").write_text("in the way")
-    robot.release("one", POLICY, os.geteuid())
+    robot.release(POLICY, os.geteuid())
     robot.start()
     assert robot.state().state == "idle"
     assert "power: cannot listen on" in (robot.root / "log").read_text()
 
 
 def test_idle_daemon_with_power_is_small(robot: Robot) -> None:
-    robot.release("one", POLICY, os.geteuid())
+    robot.release(POLICY, os.geteuid())
     robot.start()
     for want in ("40W", "25W", "40W"):
         assert robot.want({"verb": "power", "want": want})["value"]["mode"] == want
