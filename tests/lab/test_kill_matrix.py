@@ -21,6 +21,7 @@ REDUCED = (
     Case("good", "stop-start", AFTER, ENGINE, STOPPED),
     Case("bad", "returning", BEFORE, ROBOT),
     Case("good", "ended", BEFORE, UPDATER),
+    Case("bad", "ended", AFTER, ENGINE, STOPPED),
 )
 
 
