@@ -148,7 +148,7 @@ class Pair:
 
     def in_probation(self) -> bool:
         """Whether the new release serves on trial."""
-        return self.journal()["state"] == "probation"
+        return bool(self.journal()["state"] == "probation")
 
     def begin(self) -> subprocess.Popen[str]:
         """Start a rollout of the manifest's version."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.road import Road
-from tests.lab.site import CONTAINER, Site
+from tests.lab.site import Site
 
 
 def builder_containers_since(road: Road, started: float) -> int:
@@ -83,7 +83,15 @@ def test_robots_prove_what_they_run(on_first: Road) -> None:
 
 
 def test_detections_arrive_on_the_robot(on_first: Road) -> None:
-    echo = ["docker", "exec", CONTAINER, "python3", "-m", "runtime.executor.echo", "/jetfleet/sign_text/text"]
+    echo = [
+        "docker",
+        "exec",
+        on_first.site.container("scout-001"),
+        "python3",
+        "-m",
+        "runtime.executor.echo",
+        "/jetfleet/sign_text/text",
+    ]
     result = on_first.site.fleet_json("exec", "--robots", "scout-001", "--", *echo, "--count", "3")
     messages = [json.loads(line) for line in result["robots"][0]["stdout"].splitlines()]
     assert len(messages) == 3
@@ -99,7 +107,7 @@ def test_compose_by_hand_in_the_release_folder_changes_nothing(on_first: Road) -
     assert on_first.site.containers()["amr-001"] == before
     assert on_first.site.lab.ssh("amr-001", "cd /var/lib/jetfleet/current && docker compose down").exit_code == 0
     assert on_first.site.lab.ssh("amr-001", by_hand, deadline_s=60).exit_code == 0
-    assert on_first.site.lab.exec("amr-001", ["docker", "inspect", CONTAINER]).exit_code == 0
+    assert on_first.site.container("amr-001")
 
 
 def test_only_what_changed_is_pulled_and_the_bad_release_stops(on_first: Road) -> None:

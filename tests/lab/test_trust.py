@@ -24,7 +24,7 @@ from runtime.contract.codec import canonical_json
 from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement
 from runtime.contract.update import UpdateOrder, UpdateState
 from tests.lab.road import Road
-from tests.lab.site import CONTAINER, Site
+from tests.lab.site import Site
 
 ROBOT = "amr-001"
 ONLY = ("--robots", ROBOT)
@@ -130,7 +130,9 @@ class SignedFleet:
         return self.lab.exec(ROBOT, list(argv)).check()
 
     def container(self) -> str:
-        return self.exec("docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", CONTAINER).strip()
+        return self.exec(
+            "docker", "inspect", "--format", "{{.Id}} {{.State.StartedAt}}", self.site.container(ROBOT)
+        ).strip()
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = self.site.fleet_json("status")["robots"][0]
@@ -308,7 +310,8 @@ def test_a_compose_file_changed_after_verification_does_not_run(fleet: SignedFle
     finally:
         fleet.honest()
     assert fleet.status()["release"] == "2.1.0"
-    assert fleet.exec("docker", "inspect", "--format", "{{.HostConfig.Privileged}}", CONTAINER).strip() == "false"
+    container = fleet.site.container(ROBOT)
+    assert fleet.exec("docker", "inspect", "--format", "{{.HostConfig.Privileged}}", container).strip() == "false"
     said = fleet.exec("fleet-updater", "status")
     assert "robot.compose.yaml in releases/" in said
     assert "had been changed on the disk: written again" in said

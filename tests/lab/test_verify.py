@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.road import Road
-from tests.lab.site import CONTAINER, Site
+from tests.lab.site import Site
 
 CHECKS = ["release", "engine", "model", "sensors", "inference", "outputs"]
 
@@ -74,14 +74,15 @@ os.kill(executor(), signal.SIGCONT)
 @pytest.fixture
 def hung(site: Site) -> Iterator[Site]:
     """The first robot's executor takes no frames and publishes nothing, however often it is restarted."""
-    site.lab.exec("amr-001", ["docker", "exec", "--detach", CONTAINER, "python3", "-c", HANG]).check()
+    container = site.container("amr-001")
+    site.lab.exec("amr-001", ["docker", "exec", "--detach", container, "python3", "-c", HANG]).check()
     ends = time.monotonic() + 60
     while site.lab.exec(
-        "amr-001", ["docker", "exec", CONTAINER, "test", "-e", "/dev/shm/jetfleet-test-hung"]
+        "amr-001", ["docker", "exec", container, "test", "-e", "/dev/shm/jetfleet-test-hung"]
     ).exit_code:
         assert time.monotonic() < ends, "the executor was not stopped within 60 s"
     yield site
-    site.lab.exec("amr-001", ["docker", "exec", CONTAINER, "touch", "/dev/shm/jetfleet-test-let-go"]).check()
+    site.lab.exec("amr-001", ["docker", "exec", container, "touch", "/dev/shm/jetfleet-test-let-go"]).check()
     site.until_well()
 
 
