@@ -44,7 +44,7 @@ esac
 class SignedFleet:
     """One robot of a fleet that Anna signs for; Ben may too, Eve may not.
 
-    2.0.0 and 2.1.0 differ in the environment alone, 2.2.0 has another engine.
+    5.0.0 and 5.1.0 differ in the environment alone, 5.2.0 has another engine.
     """
 
     def __init__(self, lab: RunningLab, folder: Path, registry: str) -> None:
@@ -153,11 +153,13 @@ def fleet(road: Road, tmp_path_factory: pytest.TempPathFactory) -> SignedFleet:
     lab = road.site.lab
     signed = SignedFleet(lab, tmp_path_factory.mktemp("trust"), road.site.manifest()["registry"]["address"])
     lab.mend()
-    signed.publish("2.0.0")
-    signed.publish("2.1.0")
-    signed.publish("2.2.0", precision="fp16")
+    # A robot remembers the highest version that it ever committed, and other tests raise theirs as they like.
+    lab.factory_reset(ROBOT)
+    signed.publish("5.0.0")
+    signed.publish("5.1.0")
+    signed.publish("5.2.0", precision="fp16")
     signed.site.fleet("bootstrap")
-    signed.site.fleet("rollout", "2.0.0", "--yes", "--force", *ONLY)
+    signed.site.fleet("rollout", "5.0.0", "--yes", "--force", *ONLY)
     return signed
 
 
@@ -180,7 +182,7 @@ def refused(fleet: SignedFleet, order: UpdateOrder, *says: str) -> None:
 @pytest.mark.usefixtures("untouched")
 def test_a_signed_release_runs_and_every_status_says_who_signed(fleet: SignedFleet) -> None:
     status = fleet.status()
-    assert (status["release"], status["signed_by"], status["unsigned"]) == ("2.0.0", ["anna@x"], False)
+    assert (status["release"], status["signed_by"], status["unsigned"]) == ("5.0.0", ["anna@x"], False)
     assert "anna@x" in fleet.site.fleet("status").stdout
     assert "signed    by anna@x" in fleet.exec("fleet-updater", "status")
     state = json.loads(fleet.exec("fleet-updater", "status", "--json"))
@@ -189,28 +191,28 @@ def test_a_signed_release_runs_and_every_status_says_who_signed(fleet: SignedFle
 
 @pytest.mark.usefixtures("untouched")
 def test_an_order_without_a_proof_is_refused(fleet: SignedFleet) -> None:
-    refused(fleet, replace(fleet.order("2.1.0"), proof=None), "carries no signature")
+    refused(fleet, replace(fleet.order("5.1.0"), proof=None), "carries no signature")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_a_key_that_nobody_knows(fleet: SignedFleet) -> None:
-    refused(fleet, fleet.order("2.1.0", signed_by="eve"), "is no allowed signer", "by 0 of 1")
+    refused(fleet, fleet.order("5.1.0", signed_by="eve"), "is no allowed signer", "by 0 of 1")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_a_signature_that_ran_out(fleet: SignedFleet) -> None:
     now = time.time()
-    refused(fleet, fleet.order("2.1.0", issued_at=now - 2 * DAY, expires_at=now - DAY), "expired at")
+    refused(fleet, fleet.order("5.1.0", issued_at=now - 2 * DAY, expires_at=now - DAY), "expired at")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_a_signature_for_another_fleet(fleet: SignedFleet) -> None:
-    refused(fleet, fleet.order("2.1.0", fleet="depot"), "signed is fleet depot, the order says warehouse")
+    refused(fleet, fleet.order("5.1.0", fleet="depot"), "signed is fleet depot, the order says warehouse")
 
 
 @pytest.mark.usefixtures("untouched")
 def test_an_order_with_other_content_than_was_signed(fleet: SignedFleet) -> None:
-    order = fleet.order("2.1.0")
+    order = fleet.order("5.1.0")
     refused(fleet, replace(order, environment={"LD_PRELOAD": "/x"}), "the order's environment is not the signed one")
 
 
@@ -221,8 +223,8 @@ def test_a_key_revoked_after_bootstrap(fleet: SignedFleet) -> None:
         revoked.write_text(f"{fleet.public('anna')}\n")
         pushed = fleet.site.fleet_json("keys", "push")
         assert [robot["changed"] for robot in pushed["robots"]] == [True]
-        refused(fleet, fleet.order("2.1.0"), "of anna@x is revoked")
-        assert "is revoked" in fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY, code=4).stderr
+        refused(fleet, fleet.order("5.1.0"), "of anna@x is revoked")
+        assert "is revoked" in fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY, code=4).stderr
     finally:
         revoked.write_text("")
         fleet.site.fleet("keys", "push")
@@ -230,28 +232,28 @@ def test_a_key_revoked_after_bootstrap(fleet: SignedFleet) -> None:
 
 @pytest.mark.usefixtures("untouched")
 def test_a_release_swapped_under_its_tag(fleet: SignedFleet) -> None:
-    wiring, release = fleet.wiring(), fleet.release("2.2.0")
+    wiring, release = fleet.wiring(), fleet.release("5.2.0")
     repository = releases_of(wiring.desired.registry.prefix)
-    honest = wiring.registry.get_manifest(repository, "2.2.0")
+    honest = wiring.registry.get_manifest(repository, "5.2.0")
     assert honest is not None
     forged = replace(release.document, environment={ROBOT: {"LD_PRELOAD": "/x"}})
     blob, manifest = release_artifact(forged)
     wiring.registry.push_blob(repository, blob)
     try:
-        wiring.registry.put_manifest(repository, "2.2.0", manifest.content, honest.media_type)
-        said = fleet.site.fleet("rollout", "2.2.0", "--yes", *ONLY, code=4).stderr
-        assert "release 2.2.0 is signed by 0 of 1 allowed signers" in " ".join(said.split())
-        order = fleet.order("2.2.0")
+        wiring.registry.put_manifest(repository, "5.2.0", manifest.content, honest.media_type)
+        said = fleet.site.fleet("rollout", "5.2.0", "--yes", *ONLY, code=4).stderr
+        assert "release 5.2.0 is signed by 0 of 1 allowed signers" in " ".join(said.split())
+        order = fleet.order("5.2.0")
         assert order.proof is not None
         signed = signed_of(keyring(wiring).bundles(release)[0][0])
         refused(fleet, replace(order, proof=replace(order.proof, release=signed)), "signed is document sha256:")
     finally:
-        wiring.registry.put_manifest(repository, "2.2.0", honest.body, honest.media_type)
+        wiring.registry.put_manifest(repository, "5.2.0", honest.body, honest.media_type)
 
 
 @pytest.mark.usefixtures("untouched")
 def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
-    engine = fleet.release("2.2.0").document.variants[0].engines[0]
+    engine = fleet.release("5.2.0").document.variants[0].engines[0]
     hexed = engine.layer_digest.removeprefix("sha256:")
     path = f"/var/lib/registry/docker/registry/v2/blobs/sha256/{hexed[:2]}/{hexed}/data"
     registry = fleet.lab.lab.client.containers.get(fleet.lab.lab.spec.registry_container)
@@ -262,10 +264,10 @@ def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
 
     on_disk(f"cp {path} {path}.honest && printf XXXX | dd of={path} bs=1 seek=70000 conv=notrunc")
     try:
-        result = fleet.site.fleet_json("rollout", "2.2.0", "--yes", *ONLY, code=4)
+        result = fleet.site.fleet_json("rollout", "5.2.0", "--yes", *ONLY, code=4)
         (robot,) = result["robots"]
         assert robot["outcome"] == "refused", robot
-        assert fleet.status()["release"] == "2.0.0"
+        assert fleet.status()["release"] == "5.0.0"
     finally:
         on_disk(f"mv {path}.honest {path}")
 
@@ -275,15 +277,15 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
     fleet.trust(threshold=2)
     try:
         fleet.site.fleet("keys", "push")
-        said = fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY, code=4).stderr
+        said = fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY, code=4).stderr
         assert "by 1 of 2 allowed signers that are needed (anna@x)" in " ".join(said.split())
-        refused(fleet, fleet.order("2.1.0"), "by 1 of 2")
+        refused(fleet, fleet.order("5.1.0"), "by 1 of 2")
         assert fleet.container() == before
-        signed = fleet.site.fleet_json("keys", "sign", "2.1.0", "--key", str(fleet.keys / "ben"))
+        signed = fleet.site.fleet_json("keys", "sign", "5.1.0", "--key", str(fleet.keys / "ben"))
         assert signed["signed_by"] == ["anna@x", "ben@x"]
-        fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY)
+        fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY)
         status = fleet.status()
-        assert (status["release"], status["signed_by"]) == ("2.1.0", ["anna@x", "ben@x"])
+        assert (status["release"], status["signed_by"]) == ("5.1.0", ["anna@x", "ben@x"])
     finally:
         fleet.trust()
         fleet.site.fleet("keys", "push")
@@ -291,25 +293,25 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
 
 def test_an_older_release_needs_a_signed_rollback_order(fleet: SignedFleet) -> None:
     before = fleet.container()
-    assert fleet.status()["release"] == "2.1.0"
-    result = fleet.site.fleet_json("rollout", "2.0.0", "--yes", *ONLY, code=4)
+    assert fleet.status()["release"] == "5.1.0"
+    result = fleet.site.fleet_json("rollout", "5.0.0", "--yes", *ONLY, code=4)
     (robot,) = result["robots"]
     assert robot["outcome"] == "refused"
-    assert "2.0.0 (signed at" in robot["reason"]
-    assert "is older than 2.1.0" in robot["reason"]
+    assert "5.0.0 (signed at" in robot["reason"]
+    assert "is older than 5.1.0" in robot["reason"]
     assert fleet.container() == before
-    fleet.site.fleet("rollback", "2.0.0", "--yes", *ONLY)
+    fleet.site.fleet("rollback", "5.0.0", "--yes", *ONLY)
     status = fleet.status()
-    assert (status["release"], status["signed_by"]) == ("2.0.0", ["anna@x"])
+    assert (status["release"], status["signed_by"]) == ("5.0.0", ["anna@x"])
 
 
 def test_a_compose_file_changed_after_verification_does_not_run(fleet: SignedFleet) -> None:
     try:
         fleet.after_verifying("sed -i 's/^    restart:.*/    privileged: true/' robot.compose.yaml")
-        fleet.site.fleet("rollout", "2.1.0", "--yes", *ONLY)
+        fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY)
     finally:
         fleet.honest()
-    assert fleet.status()["release"] == "2.1.0"
+    assert fleet.status()["release"] == "5.1.0"
     container = fleet.site.container(ROBOT)
     assert fleet.exec("docker", "inspect", "--format", "{{.HostConfig.Privileged}}", container).strip() == "false"
     said = fleet.exec("fleet-updater", "status")
@@ -323,7 +325,7 @@ def test_an_engine_changed_after_verification_reverts(fleet: SignedFleet) -> Non
     change = f'for file in $({find}); do printf XXXX | dd of="$file" bs=1 seek=5000 conv=notrunc status=none; done'
     try:
         fleet.after_verifying(change)
-        result = fleet.site.fleet_json("rollout", "2.2.0", "--yes", *ONLY, code=4)
+        result = fleet.site.fleet_json("rollout", "5.2.0", "--yes", *ONLY, code=4)
     finally:
         fleet.honest()
     (robot,) = result["robots"]
