@@ -94,25 +94,22 @@ class RolloutResult:
                 + "; ".join(f"{robot.name}: {robot.reason}" for robot in refused[:5]),
                 hint=refused[0].hint,
             )
-        left_out = self._left_out()
-        if self.stalled and left_out is not None:
-            left_out.message = f"the rollout of {self.version} stopped: {self.stalled}; {left_out.message}"
-        return left_out
+        return self._left_out(f"the rollout of {self.version} stopped: {self.stalled}; " if self.stalled else "")
 
-    def _left_out(self) -> FleetError | None:
+    def _left_out(self, stopped: str) -> FleetError | None:
         deferred = [robot for robot in self.robots if robot.outcome is Outcome.DEFERRED]
         offline = [robot.name for robot in self.robots if robot.outcome is Outcome.OFFLINE]
         if deferred:
             also = f", and {len(offline)} were offline: {_some(offline)}" if offline else ""
             return RobotsOffline(
-                f"{len(deferred)} of {len(self.robots)} robots said not now: "
+                f"{stopped}{len(deferred)} of {len(self.robots)} robots said not now: "
                 + "; ".join(f"{robot.name}: {robot.reason}" for robot in deferred[:5])
                 + also,
                 hint="run the same command again: only they are left, and have what they fetched",
             )
         if offline:
             return RobotsOffline(
-                f"{len(offline)} of {len(self.robots)} robots were offline: {_some(offline)}",
+                f"{stopped}{len(offline)} of {len(self.robots)} robots were offline: {_some(offline)}",
                 hint="run the same command again when they are back: only they are left",
             )
         return None

@@ -128,7 +128,7 @@ def finish(journal: Journal, outcome: str, reason: str, hint: str, now: Mark, un
         watch=None,
         request=None,
         reason="",
-        last=replace(_outcome(journal, outcome, reason, hint, now), until=until),
+        last=_outcome(journal, outcome, reason, hint, now, until),
         deferred=journal.target if outcome == DEFERRED else None,
         tidy_due=True,
         updated_at=now.wall,
@@ -194,7 +194,7 @@ def _banned(journal: Journal, reason: str, now: Mark) -> Journal:
     return replace(journal, banned=(Ban(target.image, reason, now.wall), *others)[:MAX_BANS])
 
 
-def _outcome(journal: Journal, outcome: str, reason: str, hint: str, now: Mark) -> Outcome:
+def _outcome(journal: Journal, outcome: str, reason: str, hint: str, now: Mark, until: Optional[float]) -> Outcome:
     return Outcome(
         number=(journal.last.number if journal.last else 0) + 1,
         order_id=journal.order.order_id if journal.order else "",
@@ -208,6 +208,7 @@ def _outcome(journal: Journal, outcome: str, reason: str, hint: str, now: Mark) 
         finished_at=now.wall,
         fetched_bytes=journal.fetched_bytes,
         by_hand=journal.by_hand,
+        until=until,
         override=journal.order.override if journal.order else "",
     )
 
