@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -31,9 +31,8 @@ class FrameRefusedError(ValueError):
         self.kind = kind
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """The part of a frame's header that results carry on."""
+class Stamp(NamedTuple):
+    """The part of a frame's header that results carry on. A tuple, as all that is made per frame: that costs least."""
 
     sec: int
     nanosec: int
@@ -45,8 +44,7 @@ class Stamp:
         return self.sec * 1_000_000_000 + self.nanosec
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One image, its bytes still inside the message they came in."""
 
     stamp: Stamp

@@ -7,8 +7,7 @@ what comes after it on those inputs is newer still, so it can never match; its i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +29,7 @@ def copy_pixels(data: npt.NDArray[Any], tensor: npt.NDArray[Any]) -> None:
     np.copyto(tensor[0], data)
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(NamedTuple):
     """A frame that fits its input and waits for the worker."""
 
     stamp: Stamp

@@ -101,10 +101,10 @@ class Pipeline(EngineHolder):
 
     def offer(self, tensor: str, pending: Pending, lost: int) -> None:
         """Leave a frame for the worker; it takes the place of one not yet looked at. Called by the spin thread."""
+        self.stats.arrived(lost, tensor)  # first: once notified, the worker waits for this thread's interpreter lock
         with self._lock:
             self._join.put(tensor, pending)
             self._lock.notify_all()
-        self.stats.arrived(lost, tensor)
 
     def tick(self) -> None:
         """A period of the model's rate begins. Called by the spin thread."""
