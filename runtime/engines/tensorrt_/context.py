@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
+from collections.abc import Iterable
 from typing import Any
 
+import numpy.typing as npt
+
 from runtime.engines.errors import EngineError
+
+
+def _references(objects: list[Any]) -> list[int]:
+    return [sys.getrefcount(each) for each in objects]
+
+
+_UNSEEN = _references([object()])[0]
+"""References to what a list alone holds, as :func:`_references` counts them."""
 
 
 class CudaThread:
@@ -19,6 +31,7 @@ class CudaThread:
         self._context: Any = None
         self._owner: int | None = None
         self._users = 0
+        self._seen: list[npt.NDArray[Any]] = []
 
     def acquire(self) -> None:
         """Make the context current for one more user. Raises EngineError on any thread but the owner."""
@@ -33,7 +46,21 @@ class CudaThread:
             self._owner = threading.get_ident()
             atexit.register(self._at_exit)
         self.check()
+        self._sweep()
         self._users += 1
+
+    def free_unseen(self, arrays: Iterable[npt.NDArray[Any]]) -> None:
+        """Free pinned memory as soon as nobody holds a view of it: now, or when an engine is next loaded or closed.
+
+        A view may end on any thread, or after the last engine, and pycuda frees pinned memory only where the context
+        is current: elsewhere it warns, and the memory is lost.
+        """
+        self.check()
+        self._seen.extend(arrays)
+
+    def _sweep(self) -> None:
+        counts = _references(self._seen)
+        self._seen = [array for array, count in zip(self._seen, counts, strict=True) if count > _UNSEEN]
 
     def check(self) -> None:
         """Raise EngineError ``internal`` on a thread that does not own CUDA here."""
@@ -47,6 +74,7 @@ class CudaThread:
     def release(self) -> None:
         """Give up one user's hold; the last one pops the context."""
         self.check()
+        self._sweep()
         self._users -= 1
         if self._users == 0:
             atexit.unregister(self._at_exit)

@@ -137,9 +137,10 @@ class TensorRtRunner:
         self._graph = self._context = self._stream = None
         plan, self._plan = self._plan, None
         plan.close()
-        self._buffers.clear()
-        # The views stay valid for who still holds them; their memory goes with the last one.
+        # The views stay valid for who still holds them; their memory goes after the last one.
+        CUDA.free_unseen([buffer.host for buffer in self._buffers])
         self._in = self._out = []
+        self._buffers.clear()
         self.inputs = self.outputs = MappingProxyType({})
         CUDA.release()
 

@@ -127,22 +127,26 @@ class Taken:
 def load_into(config: trt.IBuilderConfig, contents: Sequence[bytes]) -> Taken:
     """Give ``config`` one cache, made of all ``contents`` that TensorRT takes here, or an empty one.
 
-    A cache of another device or TensorRT is refused by its header, one that is no cache by its form.
+    A cache of another device or TensorRT is refused by its header, one that is no cache by its form. The cache is set
+    once: what is merged is merged into the one that ``config`` holds.
     """
-    fitting: list[tuple[bytes, trt.ITimingCache]] = []
+    took: list[bytes] = []
     for content in contents:
-        cache: trt.ITimingCache | None = config.create_timing_cache(content) if content else None
-        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-            fitting.append((content, cache))
-    if not fitting:
-        empty: trt.ITimingCache | None = config.create_timing_cache(b"")
-        if empty is not None:
-            config.set_timing_cache(empty, ignore_mismatch=False)
-        return Taken(0, len(contents))
-    (content, whole), *others = fitting
-    took = [content] + [more for more, other in others if whole.combine(other, ignore_mismatch=False)]
-    config.set_timing_cache(whole, ignore_mismatch=False)
+        if content and _takes(config, content, first=not took):
+            took.append(content)
+    if not took:
+        _takes(config, b"", first=True)
     return Taken(sum(map(len, took)), len(contents) - len(took))
+
+
+def _takes(config: trt.IBuilderConfig, content: bytes, *, first: bool) -> bool:
+    cache: trt.ITimingCache | None = config.create_timing_cache(content)
+    if cache is None:
+        return False
+    if first:
+        return bool(config.set_timing_cache(cache, ignore_mismatch=False))
+    held: trt.ITimingCache | None = config.get_timing_cache()
+    return held is not None and bool(held.combine(cache, ignore_mismatch=False))
 
 
 def merge_back(config: trt.IBuilderConfig, files: CacheFiles, key: str) -> int:

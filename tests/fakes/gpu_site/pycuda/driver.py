@@ -106,9 +106,26 @@ def mem_alloc(size: int) -> DeviceAllocation:
     return DeviceAllocation(size)
 
 
+class PagelockedHostAllocation:
+    """Pinned memory. Where no context is current, the real one cannot be freed: it warns, and the memory is lost."""
+
+    there = 0
+    lost = 0
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype) -> None:
+        self._memory = np.zeros(shape, dtype)
+        self.__array_interface__ = self._memory.__array_interface__
+        PagelockedHostAllocation.there += 1
+
+    def __del__(self) -> None:
+        PagelockedHostAllocation.there -= 1
+        if not STACK.get(threading.get_ident()):
+            PagelockedHostAllocation.lost += 1
+
+
 def pagelocked_zeros(shape: tuple[int, ...], dtype: np.dtype, mem_flags: int = 0) -> np.ndarray:
     _require_context()
-    return np.zeros(shape, dtype)
+    return np.asarray(PagelockedHostAllocation(shape, dtype))
 
 
 def memcpy_htod_async(dest: int, src: np.ndarray, stream: Stream | None = None) -> None:

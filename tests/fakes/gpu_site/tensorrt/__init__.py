@@ -122,6 +122,7 @@ class IBuilderConfig:
 
     def set_timing_cache(self, cache: ITimingCache, ignore_mismatch: bool) -> bool:
         assert not ignore_mismatch
+        assert self._cache is None, "set twice"
         if cache.of != cache.header:
             return False
         self._cache = cache

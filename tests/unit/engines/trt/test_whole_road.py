@@ -345,6 +345,44 @@ print(said, CUDA._users)
 """
 
 
+SEEN_AFTERWARDS = """
+import sys, threading
+from pathlib import Path
+from pycuda.driver import PagelockedHostAllocation as Pinned
+from runtime.engines.tensorrt_.backend import TensorRtBackend
+def load():
+    return TensorRtBackend().load(Path(sys.argv[1]))
+first = load()
+view, whole = first.infer()["logits"][0], first.outputs
+first.close()
+print(Pinned.there, "seen")
+second = load()
+print(Pinned.there, "beside another engine")
+def drop():
+    global view, whole
+    del view, whole
+thread = threading.Thread(target=drop)
+thread.start(); thread.join()
+second.close()
+print(Pinned.there, "after the second", Pinned.lost, "lost")
+third = load()
+view = third.outputs["logits"][0]
+third.close()
+del view
+load().close()
+print(Pinned.there, "after the last", Pinned.lost, "lost")
+"""
+
+
+def test_pinned_memory_is_freed_where_the_context_is_current_whoever_saw_it_last(tmp_path: Path) -> None:
+    job = prepare(tmp_path, "fp32")
+    assert run(job, tmp_path / "out").returncode == 0
+    done = python(["-c", SEEN_AFTERWARDS, str(tmp_path / "out")])
+    assert done.stderr == ""
+    expected = ["1 seen", "3 beside another engine", "0 after the second 0 lost", "0 after the last 0 lost"]
+    assert done.stdout.splitlines() == expected
+
+
 def test_an_engine_is_loaded_run_and_closed(tmp_path: Path) -> None:
     assert run(prepare(tmp_path, "fp32"), tmp_path / "out").returncode == 0
     done = python(["-c", LOAD, str(tmp_path / "out")])
