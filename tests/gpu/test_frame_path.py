@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import numpy as np
+import pytest
 
 from tests.gpu.frame_path import FramePath, message
 from tests.gpu.site import NETWORKS, Site, frames
@@ -12,18 +16,38 @@ MOST = 1.1
 DETECTOR = NETWORKS["detector"]
 
 
-def test_the_frame_path_costs_little_over_the_bare_runner(site: Site) -> None:
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Pin this thread and what it starts to one CPU, as ``worker_cpus`` and ``spin_cpus`` of a manifest do."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def measure(site: Site, where: str) -> float:
+    """Return the path's p50 over that of the bare runner with boxes, the best of four rounds each."""
     folder, report = site.engine("detector", "fp16")
     raw = [message(picture) for picture in frames(3, DETECTOR.camera, seed=9)]
     with FramePath(folder, report.identity, DETECTOR.size) as path:
         path.measure(raw, 0.5)
         rounds = [path.measure(raw, 1.0) for _ in range(4)]  # in turns, so that a clock that changes changes all
     for each in rounds:
-        print(f"FRAMES p50 ms: runner {each.runner:.4f}, with boxes {each.bare:.4f}, path {each.path:.4f}")
-    best = min(each.path for each in rounds) / min(each.bare for each in rounds)
-    print(f"FRAMES path / runner with boxes {best:.3f}, path / runner alone "
-          f"{min(each.path for each in rounds) / min(each.runner for each in rounds):.3f}")  # fmt: skip
-    assert best <= MOST
+        print(f"FRAMES {where}, p50 ms: runner {each.runner:.4f}, with boxes {each.bare:.4f}, path {each.path:.4f}")
+    best = min(each.path for each in rounds)
+    with_boxes, alone = (min(column) for column in zip(*((each.bare, each.runner) for each in rounds), strict=True))
+    print(f"FRAMES {where}: path / runner with boxes {best / with_boxes:.3f}, path / runner alone {best / alone:.3f}")
+    return float(best / with_boxes)
+
+
+@pytest.mark.usefixtures("one_cpu")
+def test_the_frame_path_costs_little_over_the_bare_runner(site: Site) -> None:
+    assert measure(site, "one CPU") <= MOST
+
+
+def test_the_frame_path_from_cpu_to_cpu_costs_a_wake_up_more(site: Site) -> None:
+    """Free to run anywhere, the worker is woken on a CPU that sleeps: printed, and bounded loosely."""
+    assert measure(site, "any CPU") <= MOST + 0.2
 
 
 def test_the_frame_path_gives_the_runner_s_boxes(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -148,7 +149,7 @@ def test_a_workspace_that_the_device_does_not_have(tmp_path: Path) -> None:
 def test_past_its_deadline(tmp_path: Path) -> None:
     make_job(tmp_path / "job", NETWORKS["resnet50"], "fp16", options_for("fp16", 3))
     error = build_fails(tmp_path / "job", tmp_path / "out", deadline_s=8)
-    assert "not done after 8 s" in error.message
+    assert re.search(r"not done after [1-8] s", error.message)  # of the eight, what the graph has left
     assert children() == []
     assert not list((tmp_path / "out").glob("*.plan"))
 

@@ -105,13 +105,19 @@ def test_costs_no_more_than_a_bare_loop(runner: TensorRtRunner) -> None:
     assert min(ours) <= 1.05 * min(bare)
 
 
-@pytest.mark.xfail(strict=True, reason="15.6 times on 2026-11-22 with pageable memory: the claim of 30 is open")
-def test_costs_a_thirtieth_of_the_textbook(runner: TensorRtRunner) -> None:
+@pytest.mark.parametrize("level", [1, 3])
+def test_costs_a_thirtieth_of_the_textbook(site: Site, level: int) -> None:
+    """At TensorRT's own optimization level, 3, which a manifest has that says nothing; 1 for comparison only."""
+    folder, _ = site.at_level(level).engine("resnet50", "fp16")
+    runner = backend().load(folder)
     bare_loop(runner, 0.5)
     ours = host_percentiles(runner, 1.0).p50
     slow, context = (p50(samples) for samples in textbook(runner, 60))
-    print(f"RUNNER p50 ms: ours {ours:.4f}, textbook {slow:.2f} (context {context:.2f}), ratio {slow / ours:.1f}")
-    assert slow >= 30 * ours
+    runner.close()
+    print(f"TEXTBOOK level {level} p50 ms: ours {ours:.4f}, textbook {slow:.2f} (context {context:.2f}), "
+          f"ratio {slow / ours:.1f}")  # fmt: skip
+    if level == 3:
+        assert slow >= 30 * ours
 
 
 def test_same_frame_same_answer_and_no_new_memory(runner: TensorRtRunner) -> None:
