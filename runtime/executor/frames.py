@@ -55,6 +55,8 @@ class Frame(NamedTuple):
     """Bytes from one row to the next."""
     data: npt.NDArray[np.uint8]
     """One-dimensional view of the message's bytes."""
+    offset: int
+    """Where they begin in the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def parse_image(message: bytes) -> Frame:
         data = np.frombuffer(message, np.uint8, size, at + 8)
     except (struct.error, ValueError) as error:
         raise FrameRefusedError(f"an image message of {len(message)} bytes is cut short or garbled") from error
-    return Frame(Stamp(sec, nanosec, frame_id), height, width, encoding, step, data)
+    return Frame(Stamp(sec, nanosec, frame_id), height, width, encoding, step, data, at + 8)
 
 
 def pixels(frame: Frame, expected: Expected) -> npt.NDArray[np.uint8]:
@@ -105,6 +107,28 @@ def pixels(frame: Frame, expected: Expected) -> npt.NDArray[np.uint8]:
         )
     rows = frame.data[: frame.step * frame.height].reshape(frame.height, frame.step)
     return rows[:, :row].reshape(frame.height, frame.width, channels)
+
+
+class KnownHeader:
+    """The header of a camera's last good frame. The next one differs in its stamp alone, and needs no parsing then."""
+
+    __slots__ = ("_begin", "_end", "_frame_id", "_layout", "_rest", "_stamp")
+
+    def __init__(self, message: bytes, frame: Frame, view: npt.NDArray[np.uint8]) -> None:
+        """``view``: the pixels of ``frame``, as :func:`pixels` returns them."""
+        self._begin, self._rest = message[:4], message[12 : frame.offset]
+        self._stamp = _STAMP[message[1]].unpack_from
+        self._frame_id = frame.stamp.frame_id
+        self._end = frame.offset + frame.data.size
+        self._layout = (view.shape, np.uint8, frame.offset, view.strides)
+
+    def view(self, message: bytes) -> tuple[Stamp, npt.NDArray[np.uint8]] | None:
+        """Return stamp and pixels of a message with this header, or None: then it must be parsed."""
+        shape, dtype, offset, strides = self._layout
+        if message[12:offset] != self._rest or message[:4] != self._begin or len(message) < self._end:
+            return None
+        sec, nanosec = self._stamp(message, 4)
+        return Stamp(sec, nanosec, self._frame_id), np.ndarray(shape, dtype, message, offset, strides)
 
 
 def _aligned(offset: int) -> int:

@@ -39,6 +39,7 @@ class Worker:
         self._jobs: deque[Job] = deque()
         self._models: Sequence[Pipeline] = ()
         self._next = 0
+        self._found: Pipeline | None = None
         self._stepping = False
         self._stop = False
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -91,11 +92,11 @@ class Worker:
 
     def _turn(self) -> bool:
         with self.lock:
-            self.lock.wait_for(self._has_work, IDLE_S)
+            self.lock.wait_for(self._find_work, IDLE_S)
             if self._stop:
                 return False
             job = self._jobs.popleft() if self._jobs else None
-            model = None if job is not None else self._pick()
+            model = self._found
             self._stepping = model is not None
         self.progress = time.monotonic()
         if job is not None:
@@ -116,8 +117,10 @@ class Worker:
             self.busy_with_job = False
             job.done.set()
 
-    def _has_work(self) -> bool:
-        return self._stop or bool(self._jobs) or any(_can_run(model) for model in self._models)
+    def _find_work(self) -> bool:
+        """Look for a job, or else for a model: once a frame, and not once more to take it."""
+        self._found = None if self._jobs else self._pick()
+        return self._stop or bool(self._jobs) or self._found is not None
 
     def _pick(self) -> Pipeline | None:
         """Return the next model with a frame waiting, after the one that ran last."""

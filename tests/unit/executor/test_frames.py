@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import struct
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from runtime.contract.runtime_config import InputBinding
+from runtime.executor.adapters.images import ImageAdapter
 from runtime.executor.frames import Expected, FrameRefusedError, parse_image, pixels
 
 
@@ -99,6 +104,49 @@ def test_a_misfit_says_both_sides(message: bytes, reason: str) -> None:
 
 def test_less_data_than_declared_rows() -> None:
     frame = parse_image(image(height=3))
-    short = type(frame)(frame.stamp, 3, 4, "rgb8", 12, np.zeros(30, np.uint8))
+    short = frame._replace(data=np.zeros(30, np.uint8))
     with pytest.raises(FrameRefusedError, match="30 bytes of data, but step x height is 36"):
         pixels(short, Expected("rgb8", 3, 4))
+
+
+CAMERAS = st.fixed_dictionaries(
+    {
+        "width": st.just(4),
+        "height": st.just(3),
+        "encoding": st.sampled_from(["rgb8", "bgr8"]),
+        "frame_id": st.sampled_from(["", "cam", "camera_link"]),
+        "step": st.sampled_from([12, 16]),
+        "order": st.sampled_from("<>"),
+    }
+)
+
+
+@given(cameras=st.lists(CAMERAS, min_size=2, max_size=6), seconds=st.lists(st.integers(0, 2**31 - 1), min_size=6))
+def test_a_header_that_is_known_reads_as_one_that_is_parsed(cameras: list[dict], seconds: list[int]) -> None:
+    adapter = ImageAdapter(InputBinding("image", "/camera", "sensor_msgs/msg/Image", "rgb8", 3, 4, 3, 4))
+    for camera, sec in zip([each for each in cameras for _ in range(2)], seconds * 2, strict=False):
+        raw = bytearray(image(**camera))
+        struct.pack_into(camera["order"] + "i", raw, 4, sec)
+        raw[-1] = sec % 256
+        frame = parse_image(bytes(raw))
+        try:
+            wanted = pixels(frame, Expected("rgb8", 3, 4))
+        except FrameRefusedError as error:
+            with pytest.raises(FrameRefusedError, match=re.escape(str(error))):
+                adapter.take(bytes(raw))
+            continue
+        found = adapter.take(bytes(raw))
+        assert found.stamp == frame.stamp
+        assert found.stamp is not None
+        assert found.stamp.sec == sec
+        np.testing.assert_array_equal(found.data, wanted)
+
+
+def test_a_frame_cut_short_is_refused_though_its_header_is_known() -> None:
+    adapter = ImageAdapter(InputBinding("image", "/camera", "sensor_msgs/msg/Image", "rgb8", 3, 4, 3, 4))
+    whole = image()
+    adapter.take(whole)
+    assert adapter.take(whole).data.base is not None  # a view into the message
+    for cut in (1, 12, len(whole) - 4):
+        with pytest.raises(FrameRefusedError, match=r"cut short or garbled|not a plain CDR"):
+            adapter.take(whole[:-cut])
