@@ -84,5 +84,5 @@ class Update(Frozen):
     """When the container may be replaced."""
     download_rate: Rate | None = None
     """Most bytes a second that fetching takes."""
-    handover: Literal["auto", "stop-start"] = "stop-start"
+    handover: Literal["auto", "stop-start"] = "auto"
     """auto: the new container starts beside the old one where memory holds both; stop-start: never."""

@@ -7,9 +7,8 @@ from runtime.contract.switching import SwitchRules
 
 
 def switch_rules(update: Update | None) -> SwitchRules:
-    """Return the rules; the contract's own for a robot that declares nothing."""
-    if update is None:
-        return SwitchRules()
+    """Return the rules; the manifest's own defaults for a robot that declares nothing."""
+    update = Update() if update is None else update
     return SwitchRules(
         wait_s=update.wait,
         download=update.download,

@@ -34,4 +34,4 @@ class SwitchRules:
     bytes_per_s: int = 0
     """Most bytes a second that fetching may take; 0: as fast as it goes."""
     handover: str = HANDOVER_NEVER
-    """``auto`` | ``stop-start``."""
+    """``auto`` | ``stop-start``; the latter for documents older than handovers. A manifest's default is auto."""

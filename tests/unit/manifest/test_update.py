@@ -28,7 +28,7 @@ def rules(folder: Path, **fleet: Any) -> list[SwitchRules]:
     return [robot.switch for robot in resolve(load_manifest(write_fleet(folder, fleet=fleet)), recipes).robots]
 
 
-def test_what_is_declared_reaches_the_robot_and_the_rest_keeps_the_contracts_defaults(tmp_path: Path) -> None:
+def test_what_is_declared_reaches_the_robot_and_the_rest_keeps_the_manifests_defaults(tmp_path: Path) -> None:
     amr, _, scout = rules(tmp_path, groups={"amr": {"update": NIGHTS}})
     assert amr == SwitchRules(
         wait_s=3600.0,
@@ -37,13 +37,13 @@ def test_what_is_declared_reaches_the_robot_and_the_rest_keeps_the_contracts_def
         bytes_per_s=2_000_000,
         handover="stop-start",
     )
-    assert scout == SwitchRules()
+    assert scout == SwitchRules(handover="auto")
 
 
 def test_a_nearer_level_takes_the_whole_of_a_farther_one_away(tmp_path: Path) -> None:
     amr, _, scout = rules(tmp_path, defaults={"update": NIGHTS}, groups={"scout": {"update": {"wait": "5s"}}})
     assert amr.bytes_per_s == 2_000_000
-    assert scout == SwitchRules(wait_s=5.0)
+    assert scout == SwitchRules(wait_s=5.0, handover="auto")
 
 
 @pytest.mark.parametrize(
