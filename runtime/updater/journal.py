@@ -15,6 +15,7 @@ from runtime.updater.records import Journal, Outcome
 JOURNAL, KEPT = "journal.json", "journal.previous.json"
 HISTORY, OLDER = "history.jsonl", "history.1.jsonl"
 RESERVE, RESERVE_BYTES = "reserve", 256 * 1024
+"""The file, and its least size."""
 HISTORY_LIMIT = 256 * 1024
 
 
@@ -38,13 +39,19 @@ class JournalStore:
             remove(reserve)
             self._save(journal)
 
-    def hold_reserve(self) -> None:
-        """Take up space now that a full disk cannot take from us later. Raises OSError."""
-        reserve = self.folder / RESERVE
-        if reserve.exists() and reserve.stat().st_size == RESERVE_BYTES:
+    def hold_reserve(self, order_bytes: int = 0) -> None:
+        """Take up space now that a full disk cannot take from us later. Raises OSError.
+
+        Twice what a journal with an order of ``order_bytes`` needs, and with the one on disk: a signed release of a
+        large fleet is long.
+        """
+        reserve, journal = self.folder / RESERVE, self.folder / JOURNAL
+        on_disk = journal.stat().st_size if journal.exists() else 0
+        needed = max(RESERVE_BYTES, 2 * order_bytes, 2 * on_disk)
+        if reserve.exists() and reserve.stat().st_size >= needed:
             return
         try:
-            write_durable(reserve, os.urandom(RESERVE_BYTES), private=True)
+            write_durable(reserve, os.urandom(needed), private=True)
         except OSError:
             remove(reserve)  # half of it holds nothing and is in the way
             raise

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, Optional
 
+from runtime.contract.codec import canonical_json
 from runtime.contract.runtime_config import DEFAULT_HEALTH_PORT
 from runtime.contract.update import COMMITTED, IDLE, Attestation, UpdateOrder, UpdateState
 from runtime.contract.verification import MAX_SECONDS
@@ -183,7 +184,7 @@ class Updater:
                     raise Rejected("usage", "order {} was given before with other content".format(order.order_id))
                 return self.status()
             self._refuse_when_busy()
-            self._make_room()
+            self._make_room(order)
             self._put(accept(journal, order, self.world.mark()))
         self.world.wake.set()
         return self.status()
@@ -289,10 +290,10 @@ class Updater:
         except OSError as error:
             self.world.note("cannot hold the journal's reserve: {}".format(error))
 
-    def _make_room(self) -> None:
+    def _make_room(self, order: UpdateOrder) -> None:
         """Before an order: its end must find room on the disk, and the end of the one before be in the history."""
         try:
-            self._store.hold_reserve()
+            self._store.hold_reserve(len(canonical_json(order)))
             if self._journal.last is not None:
                 self._history.record(self._journal.last)
         except OSError as error:

@@ -61,6 +61,16 @@ def test_a_reserve_that_was_used_is_held_again_with_the_next_order(robot: Robot)
     assert reserve.stat().st_size == RESERVE_BYTES
 
 
+def test_the_reserve_is_as_large_as_the_journal_of_a_large_fleet_s_release_needs(robot: Robot) -> None:
+    reserve = robot.root / "state" / RESERVE
+    robot.on("1")
+    robot.run(order("2", environment={"LONG": "x" * (1 << 20)}))
+    assert reserve.stat().st_size >= 2 << 20
+    reserve.unlink()
+    robot.boot()  # by what is on disk
+    assert reserve.stat().st_size >= 2 * (robot.root / "state" / "journal.json").stat().st_size
+
+
 def test_without_room_for_its_end_an_order_is_refused_with_what_to_do(
     robot: Robot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
