@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.contract.release import Probation
-from runtime.contract.update import FAILED, REVERTED, UpdateOrder
+from runtime.contract.update import FAILED, REFUSED, REVERTED, UpdateOrder
 from runtime.updater.handover import take_back
 from runtime.updater.judge import BAD, FATAL, GOOD, Verdict, judge, was_unwell
 from runtime.updater.observe import observe
 from runtime.updater.records import Baseline, Journal, Mark, Watch
 from runtime.updater.release_folder import mend, order_in
-from runtime.updater.transitions import commit, finish, give_up, links_of, parts, revert
+from runtime.updater.transitions import ABORTED, commit, finish, give_up, links_of, parts, revert
 from runtime.updater.waiting import may_go_back
 from runtime.updater.world import World, WorldError, elapsed
 
@@ -134,6 +134,8 @@ def _returned(journal: Journal, order: UpdateOrder, watch: Watch, world: World) 
 
 def _reverted(journal: Journal, reason: str, now: Mark) -> Journal:
     hint = "mend the release and publish it under a new version" if journal.ban else ""
+    if journal.by_hand and journal.reason.startswith(ABORTED):
+        return finish(journal, REFUSED, reason, "it runs what ran before somebody asked for the way back", now)
     if journal.by_hand:
         return finish(journal, FAILED, "could not go back: " + reason, "look at `fleet-updater history`", now)
     return finish(journal, REVERTED, reason, hint, now)

@@ -21,7 +21,7 @@ from runtime.updater.probation import probation, reverting
 from runtime.updater.prune import tidy
 from runtime.updater.records import ABORT, CONFIRM, HANDED, Journal
 from runtime.updater.steps import fetch, preflight, switch, verify
-from runtime.updater.transitions import BEFORE_SWITCH, commit, finish, retry, revert
+from runtime.updater.transitions import ABORTED, BEFORE_SWITCH, commit, finish, retry, revert
 from runtime.updater.waiting import waiting
 from runtime.updater.world import World, WorldError
 
@@ -67,9 +67,9 @@ def act_on_request(journal: Journal, world: World) -> Journal:
     assert request is not None
     journal = replace(journal, request=None)
     if request.kind == ABORT and journal.state in BEFORE_SWITCH:
-        return finish(journal, REFUSED, "aborted: {}".format(request.reason), "nothing was changed", now)
+        return finish(journal, REFUSED, ABORTED + request.reason, "nothing was changed", now)
     if request.kind == ABORT and journal.state in (SWITCHING, PROBATION):
-        return revert(journal, "aborted: {}".format(request.reason), now, ban=False)
+        return revert(journal, ABORTED + request.reason, now, ban=False)
     if request.kind == CONFIRM and is_awaiting(journal) and journal.watch is not None:
         degraded = journal.watch.degraded
         return commit(journal, "degraded: {}".format(degraded) if degraded else "", now)

@@ -34,6 +34,8 @@ MAX_TRIES = {PREFLIGHT: 3, FETCHING: 5, VERIFYING: 3, WAITING: 8, SWITCHING: 3, 
 ENGINE_RETURN_S = 600.0
 #: In these states nothing of what runs was touched yet.
 BEFORE_SWITCH = (PREFLIGHT, FETCHING, VERIFYING, WAITING)
+#: How the reason of an order begins that somebody ended.
+ABORTED = "aborted: "
 #: So many bad images are remembered, newest first.
 MAX_BANS = 32
 

@@ -417,6 +417,19 @@ def test_revert_by_hand_to_a_release_that_is_not_well_stays(robot: Robot) -> Non
     robot.assert_whole()
 
 
+@pytest.mark.parametrize("where", ["switching", "probation"])
+def test_a_revert_by_hand_that_somebody_ends_leaves_what_ran_and_needs_no_hands(robot: Robot, where: str) -> None:
+    robot.on("1")
+    robot.on("2")
+    order_id = robot.updater.revert("").order_id
+    robot.drive(until=lambda state: state.state == where)
+    robot.updater.leave(Request(ABORT, order_id, "the wrong robot"))
+    state = robot.drive()
+    assert (state.outcome, _version(state)) == ("refused", "1.2.0")
+    assert state.reason == "aborted: the wrong robot; 1.2.0 runs again"
+    robot.assert_whole()
+
+
 def test_revert_without_a_release_before_is_refused(robot: Robot) -> None:
     robot.on("1")
     with pytest.raises(Rejected, match="no previous release"):
