@@ -13,6 +13,7 @@ from runtime.contract.build import AccuracyGate, BuildOptions, DeviceFacts, Engi
 from runtime.contract.codec import canonical_json
 from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
 from runtime.engines.golden import Golden, save_golden
+from runtime.engines.onnxruntime_.layout import resize_before_transpose
 from runtime.engines.preprocess import engine_input
 from runtime.engines.reference import Reference
 from runtime.engines.transform import transform
@@ -58,7 +59,8 @@ def write_runtime(folder: Path, source: Path, height: int, width: int) -> None:
     out = TensorSpec("scores", (1, CLASSES))
     engine = folder / "engines" / "scores"
     engine.mkdir(parents=True)
-    model = transform(source, [spec], [out], precision="fp32", options=BuildOptions())
+    # As the backend builds it for a robot.
+    model = resize_before_transpose(transform(source, [spec], [out], precision="fp32", options=BuildOptions()))
     data = model.SerializeToString()
     (engine / "engine.onnx").write_bytes(data)
     frame = np.random.default_rng(SEED).integers(0, 255, (1, height, width, 3), np.uint8)
