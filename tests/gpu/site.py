@@ -142,13 +142,9 @@ def run_job(
 class Site:
     """A folder of engines, each built when it is first asked for."""
 
-    def __init__(self, folder: Path, level: int | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.level = int(os.environ.get("JETFLEET_GPU_LEVEL", "1")) if level is None else level
-
-    def at_level(self, level: int) -> Site:
-        """Return a site for another optimization level, in a folder within this one."""
-        return self if level == self.level else Site(self.folder / f"level{level}", level)
+        self.level = int(os.environ.get("JETFLEET_GPU_LEVEL", "1"))
 
     def out(self, network: str, precision: str, run: str) -> Path:
         return self.folder / f"{network}.{precision}.{run}"

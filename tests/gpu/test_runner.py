@@ -105,11 +105,21 @@ def test_costs_no_more_than_a_bare_loop(runner: TensorRtRunner) -> None:
     assert min(ours) <= 1.05 * min(bare)
 
 
+def short_of(times: str) -> pytest.MarkDecorator:
+    """Mark a network for which the claim of 30 does not hold: ours is the bare loop, and the textbook is not slower."""
+    return pytest.mark.xfail(strict=True, reason=f"{times} times on 2026-11-26, H100, TensorRT 8.6.0")
+
+
 @pytest.mark.parametrize(
     ("network", "precision"),
-    [("resnet50", "fp16"), ("resnet50", "fp32"), ("mobilenet_v2", "int8"), ("detector", "fp16")],
+    [
+        ("mobilenet_v2", "int8"),
+        pytest.param("resnet50", "fp16", marks=short_of("17.7 and 21.1")),
+        pytest.param("resnet50", "fp32", marks=short_of("13.9")),
+        pytest.param("detector", "fp16", marks=short_of("26.9")),
+    ],
 )
-def test_costs_a_small_part_of_the_textbook(site: Site, network: str, precision: str) -> None:
+def test_costs_a_thirtieth_of_the_textbook(site: Site, network: str, precision: str) -> None:
     folder, _ = site.engine(network, precision)
     runner, graph = backend().load(folder), backend().load(folder, cuda_graph=True)
     bare_loop(runner, 0.5)
@@ -119,7 +129,7 @@ def test_costs_a_small_part_of_the_textbook(site: Site, network: str, precision:
     graph.close()
     print(f"TEXTBOOK {network} {precision} p50 ms: ours {ours:.4f}, a CUDA graph {replayed:.4f}, textbook {slow:.2f} "
           f"(context {context:.2f}): {slow / ours:.1f} and {slow / replayed:.1f} times")  # fmt: skip
-    assert slow >= 10 * ours
+    assert slow >= 30 * ours
 
 
 def test_same_frame_same_answer_and_no_new_memory(runner: TensorRtRunner) -> None:

@@ -132,21 +132,21 @@ def load_into(config: trt.IBuilderConfig, contents: Sequence[bytes]) -> Taken:
     """
     took: list[bytes] = []
     for content in contents:
-        if content and _takes(config, content, first=not took):
+        if content and (_merge(config, config.get_timing_cache(), content) if took else _set(config, content)):
             took.append(content)
     if not took:
-        _takes(config, b"", first=True)
+        _set(config, b"")
     return Taken(sum(map(len, took)), len(contents) - len(took))
 
 
-def _takes(config: trt.IBuilderConfig, content: bytes, *, first: bool) -> bool:
+def _set(config: trt.IBuilderConfig, content: bytes) -> bool:
     cache: trt.ITimingCache | None = config.create_timing_cache(content)
-    if cache is None:
-        return False
-    if first:
-        return bool(config.set_timing_cache(cache, ignore_mismatch=False))
-    held: trt.ITimingCache | None = config.get_timing_cache()
-    return held is not None and bool(held.combine(cache, ignore_mismatch=False))
+    return cache is not None and bool(config.set_timing_cache(cache, ignore_mismatch=False))
+
+
+def _merge(config: trt.IBuilderConfig, into: trt.ITimingCache, content: bytes) -> bool:
+    more: trt.ITimingCache | None = config.create_timing_cache(content)
+    return more is not None and bool(into.combine(more, ignore_mismatch=False))
 
 
 def merge_back(config: trt.IBuilderConfig, files: CacheFiles, key: str) -> int:
@@ -157,9 +157,7 @@ def merge_back(config: trt.IBuilderConfig, files: CacheFiles, key: str) -> int:
     with files.locked(key):
         there = files.read(key)
         if there:
-            other: trt.ITimingCache | None = config.create_timing_cache(there)
-            if other is not None:
-                cache.combine(other, ignore_mismatch=False)
+            _merge(config, cache, there)
         content = bytes(cache.serialize())
         files.write(key, content)
     return len(content)
