@@ -23,7 +23,7 @@ from pathlib import Path
 
 from fleet.adapters.oci_registry import OciRegistry
 from fleet.publish.artifact import push_engine
-from fleet.publish.assemble import describe_image, push_image
+from fleet.publish.assemble import describe_image, push_images
 from fleet.publish.base import load_base, upload_base
 from fleet.publish.oci import MANIFEST
 from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, EngineReport, Percentiles
@@ -112,7 +112,7 @@ def with_fleet(registry: OciRegistry, engine: Path, number: int) -> str:
     base = load_base(registry, f"{PREFIX}/bases", "base")
     config = RuntimeConfig(models=(ModelRuntime("sign_text", "fp16", key, (), ()),))
     plan = describe_image(base, [artifact], config, {"variant": "bench"}, PREFIX)
-    push_image(registry, PREFIX, plan)
+    push_images(registry, PREFIX, [plan])
     registry.put_manifest(f"{PREFIX}/runtime", f"{number}-bench", plan.manifest, MANIFEST)
     return plan.digest
 

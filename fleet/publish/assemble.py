@@ -1,7 +1,7 @@
 """An image without a daemon: the base's layers, one layer an engine, one configuration layer, put together by API.
 
 :func:`describe_image` is pure, so an image's digest is known before anything is asked of the registry;
-:func:`push_image` makes it true. Nothing of a release, a robot or the time of day is inside.
+:func:`push_images` makes it true. Nothing of a release, a robot or the time of day is inside.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fleet.errors import RegistryError
-from fleet.ports import BlobSource, Registry
+from fleet.ports import Registry
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.base import BaseImage
 from fleet.publish.layers import Layer, config_layer
@@ -102,22 +102,27 @@ def _image_config(
     return document
 
 
-def push_image(registry: Registry, prefix: str, plan: ImagePlan) -> None:
-    """Make the registry hold the image under its digest: mount what is there, upload the little that is new."""
+def push_images(registry: Registry, prefix: str, plans: Sequence[ImagePlan]) -> None:
+    """Make the registry hold the images under their digests: mount what is there, upload the little that is new.
+
+    Images share layers. Each blob is asked for once, only where it is missing, and no manifest is put before all are
+    there: a registry that keeps files (distribution) writes a blob's link anew at every mount, and who reads it in that
+    moment, to check a manifest or to pull, is told that there is no such blob.
+    """
     repository = f"{prefix}/runtime"
 
-    def mount(item: tuple[str, Descriptor]) -> None:
-        origin, blob = item
-        if not registry.mount_blob(repository, blob.digest, origin):
+    def mount(origin: str, blob: Descriptor) -> None:
+        if not registry.has_blob(repository, blob.digest) and not registry.mount_blob(repository, blob.digest, origin):
             _copy_blob(registry, origin, repository, blob)
 
-    def upload(blob: BlobSource) -> None:
-        registry.push_blob(repository, blob)
-
-    steps: list[Callable[[], None]] = [partial(upload, plan.config_layer), partial(upload, plan.config)]
-    steps += [partial(mount, item) for item in plan.mounts]
-    side_by_side(lambda step: step(), steps)
-    registry.put_manifest(repository, plan.digest, plan.manifest, MANIFEST)
+    steps: dict[str, Callable[[], None]] = {}
+    for plan in plans:
+        for own in (plan.config_layer, plan.config):
+            steps[own.digest] = partial(registry.push_blob, repository, own)
+        for origin, blob in plan.mounts:
+            steps[blob.digest] = partial(mount, origin, blob)
+    side_by_side(lambda step: step(), steps.values())
+    side_by_side(lambda plan: registry.put_manifest(repository, plan.digest, plan.manifest, MANIFEST), plans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,6 @@ class _FileBlob:
 
 def _copy_blob(registry: Registry, origin: str, repository: str, blob: Descriptor) -> None:
     """A registry that refuses mounts gets the bytes through us."""
-    if registry.has_blob(repository, blob.digest):
-        return
     if not registry.has_blob(origin, blob.digest):
         what = "base image" if origin.endswith("/bases") else "engine"
         raise RegistryError(

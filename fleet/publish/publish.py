@@ -10,7 +10,7 @@ from fleet.errors import OutsideError, UsageError
 from fleet.manifest.schema import Profile
 from fleet.ports import LogLine, Registry
 from fleet.publish.artifact import EngineArtifact
-from fleet.publish.assemble import ImagePlan, describe_image, push_image
+from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
 from fleet.publish.parallel import side_by_side
 from fleet.publish.release import PublishedRelease, as_published, check_publishable, publish_release
@@ -98,16 +98,13 @@ def _plan(
 
 
 def _push_missing(registry: Registry, prefix: str, plans: Mapping[str, ImagePlan], say: LogLine) -> tuple[str, ...]:
-    def push(name: str) -> str | None:
-        plan = plans[name]
-        if registry.head_manifest(runtime_of(prefix), plan.digest) == plan.digest:
-            say(f"{name}: image is in the registry already")
-            return None
-        push_image(registry, prefix, plan)
-        say(f"{name}: image {plan.digest}, {len(plan.layers)} layers, {plan.bytes / 1e6:.1f} MB")
-        return name
-
-    return tuple(name for name in side_by_side(push, list(plans)) if name)
+    there = side_by_side(lambda plan: registry.head_manifest(runtime_of(prefix), plan.digest), plans.values())
+    missing = {name: plan for (name, plan), found in zip(plans.items(), there, strict=True) if found != plan.digest}
+    push_images(registry, prefix, tuple(missing.values()))
+    for name, plan in plans.items():
+        size = f"image {plan.digest}, {len(plan.layers)} layers, {plan.bytes / 1e6:.1f} MB"
+        say(f"{name}: {size if name in missing else 'image is in the registry already'}")
+    return tuple(missing)
 
 
 def _required(found: Mapping[str, R], key: str, what: str) -> R:

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.errors import RegistryError
 from fleet.publish.artifact import EngineArtifact
-from fleet.publish.assemble import ImagePlan, describe_image, push_image
+from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
 from fleet.publish.oci import IMAGE_CONFIG, MANIFEST, Bytes, Descriptor
 from runtime.contract.runtime_config import RuntimeConfig
@@ -104,10 +104,27 @@ def test_pushing_moves_only_the_configuration(registry: FakeRegistry, base: Base
     plan = describe_image(base, [engine], CONFIG, LABELS, PREFIX)
     before = registry.bytes_pushed
 
-    push_image(registry, PREFIX, plan)
+    push_images(registry, PREFIX, [plan])
 
     assert registry.bytes_pushed - before == plan.config_layer.size + plan.config.size
     assert registry.head_manifest(f"{PREFIX}/runtime", plan.digest) == plan.digest
+
+
+def test_images_that_share_layers_ask_for_each_once_and_for_no_manifest_before_all_are_there(
+    registry: FakeRegistry, base: BaseImage, engine: EngineArtifact
+) -> None:
+    """Of a registry that keeps files: while a link is written anew, a manifest that names the blob is refused."""
+    one, other = (describe_image(base, [engine], CONFIG, {"variant": name}, PREFIX) for name in ("one", "other"))
+    registry.calls.clear()
+    push_images(registry, PREFIX, [one, other])
+    asked = [target for verb, target in registry.calls if verb == "mount_blob"]
+    assert sorted(asked) == sorted({f"{PREFIX}/runtime@{blob.digest}" for _, blob in one.mounts})
+    manifests = [verb == "put_manifest" for verb, _ in registry.calls]
+    assert manifests == sorted(manifests), "all of them last"
+
+    registry.calls.clear()
+    push_images(registry, PREFIX, [one])
+    assert not [target for verb, target in registry.calls if verb == "mount_blob"], "they are there: nothing is written"
 
 
 def test_a_registry_without_mounts_gets_the_bytes(
@@ -115,7 +132,7 @@ def test_a_registry_without_mounts_gets_the_bytes(
 ) -> None:
     registry.mounts = False
     plan = describe_image(base, [engine], CONFIG, LABELS, PREFIX)
-    push_image(registry, PREFIX, plan)
+    push_images(registry, PREFIX, [plan])
     for layer in plan.layers:
         assert registry.has_blob(f"{PREFIX}/runtime", layer.digest)
 
@@ -123,7 +140,7 @@ def test_a_registry_without_mounts_gets_the_bytes(
 def test_an_engine_that_was_collected_is_named(registry: FakeRegistry, base: BaseImage, engine: EngineArtifact) -> None:
     registry.lose_blob(f"{PREFIX}/engines", engine.layer.digest)
     with pytest.raises(RegistryError, match="a layer of an engine is gone") as caught:
-        push_image(registry, PREFIX, describe_image(base, [engine], CONFIG, LABELS, PREFIX))
+        push_images(registry, PREFIX, [describe_image(base, [engine], CONFIG, LABELS, PREFIX)])
     assert "fleet build" in caught.value.hint
     assert registry.tags(f"{PREFIX}/runtime") == []
 
