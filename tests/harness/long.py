@@ -16,6 +16,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -105,10 +106,13 @@ def run(part: Part, at: str, root: Path) -> Ending:
         ) as process,
     ):
         assert process.stdout is not None
+        ends = threading.Timer(PART_DEADLINE_S, process.terminate)  # pytest's own deadline is for one test
+        ends.start()
         for line in process.stdout:
             print(line, end="", flush=True)
             log.write(line)
             last = line.strip() or last
+        ends.cancel()
     ending = Ending(part.name, at, process.returncode, round(time.monotonic() - started, 1), last.strip("= "))
     text = json.dumps(asdict(ending), indent=2) + "\n"
     (results / f"{part.name}.json").write_text(text, encoding="utf-8")
