@@ -26,7 +26,7 @@ def machine_busy_s() -> float | None:
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
-@dataclass
+@dataclass(eq=False)  # pluggy wants plugins that can be hashed
 class TierReport:
     """Adds up what the reports say. One for a session, in the process that prints."""
 
