@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fleet.cli.leaving import leave, take_sigterm
-from fleet.cli.told import Told
+from fleet.cli.ui.already_shown import AlreadyShown
+from fleet.cli.ui.process_exit import leave, take_sigterm
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
 
@@ -93,7 +93,7 @@ def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> 
     try:
         result = app(args=_without_debug(arguments), prog_name="fleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except Told as told:
+    except AlreadyShown as told:
         return _tell(told.error, as_json=False)
     except FleetError as error:
         if debug:
@@ -131,7 +131,7 @@ def _without_debug(arguments: list[str]) -> list[str]:
 
 
 def _tell(error: FleetError, as_json: bool) -> int:
-    from fleet.cli.console import show_error
+    from fleet.cli.ui.console import show_error
 
     show_error(error, as_json)
     return error.exit_code

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Manifest = Annotated[
+ManifestOption = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
 ]

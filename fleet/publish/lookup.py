@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from fleet.oci.releases import find_release
 from fleet.parallel import side_by_side
 from fleet.plan.diff import runtime_recipes
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.ports import Registry
-from fleet.publish.release import find_release
 from fleet.resolve.desired import Desired
 
 #: Requests under way at once; a registry on a small machine answers these without queueing.

@@ -9,9 +9,9 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from fleet.oci.json_documents import get_record, put_record
 from fleet.parallel import side_by_side
 from fleet.ports import Clock, Registry
-from fleet.rollout.records import get_record, put_record
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
 

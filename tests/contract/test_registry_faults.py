@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.docker_config import DockerCredentials
-from fleet.adapters.oci_registry import OciRegistry
-from fleet.adapters.registry_http import RetryPolicy, Timeouts
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.oci_registry import OciRegistry
+from fleet.adapters.registry.registry_http import RetryPolicy, Timeouts
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError
-from fleet.publish.oci import MANIFEST, Bytes
+from fleet.oci.image_spec import MANIFEST, Bytes
 from tests.fakes.registry_process import free_port
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
 

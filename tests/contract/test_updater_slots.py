@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.rollout import remote_install
-from fleet.rollout.updater_package import launcher_text, updater_version, updater_zipapp
+from fleet.bootstrap import remote_install
+from fleet.bootstrap.updater_package import launcher_text, updater_version, updater_zipapp
 from runtime.contract.codec import canonical_json
-from runtime.updater.launcher import Trial, read_trial, slot_in_use
+from runtime.updater.selfupdate.launcher import Trial, read_trial, slot_in_use
 from tests.contract.test_updater_process import _pythons
 from tests.fakes.robot_world import order
 from tests.fakes.updater_zipapps import EXITS, HANGS, another

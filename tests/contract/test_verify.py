@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import from_json
-from runtime.contract.verification import Finding, Verification
+from runtime.contract.robot.verification import Finding, Verification
 from tests.contract.robot_process import ROOT, STOP_S, Robot, StartRobot
 from tests.fakes.runtime_folder import write_runtime
 

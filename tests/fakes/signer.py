@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleet.errors import SigningError, UsageError
 from runtime.contract.codec import digest_of
-from runtime.contract.trust import SignatureFacts
+from runtime.contract.robot.trust import SignatureFacts
 
 
 def fingerprint_of(name: str) -> str:

@@ -51,7 +51,7 @@ def lab() -> Iterator[RunningLab]:
 def breakable_lab(lab: RunningLab) -> Iterator[RunningLab]:
     """The same lab; every break is mended after the test, whether it passed or not."""
     yield lab
-    lab.mend()
+    lab.repair()
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def road(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Road:
 @pytest.fixture
 def on_first(road: Road) -> Road:
     """Every robot bootstrapped, healthy and on 1.0.0."""
-    road.site.lab.mend()
+    road.site.lab.repair()
     road.site.fleet("bootstrap")
     # A robot that a test left on a mission would wait for its lock; nobody drives in the lab.
     road.site.fleet("rollout", "1.0.0", "--yes", "--force", "--override", "between two tests")

@@ -19,8 +19,8 @@ import pytest
 from fleetbox.running import RunningLab
 
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.switching import SwitchRules, Window
-from runtime.contract.update import ROBOT_DIR, UpdateOrder, UpdateState
+from runtime.contract.robot.switching import SwitchRules, Window
+from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder, UpdateState
 from tests.lab.big_image import Big, Repository, with_layer
 from tests.lab.road import Road
 from tests.lab.site import RUNTIME
@@ -143,7 +143,7 @@ class Robot:
 @pytest.fixture(scope="module")
 def updated(road: Road) -> Road:
     """Two robots on 1.0.0."""
-    road.site.lab.mend()
+    road.site.lab.repair()
     names = ("--robots", f"{ROBOT},{OTHER}")
     road.site.fleet("bootstrap", *names)
     road.site.fleet("rollout", "1.0.0", "--yes", "--force", *names)
@@ -156,7 +156,7 @@ def robot(updated: Road) -> Iterator[Robot]:
     made.begin()
     yield made
     made.lab.exec(made.name, ["sh", "-c", made.deaf(False) + " 2>/dev/null"])
-    made.lab.mend()
+    made.lab.repair()
     if made.slowed:
         made.lab.full_speed(made.name)
     if made.orders and made.state().state != "idle":
@@ -298,7 +298,7 @@ def test_a_dead_controller_changes_nothing_and_only_the_changed_engine_moves(upd
         until("switch", lambda: robot.state().state in ("switching", "probation", "reverting", "idle"))
         until("end", lambda: robot.state().state == "idle", 240.0)
     finally:
-        updated.site.lab.mend()
+        updated.site.lab.repair()
         updated.site.fleet("lock", "steal", code=(0, 2, 3))
     state = robot.state()
     # Nobody confirmed: the robot went back by itself.

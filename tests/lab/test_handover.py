@@ -11,7 +11,7 @@ from tests.lab.road import spoil
 
 @pytest.fixture(scope="module")
 def made(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    lab.mend()
+    lab.repair()
     return Pair.create(lab, tmp_path_factory.mktemp("both") / "manifests")
 
 

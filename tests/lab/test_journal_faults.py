@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.contract.update import ROBOT_DIR
+from runtime.contract.robot.update import ROBOT_DIR
 from tests.lab.faults.releases import GOOD, Releases, publish_releases
 from tests.lab.faults.robot import KillRobot
 from tests.lab.road import Road
@@ -17,7 +17,7 @@ YEAR_S = 366 * 86400.0
 
 @pytest.fixture(scope="module")
 def releases(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Releases:
-    road.site.lab.mend()
+    road.site.lab.repair()
     road.site.fleet("bootstrap")
     return publish_releases(road, tmp_path_factory.mktemp("faults") / "manifests")
 
@@ -29,7 +29,7 @@ def robot(releases: Releases) -> Iterator[KillRobot]:
     found.bring(releases.order(found.name, GOOD[0]))
     yield found
     found.set_free()
-    releases.site.lab.mend()
+    releases.site.lab.repair()
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_killed_at_a_transition_the_robot_is_wholly_old_or_wholly_new(on_first: 
     try:
         seen = run_matrix(releases, REDUCED)
     finally:
-        releases.site.lab.mend()
+        releases.site.lab.repair()
     print(report(seen))
     assert [str(each) for each in seen if each.wrong] == []
     assert len(seen) == len(REDUCED)

@@ -75,7 +75,7 @@ class Patient(Robot):
 
     def assert_wholly(self, version: str) -> None:
         """The updater answers, and nothing is wrong: the release, whole, and well."""
-        self.lab.mend()
+        self.lab.repair()
         assert self.until_well() == version
         found = self.lab.ssh(self.name, "sudo fleet-updater doctor", deadline_s=60)
         assert found.exit_code == 0, found.stdout
@@ -89,7 +89,7 @@ def robot(road: Road) -> Iterator[Patient]:
     found = Patient(road)
     found.bring_to("1.0.0", "1.1.0")
     yield found
-    road.site.lab.mend()
+    road.site.lab.repair()
 
 
 def _cut_in_a_switch(robot: Patient) -> None:

@@ -20,7 +20,7 @@ from tests.lab.site import Site, finish
 def site(on_first: Road) -> Iterator[Site]:
     """All robots on 1.0.0; whatever a test broke is mended afterwards."""
     yield on_first.site
-    on_first.site.lab.mend()
+    on_first.site.lab.repair()
 
 
 @pytest.fixture

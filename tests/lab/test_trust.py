@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from fleetbox.running import RunningLab
 
-from fleet.cli.proof import keyring
+from fleet.cli.ui.signature_view import keyring
 from fleet.cli.wiring import Wiring
-from fleet.publish.release import PublishedRelease, load_release, release_artifact, releases_of
-from fleet.publish.sign import release_statement
-from fleet.publish.trust import signed_of
+from fleet.link.robot import RobotClient
+from fleet.oci.releases import PublishedRelease, load_release, release_artifact, releases_of
 from fleet.rollout.orders import order_for
-from fleet.rollout.robot import RobotClient
+from fleet.signing.keyring import signed_of
+from fleet.signing.signatures import release_statement
 from runtime.contract.codec import canonical_json
-from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement
-from runtime.contract.update import UpdateOrder, UpdateState
+from runtime.contract.robot.trust import NAMESPACES, Proof, Signed, Statement
+from runtime.contract.robot.update import UpdateOrder, UpdateState
 from tests.lab.road import Road
 from tests.lab.site import Site
 
@@ -152,7 +152,7 @@ def fleet(road: Road, tmp_path_factory: pytest.TempPathFactory) -> SignedFleet:
     """The road's engines and base images are there already: only releases are new."""
     lab = road.site.lab
     signed = SignedFleet(lab, tmp_path_factory.mktemp("trust"), road.site.manifest()["registry"]["address"])
-    lab.mend()
+    lab.repair()
     # A robot remembers the highest version that it ever committed, and other tests raise theirs as they like.
     lab.factory_reset(ROBOT)
     signed.publish("5.0.0")

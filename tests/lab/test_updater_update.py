@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fleet.adapters.ssh_shell import SshShells
+from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
+from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
+from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.errors import RobotError
 from fleet.ports import RobotAddress
-from fleet.rollout.bootstrap import BootstrapReport, bootstrap
-from fleet.rollout.updater_package import updater_version, updater_zipapp
 from tests.fakes.updater_zipapps import EXITS, HANGS, another
 from tests.lab.road import Road
 
@@ -32,7 +32,7 @@ class Robot:
 
     def bring_to(self, *versions: str) -> None:
         """Have the robot run the last of ``versions``, coming from those before, well."""
-        self.lab.mend()
+        self.lab.repair()
         if self.releases()[: len(versions)] != versions[::-1]:
             self.site.fleet("bootstrap", "--robots", self.name)
             for version in versions:
@@ -84,7 +84,7 @@ def robot(road: Road) -> Iterator[Robot]:
     found = Robot(road)
     found.bring_to("1.0.0")
     yield found
-    found.lab.mend()
+    found.lab.repair()
     found.install(updater_zipapp(), updater_version())
 
 

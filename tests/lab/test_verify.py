@@ -19,7 +19,7 @@ def site(on_first: Road) -> Iterator[Site]:
     """All robots on 1.0.0 and well; whatever a test broke is mended afterwards."""
     on_first.site.until_well()
     yield on_first.site
-    on_first.site.lab.mend()
+    on_first.site.lab.repair()
 
 
 def rows(document: Any) -> dict[str, dict[str, Any]]:

@@ -66,7 +66,7 @@ class RunningLab(Faults):
         self.lab.client.volumes.get(self.lab.spec.registry_volume).remove()
         self.lab.up()
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Undo every break, whatever it was, and wait until all is well; quick when nothing is broken."""
         registry = self._registry()
         if registry.status != "running":

@@ -9,7 +9,7 @@ from typing import Any, Dict
 
 from runtime.updater.fetching.download import Download, Downloads
 from runtime.updater.fetching.errors import Stopped, UpstreamError
-from runtime.updater.fetching.store import BlobStore
+from runtime.updater.storage.blob_store import BlobStore
 
 _PATH = re.compile(r"^/v2/[^?]+/(manifests|blobs)/(sha256:[0-9a-f]{64})$")
 _RANGE = re.compile(r"^bytes=(\d+)-$")

@@ -17,7 +17,7 @@ def test_killed_anywhere_the_robot_is_wholly_old_or_wholly_new(on_first: Road, t
     try:
         seen = run_matrix(releases, cases)
     finally:
-        releases.site.lab.mend()
+        releases.site.lab.repair()
     print(report(seen))
     assert [str(each) for each in seen if each.wrong] == []
     assert len(seen) == len(cases)

@@ -8,10 +8,10 @@ import docker.errors
 import pytest
 from docker.types import HostConfig
 
-from fleet.adapters.docker_errors import translated
-from fleet.adapters.docker_job import JETSON_FILES, ContainerJob
+from fleet.adapters.docker.docker_errors import translated
+from fleet.adapters.docker.docker_job import JETSON_FILES, ContainerJob
 from fleet.errors import DockerError
-from runtime.engines.device_facts import COMPATIBLE
+from runtime.engines.device.device_facts import COMPATIBLE
 
 
 class Api:

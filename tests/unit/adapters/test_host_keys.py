@@ -5,7 +5,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from fleet.adapters.host_keys import HostKeyFile
+from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.errors import OutsideError
 from fleet.ports import RobotAddress
 

@@ -11,7 +11,7 @@ import pytest
 
 from fleet.errors import RegistryError
 from fleet.ports import CommandResult, LogLine
-from runtime.contract.power import PowerStatus
+from runtime.contract.robot.power import PowerStatus
 from tests.fakes.robot_shell import FakeShell
 from tests.unit.cli.conftest import Desk
 

@@ -14,7 +14,7 @@ from fleet.cli.wiring import Wiring
 from fleet.manifest import load
 from fleet.ports import CommandResult
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.trust import Proof, Statement, TrustSettings, document_digest
+from runtime.contract.robot.trust import Proof, Statement, TrustSettings, document_digest
 from tests.fakes.signer import FakeSigner, fingerprint_of
 from tests.unit.cli.conftest import Desk
 from tests.unit.manifest.test_trust import ANNA as ANNA_KEY

@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 import pytest
 
-from runtime.health.server import HealthServer, Page, Render, json_page
+from runtime.health.http.server import HealthServer, Page, Render, json_page
 
 
 @pytest.fixture(autouse=True)

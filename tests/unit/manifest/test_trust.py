@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import ManifestError, Problem
-from fleet.manifest.check_trust import SignerError, read_signers
+from fleet.manifest.checks.check_trust import SignerError, read_signers
 from fleet.manifest.load import load_manifest
-from fleet.manifest.trust_schema import UNSIGNED
+from fleet.manifest.schema.trust_schema import UNSIGNED
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, Case, broken, line_of
 

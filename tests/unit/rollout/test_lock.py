@@ -9,7 +9,7 @@ import pytest
 
 from fleet.errors import LockHeld, RegistryError
 from fleet.rollout import audit
-from fleet.rollout.rollout_lock import TTL_S, RolloutLock
+from fleet.rollout.lock import TTL_S, RolloutLock
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry
 

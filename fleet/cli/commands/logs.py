@@ -1,0 +1,81 @@
+"""`fleet logs`: what the runtime container, or the updater, wrote on a robot."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from fleet.cli import options
+from fleet.cli.ui.console import emit, stdout
+from fleet.cli.ui.process_exit import to_nowhere
+from fleet.cli.ui.robots import with_shell
+from fleet.cli.wiring import Wiring
+from fleet.errors import RobotError, UsageError
+from fleet.ports import RobotShell
+from fleet.resolve.desired import DesiredRobot
+from fleet.resolve.inventory import select
+from runtime.contract.robot.update import ROBOT_DIR
+
+NAME = "logs"
+
+#: Compose reads `.env`, which names its files, from where it is called.
+IN_RELEASE = f'cd {ROBOT_DIR}/current && exec docker compose logs --no-color --no-log-prefix "$@"'
+#: Of one run without --follow: more than a person reads, less than fills a terminal's memory.
+DEADLINE_S = 60.0
+
+
+def run(
+    robot: Annotated[str, typer.Argument(help="One robot.")],
+    manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option("--tail", min=0, help="Lines from the end.")] = 100,
+    as_json: options.Json = False,
+) -> None:
+    """Show the log of a robot's runtime container."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robot)
+    if len(chosen) != 1:
+        raise UsageError(f"{robot!r} is {len(chosen)} robots", hint="name one robot; for many use: fleet exec")
+    if follow and as_json:
+        raise UsageError("--follow never ends, so it can't be one JSON document", hint="leave out --json or --follow")
+    command = ["sh", "-c", IN_RELEASE, "sh", "--tail", str(tail), *(["--follow"] if follow else [])]
+    lines: list[str] = []
+    code = _follow(wiring, chosen[0], command) if follow else _read(wiring, chosen[0], command, lines)
+    if code != 0:
+        raise RobotError(
+            chosen[0].name,
+            f"docker compose logs ended with exit code {code}",
+            hint=f"does a release run there? fleet status --robots {chosen[0].name}",
+        )
+    if not follow:
+        emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, *lines))
+
+
+def _read(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], lines: list[str]) -> int:
+    return with_shell(wiring, robot, lambda shell: shell.stream(command, lines.append, timeout_s=DEADLINE_S))
+
+
+def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str]) -> int:
+    """Print lines as they come. Ctrl-C, or a reader that has enough, is how it is meant to end."""
+    console = stdout()
+
+    def stream(shell: RobotShell) -> int:
+        return shell.stream(command, lambda line: _print(console, line), timeout_s=None)
+
+    try:
+        return with_shell(wiring, robot, stream)
+    except BrokenPipeError:
+        to_nowhere(sys.stdout)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    sys.stdout.flush()

@@ -1,0 +1,56 @@
+"""`fleet rollback`: the same road with an earlier release."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fleet.cli import options
+from fleet.cli.rollout_flow import run_rollout
+from fleet.cli.ui.signature_view import rollback_proof
+from fleet.cli.wiring import Wiring
+from fleet.oci.releases import list_releases, load_release
+from fleet.resolve.inventory import select
+from fleet.rollout import audit
+from fleet.rollout.rollback import choose_target
+
+NAME = "rollback"
+
+#: Records that are read to find the release before: more rollouts than a person remembers.
+HISTORY = 100
+
+
+def run(
+    version: Annotated[
+        str | None, typer.Argument(help="A published version. Default: the one before the last that succeeded.")
+    ] = None,
+    manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    robots: options.Robots = None,
+    yes: options.Yes = False,
+    override: options.Override = "",
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robots)
+    prefix = wiring.desired.registry.prefix
+    published = list_releases(wiring.registry, prefix)
+    target = choose_target(audit.history(wiring.registry, prefix, HISTORY), published, version)
+    release = load_release(wiring.registry, prefix, target)
+    prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
+    run_rollout(
+        wiring,
+        release,
+        chosen,
+        kind=audit.ROLLBACK,
+        selector=robots,
+        yes=yes,
+        force=False,
+        override=override,
+        prove=prove,
+        as_json=as_json,
+    )

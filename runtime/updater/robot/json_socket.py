@@ -1,0 +1,144 @@
+"""The socket: one JSON line asks, one JSON line answers, then the connection ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, Optional
+
+from runtime.contract.codec import ContractError
+from runtime.updater.state.world import WorldError
+from runtime.updater.storage.durable import remove, share
+from runtime.updater.transaction.update_state import EXIT, Rejected
+
+MAX_REQUEST_BYTES = 4 * 1024 * 1024
+READ_S, ANSWER_S = 10.0, 330.0
+MAX_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Who asks, by the kernel's word."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+Handler = Callable[[Dict[str, Any], Peer], Any]
+"""Takes a request and who asks, returns JSON values. Raises Rejected, WorldError, ContractError, OSError."""
+
+
+class Server:
+    """Listens on a Unix socket that root and group docker may use, or whoever ``mode`` says and ``admit`` lets in."""
+
+    def __init__(
+        self, path: Path, handler: Handler, mode: int = 0o660, admit: Optional[Callable[[Peer], None]] = None
+    ) -> None:
+        self._path = path
+        self._handler = handler
+        self._admit = admit
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Under another name first: nobody may connect before the mode is right, and a dead socket is replaced whole.
+        temporary = path.with_name(path.name + ".{}".format(os.getpid()))
+        remove(temporary)
+        self._socket.bind(str(temporary))
+        share(temporary, mode)
+        self._socket.listen(MAX_CONNECTIONS)
+        temporary.replace(path)
+
+    def serve(self) -> None:
+        """Accept until the process ends."""
+        while True:
+            connection, _ = self._socket.accept()
+            self._slots.acquire()
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        self._socket.close()
+        remove(self._path)
+
+    def _answer(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                connection.settimeout(READ_S)
+                reply = self._reply(connection)
+                connection.sendall(json.dumps(reply).encode("utf-8") + b"\n")
+        except OSError as error:
+            sys.stderr.write("socket: a client went away: {}\n".format(error))
+        finally:
+            self._slots.release()
+
+    def _reply(self, connection: socket.socket) -> Dict[str, Any]:
+        try:
+            peer = peer_of(connection)
+            if self._admit is not None:
+                self._admit(peer)
+            request = json.loads(read_line(connection).decode("utf-8"))
+            if not isinstance(request, dict):
+                raise Rejected("usage", "a request is a JSON object")
+            return {"ok": True, "value": self._handler(request, peer)}
+        except Rejected as error:
+            return _no(error.kind, error.message, error.hint)
+        except (ContractError, ValueError) as error:
+            return _no("usage", str(error), "")
+        except WorldError as error:
+            return _no("outside", error.message, error.hint)
+        except OSError as error:
+            return _no("outside", str(error), "")
+        except Exception as error:  # noqa: BLE001  (the one boundary: a defect must not take the updater down)
+            sys.excepthook(*sys.exc_info())
+            return _no("internal", "{}: {}".format(type(error).__name__, error), "see the updater's log")
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return who connected (SO_PEERCRED: pid, uid, gid)."""
+    size = struct.calcsize("3i")
+    return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)))
+
+
+def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any:
+    """Ask the updater on ``path``. Raises Rejected; ConnectionError when nobody answers there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout_s)
+        try:
+            connection.connect(str(path))
+            connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
+            line = read_line(connection)
+            answer = json.loads(line.decode("utf-8"))
+        except PermissionError as error:
+            hint = "use sudo, or join the group docker"
+            raise Rejected("outside", "no permission to use {}".format(path), hint) from error
+        except (OSError, ValueError) as error:
+            raise ConnectionError("the updater does not answer on {}: {}".format(path, error)) from error
+    if answer.get("ok"):
+        return answer.get("value")
+    error_ = answer.get("error") or {}
+    kind = error_.get("kind", "internal")
+    raise Rejected(kind if kind in EXIT else "internal", error_.get("message", ""), error_.get("hint", ""))
+
+
+def read_line(connection: socket.socket) -> bytes:
+    """Return what comes before the first newline. Raises Rejected for too much or too little."""
+    found = bytearray()
+    while b"\n" not in found:
+        piece = connection.recv(65536)
+        if not piece:
+            raise Rejected("usage", "the connection ended before the line did")
+        found += piece
+        if len(found) > MAX_REQUEST_BYTES:
+            raise Rejected("usage", "a request is at most {} bytes".format(MAX_REQUEST_BYTES))
+    return bytes(found[: found.index(b"\n")])
+
+
+def _no(kind: str, message: str, hint: str) -> Dict[str, Any]:
+    return {"ok": False, "error": {"kind": kind, "message": message, "hint": hint}}
