@@ -92,7 +92,6 @@ def push_engine(
     folder: Path,
     *,
     report: EngineReport,
-    on_bytes: Callable[[int], None] | None = None,
 ) -> EngineArtifact:
     """Store the engine in ``folder`` (a builder's results) under its key, unless the key is taken already.
 
@@ -110,7 +109,7 @@ def push_engine(
     layer = engine_layer(folder, identity.model)
     document = Bytes.of(canonical_json(report))
     uploads: list[Callable[[], None]] = [
-        lambda: registry.push_blob(repository, layer, on_bytes),
+        lambda: registry.push_blob(repository, layer),
         lambda: registry.push_blob(repository, document),
     ]
     side_by_side(lambda upload: upload(), uploads)
@@ -123,8 +122,3 @@ def push_engine(
 
 def _annotations(identity: EngineIdentity) -> dict[str, str]:
     return {_KEY: identity.key, _MODEL: identity.model, _PRECISION: identity.precision}
-
-
-def fetch_engine_layer(registry: Registry, repository: str, artifact: EngineArtifact, to: Path) -> None:
-    """Download the engine's layer (a tar) into a file. Raises RegistryError."""
-    registry.fetch_blob(repository, artifact.layer.digest, to)

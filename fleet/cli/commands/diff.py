@@ -13,8 +13,6 @@ from fleet.cli.wiring import Wiring
 from fleet.oci.releases import load_release
 from fleet.plan.compare import Difference, Snapshot, differences, of_manifest, of_release
 
-NAME = "diff"
-
 NAMED = 6
 """Robots of one change that are named; of more, the count is what a person reads."""
 

@@ -16,8 +16,6 @@ from fleet.cli.wiring import Wiring
 from fleet.oci.releases import current_release, list_releases
 from fleet.rollout import audit
 
-NAME = "history"
-
 STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow"}
 
 

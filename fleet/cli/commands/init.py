@@ -15,8 +15,6 @@ from fleet.cli import options
 from fleet.cli.ui.console import emit
 from fleet.errors import UsageError
 
-NAME = "init"
-
 FRAME = (480, 640)
 """Height and width written for the camera; the user sets their own."""
 

@@ -20,8 +20,6 @@ from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from runtime.contract.robot.update import ROBOT_DIR
 
-NAME = "logs"
-
 #: Compose reads `.env`, which names its files, from where it is called.
 IN_RELEASE = f'cd {ROBOT_DIR}/current && exec docker compose logs --no-color --no-log-prefix "$@"'
 #: Of one run without --follow: more than a person reads, less than fills a terminal's memory.

@@ -15,8 +15,6 @@ from fleet.resolve.inventory import select
 from fleet.rollout import audit
 from fleet.rollout.rollback import choose_target
 
-NAME = "rollback"
-
 #: Records that are read to find the release before: more rollouts than a person remembers.
 HISTORY = 100
 

@@ -14,8 +14,6 @@ from fleet.oci.releases import load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
 
-NAME = "rollout"
-
 
 def run(
     version: Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")] = None,

@@ -11,8 +11,6 @@ from fleet.cli.ui.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
 from fleet.resolve.desired import Desired
 
-NAME = "validate"
-
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
     """Check the manifest and every file that it names; show what it comes to."""

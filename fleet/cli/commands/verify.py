@@ -23,8 +23,6 @@ from runtime.contract.robot.release import ReleaseVariant
 from runtime.contract.robot.update import Attestation
 from runtime.contract.robot.verification import CHECKS, DEFAULT_SECONDS, MAX_SECONDS, Finding
 
-NAME = "verify"
-
 Answer = Attestation | FleetError
 
 

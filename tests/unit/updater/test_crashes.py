@@ -95,7 +95,7 @@ def test_crash_anywhere_ends_wholly_old_or_wholly_new(story: str, power: str) ->
             robot.assert_whole()
             wanted = reference("2") if state.outcome == "committed" else had
             assert (robot.world.runs.image if robot.world.runs else None) == wanted
-            assert [entry.order_id for entry in robot.updater.history(9)].count("order-2") == 1
+            assert [entry.order_id for entry in robot.history(9)].count("order-2") == 1
 
 
 @pytest.mark.parametrize("state", ["preflight", "fetching", "verifying", "switching", "probation", "reverting"])
