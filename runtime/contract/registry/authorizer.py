@@ -69,7 +69,6 @@ class Authorizer:
         """Scopes that the registry named beyond those that a request was sent with."""
         self._tokens: Dict[Scopes, _Held] = {}
         self._known: Dict[str, Optional[Credentials]] = {}
-        self._last: Optional[str] = None
 
     def header(self, scopes: Scopes) -> str:
         """Return the header's value as far as the registry has asked for one; empty for none. Raises AuthError."""
@@ -78,10 +77,12 @@ class Authorizer:
                 found = self._credentials(scopes)
                 if found is not None and found.registry_token:
                     return "Bearer " + found.registry_token
-                held = self._tokens.get(scopes)
-                if held is None or held.until - _MARGIN_S <= self._clock():
-                    held = self._tokens[scopes] = self._new_token(self._bearer, scopes)
-                return "Bearer " + held.token.value
+                try:
+                    return self._token_header(self._bearer, scopes)
+                except AuthError as error:
+                    if not (error.refused and self._basic and found is not None and found.basic()):
+                        raise
+                    self._bearer = None  # it offered both, and its token server does not take us
             found = self._credentials(scopes) if self._basic else None
             return found.basic() if found is not None else ""
 
@@ -94,7 +95,7 @@ class Authorizer:
             held = self._tokens.get(scopes)
             if held is not None and sent == "Bearer " + held.token.value:
                 del self._tokens[scopes]
-            elif sent:
+            if sent:
                 self._renewed(scopes)
             return self.header(scopes) not in ("", sent)
 
@@ -120,7 +121,8 @@ class Authorizer:
             # A 401 must say what it wants (RFC 9110). Registries behind a proxy that drops headers want a password.
             self._basic = bool((self._credentials(scopes) or Credentials("")).basic())
         if bearer is not None:
-            self._named[scopes] = missing_scopes(bearer.parameters.get("scope", ""), scopes)
+            insufficient = bearer.parameters.get("error") == "insufficient_scope"
+            self._named[scopes] = missing_scopes(bearer.parameters.get("scope", ""), scopes, insufficient)
 
     def _credentials(self, scopes: Scopes) -> Optional[Credentials]:
         repository = repository_of(scopes) or self._root
@@ -132,6 +134,12 @@ class Authorizer:
         """Look the credentials up again, as they may have been renewed; say whether they are others now."""
         before = self._known.pop(repository_of(scopes) or self._root, None)
         return self._credentials(scopes) != before
+
+    def _token_header(self, bearer: Challenge, scopes: Scopes) -> str:
+        held = self._tokens.get(scopes)
+        if held is None or held.until - _MARGIN_S <= self._clock():
+            held = self._tokens[scopes] = self._new_token(bearer, scopes)
+        return "Bearer " + held.token.value
 
     def _new_token(self, bearer: Challenge, scopes: Scopes) -> _Held:
         realm = self._checked_realm(bearer.parameters["realm"])

@@ -85,6 +85,12 @@ class DockerLogins:
                 return found
         return None
 
+    def knows(self, host: str) -> bool:
+        """Say whether the file has an entry for the registry; asks no helper. Raises LoginError as :meth:`lookup`."""
+        config = self._load()
+        entries = [*_matching(config.get("credHelpers"), host, ""), *_matching(config.get("auths"), host, "")]
+        return bool(config.get("credsStore")) or any(value for _, value in entries)
+
     def _load(self) -> Dict[str, Any]:
         try:
             with self.path.open("rb") as file:
@@ -92,6 +98,9 @@ class DockerLogins:
             if len(content) > _MAX_BYTES:
                 raise ValueError("it is larger than 1 MiB")
             config = json.loads(content.decode("utf-8"))
+            if not isinstance(config, dict):
+                raise ValueError("it is no JSON object")
+            return config
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, RecursionError) as error:
@@ -99,7 +108,6 @@ class DockerLogins:
                 "{}: Docker's configuration cannot be read: {}".format(self.path, error),
                 "correct the file, or point DOCKER_CONFIG to another folder",
             ) from error
-        return config if isinstance(config, dict) else {}
 
     def _entry(self, key: str, entry: Dict[str, Any]) -> Optional[Credentials]:
         source = "{} (auths → {})".format(self.path, key)

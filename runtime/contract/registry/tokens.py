@@ -63,13 +63,17 @@ def read_token(body: bytes) -> Token:
     return Token(value, lifetime_s if 0 < lifetime_s <= _MAX_LIFETIME_S else _DEFAULT_LIFETIME_S)
 
 
-def missing_scopes(named: str, scopes: Scopes) -> Scopes:
-    """Return the scopes of a challenge that ``scopes`` do not cover."""
+def missing_scopes(named: str, scopes: Scopes, insufficient: bool) -> Scopes:
+    """Return what a challenge names beyond ``scopes``: other resources.
+
+    Further actions on ours too, but only once the registry says that ours are ``insufficient``: a robot's login may pull
+    and nothing else, and a token that is to do more is refused as a whole.
+    """
     have = [_parts(scope) for scope in scopes]
     wanted = []
     for scope in named.split():
         resource, actions = _parts(scope)
-        if not any(resource == other and actions <= more for other, more in have):
+        if not any(resource == other and (actions <= more or not insufficient) for other, more in have):
             wanted.append(scope)
     return tuple(wanted)
 
