@@ -17,7 +17,7 @@ from urllib.request import getproxies
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.certs import where
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from runtime.contract.registry.no_proxy import without_proxy
 
@@ -34,21 +34,17 @@ class TrustError(Exception):
 def authorities(ca_file: str | Path | None = None, environ: Mapping[str, str] | None = None) -> ssl.SSLContext:
     """Return who is trusted: this machine's authorities, and those of ``ca_file`` too. Raises TrustError.
 
-    The machine's are those of REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, else of SSL_CERT_FILE and SSL_CERT_DIR, else the
-    system's together with certifi's (a minimal container has none of its own).
+    The machine's are those that REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE, and SSL_CERT_FILE and SSL_CERT_DIR name; without
+    any of these the system's and certifi's (a minimal container has none of its own).
     """
     variables = os.environ if environ is None else environ
-    bundle = next((name for name in BUNDLES if variables.get(name)), "")
-    if bundle:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        _load(context, variables[bundle], bundle)
-    else:
-        context = ssl.create_default_context()
-        given = [name for name in OPENSSL if variables.get(name)]
-        for name in given:  # OpenSSL overlooks a file that is not there
-            _load(context, variables[name], name)
-        if not given:
-            _load(context, where(), "certifi")
+    bundle = [name for name in BUNDLES if variables.get(name)][:1]
+    given = [name for name in OPENSSL if variables.get(name)]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if bundle else ssl.create_default_context()
+    for name in (*bundle, *given):  # OpenSSL by itself overlooks a file that is not there
+        _load(context, variables[name], name)
+    if not bundle and not given:
+        _load(context, DEFAULT_CA_BUNDLE_PATH, "certifi")
     if ca_file is not None:
         _load(context, str(ca_file), "")
     return context
@@ -96,7 +92,7 @@ class Session(requests.Session):
         """Return the settings of one request."""
         return super().merge_environment_settings(url, proxies or proxies_for(str(url)), stream, verify, cert)
 
-    def rebuild_proxies(self, prepared_request: Any, proxies: Any) -> Any:
+    def rebuild_proxies(self, prepared_request: Any, proxies: Any) -> Any:  # noqa: ARG002  (its interface)
         """Return the proxies of a redirect's target."""
         return proxies_for(str(prepared_request.url))
 
@@ -118,6 +114,6 @@ class TrustingAdapter(HTTPAdapter):
             settings["proxy_ssl_context"] = self._context
         return super().proxy_manager_for(proxy, ssl_context=self._context, **settings)
 
-    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002  (its interface)
         """Leave the judgement to the context: requests would add its own authorities."""
         conn.cert_reqs = "CERT_REQUIRED"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.updater.fetching import upstream as upstream_module
 from runtime.contract.registry.docker_logins import Credentials
+from runtime.updater.fetching import upstream as upstream_module
 from runtime.updater.fetching.credentials import RobotLogins
 from runtime.updater.fetching.download import Downloads
 from runtime.updater.fetching.errors import Cannot, UpstreamError
@@ -52,6 +52,7 @@ class Site:
     server: FaultyRegistry
     folder: Path
     known: Credentials | None = None
+    logins: RobotLogins | None = None
     way: Way | None = None
     rate: int = 0
     stall_s: float = 20.0
@@ -72,7 +73,8 @@ class Site:
         stop = threading.Event()
         link = Link(self.rate, stop)
         way = self.way or Way(self.server.host, ssl.create_default_context(), plain_too=True)
-        upstream = Upstream(Reference(self.server.host, REPOSITORY, self.manifest), way, lambda _: self.known, link)
+        lookup = self.logins.lookup if self.logins else lambda _: self.known
+        upstream = Upstream(Reference(self.server.host, REPOSITORY, self.manifest), way, lookup, link)
         downloads = Downloads(
             self.store, upstream, link, lambda: Patience(link, self.stall_s, stop, self.waited.append)
         )
@@ -311,6 +313,77 @@ def test_who_we_are_is_not_told_to_where_a_registry_redirects(site: Site) -> Non
         assert [seen.authorization for seen in other.seen] == [""]
 
 
+@pytest.mark.parametrize("asks", ["basic", "token"])
+@pytest.mark.parametrize(
+    "known", [Credentials("here", "robot", "s3cret"), Credentials("here", identity_token="refresh")]
+)
+def test_a_store_that_asks_for_a_password_gets_none(site: Site, asks: str, known: Credentials) -> None:
+    """And its refusal may pass: addresses that a registry signs for a store end after some minutes."""
+    site.server.auth, site.server.refresh_token, site.known, site.stall_s = "token", "refresh", known, 0.0
+    with faulty_registry() as other:
+        other.auth, other.refresh_token = asks, "refresh"
+        other.blobs[digest(LAYER)] = LAYER
+        place = f"http://{other.host}/b/blobs/{digest(LAYER)}?X-Sig=hidden"
+        site.fault("status", status=307, headers={"Location": place}, times=99)
+        with pytest.raises(UpstreamError, match=f"leads to http://{other.host}, which answers 401") as caught:
+            site.pull()
+        assert caught.value.transient
+        assert "hidden" not in caught.value.message
+        assert {seen.authorization for seen in other.seen} == {""}
+        assert not [seen for seen in other.seen if seen.path.startswith("/token")], "its realm was asked for a token"
+
+
+def test_an_address_that_the_store_does_not_take_any_more_is_asked_for_again(site: Site) -> None:
+    with faulty_registry() as other:
+        other.blobs[digest(LAYER)] = LAYER
+        other.faults = [Fault("GET", "status", status=403)]
+        site.fault("status", status=307, headers={"Location": f"http://{other.host}/b/blobs/{digest(LAYER)}"}, times=9)
+        assert site.pull() == len(LAYER) + len(CONFIG)
+
+
+def test_nothing_leads_out_of_tls(tls_site: Site, certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    tls_site.way = Way(tls_site.server.host, ssl.create_default_context(cafile=str(certificate[0])))
+    with faulty_registry() as other:
+        tls_site.fault("status", status=307, headers={"Location": f"http://{other.host}/b/blobs/x"}, times=9)
+        with pytest.raises(UpstreamError, match=f"redirects to http://{other.host}, which has no TLS"):
+            tls_site.pull()
+        assert other.seen == []
+
+
+def test_a_registry_that_asks_for_a_wait_gets_it(site: Site) -> None:
+    site.fault("status", status=429, headers={"Retry-After": "2"})
+    started = time.monotonic()
+    assert site.pull() == len(LAYER) + len(CONFIG)
+    assert time.monotonic() - started >= 2.0
+
+
+@pytest.mark.parametrize("auth", ["basic", "token"])
+def test_a_helper_s_password_that_ends_in_mid_fetch_is_asked_for_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, auth: str
+) -> None:
+    """As ECR's and other clouds' do after some hours: the helper gives another one each time that it is asked."""
+    helper = tmp_path / "docker-credential-cloud"
+    helper.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/asked\n"
+        f'printf \'{{"Username":"AWS","Secret":"p%d"}}\' "$(wc -l < {tmp_path}/asked)"\n'
+    )
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"credHelpers": {site.server.host: "cloud"}}))
+    site.logins = RobotLogins(site.server.host, folder)
+    site.server.auth, site.server.users = auth, {"AWS": "p1"}
+    site.fault("truncate", after_bytes=100_000)
+    loopback, link = site.begin()
+    site.server.users = {"AWS": "p2"}  # the first one has run out, and so has what it was exchanged for
+    site.server.tokens.clear()
+    assert site.ask(loopback, LAYER) == LAYER
+    assert link.moved == len(LAYER)
+    loopback.close()
+    assert (tmp_path / "asked").read_text().count("x") == 2
+
+
 def test_a_redirect_in_circles_ends(site: Site) -> None:
     site.stall_s = 0.0
     site.fault("status", status=307, headers={"Location": f"/v2/x/blobs/{digest(LAYER)}"}, times=99)
@@ -329,7 +402,7 @@ def test_a_credential_helper_is_asked(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (found.username, found.secret) == ("u-registry.test:5000", "s")
     assert RobotLogins("other.test", tmp_path).lookup("a/b") is None
     (tmp_path / "config.json").write_text('{"credsStore": "missing"}')
-    with pytest.raises(Cannot, match="docker-credential-missing.*not on PATH"):
+    with pytest.raises(Cannot, match=r"docker-credential-missing.*not on PATH"):
         RobotLogins("registry.test:5000", tmp_path).lookup("a/b")
 
 

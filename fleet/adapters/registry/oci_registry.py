@@ -31,8 +31,8 @@ _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
 #: `read_blob` is for documents.
 _SMALL_BLOB = 64 << 20
-#: Answers to HEAD that are no word on whether it is there: a GET decides (Nexus answers 404 or 405, a store whose signed
-#: address is for GET alone 403).
+#: Answers to HEAD that are no word on whether it is there: a GET decides (Nexus answers 404 or 405; a store whose
+#: signed address is for GET alone answers 403).
 _NO_WORD = frozenset({400, 403, 404, 405, 501})
 #: Answers to a GET of one byte that say it is there; 416: it is there, and empty.
 _THERE = frozenset({200, 206, 416})

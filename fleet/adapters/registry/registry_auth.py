@@ -1,4 +1,4 @@
-"""Answers a registry's 401 with the operator's credentials: `runtime.contract.registry.authorizer` in `fleet`'s errors."""
+"""Answers a registry's 401 with the operator's credentials, by the rules of `runtime.contract.registry`."""
 
 from __future__ import annotations
 

@@ -25,7 +25,9 @@ class TransientRegistryError(RegistryError):
 
 
 #: What ECR, Artifact Registry, Harbor and others say of a repository, or project, that nobody has created.
-_NO_REPOSITORY = re.compile(rb"NAME_UNKNOWN|(repository|project)\b[^\"]{0,200}(does not exist|not found)", re.IGNORECASE)
+_NO_REPOSITORY = re.compile(
+    rb"NAME_UNKNOWN|(repository|project)\b[^\"]{0,200}(does not exist|not found)", re.IGNORECASE
+)
 
 
 class DigestMismatch(RegistryError):
@@ -60,9 +62,7 @@ def link_broken(host: str, what: str, error: requests.RequestException, place: s
     return RegistryError(f"{host}: {what}: {text}", hint="check registry.address in fleet.yaml")
 
 
-def _link_elsewhere(
-    host: str, what: str, error: requests.RequestException, place: str, text: str
-) -> RegistryError:
+def _link_elsewhere(host: str, what: str, error: requests.RequestException, place: str, text: str) -> RegistryError:
     """The registry sent us on (to its store of blobs, say), and the link to that place failed."""
     if isinstance(error, requests.exceptions.SSLError) and "EOF occurred" not in text:
         return RegistryError(
@@ -117,9 +117,7 @@ def _innermost(error: BaseException) -> str:
     return str(seen[-1]) or type(seen[-1]).__name__
 
 
-def refused(
-    host: str, what: str, status: int, body: bytes, credentials: str, repository: str = ""
-) -> RegistryError:
+def refused(host: str, what: str, status: int, body: bytes, credentials: str, repository: str = "") -> RegistryError:
     """Translate an answer with an error status. ``credentials`` names where the credentials used came from."""
     said = _said(body)
     if status == 404 and repository and _NO_REPOSITORY.search(body):
@@ -137,7 +135,7 @@ def refused(
 def _repository_missing(host: str, what: str, repository: str, said: str) -> RepositoryMissing:
     names = ", ".join(repositories_of(repository.rpartition("/")[0]))
     return RepositoryMissing(
-        f"{host}: {what}: the repository {repository} does not exist, and this registry makes none by itself (404{said})",
+        f"{host}: {what}: the repository {repository} does not exist, and the registry makes none by itself (404{said})",
         hint=f"a fleet needs {names}: fleet registry prepare creates them, or says how",
     )
 

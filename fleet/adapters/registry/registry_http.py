@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,7 +11,7 @@ import requests
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.http_session import Session, TrustingAdapter
-from fleet.adapters.registry.registry_auth import Authenticator, Scopes
+from fleet.adapters.registry.registry_auth import Authenticator
 from fleet.adapters.registry.registry_errors import (
     TRANSIENT_STATUSES,
     TransientRegistryError,
@@ -114,7 +113,7 @@ class RegistryHttp:
         return self._authorised(request)
 
     def answers(self, request: Request) -> int:
-        """Return the status of the answer, tried as patiently as :meth:`send`, without its body. Raises RegistryError."""
+        """Return the status of the answer, as patiently as :meth:`send`, without its body. Raises RegistryError."""
 
         def attempt(each: Request) -> Reply:
             response = self._authorised(each)

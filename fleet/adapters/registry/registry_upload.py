@@ -147,7 +147,9 @@ class BlobUpload:
     def _is_there(self) -> bool:
         url = self._start_url.removesuffix("uploads/") + self._source.digest
         # A GET, as not every registry's HEAD can be believed.
-        asked = Request("GET", url, self._what, self._scopes, {"Range": "bytes=0-0"}, accept=frozenset({200, 206, 404, 416}))
+        asked = Request(
+            "GET", url, self._what, self._scopes, {"Range": "bytes=0-0"}, accept=frozenset({200, 206, 404, 416})
+        )
         return self._http.answers(asked) != 404
 
     def _send(

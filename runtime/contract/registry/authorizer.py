@@ -163,7 +163,9 @@ class Authorizer:
         return _Held(token, self._clock() + max(token.lifetime_s, 2 * _MARGIN_S))
 
     def _ask(self, realm: str, bearer: Challenge, wanted: Scopes, scopes: Scopes) -> Tuple[int, bytes]:
-        return self._fetch(token_request(realm, bearer.parameters.get("service", ""), wanted, self._credentials(scopes)))
+        return self._fetch(
+            token_request(realm, bearer.parameters.get("service", ""), wanted, self._credentials(scopes))
+        )
 
     def _checked_realm(self, realm: str) -> str:
         """Credentials go over plain HTTP only where the registry itself is plain HTTP."""

@@ -1,7 +1,7 @@
 """Credentials as Docker keeps them: `config.json` of a folder, and the credential helpers that it names.
 
 The file's format is that of the docker client (docs.docker.com/reference/cli/docker/login). A key may go on with a path
-(``registry.example/team``), as podman and kaniko write it: it then counts for the repositories below, the longest first.
+(``registry.example/team``), as podman and kaniko write it: it counts for the repositories below, the longest first.
 """
 
 from __future__ import annotations

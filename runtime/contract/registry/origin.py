@@ -1,7 +1,7 @@
 """Whose server a URL means, and where a registry may send its client.
 
-Credentials belong to one origin: scheme, host and port (RFC 6454). A registry may redirect to a store of blobs, and that
-store is somebody else: what it asks for it does not get (CVE-2020-15157 is a client that answered).
+Credentials belong to one origin: scheme, host and port (RFC 6454). A registry may redirect to a store of blobs, and
+that store is somebody else: what it asks for it does not get (CVE-2020-15157 is a client that answered).
 """
 
 from __future__ import annotations

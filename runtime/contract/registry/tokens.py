@@ -66,8 +66,8 @@ def read_token(body: bytes) -> Token:
 def missing_scopes(named: str, scopes: Scopes, insufficient: bool) -> Scopes:
     """Return what a challenge names beyond ``scopes``: other resources.
 
-    Further actions on ours too, but only once the registry says that ours are ``insufficient``: a robot's login may pull
-    and nothing else, and a token that is to do more is refused as a whole.
+    Further actions on ours too, but only once the registry says that ours are ``insufficient``: a robot's login may
+    pull and nothing else, and a token that is to do more is refused as a whole.
     """
     have = [_parts(scope) for scope in scopes]
     wanted = []

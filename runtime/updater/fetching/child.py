@@ -126,7 +126,9 @@ class Fetch:
     def _pull(self, name: str, stall_s: float, *, layers: bool) -> str:
         """Run `docker pull`; return what it said when it failed."""
         reader = PullReader(lambda layer, status: self._on_layer(layer, status, layers))
-        code = process.follow(pull_words(self._options.docker, self._root, name), self._heard(reader), stall_s, self._stop)
+        code = process.follow(
+            pull_words(self._options.docker, self._root, name), self._heard(reader), stall_s, self._stop
+        )
         reader.feed("\n")
         return "" if code == 0 else process.tail(reader.other[-5:]) or "exit code {}".format(code)
 

@@ -55,9 +55,7 @@ def test_docker_hub_has_a_name_of_its_own(tmp_path: Path) -> None:
         assert docker.lookup(host) is not None
 
 
-@pytest.mark.parametrize(
-    "config", [{}, {"auths": {}}, {"auths": {HOST: {}}}, {"auths": {"other": {"auth": "eDp5"}}}]
-)
+@pytest.mark.parametrize("config", [{}, {"auths": {}}, {"auths": {HOST: {}}}, {"auths": {"other": {"auth": "eDp5"}}}])
 def test_nothing_known_is_none(tmp_path: Path, config: object) -> None:
     assert configured(tmp_path, config).lookup(HOST) is None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from requests.certs import where
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
@@ -121,7 +121,7 @@ def test_what_is_no_digest_is_not_asked_for(digest: str) -> None:
         ("localhost:5000", {}, "http://localhost:5000"),
         ("127.0.5.1:5000", {}, "http://127.0.5.1:5000"),
         ("[::1]:5000", {}, "http://[::1]:5000"),
-        ("localhost:5000", {"ca_file": where()}, "https://localhost:5000"),
+        ("localhost:5000", {"ca_file": DEFAULT_CA_BUNDLE_PATH}, "https://localhost:5000"),
         ("docker.io", {}, "https://registry-1.docker.io"),
     ],
 )

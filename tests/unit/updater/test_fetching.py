@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from runtime.contract.engine.build import DeviceFacts
-from runtime.contract.robot.switching import SwitchRules, Window
 from runtime.contract.registry.docker_logins import Credentials
+from runtime.contract.robot.switching import SwitchRules, Window
 from runtime.updater.fetching.credentials import RobotLogins
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
