@@ -72,11 +72,11 @@ class DockerLogins:
         config = self._load()
         helpers = config.get("credHelpers")
         for key, helper in _matching(helpers, host, repository):
-            found = self._ask_helper(str(helper), _server(key), "credHelpers → {}".format(key))
+            found = self._ask_helper(str(helper), server_key(key), "credHelpers → {}".format(key))
             if found:
                 return found
         if config.get("credsStore"):
-            found = self._ask_helper(str(config["credsStore"]), _server(host), "credsStore")
+            found = self._ask_helper(str(config["credsStore"]), server_key(host), "credsStore")
             if found:
                 return found
         for key, entry in _matching(config.get("auths"), host, repository):
@@ -202,6 +202,6 @@ def _folded(key: str) -> Tuple[str, List[str]]:
     return host, [] if parts in (["v1"], ["v2"]) else parts
 
 
-def _server(key: str) -> str:
-    """Return what a helper is asked for."""
+def server_key(key: str) -> str:
+    """Return under which name Docker files a registry's login, and asks a helper for it."""
     return DOCKER_HUB_KEY if _folded(key) == ("docker.io", []) else key
