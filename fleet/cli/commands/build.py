@@ -49,6 +49,7 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
     if not specs:
         return BuildSummary((), ())
     # Minutes of building are not to end in a registry that refuses us, or lacks the repository.
+    wiring.registry.ping()
     wiring.registry.check_push(f"{wiring.desired.registry.prefix}/engines")
     repository = f"{wiring.desired.registry.prefix}/engines"
 
