@@ -45,7 +45,9 @@ def _from_file(name: str, what: str) -> str:
 def _from_command(command: str, what: str) -> str:
     words = shlex.split(command)
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise UsageError(
             f"{what}: `{command}` gave no answer within {COMMAND_TIMEOUT_S:g} s",
@@ -59,7 +61,8 @@ def _from_command(command: str, what: str) -> str:
     if done.returncode != 0:
         said = done.stderr[:500].decode("utf-8", "replace").strip() or "it says nothing"
         raise UsageError(
-            f"{what}: `{command}` ended with exit code {done.returncode}: {said}", hint="run it by hand and correct that"
+            f"{what}: `{command}` ended with exit code {done.returncode}: {said}",
+            hint="run it by hand and correct that",
         )
     return _text(done.stdout[:MOST_BYTES], what, f"`{command}`")
 

@@ -135,7 +135,7 @@ def refused(host: str, what: str, status: int, body: bytes, credentials: str, re
 def _repository_missing(host: str, what: str, repository: str, said: str) -> RepositoryMissing:
     names = ", ".join(repositories_of(repository.rpartition("/")[0]))
     return RepositoryMissing(
-        f"{host}: {what}: the repository {repository} does not exist, and the registry makes none by itself (404{said})",
+        f"{host}: {what}: the repository {repository} does not exist, and the registry makes none itself (404{said})",
         hint=f"a fleet needs {names}: fleet registry prepare creates them, or says how",
     )
 

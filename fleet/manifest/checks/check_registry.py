@@ -11,7 +11,9 @@ from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
 
 _AT: KeyPath = ("registry", "ca_file")
-_WANTED = "name a PEM file with the certificate of the authority that signed the registry's (-----BEGIN CERTIFICATE-----)"
+_WANTED = (
+    "name a PEM file with the certificate of the authority that signed the registry's (-----BEGIN CERTIFICATE-----)"
+)
 MAX_BYTES = 1 << 20
 
 

@@ -17,7 +17,9 @@ def _command(value: str) -> str:
     try:
         words = shlex.split(value)
     except ValueError as error:
-        raise ValueError(f"the command cannot be read ({error}): write it as for a shell, with its quotes closed") from error
+        raise ValueError(
+            f"the command cannot be read ({error}): write it as for a shell, with its quotes closed"
+        ) from error
     if not words:
         raise ValueError("the command is empty: write the program that prints the secret, and its arguments")
     return value

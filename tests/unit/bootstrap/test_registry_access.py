@@ -201,6 +201,8 @@ def test_the_program_runs_on_the_python_that_robots_have() -> None:
     source = Path(remote_registry.__file__).read_text()
     ast.parse(source, feature_version=(3, 8))
     imports = {node.module or "" for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)}
-    imports |= {name.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for name in node.names}
+    imports |= {
+        name.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import) for name in node.names
+    }
     assert imports <= set(sys.stdlib_module_names) | {"__future__"}
     assert module.LOGIN_DIR.startswith("/var/lib/jetfleet/")

@@ -42,7 +42,9 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stand-in for AWS's own program, which creates what it is told to."""
     program = tmp_path / "bin" / "aws"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nfor last; do :; done\necho "$last" >> {tmp_path}/there\n')
+    program.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\nfor last; do :; done\necho "$last" >> {tmp_path}/there\n'
+    )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     return program
