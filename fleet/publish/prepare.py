@@ -47,12 +47,12 @@ class Repository:
 def create_command(host: str, repository: str) -> tuple[str, ...]:
     """Return what creates a repository at this registry; empty where that is not known."""
     if ecr := _ECR.match(host):
-        words = ("aws", "ecr", "create-repository", "--registry-id", ecr["account"], "--region", ecr["region"])
-        return (*words, "--repository-name", repository)
+        place = ("--registry-id", ecr["account"], "--region", ecr["region"])
+        return ("aws", "ecr", "create-repository", *place, "--repository-name", repository)
     if (google := _ARTIFACT_REGISTRY.match(host)) and repository.count("/"):
         project, name = repository.split("/")[:2]
-        words = ("gcloud", "artifacts", "repositories", "create", name, "--repository-format=docker")
-        return (*words, f"--project={project}", f"--location={google['location']}")
+        place = (f"--project={project}", f"--location={google['location']}")
+        return ("gcloud", "artifacts", "repositories", "create", name, "--repository-format=docker", *place)
     return ()
 
 

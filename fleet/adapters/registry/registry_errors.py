@@ -164,7 +164,10 @@ def _meaning(status: int) -> str:
 
 def _hint(status: int, body: bytes) -> str:
     if b"HTTP request to an HTTPS server" in body or b"plain HTTP request was sent to HTTPS" in body:
-        return "the registry speaks TLS: remove registry.plain_http from fleet.yaml"
+        return (
+            "the registry speaks TLS: remove registry.plain_http from fleet.yaml; one on this machine is asked by TLS "
+            "when registry.ca_file names its authority"
+        )
     if b"BLOB_UNKNOWN" in body:
         return "a blob vanished while publishing (garbage collection?): run the same command again"
     if status == 413:

@@ -25,9 +25,7 @@ def check_registry(registry: RegistryRef, root: Path, source: SourceFile, report
     if path is None:
         hint = "move the file below the folder of fleet.yaml: that folder is what is reviewed and copied"
         report.add(source, _AT, f"{registry.ca_file} is outside of the manifest's folder", hint)
-    elif why := why_no_file(path):
-        report.add(source, _AT, f"{path} {why}", _WANTED)
-    elif why := why_no_authorities(path):
+    elif why := why_no_file(path) or why_no_authorities(path):
         report.add(source, _AT, f"{path} {why}", _WANTED)
 
 

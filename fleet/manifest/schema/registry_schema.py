@@ -77,7 +77,7 @@ class RegistryRef(Frozen):
     """``registry.example:5000/warehouse``."""
     plain_http: bool = False
     ca_file: Text | None = None
-    """PEM bundle of the registry's authority; relative to fleet.yaml. Added to the machine's own, here and on robots."""
+    """PEM bundle of the registry's authority, relative to fleet.yaml; added to the machine's, here and on robots."""
     robots: RobotsLogin | None = None
     """What `fleet bootstrap` brings; without it robots log in as their own Docker is logged in."""
 
