@@ -80,8 +80,8 @@ def bootstrap(
     ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files`, ``access`` to the registry
     from `registry_access`; None of these two leaves the robot's as it is. An updater that takes the place of another
     one is on trial: only once it has answered over a new connection is it told to stay, otherwise the one before
-    returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the
-    robot first, when it is in the middle of an update, or when a new updater did not prove itself.
+    returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right
+    at the robot first, when it is in the middle of an update, or when a new updater did not prove itself.
     """
     on_step("host key")
     fingerprint = shells.learn_host_key(robot, replace=accept_new_host_key)

@@ -51,8 +51,8 @@ def create_command(host: str, repository: str) -> tuple[str, ...]:
         return ("aws", "ecr", "create-repository", *place, "--repository-name", repository)
     if (google := _ARTIFACT_REGISTRY.match(host)) and repository.count("/"):
         project, name = repository.split("/")[:2]
-        place = (f"--project={project}", f"--location={google['location']}")
-        return ("gcloud", "artifacts", "repositories", "create", name, "--repository-format=docker", *place)
+        where = (f"--project={project}", f"--location={google['location']}")
+        return ("gcloud", "artifacts", "repositories", "create", name, "--repository-format=docker", *where)
     return ()
 
 

@@ -19,6 +19,7 @@ from fleet.errors import LockHeld, RegistryError
 from fleet.oci.json_documents import get_record, put_record
 from fleet.ports import Clock, Registry
 from fleet.rollout import audit
+from fleet.rollout.ended_tickets import OVER_S, EndedTickets
 from runtime.contract.codec import SCHEMA
 
 LOCK_TYPE = "application/vnd.jetfleet.lock.v1+json"
@@ -55,6 +56,7 @@ class RolloutLock:
         self._ticket: Ticket | None = None
         self._renew_at = 0.0
         self._intruders: frozenset[str] = frozenset()
+        self._ended = EndedTickets(registry, self._repository)
 
     def __enter__(self) -> RolloutLock:
         self.acquire()
@@ -72,6 +74,8 @@ class RolloutLock:
         """Take the lock. Raises LockHeld (who, why, since, until) when somebody else holds it."""
         for attempt in range(_TRIES):
             others = self.holders()
+            if not others:
+                self._ended.write(self._tags())
             if others and attempt == 0:
                 raise self._held(others[0])
             if not others:
@@ -94,6 +98,13 @@ class RolloutLock:
         ticket, now = self._ticket, self._clock.now()
         if ticket is None or now < self._renew_at:
             return
+        if now >= ticket.expires + OVER_S / 2:
+            # A machine that slept for a day: our ticket may be in the list of those that ended, which nobody reads.
+            self._ticket = None
+            raise LockHeld(
+                "the lease of the rollout lock ended long ago: this machine did not renew it in time",
+                hint="fleet lock show says who holds it now; run the command again when they are done",
+            )
         try:
             if get_record(self._registry, self._repository, self._tag(ticket), Ticket) is None:
                 raise self._robbed()
@@ -116,11 +127,16 @@ class RolloutLock:
     def holders(self) -> list[Ticket]:
         """Return the live tickets of others, the oldest first."""
         own = self._ticket.id if self._ticket else ""
-        tags = [tag for tag in self._registry.tags(self._repository) if tag.startswith(_PREFIX)]
+        tags = self._ended.without(self._tags())
         found = (get_record(self._registry, self._repository, tag, Ticket) for tag in tags)
         now = self._clock.now()
-        live = [each[0] for each in found if each and each[0].expires > now and each[0].id != own]
+        tickets = [each[0] for each in found if each]
+        self._ended.note(self._tag(each) for each in tickets if each.expires < now - OVER_S)
+        live = [each for each in tickets if each.expires > now and each.id != own]
         return sorted(live, key=lambda ticket: (ticket.acquired, ticket.id))
+
+    def _tags(self) -> list[str]:
+        return [tag for tag in self._registry.tags(self._repository) if tag.startswith(_PREFIX)]
 
     def steal(self, fleet: str) -> list[Ticket]:
         """Take the lock from whoever holds it, with a record in the audit trail; return whose it was.
