@@ -17,7 +17,7 @@ from runtime.contract.codec import SCHEMA
 
 ENDED_TYPE = "application/vnd.jetfleet.ended.v1+json"
 TAG = "ended"
-#: A ticket whose lease ended so long ago cannot live again: after half of it a lease is not renewed any more, and
+#: A ticket whose lease ended so long ago cannot live again: after half of it a lease is not renewed any more, and the
 #: clocks of operators differ by far less than the other half.
 OVER_S = 86400.0
 #: With so few tickets the list is not worth its requests.

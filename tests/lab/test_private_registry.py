@@ -35,7 +35,8 @@ UP_S = 60.0
 FIND = """
 import os, sys
 words = [word[::-1].encode() for word in sys.argv[1:]]
-places = ["/proc/%s/%s" % (pid, name) for pid in os.listdir("/proc") if pid.isdigit() for name in ("cmdline", "environ")]
+pids = [pid for pid in os.listdir("/proc") if pid.isdigit()]
+places = ["/proc/%s/%s" % (pid, name) for pid in pids for name in ("cmdline", "environ")]
 for top in ("/var/lib/jetfleet", "/var/log", "/run/jetfleet", "/etc", "/root", "/home", "/tmp"):
     places += [os.path.join(folder, name) for folder, _, names in os.walk(top) for name in names]
 for place in places:
