@@ -19,8 +19,8 @@ _OLD_S = 7 * 86400.0
 
 def cache_home() -> Path:
     """Return the folder for what can be made again."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.environ.get("HOME", tempfile.gettempdir()), ".cache")
-    return Path(base) / "jetfleet" / "ssh-config"
+    home = Path(os.environ.get("HOME") or tempfile.gettempdir())
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "jetfleet" / "ssh-config"
 
 
 class Answers:

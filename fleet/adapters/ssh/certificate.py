@@ -11,7 +11,8 @@ import paramiko
 from paramiko.pkey import UnknownKeyType
 
 _HOST = 2
-_NUMBERS = {"ssh-rsa": 2, "ssh-ed25519": 1, "ecdsa-sha2-nistp256": 2, "ecdsa-sha2-nistp384": 2, "ecdsa-sha2-nistp521": 2}
+_CURVES = ("ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
+_NUMBERS = {"ssh-rsa": 2, "ssh-ed25519": 1, **dict.fromkeys(_CURVES, 2)}
 """Kind of key → strings between the nonce and the serial number."""
 CERTIFICATE = "-cert-v01@openssh.com"
 

@@ -76,7 +76,7 @@ class ConfigFiles:
             text = variables(word)
             for home in homes()[:1] if text.startswith("~/") else []:
                 text = str(home / text[2:])
-            found += map(Path, sorted(glob.glob(os.path.join(base, text))))
+            found += map(Path, sorted(glob.glob(str(base / text))))  # noqa: PTH207  (OpenSSH's own rules are glob's)
         self._seen.append(" ".join(map(str, found)))
         return found
 
@@ -119,10 +119,11 @@ def moved(files: ConfigFiles, folder: Path) -> Path:
         lines: list[str] = []
         for line in files.texts.get(path, "").splitlines():
             found = _OPTION.fullmatch(line)
-            if found is not None and found[1].lower() == "include":
-                inside = [copy(each, base, depth + 1) for each in files.included(found[2], base)]
-                line = "Include " + " ".join(f'"{each}"' for each in inside) if inside else "#"
-            lines.append(line)
+            if found is None or found[1].lower() != "include":
+                lines.append(line)
+                continue
+            inside = [copy(each, base, depth + 1) for each in files.included(found[2], base)]
+            lines.append("Include " + " ".join(f'"{each}"' for each in inside) if inside else "#")
         _write(target, "\n".join(lines) + "\n")
         return target
 

@@ -108,7 +108,7 @@ class KeyRing:
             certificate = self._certificate(path)
             if certificate is None:
                 continue
-            inner = _inner(certificate.key_blob)
+            inner = plain_key(certificate.key_blob)
             held: list[Any] = [key for key in agents if key.blob == inner]
             if not held:
                 files = [self._load(each, quietly=True) for each in paths if _public(each) in (inner, None)]
@@ -135,7 +135,7 @@ class KeyRing:
         """Yield the key with the certificate beside it, then alone."""
         beside = path.with_name(path.name.removesuffix(".pub") + "-cert.pub")
         certificate = self._certificate(beside) if beside.exists() else None
-        if certificate is not None and _inner(certificate.key_blob) == _plain(key):
+        if certificate is not None and plain_key(certificate.key_blob) == _plain(key):
             yield _with(key, certificate, str(beside))
         yield Candidate(key, shown)
 
@@ -212,16 +212,19 @@ def _plain(key: Any) -> bytes:
 
 
 def _bare(key: AgentKey) -> bytes:
-    return _inner(key.blob) if key.is_certificate else key.blob
+    return plain_key(key.blob)
 
 
-def _inner(blob: bytes) -> bytes:
-    """Return the plain public key inside a certificate."""
+def plain_key(blob: bytes) -> bytes:
+    """Return the plain public key: the one inside a certificate, or ``blob`` itself."""
     message = paramiko.Message(blob)
-    kind = message.get_text().removesuffix(CERTIFICATE)
+    name = message.get_text()
+    kind = name.removesuffix(CERTIFICATE)
+    if kind == name:
+        return blob
     message.get_binary()  # nonce
     made = paramiko.Message()
-    made.add_string(kind)
+    made.add_string(f"{kind}@openssh.com" if kind.startswith("sk-") else kind)
     for _ in range({"ssh-rsa": 2, "ssh-ed25519": 1, "sk-ssh-ed25519": 2, "sk-ecdsa-sha2-nistp256": 3}.get(kind, 2)):
         made.add_string(message.get_binary())
     return bytes(made.asbytes())

@@ -89,9 +89,7 @@ def _refused(
     return LoginRefused(f"refused the login ({'; '.join(words)})", _hint(transport, options, tried, ring, last))
 
 
-def _hint(
-    transport: LinkTransport, options: SshOptions, tried: Sequence[str], ring: KeyRing, last: Answer
-) -> str:
+def _hint(transport: LinkTransport, options: SshOptions, tried: Sequence[str], ring: KeyRing, last: Answer) -> str:
     if "too many" in transport.said.lower():
         return (
             "the server counts every key as an attempt: name the right one with identity_file in the manifest, or with "

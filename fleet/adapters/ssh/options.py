@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fleet.adapters.ssh.tokens import at_home, expand, token_names, variables
+from fleet.adapters.ssh.tokens import account_home, at_home, expand, homes, token_names, variables
 
 #: ssh(1) before 9.x prints `yes`, later ones `true`, for the same words in the file.
 _YES = ("yes", "true")
@@ -89,7 +89,13 @@ class SshOptions:
     def known_hosts(self) -> list[Path]:
         """Files of host keys of the user and of the machine."""
         texts = [*self._files("userknownhostsfile"), *self._files("globalknownhostsfile")]
-        return [self.path(text) for text in texts if text != "none"]
+        paths = [self.path(text) for text in texts if text != "none"]
+        account, home = account_home(), next(iter(homes()), None)
+        if account is not None and home is not None and home != account:
+            # OpenSSH has written its account's home in front already; `$HOME` is where we look first.
+            moved = [home / path.relative_to(account) for path in paths if account / ".ssh" in path.parents]
+            paths = [*moved, *paths]
+        return paths
 
     def _files(self, keyword: str) -> list[str]:
         return [part for value in self.values.get(keyword, ()) for part in value.split()]

@@ -28,14 +28,14 @@ class ProxyProcess:
     def __init__(self, command: str) -> None:
         """Start it as OpenSSH does, by the user's shell. Raises ProxyCommandFailed."""
         self.command = command
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `close`)
         self.sock, theirs = socket.socketpair()
         shell = os.environ.get("SHELL") or "/bin/sh"
         try:
             self._process = subprocess.Popen(
                 [shell, "-c", f"exec {command}"],
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=self._errors,
                 start_new_session=True,  # Nobody can answer its questions, and Ctrl-C is ours to pass on.
             )

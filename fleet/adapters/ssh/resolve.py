@@ -75,7 +75,7 @@ class Resolver:
     def _hops(
         self, robot: RobotAddress, host: str, user: str | None, port: int | None, through: list[str] | None, depth: int
     ) -> list[SshOptions]:
-        """Return the hosts to ``host``. ``through`` is what `ssh -J` would be given: it wins over what is configured."""
+        """Return the hosts to ``host``. ``through``: what `ssh -J` would get, which wins over what is configured."""
         if depth > _MOST_JUMPS:
             raise RobotError(
                 robot.name,

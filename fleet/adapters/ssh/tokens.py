@@ -1,4 +1,4 @@
-"""Home folders, environment variables and percent tokens in values of ssh_config(5), which `ssh -G` prints as written."""
+"""Home folders, variables and percent tokens in values of ssh_config(5), which `ssh -G` mostly prints as written."""
 
 from __future__ import annotations
 
