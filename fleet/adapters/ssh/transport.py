@@ -55,10 +55,10 @@ class LinkTransport(ServiceRequestingTransport):  # type: ignore[misc]
         return tuple([kind + CERTIFICATE for kind in known] if self._certificates else []) + tuple(known)
 
     def negotiate(self, deadline_s: float) -> None:
-        """Exchange keys. Raises what paramiko raises, TimeoutError past the deadline."""
+        """Exchange keys. Raises what paramiko raises."""
         self.start_client(timeout=deadline_s)
         if not self.initial_kex_done:
-            raise TimeoutError(f"no key exchange within {deadline_s:g} s")
+            raise paramiko.SSHException(f"no SSH banner and key exchange within {deadline_s:g} s")
 
     def ensure_session(self) -> None:
         """Ask for the login service, once."""

@@ -20,6 +20,7 @@ from fleet.ports import CommandResult, RobotAddress
 from fleet.rollout import remote_install
 from fleet.rollout.bootstrap import START_DEADLINE_S, TRIAL_S, BootstrapReport, bootstrap
 from fleet.rollout.host_facts import facts_from_probe, host_notes, host_problems
+from fleet.rollout.remote_python import LOADER
 from runtime.contract.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
@@ -74,9 +75,10 @@ class Machine:
         return CommandResult(0, "".join(f"{key}={value}\n" for key, value in self.probe.items()), "")
 
     def _sudo(self, args: Sequence[str], stdin: str) -> CommandResult:
-        assert list(args[:5]) == ["-n", "python3", "-I", "-", args[4]]
-        assert "def main" in stdin
-        parameters = json.loads(args[4])
+        assert list(args) == ["-n", "python3", "-I", "-c", LOADER, hashlib.sha256(stdin.encode()).hexdigest()]
+        sent = json.loads(stdin)
+        assert "def main" in sent["program"]
+        parameters = sent["parameters"]
         if "files" in parameters:
             self.trusts.append(parameters)
             return CommandResult(0, '{"changed": true}\n', "")
