@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from fleet.build.sources import SourceCache
+from fleet.cli.console import note
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema import Profile
 from fleet.ports import Clock, ContainerHost, Registry, RobotShells, Signer
@@ -49,7 +50,8 @@ class Wiring:
         """SSH with the host keys pinned beside the manifest."""
         from fleet.adapters.ssh_shell import SshShells
 
-        return SshShells(self.loaded.root / KNOWN_HOSTS)
+        names = [robot.name for robot in self.loaded.manifest.robots]
+        return SshShells(self.loaded.root / KNOWN_HOSTS, robots=names, on_note=note)
 
     @cached_property
     def sources(self) -> SourceCache:
