@@ -146,7 +146,12 @@ class Operator:
         words += ["-l", robot.user] if robot.user_given else []
         words += ["-i", robot.identity_file] if robot.identity_file else []
         done = subprocess.run(
-            [*words, robot.host, *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            [*words, robot.host, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return Spoke(done.returncode, done.stdout, done.stderr)
 

@@ -1,4 +1,4 @@
-"""`~/.ssh/config` as people have it: both programs end at the same machine, as the same user, through the same hosts."""
+"""`~/.ssh/config` as people have it: both programs end at the same machine, by the same way."""
 
 from __future__ import annotations
 
@@ -44,21 +44,41 @@ SAME = {
     "jump": ("Host 127.0.0.3\n  ProxyJump {user}@127.0.0.7:{port_plain}\n", "127.0.0.3", "127.0.0.3"),
     "jump as URI": ("Host 127.0.0.3\n  ProxyJump ssh://{user}@127.0.0.7:{port_plain}\n", "127.0.0.3", "127.0.0.3"),
     "two jumps": (
-        "Host 127.0.0.3\n  ProxyJump first,second\n"
-        "Host first\n  HostName 127.0.0.8\n  Port {port_plain}\n"
-        "Host second\n  HostName 127.0.0.9\n  Port {port_bash}\n  ProxyJump bastion.invalid\n",
+        """
+Host 127.0.0.3
+  ProxyJump first,second
+Host first
+  HostName 127.0.0.8
+  Port {port_plain}
+Host second
+  HostName 127.0.0.9
+  Port {port_bash}
+  ProxyJump bastion.invalid
+""",
         "127.0.0.3",
         "127.0.0.3",
     ),
     "jump behind a jump": (
-        "Host 127.0.0.3\n  ProxyJump second\n"
-        "Host second\n  HostName 127.0.0.9\n  Port {port_bash}\n  ProxyJump first\n"
-        "Host first\n  HostName 127.0.0.8\n  Port {port_plain}\n",
+        """
+Host 127.0.0.3
+  ProxyJump second
+Host second
+  HostName 127.0.0.9
+  Port {port_bash}
+  ProxyJump first
+Host first
+  HostName 127.0.0.8
+  Port {port_plain}
+""",
         "127.0.0.3",
         "127.0.0.3",
     ),
     "proxy command": (
-        "Host robot\n  HostName 127.0.0.3\n  ProxyCommand ssh -F {{config}} -o BatchMode=yes -W %h:%p -p {port_plain} 127.0.0.8\n",
+        """
+Host robot
+  HostName 127.0.0.3
+  ProxyCommand ssh -F {{config}} -o BatchMode=yes -W %h:%p -p {port_plain} 127.0.0.8
+""",
         "robot",
         "127.0.0.3",
     ),
@@ -78,6 +98,10 @@ def test_both_end_at_the_same_machine(operator: Operator, case: str) -> None:
     operator.writes(config.replace("{{config}}", str(operator.home / "config")) + operator.keys)
     robot = operator.site.address(host)
     beside = operator.ssh(robot, ASK)
+    if "Unsupported Match attribute" in beside.err:  # An OpenSSH that is older than the attribute, on this machine.
+        with pytest.raises(OutsideError, match="Unsupported Match attribute"):
+            operator.fleet(robot, "true")
+        return
     assert beside.code == 0, beside.err
     ours = operator.fleet(robot, "sh", "-c", ASK)
     assert ours.split()[0] == beside.out.split()[0], "both come from the same machine"
@@ -102,7 +126,8 @@ def test_port_and_user_come_from_the_configuration_where_the_manifest_is_silent(
     silent = replace(operator.site.address("robot"), port=22, port_given=False)
     assert operator.ssh(silent, "true").code == 0
     assert operator.fleet(silent, "sh", "-c", ASK).split()[3] == str(operator.site.ports["plain"])
-    assert (operator.home / "pins").read_text().splitlines()[-1].startswith(f"amr-001,[robot]:{silent.port or 22}"[:9])
+    pinned = (operator.home / "pins").read_text().splitlines()[-1]
+    assert pinned.startswith(f"amr-001,[robot]:{operator.site.ports['plain']} ssh-ed25519 ")
 
 
 def test_the_manifests_port_and_user_win(operator: Operator) -> None:
@@ -159,21 +184,24 @@ def test_a_wrong_configuration_is_said_in_openssh_s_words(operator: Operator, wr
     assert f"{operator.home}/config" in said.message
 
 
-@pytest.mark.parametrize(
-    "loop",
-    ["Host *\n  ProxyJump bastion\n", "Host a\n  ProxyJump b\nHost b\n  ProxyJump a\nHost 127.*\n  ProxyJump a\n"],
-)
-def test_jumps_that_lead_in_a_circle_are_said(operator: Operator, loop: str) -> None:
-    operator.writes(loop + operator.keys)
+def test_a_jump_host_that_jumps_through_itself_is_said_in_openssh_s_words(operator: Operator) -> None:
+    operator.writes("Host *\n  ProxyJump bastion\n" + operator.keys)
     said = operator.refused(operator.site.address())
-    assert isinstance(said, RobotError)
     assert said.exit_code == 3
     assert "loop" in said.message or "more than 8 jump hosts" in said.message
 
 
+def test_jumps_that_lead_in_a_circle_are_said(operator: Operator) -> None:
+    """`ssh` itself starts one more `ssh` for each round, without end: it is not tried here."""
+    operator.writes("Host a\n  ProxyJump b\nHost b\n  ProxyJump a\nHost 127.*\n  ProxyJump a\n")
+    with pytest.raises(RobotError, match="more than 8 jump hosts") as caught:
+        operator.fleet(operator.site.address(), "true")
+    assert "ProxyJump none" in caught.value.hint
+
+
 def test_algorithms_that_fleet_does_not_speak_are_said(operator: Operator) -> None:
     operator.writes("Host *\n  KexAlgorithms sntrup761x25519-sha512@openssh.com\n" + operator.keys)
-    with pytest.raises(RobotError, match="of the kexalgorithms .* fleet speaks none") as caught:
+    with pytest.raises(RobotError, match=r"of the kexalgorithms .* fleet speaks none") as caught:
         operator.fleet(operator.site.address(), "true")
     assert "curve25519" in caught.value.hint
 
@@ -194,7 +222,8 @@ def test_a_home_that_is_not_the_accounts_is_read_with_its_relative_includes(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    (folder / "config").open("a").write(f"Host 127.0.0.8\n  Port {site.ports['plain']}\n  User {site.user}\n")
+    with (folder / "config").open("a") as file:
+        file.write(f"Host 127.0.0.8\n  Port {site.ports['plain']}\n  User {site.user}\n")
     shells = SshShells(tmp_path / "pins")
     robot = site.address("robot")
     shells.learn_host_key(robot)
