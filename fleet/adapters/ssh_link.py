@@ -23,7 +23,7 @@ from fleet.adapters.ssh.resolve import Note, Resolver, Route
 from fleet.adapters.ssh.transport import LinkTransport, host_key_kinds
 from fleet.adapters.ssh_errors import Attempt, connect_error
 from fleet.adapters.ssh_trust import JumpTrust, RobotTrust, Trust
-from fleet.errors import RobotError
+from fleet.errors import FleetError, RobotError
 from fleet.ports import RobotAddress
 
 # paramiko logs every failed connection with a traceback; the same failure is raised, in words.
@@ -78,7 +78,7 @@ def learn_key(robot: RobotAddress, operator: Operator, timeout_s: float, *, repl
     learned: list[str] = []
 
     def learn(trust: RobotTrust, link: Link, _route: Route) -> None:
-        learned.append(trust.learn(ShownKey(link.transport.shown), replace=replace))
+        learned.append(trust.learn(ShownKey(link.transport.shown), accept=replace))
 
     _open(robot, operator, timeout_s, learn).close()
     return learned[0]
@@ -109,7 +109,7 @@ def _open(robot: RobotAddress, operator: Operator, timeout_s: float, finish: Fin
         except BaseException as error:
             failed = _proxy_failure(link, error)
             link.close()
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception) or isinstance(error, FleetError):
                 raise
             if not (attempts_left and failed is None and _dropped_early(error, link)):
                 raise connect_error(failed or error, _told(attempt, link)) from error

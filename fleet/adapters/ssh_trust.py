@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from fleet.adapters.host_keys import HostKeyFile
 from fleet.adapters.ssh.judge import ShownKey, State, UserKnownHosts, Verdict, describe, judge, names_of
-from fleet.adapters.ssh.known_hosts import AUTHORITY, REVOKED, KnownLine
+from fleet.adapters.ssh.known_hosts import AUTHORITY, KnownLine
 from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.resolve import Note
 from fleet.errors import HostKeyError, RobotError
@@ -138,46 +139,39 @@ class RobotTrust(Trust):
         if verdict.state is not State.TRUSTED:
             raise self._refuse(self._who, verdict, shown, self._hint)
 
-    def learn(self, shown: ShownKey, *, replace: bool) -> str:
+    def learn(self, shown: ShownKey, *, accept: bool) -> str:
         """Pin the key, unless it is known to be another; return it in words.
 
-        ``replace``: a changed key is taken. Nothing is pinned where an authority certifies the key.
+        ``accept``: a changed key is taken. Nothing is pinned where an authority certifies the key.
         """
         verdict = self._verdict(shown)
         if verdict.state is State.UNKNOWN:
             verdict = self._users_verdict(shown)
-            if verdict.state is State.UNKNOWN and not replace:
+            if verdict.state is State.UNKNOWN and not accept:
                 self._refuse_strangers(shown)
         if verdict.state is State.TRUSTED and verdict.by_authority and verdict.line is not None:
             return f"{shown} (certified by {describe(verdict.line.blob)})"
         refused = verdict.state in (State.REVOKED, State.BAD_CERTIFICATE) or (
-            verdict.state is State.CHANGED and not replace
+            verdict.state is State.CHANGED and not accept
         )
         if refused:
             raise self._refuse(self._who, verdict, shown, self._hint)
-        pinned = [line for line in self._pinned if not line.marker]
-        if verdict.line not in pinned or verdict.state is not State.TRUSTED:
+        pinned = [line.where for line in self._pinned if not line.marker]
+        if verdict.state is not State.TRUSTED or verdict.line is None or verdict.line.where not in pinned:
             self._pins.pin(self.robot, shown)
         return str(shown)
 
     def _verdict(self, shown: ShownKey) -> Verdict:
         """Judge by the pinned lines, and by what the user's own files revoke or certify."""
-        every = ["*"]
-        matched = [KnownLine(line.where, line.marker, "*", line.kind, line.blob) for line in self._pinned]
-        revoked = [line for line in self._users_lines_marked(REVOKED) if line.blob == shown.plain]
-        if revoked:
-            return Verdict(State.REVOKED, revoked[0])
-        verdict = judge(matched, shown, names=every, certified=self._certified)
-        if verdict.state is not State.UNKNOWN:
-            return verdict
-        names, certified, _ = names_of(self.options)
-        users = judge(self._users_lines_marked(AUTHORITY), shown, names=names, certified=certified)
-        return users if users.by_authority else verdict
-
-    def _users_lines_marked(self, marker: str) -> list[KnownLine]:
-        names, _, loose = names_of(self.options)
-        marked = [line for line in self._known.lines(self.options.known_hosts) if line.marker == marker]
-        return [line for line in marked if line.is_for([*names, *loose])]
+        names, certified, loose = names_of(self.options)
+        marked = [line for line in self._users_lines if line.marker]
+        users = judge(marked, shown, names=names, certified=certified, loose=loose)
+        if users.state is State.REVOKED:
+            return users
+        # Found by name or address already, which a certificate's names do not change.
+        found = [replace(line, names="*") for line in self._pinned]
+        verdict = judge(found, shown, names=["*"], certified=self._certified)
+        return users if verdict.state is State.UNKNOWN and users.by_authority else verdict
 
     def _refuse_strangers(self, shown: ShownKey) -> None:
         if self.options.text("stricthostkeychecking").lower() in ("yes", "true"):

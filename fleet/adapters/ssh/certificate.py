@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
@@ -41,7 +40,7 @@ class Certificate:
         if not self.valid_after <= at < self.valid_before:
             ended = time.strftime("%Y-%m-%d %H:%M", time.gmtime(min(self.valid_before, 253402300799)))
             return "it is not valid yet" if at < self.valid_after else f"it was valid until {ended} UTC"
-        if self.principals and not any(fnmatchcase(name, each) for name in names for each in self.principals):
+        if self.principals and not set(names) & set(self.principals):
             return f"it is for {', '.join(self.principals)}, not for {names[0]}"
         return "" if self._is_signed() else "its signature is wrong"
 

@@ -94,7 +94,9 @@ class Cutter:
 
     def rest(self) -> bytes:
         """Return what is left when the stream ended without the second mark: the command was killed."""
-        rest, self._held = self._held if self.begun else b"", b""
+        if not self.begun:
+            return b""
+        rest, self._held = self._held, b""
         return rest
 
     def unfenced(self) -> str:

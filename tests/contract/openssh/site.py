@@ -72,7 +72,7 @@ class Site:
         keygen(self.folder / "authority")
         keygen(self.identity)
         shutil.copy(self.identity.with_suffix(".pub"), self.folder / "authorized_keys")
-        self.certify("127.0.0.*,robots.corp", host=True)
+        self.certify("127.0.0.3,127.0.0.8,robots.corp", host=True)
         self.ports = dict(zip(KINDS, _free_ports(len(KINDS)), strict=True))
         lines = [
             *(f"Port {port}" for port in self.ports.values()),
