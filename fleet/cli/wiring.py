@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 
 from fleet.build.sources import SourceCache
-from fleet.cli.console import note
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema import Profile
 from fleet.ports import Clock, ContainerHost, Registry, RobotShells, Signer
@@ -49,6 +48,7 @@ class Wiring:
     def shells(self) -> RobotShells:
         """SSH with the host keys pinned beside the manifest."""
         from fleet.adapters.ssh_shell import SshShells
+        from fleet.cli.console import note
 
         names = [robot.name for robot in self.loaded.manifest.robots]
         return SshShells(self.loaded.root / KNOWN_HOSTS, robots=names, on_note=note)
