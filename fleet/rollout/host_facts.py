@@ -136,13 +136,14 @@ def host_problems(facts: HostFacts) -> list[HostProblem]:
 def _no_root(facts: HostFacts) -> HostProblem:
     """Return the problem in sudo's own words, with what helps against them."""
     user, words = facts.user, facts.root_words
+    file = f"/etc/sudoers.d/{user.replace('.', '-')}"  # sudo passes over files with a dot in their name.
     what = f"{user} cannot run commands as root without a password" + (f" ({words})" if words else "")
     if "tty" in words:
         rule = f"Defaults:{user} !requiretty"
-        return HostProblem(what, f"echo '{rule}' | sudo tee /etc/sudoers.d/{user}-notty (requiretty forbids it)")
+        return HostProblem(what, f"echo '{rule}' | sudo tee {file}-notty (requiretty forbids it)")
     if "not found" in words:
         return HostProblem(what, f"as root: apt-get install sudo, then allow {user} everything (NOPASSWD)")
-    return HostProblem(what, f"echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{user}")
+    return HostProblem(what, f"echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee {file}")
 
 
 def host_notes(facts: HostFacts) -> list[str]:
