@@ -60,7 +60,8 @@ class Row:
         each = 1000 * self.cpu_s / self.robots
         return (
             f"{self.what:<28} {self.robots:>6} {self.wall_s:>8.2f} {self.cpu_s:>8.2f} {each:>9.1f} "
-            f"{self.memory_mb:>7.0f} {self.connections / self.robots:>6.1f} {self.commands / self.robots:>6.1f} {self.resolved:>7}"
+            f"{self.memory_mb:>7.0f} "
+            f"{self.connections / self.robots:>6.1f} {self.commands / self.robots:>6.1f} {self.resolved:>7}"
         )
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import paramiko
 
 from fleet.adapters.ssh.config_files import ConfigFiles, options_in
+from fleet.adapters.ssh.keys import DEFAULT_NAMES
 from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.tokens import homes
 from fleet.errors import OutsideError
 
 _INSTALL = "install OpenSSH's client (openssh-client), which reads its own configuration"
 _KNOWN_MATCH = {"all", "host", "originalhost", "user", "localuser"}
-_DEFAULT_KEYS = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk")
 
 
 class BuiltinConfig:
@@ -44,7 +44,7 @@ class BuiltinConfig:
         if port is not None:
             values["port"] = [str(port)]
         folder = "~/.ssh" if homes() else "/nonexistent"
-        values.setdefault("identityfile", [f"{folder}/{name}" for name in _DEFAULT_KEYS])
+        values.setdefault("identityfile", [f"{folder}/{name}" for name in DEFAULT_NAMES])
         values.setdefault("userknownhostsfile", [f"{folder}/known_hosts", f"{folder}/known_hosts2"])
         values.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"])
         return SshOptions(host, {key: tuple(map(str, each)) for key, each in values.items()})

@@ -19,6 +19,7 @@ from fleet.adapters.ssh.agent import Agent, AgentKey, agent_path
 from fleet.adapters.ssh.certificate import CERTIFICATE
 from fleet.adapters.ssh.options import SshOptions
 
+DEFAULT_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")
 _MAGIC = b"openssh-key-v1\0"
 
 
@@ -144,7 +145,9 @@ class KeyRing:
         try:
             return self.files.load(path)
         except FileNotFoundError:
-            note = f"{path} does not exist"
+            # OpenSSH's own defaults are asked for in every case: their absence is worth one word, not seven.
+            is_default = path.parent.name == ".ssh" and path.name in DEFAULT_NAMES
+            note = f"no {path.parent}/id_…" if is_default else f"{path} does not exist"
         except OSError as error:
             note = f"{path} cannot be read: {error.strerror or error}"
         except (paramiko.PasswordRequiredException, TypeError):

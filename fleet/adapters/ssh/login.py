@@ -75,7 +75,7 @@ def _try(transport: LinkTransport, user: str, candidate: Candidate, ring: KeyRin
 def _refused(
     transport: LinkTransport, options: SshOptions, tried: Sequence[str], ring: KeyRing, last: Answer
 ) -> LoginRefused:
-    notes = list(dict.fromkeys(ring.notes))
+    notes = [note for note in dict.fromkeys(ring.notes) if not (tried and note.endswith("/id_…"))]
     words = [f"tried {', '.join(tried)}" if tried else "no key to try", *notes]
     if transport.said:
         words.append(f"it said: {_clean(transport.said)}")
