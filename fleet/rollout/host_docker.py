@@ -83,6 +83,11 @@ def docker_problems(facts: DockerFacts, user: str) -> list[HostProblem]:
         needed = ".".join(map(str, MIN_ENGINE))
         what = f"it has Docker Engine {_short(facts.engine)}, {needed} is needed"
         found.append(HostProblem(what, install_engine(facts)))
+    return found + _compose_problems(facts)
+
+
+def _compose_problems(facts: DockerFacts) -> list[HostProblem]:
+    found: list[HostProblem] = []
     if not facts.compose:
         only = f"; docker-compose {facts.compose_v1} is the old one" if facts.compose_v1 else ""
         words = _words(facts.compose_words)

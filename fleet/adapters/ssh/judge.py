@@ -17,9 +17,9 @@ from pathlib import Path
 import paramiko
 
 from fleet.adapters.ssh.certificate import read_certificate
-from fleet.adapters.ssh.keys import plain_key
 from fleet.adapters.ssh.known_hosts import AUTHORITY, REVOKED, KnownLine, fingerprint, host_name, known_lines
 from fleet.adapters.ssh.options import SshOptions
+from fleet.adapters.ssh.public_keys import plain_key
 
 
 class State(Enum):
@@ -84,28 +84,38 @@ def judge(
     ``names``: under which it is known, ``certified``: for which a certificate may be, ``loose``: under which a key may
     be known too without that another one there would count against it (a name without its port).
     """
-    certificate = read_certificate(shown.blob)
     mine = [line for line in lines if line.is_for(names)]
-    flaw = ""
-    for line in mine:
-        if line.marker == REVOKED and line.blob in (shown.plain, certificate.authority if certificate else b""):
-            return Verdict(State.REVOKED, line)
-    for line in mine:
-        if certificate is not None and line.marker == AUTHORITY and line.blob == certificate.authority:
-            flaw = certificate.flaw(certified)
-            if not flaw:
-                return Verdict(State.TRUSTED, line, by_authority=True)
+    marked = _by_marks(mine, shown, certified)
+    if marked is not None and marked.state is not State.BAD_CERTIFICATE:
+        return marked
     keys = [line for line in mine if not line.marker]
     also = [line for line in lines if not line.marker and line.is_for(loose)] if loose else []
     for line in [*keys, *also]:
         if line.blob == shown.plain:
             return Verdict(State.TRUSTED, line)
-    if flaw:
-        return Verdict(State.BAD_CERTIFICATE, flaw=flaw)
+    if marked is not None:
+        return marked
     if keys:
         same = [line for line in keys if line.kind == shown.get_name()]
         return Verdict(State.CHANGED, (same or keys)[0])
     return Verdict(State.UNKNOWN)
+
+
+def _by_marks(mine: Sequence[KnownLine], shown: ShownKey, certified: Sequence[str]) -> Verdict | None:
+    """Return what revoked keys and authorities say, None when they say nothing."""
+    certificate = read_certificate(shown.blob)
+    revoked = (shown.plain, certificate.authority if certificate else b"")
+    for line in mine:
+        if line.marker == REVOKED and line.blob in revoked:
+            return Verdict(State.REVOKED, line)
+    bad: Verdict | None = None
+    for line in mine:
+        if certificate is not None and line.marker == AUTHORITY and line.blob == certificate.authority:
+            flaw = certificate.flaw(certified)
+            if not flaw:
+                return Verdict(State.TRUSTED, line, by_authority=True)
+            bad = Verdict(State.BAD_CERTIFICATE, line, flaw=flaw)
+    return bad
 
 
 def names_of(options: SshOptions) -> tuple[list[str], list[str], list[str]]:

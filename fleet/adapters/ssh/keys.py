@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import copy
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ from paramiko.pkey import PublicBlob, UnknownKeyType
 from fleet.adapters.ssh.agent import Agent, AgentKey, agent_path
 from fleet.adapters.ssh.certificate import CERTIFICATE
 from fleet.adapters.ssh.options import SshOptions
+from fleet.adapters.ssh.public_keys import plain_key, public_half, why_not
 
 DEFAULT_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")
-_MAGIC = b"openssh-key-v1\0"
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class KeyRing:
         agents = self._agent_keys()
         paths = [self.options.path(text) for text in self.options.identity_files]
         yield from self._certified(paths, agents)
-        mentioned = [(path, _public(path)) for path in paths]
+        mentioned = [(path, public_half(path)) for path in paths]
         inside = [key for _, public in mentioned for key in agents if public and _bare(key) == public]
         yield from (Candidate(key, key.shown) for key in inside)
         if not self.options.is_on("identitiesonly"):
@@ -112,7 +110,7 @@ class KeyRing:
             inner = plain_key(certificate.key_blob)
             held: list[Any] = [key for key in agents if key.blob == inner]
             if not held:
-                files = [self._load(each, quietly=True) for each in paths if _public(each) in (inner, None)]
+                files = [self._load(each, quietly=True) for each in paths if public_half(each) in (inner, None)]
                 held = [key for key in files if key is not None and key.asbytes() == inner]
             for key in held[:1]:
                 yield _with(key, certificate, f"{path}")
@@ -121,7 +119,7 @@ class KeyRing:
 
     def _of_file(self, path: Path, agents: Sequence[AgentKey]) -> Iterator[Candidate]:
         """Yield the agent's key for this file, or the file's own."""
-        public = _public(path)
+        public = public_half(path)
         inside = [key for key in agents if public and _bare(key) == public and not key.is_certificate]
         for key in inside[:1]:
             yield from self._paired(path, key, f"{path} (in the agent)")
@@ -155,7 +153,7 @@ class KeyRing:
             if not quietly:
                 self.locked.append(str(path))
         except (paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm, ValueError) as error:
-            note = _why_not(path, error)
+            note = why_not(path, error)
         if not quietly and note not in self.notes:
             self.notes.append(note)
         return None
@@ -216,63 +214,3 @@ def _plain(key: Any) -> bytes:
 
 def _bare(key: AgentKey) -> bytes:
     return plain_key(key.blob)
-
-
-def plain_key(blob: bytes) -> bytes:
-    """Return the plain public key: the one inside a certificate, or ``blob`` itself."""
-    message = paramiko.Message(blob)
-    name = message.get_text()
-    kind = name.removesuffix(CERTIFICATE)
-    if kind == name:
-        return blob
-    message.get_binary()  # nonce
-    made = paramiko.Message()
-    made.add_string(f"{kind}@openssh.com" if kind.startswith("sk-") else kind)
-    for _ in range({"ssh-rsa": 2, "ssh-ed25519": 1, "sk-ssh-ed25519": 2, "sk-ecdsa-sha2-nistp256": 3}.get(kind, 2)):
-        made.add_string(message.get_binary())
-    return bytes(made.asbytes())
-
-
-def _public(path: Path) -> bytes | None:
-    """Return the public half for a file: it may be one itself, lie beside, or stand in front of a locked key."""
-    for place in (path, path.with_name(path.name + ".pub")):
-        with suppress(OSError, UnicodeDecodeError, ValueError, IndexError):
-            text = place.read_text(encoding="utf-8")
-            if "PRIVATE KEY" not in text:
-                return bytes(PublicBlob.from_string(text).key_blob)
-            inside = _openssh_public(text)
-            if inside is not None:
-                return inside
-    return None
-
-
-def _openssh_public(text: str) -> bytes | None:
-    """Return the public half in OpenSSH's own format of private keys, which no passphrase hides."""
-    if "BEGIN OPENSSH PRIVATE KEY" not in text:
-        return None
-    body = "".join(line for line in text.splitlines() if "-----" not in line)
-    data = base64.b64decode(body)
-    if not data.startswith(_MAGIC):
-        return None
-    message = paramiko.Message(data[len(_MAGIC) :])
-    for _ in range(3):
-        message.get_binary()  # cipher, key derivation, its options
-    message.get_int()
-    return bytes(message.get_binary())
-
-
-def _why_not(path: Path, error: Exception) -> str:
-    public = _public(path)
-    kind = paramiko.Message(public).get_text() if public else ""
-    if path.suffix == ".pub" or (public and _is_public(path)):
-        return f"{path} is a public key, and no agent holds its private half"
-    if kind.startswith("sk-"):
-        return f"{path} is a security key ({kind}): fleet uses those through an agent (ssh-add {path})"
-    return f"{path} is not a key that can be used: {error}"
-
-
-def _is_public(path: Path) -> bool:
-    try:
-        return "PRIVATE KEY" not in path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return False
