@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +126,22 @@ def _trust(robot: RobotAddress, options: SshOptions, operator: Operator, *, jump
 def _negotiate(link: Link, options: SshOptions, trust: Trust, timeout_s: float) -> None:
     """Connect to a host, through the one before, and exchange keys."""
     deadline_s = float(options.number("connecttimeout") or timeout_s)
+    kinds = _kinds(options, trust)
     if link.transports:
         before = link.transport
         place = (options.hostname, options.port)
         sock: Any = before.open_channel("direct-tcpip", place, ("127.0.0.1", 0), timeout=deadline_s)
     elif options.proxy_command:
+        if options.is_on("proxyusefdpass"):
+            raise RobotError(
+                trust.robot.name,
+                f"the SSH configuration for {options.host} has ProxyUseFdpass, which fleet does not do",
+                hint="use a ProxyCommand that passes the bytes on (without ProxyUseFdpass), or ProxyJump",
+            )
         link.proxy = ProxyProcess(options.proxy_command)
         sock = link.proxy.sock
     else:
         sock = _dial(options, deadline_s)
-    kinds = host_key_kinds(trust.kinds, options.names("hostkeyalgorithms"), paramiko.Transport._preferred_keys)
     transport = LinkTransport(sock, kinds=kinds, certificates=trust.certificates, deadline_s=deadline_s)
     link.transports.append(transport)
     _restrict(transport, options, trust.robot)
@@ -175,14 +181,28 @@ def _restrict(transport: LinkTransport, options: SshOptions, robot: RobotAddress
         wanted, ours = options.names(keyword), getattr(offered, name)
         chosen = [each for each in wanted if each in ours]
         if wanted and not chosen:
-            raise RobotError(
-                robot.name,
-                f"of the {keyword} in the SSH configuration for {options.host} fleet speaks none "
-                f"({', '.join(wanted[:4])})",
-                hint=f"add one of: {', '.join(ours[:4])}",
-            )
+            raise _nothing_common(robot, options, keyword, wanted, ours)
         if chosen:
             setattr(offered, name, chosen)
+
+
+def _kinds(options: SshOptions, trust: Trust) -> list[str]:
+    """Return host key algorithms to offer."""
+    wanted, ours = options.names("hostkeyalgorithms"), paramiko.Transport._preferred_keys
+    kinds = host_key_kinds(trust.kinds, wanted, ours)
+    if not kinds:
+        raise _nothing_common(trust.robot, options, "hostkeyalgorithms", wanted, ours)
+    return kinds
+
+
+def _nothing_common(
+    robot: RobotAddress, options: SshOptions, keyword: str, wanted: Sequence[str], ours: Sequence[str]
+) -> RobotError:
+    return RobotError(
+        robot.name,
+        f"of the {keyword} in the SSH configuration for {options.host} fleet speaks none ({', '.join(wanted[:4])})",
+        hint=f"add one of: {', '.join(ours[:4])}",
+    )
 
 
 def _log_in(trust: RobotTrust, link: Link, route: Route, operator: Operator) -> None:

@@ -161,6 +161,6 @@ class LinkAuth(AuthOnlyHandler):  # type: ignore[misc]
 
 def host_key_kinds(known: Sequence[str], configured: Sequence[str], ours: Sequence[str]) -> list[str]:
     """Return algorithms in the order to offer: those of keys that are known first, as OpenSSH orders them."""
-    allowed = [each for each in ours if not configured or each in configured]
+    allowed = [each for each in ours if not configured or {each, each + CERTIFICATE} & set(configured)]
     first = [each for kind in known for each in (_RSA if kind == "ssh-rsa" else (kind,)) if each in allowed]
     return list(dict.fromkeys([*first, *allowed]))

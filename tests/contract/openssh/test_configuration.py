@@ -199,11 +199,19 @@ def test_jumps_that_lead_in_a_circle_are_said(operator: Operator) -> None:
     assert "ProxyJump none" in caught.value.hint
 
 
-def test_algorithms_that_fleet_does_not_speak_are_said(operator: Operator) -> None:
-    operator.writes("Host *\n  KexAlgorithms sntrup761x25519-sha512@openssh.com\n" + operator.keys)
-    with pytest.raises(RobotError, match=r"of the kexalgorithms .* fleet speaks none") as caught:
+@pytest.mark.parametrize(
+    ("line", "words", "hint"),
+    [
+        ("KexAlgorithms sntrup761x25519-sha512@openssh.com", "of the kexalgorithms", "curve25519"),
+        ("HostKeyAlgorithms sk-ssh-ed25519@openssh.com", "of the hostkeyalgorithms", "ssh-ed25519"),
+        ("ProxyCommand true\n  ProxyUseFdpass yes", "ProxyUseFdpass", "ProxyJump"),
+    ],
+)
+def test_what_fleet_does_not_do_is_said(operator: Operator, line: str, words: str, hint: str) -> None:
+    operator.writes(f"Host *\n  {line}\n" + operator.keys)
+    with pytest.raises(RobotError) as caught:
         operator.fleet(operator.site.address(), "true")
-    assert "curve25519" in caught.value.hint
+    assert (words in caught.value.message, hint in caught.value.hint) == (True, True)
 
 
 # ── another home, and no OpenSSH ─────────────────────────────────────────────────────────────────────────────────
