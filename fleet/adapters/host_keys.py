@@ -110,6 +110,8 @@ class HostKeyFile:
     def _is_at(self, line: KnownLine, names: list[str], robot: RobotAddress, places: Sequence[str]) -> bool:
         """Whether the line is for the robot's address, or a pattern of its name, and not for another robot by name."""
         others = any(name in self._robots and name != robot.name for name in names)
+        if not self._robots:  # Then a line in the form that we write is some robot's, by its name.
+            others = len(names) == 2 and names[0] not in (robot.name, *places) and names[1] in places
         return not others and line.is_for([robot.name, *places])
 
     def _is_replaced(self, entry: _Entry, robot: RobotAddress) -> bool:
