@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
+from fabric import Config, Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from fleet.adapters.host_keys import HostKeyFile
@@ -33,6 +34,8 @@ logging.getLogger("paramiko").propagate = False
 _KEEPALIVE_S = 10
 _DEAD_LINK_MS = 30_000
 """Sent bytes unacknowledged for this long mean that the link is dead (keepalives are such bytes)."""
+_NO_FILES = Config(lazy=True, overrides={"load_ssh_configs": False})
+"""OpenSSH has resolved the user's configuration: fabric reads none of its own or of ssh's."""
 _ATTEMPTS = 3
 """An sshd with too many logins under way (MaxStartups) drops connections before its banner: try again."""
 
@@ -54,6 +57,8 @@ class Link:
 
     transports: list[LinkTransport] = dataclasses.field(default_factory=list)
     proxy: ProxyProcess | None = None
+    connection: Connection | None = None
+    """fabric's connection to the robot, over the last transport; sessions are opened by it."""
 
     @property
     def transport(self) -> LinkTransport:
@@ -62,6 +67,8 @@ class Link:
 
     def close(self) -> None:
         """Close everything, opened or half opened."""
+        if self.connection is not None:
+            self.connection.close()
         for transport in reversed(self.transports):
             transport.close()
         if self.proxy is not None:
@@ -105,6 +112,7 @@ def _open(robot: RobotAddress, operator: Operator, timeout_s: float, finish: Fin
                 else:
                     finish(trust, link, route)
             _watch(link, route)
+            link.connection = _connection(robot, link.transport)
             return link
         except BaseException as error:
             failed = _proxy_failure(link, error)
@@ -115,6 +123,13 @@ def _open(robot: RobotAddress, operator: Operator, timeout_s: float, finish: Fin
                 raise connect_error(failed or error, _told(attempt, link)) from error
         time.sleep(0.2 * (_ATTEMPTS - min(attempts_left, _ATTEMPTS - 1)))
     raise AssertionError("the last attempt returns or raises")
+
+
+def _connection(robot: RobotAddress, transport: LinkTransport) -> Connection:
+    """Return fabric's connection over a transport that is logged in already."""
+    connection = Connection(robot.host, user=robot.user, port=robot.port, config=_NO_FILES)
+    connection.client._transport = connection.transport = transport
+    return connection
 
 
 def _trust(robot: RobotAddress, options: SshOptions, operator: Operator, *, jump: bool) -> JumpTrust | RobotTrust:
