@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from runtime.contract.runtime_config import NODE_DIR
@@ -18,8 +18,10 @@ from runtime.contract.serving import (
     ENV_SLOT,
     SERVE_DIR_INSIDE,
     SERVING_LOCK,
+    SERVING_RECORD,
     TOKEN,
 )
+from runtime.executor.serving_record import ServingRecord
 from runtime.health.turn import Token
 
 
@@ -28,8 +30,13 @@ class ServingGate:
 
     def __init__(self, slot: str, token: Path, lock: Path) -> None:
         self._token, self._path = Token(token, slot), lock
+        self._record = ServingRecord(lock.with_name(SERVING_RECORD))
         self._descriptor: int | None = None
         self._tried = False
+        self.gone: frozenset[bytes] = frozenset()
+        """GIDs of velocity publishers of earlier holders of the lock, which are dead while it is in our hands."""
+        self.record_problem = ""
+        """Why ours are not written down, for a person: after our death they count until their lease is over."""
         self.refused = False
         """The last :meth:`enter` said no. Before the first one nobody has been asked."""
         self.waited = False
@@ -102,8 +109,20 @@ class ServingGate:
     def leave(self) -> None:
         """Give the lock back. Only when no publisher exists any more; leaving twice is fine."""
         if self._descriptor is not None:
+            self.gone = frozenset()  # whoever wrote them down may hold it again
             os.close(self._descriptor)
             self._descriptor = None
+
+    def remember(self, gids: Collection[bytes]) -> None:
+        """Write down publishers of ours, before they say anything, so that who comes after us knows them to be gone."""
+        descriptor = self._descriptor
+        if descriptor is None:
+            return  # no lock, no proof
+        try:
+            self._record.add(_lock_id(descriptor), gids)
+            self.record_problem = ""
+        except OSError as error:
+            self.record_problem = f"velocity publishers cannot be written down beside {self._path}: {error.strerror}"
 
     def _open(self) -> int:
         # For reading: another release's container may run as another user.
@@ -125,6 +144,7 @@ class ServingGate:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        self.gone = self._record.read(_lock_id(descriptor))
         return True
 
     def _replaced(self, descriptor: int) -> bool:
@@ -133,5 +153,9 @@ class ServingGate:
             there = self._path.stat()
         except OSError:
             return True
-        ours = os.fstat(descriptor)
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+        return (there.st_dev, there.st_ino) != _lock_id(descriptor)
+
+
+def _lock_id(descriptor: int) -> tuple[int, int]:
+    ours = os.fstat(descriptor)
+    return ours.st_dev, ours.st_ino
