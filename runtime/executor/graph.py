@@ -1,8 +1,8 @@
 """What the ROS graph shows of a topic: endpoints by their ids, and which of them belong to this process.
 
-An endpoint's GID is its DDS GUID: 12 bytes name the participant (the process), 4 the endpoint in it (RTPS 2.3, 8.2.4.1).
-Names do not tell processes apart: two containers of one robot have one name, and the name of a process that died, or that
-was found a moment ago, is not known.
+An endpoint's GID is its DDS GUID: 12 bytes name the participant (the process), 4 the endpoint in it (RTPS 2.3,
+8.2.4.1). Names do not tell processes apart: two containers of one robot have one name, and the name of a process that
+died, or that was found a moment ago, is not known.
 """
 
 from __future__ import annotations

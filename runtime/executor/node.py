@@ -37,7 +37,7 @@ SWAP_POLL_S = 1.0
 BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
-ALONE_S = 2.0
+ALONE_S = 0.3
 """How long an activation waits for the publishers of the node that served before to be gone from the graph."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -59,7 +59,7 @@ class ExecutorNode(LifecycleNode):
         self._standing_by = True
         self._transition = threading.RLock()
         self._intake: Intake | None = None
-        self._outputs = NodeOutputs(self)
+        self._outputs = NodeOutputs(self, self.gate)
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
         self._diagnostics = Diagnostics(
@@ -121,6 +121,7 @@ class ExecutorNode(LifecycleNode):
         """
         if not self._transition.acquire(blocking=False):
             return  # a transition that a service asks for is going on; the next look comes soon
+        self._outputs.watch()
         try:
             self._take_turns()
         finally:
@@ -151,9 +152,7 @@ class ExecutorNode(LifecycleNode):
         self._standing_by = False
         result = super().on_activate(state)
         link(self.models)
-        for model, reason in self._outputs.start(patient=took_over):
-            self._log(f"{model.model.name}: {reason}")
-            model.refuse(reason)
+        self._outputs.start()
         serving = [model for model in self.models if model.state != FAILED]
         for model in serving:
             model.activate()
@@ -257,6 +256,7 @@ class ExecutorNode(LifecycleNode):
         self._reserve.pin_spin_once()
         self.spin_progress = time.monotonic()
         self._outputs.announce()
+        self._outputs.watch()
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -33,6 +33,7 @@ class ServingGate:
         self._record = ServingRecord(lock.with_name(SERVING_RECORD))
         self._descriptor: int | None = None
         self._tried = False
+        self._ours: frozenset[bytes] = frozenset()
         self.gone: frozenset[bytes] = frozenset()
         """GIDs of velocity publishers of earlier holders of the lock, which are dead while it is in our hands."""
         self.record_problem = ""
@@ -92,7 +93,7 @@ class ServingGate:
             return False
         if self._descriptor is not None and not self._replaced(self._descriptor):
             return True
-        self.leave()
+        self._release()  # of a lock that was put anew: our publishers are still there
         return self._try(self._take)
 
     def _try(self, take: Callable[[], bool]) -> bool:
@@ -108,6 +109,10 @@ class ServingGate:
 
     def leave(self) -> None:
         """Give the lock back. Only when no publisher exists any more; leaving twice is fine."""
+        self._ours = frozenset()
+        self._release()
+
+    def _release(self) -> None:
         if self._descriptor is not None:
             self.gone = frozenset()  # whoever wrote them down may hold it again
             os.close(self._descriptor)
@@ -115,11 +120,11 @@ class ServingGate:
 
     def remember(self, gids: Collection[bytes]) -> None:
         """Write down publishers of ours, before they say anything, so that who comes after us knows them to be gone."""
-        descriptor = self._descriptor
-        if descriptor is None:
+        self._ours = self._ours.union(gids)
+        if self._descriptor is None or not self._ours:
             return  # no lock, no proof
         try:
-            self._record.add(_lock_id(descriptor), gids)
+            self._record.add(_lock_id(self._descriptor), sorted(self._ours))
             self.record_problem = ""
         except OSError as error:
             self.record_problem = f"velocity publishers cannot be written down beside {self._path}: {error.strerror}"
@@ -144,7 +149,8 @@ class ServingGate:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
-        self.gone = self._record.read(_lock_id(descriptor))
+        self.gone = self._record.read(_lock_id(descriptor)) - self._ours
+        self.remember(())
         return True
 
     def _replaced(self, descriptor: int) -> bool:

@@ -1,9 +1,9 @@
 """The velocity publishers that holders of the serving lock had, so that the next holder knows them to be gone.
 
 A publisher whose process was killed is seen on the graph until its lease is over, and nothing there tells it from one
-that is merely silent. The lock does: it is the kernel's, and it is held for as long as its holder's publishers exist. So
-what an earlier holder of **the same lock** (device and inode; a file put in its place is another lock) wrote down is dead
-once the lock is in our hands.
+that is merely silent. The lock does: it is the kernel's, and it is held for as long as its holder's publishers exist.
+So what an earlier holder of **the same lock** (device and inode; a file put in its place is another lock) wrote down is
+dead once the lock is in our hands.
 """
 
 from __future__ import annotations
