@@ -57,12 +57,14 @@ class Identity:
         return (*(each for each in endpoints if each.node != self.node), *named[own:])
 
     def describe(self, endpoint: Endpoint) -> str:
-        """Return name, participant and host of another's endpoint, for a person."""
+        """Return name, participant and host of another's endpoint, for a person. Fast DDS makes the host's part of the
+        network addresses at the process's start: two processes of one machine may differ in it."""
         name = endpoint.node or "a node without a name"
-        if self.participant is None or host_of(endpoint.gid) is None:
+        theirs, ours = host_of(endpoint.gid), host_of(self.participant or b"")
+        if theirs is None or ours is None:
             return f"{name}: endpoint {endpoint.gid.hex()}"
-        near = host_of(endpoint.gid) == host_of(self.participant)
-        return f"{name}: participant {endpoint.gid[:12].hex()} on {'this' if near else 'another'} host"
+        where = "host" if theirs == ours else f"host {theirs.hex()}, this node is on"
+        return f"{name}: participant {endpoint.gid[:12].hex()}, {where} {ours.hex()}"
 
 
 class Claim:
