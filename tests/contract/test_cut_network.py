@@ -48,8 +48,7 @@ def test_one_whose_network_is_gone_is_followed_within_three_seconds(duo: Duo, si
     duo.executor("b", site.inside("b"))
     duo.until_logged("b", "is inactive: the token names another container than b")
     duo.look()
-    duo.token("b")
-    ended = ENDINGS["network gone"](Old(first, site, "a"))
+    ended = ENDINGS["network gone"](Old(first, site, "a"), lambda: duo.token("b"))
     runs, _ = duo.until("b to drive", drives("b"))
     assert took(ended, runs, "b") < TAKEN_OVER_S
 
