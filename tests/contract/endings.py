@@ -1,7 +1,7 @@
 """The ways in which the executor that serves comes to its end. Not a test module.
 
-Each hands over and returns when the old one came to its end, in seconds of the monotonic clock. A hung one is ended by the kernel while it is stopped, a container goes with its process and network namespaces, and a network that is
-gone leaves a process that lives.
+Each hands over, and returns when the old one came to its end, in seconds of the monotonic clock. A hung one is ended
+by the kernel while it is stopped, and a container goes with its namespaces.
 """
 
 from __future__ import annotations
