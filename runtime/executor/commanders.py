@@ -8,6 +8,7 @@ and where two find each other, both yield, and the one whose wait is shorter com
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ GONE_S, SPREAD_S = 0.2, 0.3
 """From the last sight of another commander to a publisher of our own; the second part is each process's own share."""
 OPEN_S = 0.3
 """From that publisher to its first command: somebody else may have come back at the same moment."""
+HIDDEN_S = 60.0
+"""For how long at most one that was cut off has no publisher, which would disturb whoever took over when the network is
+back. Not for ever: tools find a topic by its publishers, and would wait for ours as ours for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,11 @@ class Identity:
         named = [each for each in endpoints if each.node == self.node]
         return (*(each for each in endpoints if each.node != self.node), *named[own:])
 
+    def far(self, endpoint: Endpoint) -> bool:
+        """Whether it is on another host, as far as its GID tells."""
+        theirs, ours = host_of(endpoint.gid), host_of(self.participant or b"")
+        return theirs is not None and ours is not None and theirs != ours
+
     def describe(self, endpoint: Endpoint) -> str:
         """Return name, participant and host of another's endpoint, for a person. Fast DDS makes the host's part of the
         network addresses at the process's start: two processes of one machine may differ in it."""
@@ -79,7 +88,8 @@ class Claim:
         self._clear_at: float | None = None
         self._heard_at: float | None = None
         self._opened_at: float | None = None
-        self._lost = self._commands = False
+        self._hidden_until = -math.inf
+        self._far = self._anew = self._commands = False
         self.conflict = ""
         """Who else commands, and what to do about it; empty while nobody is seen."""
         self.reason = ""
@@ -92,17 +102,17 @@ class Claim:
     ) -> None:
         """Take what the graph shows now, and judge."""
         self._see(now, self.identity.others(publishers, int(self._opened_at is not None), gone), gone)
-        self._listen(now, any(not self.identity.ours(each) for each in listeners))
+        self._listen(now, [each for each in listeners if not self.identity.ours(each)])
         free_at = self._free_at()
         heard = self._heard_at is not None and now >= self._heard_at + SETTLE_S
-        self.may_exist = free_at is not None and now >= free_at and (heard or not self._lost)
+        self.may_exist = free_at is not None and now >= free_at and (heard or now >= self._hidden_until)
         open_at = self._opened_at
-        if free_at is not None and open_at is not None and (self._rivals or self._lost):
+        if free_at is not None and open_at is not None and (self._rivals or self._anew):
             open_at = max(open_at, free_at) + OPEN_S
         self.may_command = self.may_exist and heard and open_at is not None and now >= open_at
         self._commands = self._commands or self.may_command
         if self.may_command:
-            self._rivals, self._lost = frozenset(), False
+            self._rivals, self._anew = frozenset(), False
         self.reason = "" if self.may_command else self._why(heard=heard)
 
     def opened(self, now: float) -> None:
@@ -113,9 +123,10 @@ class Claim:
         """It is gone."""
         self._opened_at, self._commands = None, False
 
-    def suspended(self) -> None:
+    def suspended(self, now: float) -> None:
         """This process stood still for so long that others may have taken it for dead: begin anew."""
-        self._lost, self._heard_at, self._commands = True, None, False
+        self._anew, self._heard_at, self._commands = True, None, False
+        self._hidden_until = now + HIDDEN_S
 
     def _see(self, now: float, others: tuple[Endpoint, ...], gone: Collection[bytes]) -> None:
         if others:
@@ -132,13 +143,16 @@ class Claim:
         if self._clear_at is None:
             self._clear_at = now
 
-    def _listen(self, now: float, heard: bool) -> None:
+    def _listen(self, now: float, heard: Collection[Endpoint]) -> None:
         if heard:
             self._heard_at = now if self._heard_at is None else self._heard_at
+            self._far = all(self.identity.far(each) for each in heard)
             return
         self._heard_at = None
-        self._lost = self._lost or self._commands  # whoever listened may be at the other end of a cut network
-        self._commands = False
+        if self._commands:
+            self._commands, self._anew = False, True
+            if self._far:  # whoever listened may be at the other end of a cut network, and somebody else with him
+                self._hidden_until = now + HIDDEN_S
 
     def _free_at(self) -> float | None:
         if self._clear_at is None:

@@ -118,7 +118,7 @@ class VelocityOutput:
         """Command, or yield before the next command: one last zero, and after a moment no publisher either."""
         claim = self._claim
         if suspended:
-            claim.suspended()
+            claim.suspended(now)
         self._look(now)
         if claim.may_command and not self.shared:
             if not self._commands:

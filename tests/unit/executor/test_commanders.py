@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.executor.commanders import GONE_S, OPEN_S, SETTLE_S, SPREAD_S, Claim, Endpoint, Identity
+from runtime.executor.commanders import GONE_S, HIDDEN_S, OPEN_S, SETTLE_S, SPREAD_S, Claim, Endpoint, Identity
 
 TOPIC = "/cmd_vel"
 OURS, THEIRS = bytes.fromhex("010f1111aaaaaaaa00000000"), bytes.fromhex("010f2222bbbbbbbb00000000")
@@ -114,6 +114,7 @@ def test_who_is_heard_by_nobody_any_more_stops_and_begins_anew_only_when_it_is_a
     assert not world.open, "at the other end of a cut network somebody else may have taken over"
     assert world.claim.reason == "nobody listens to /cmd_vel"
     world.run(10.0)
+    assert not world.open
     world.listeners, world.commanded = (BASE,), 0
     world.run(0.3)
     world.others = (rival(),)  # found a little later than the listener
@@ -121,6 +122,24 @@ def test_who_is_heard_by_nobody_any_more_stops_and_begins_anew_only_when_it_is_a
     assert (world.commanded, world.open) == (0, False)
     world.others = ()
     assert world.run(SETTLE_S + LATEST_S + 0.2)
+
+
+def test_one_that_is_cut_off_shows_itself_again_in_the_end_and_still_says_nothing() -> None:
+    """Tools find a topic by its publishers."""
+    world = driving()
+    world.listeners, world.commanded = (), 0
+    assert not world.run(HIDDEN_S - 1.0)
+    assert not world.open
+    assert not world.run(2.0)
+    assert (world.open, world.commanded) == (True, 0)
+
+
+def test_a_listener_of_the_same_host_that_goes_is_no_cut_network() -> None:
+    world = World(listeners=(Endpoint(OURS[:4] + THEIRS[4:] + b"\0\0\x14\x04", "/base"),))
+    assert world.run(SETTLE_S + 0.2)
+    world.listeners = ()
+    assert not world.step()
+    assert world.open, "it says nothing, and can be found"
 
 
 def test_ones_own_subscription_is_no_listener() -> None:
@@ -131,7 +150,7 @@ def test_ones_own_subscription_is_no_listener() -> None:
 
 def test_after_standing_still_it_begins_anew() -> None:
     world = driving()
-    world.claim.suspended()
+    world.claim.suspended(world.now)
     assert not world.step()
     assert not world.run(SETTLE_S - 0.2)
     assert world.run(SETTLE_S)
@@ -209,7 +228,7 @@ def test_whatever_happens_it_never_commands_beside_another_nor_unheard_and_alway
         elif what == "hear":
             world.listeners = (BASE,)
         elif what == "stand still":
-            world.claim.suspended()
+            world.claim.suspended(world.now)
         before = world.commanded
         world.run(passed)
         if world.others or not world.listeners:
