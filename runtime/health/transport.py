@@ -96,9 +96,11 @@ def prepare(config: RuntimeConfig, environment: Mapping[str, str], place: Path) 
     files = {name: environment[name] for name in PROFILE_VARIABLES if environment.get(name)}
     for name, file in files.items():
         try:
-            text = profile(Path(file).read_text("utf-8"), wanted)
+            base = Path(file).read_text("utf-8")
+            text = profile(base, wanted)
             if text is None:
-                return result, f"{file} is not the image's profile: its sizes are left alone ({_needs(wanted)})"
+                said = f"{file} is not the image's profile: its sizes are left alone ({_needs(wanted)})"
+                return result, said + _without_lease(config, base)
             place.write_text(text, "utf-8")
         except OSError as error:
             return result, f"transport is not sized: {error.filename}: {error.strerror} ({_needs(wanted)})"
@@ -141,6 +143,14 @@ def too_small(wanted: Sizes, directory: str = "/dev/shm") -> str:  # noqa: S108 
         f"{directory} has {free // MIB} MiB free, a camera and this node need {need // MIB} MiB: images may be lost; "
         "enlarge it (ipc: host, or shm_size), or remove what fills it"
     )
+
+
+def _without_lease(config: RuntimeConfig, profile_text: str) -> str:
+    """Say what a profile without a lease costs a robot whose velocities are commanded here."""
+    commands = any(output.decoder == "velocity" for model in config.models for output in model.outputs)
+    if not commands or "<leaseDuration>" in profile_text:
+        return ""
+    return "; it sets no leaseDuration: a publisher of velocities that died counts as another commander for 20 s"
 
 
 def _needs(wanted: Sizes) -> str:
