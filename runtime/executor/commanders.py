@@ -17,9 +17,9 @@ from runtime.executor.same_host import host_of
 
 SETTLE_S = 1.0
 """From the first listener that is seen to the first command: as long as others may take to be found as well."""
-GONE_S, SPREAD_S = 0.2, 0.3
+GONE_S, SPREAD_S = 0.2, 0.2
 """From the last sight of another commander to a publisher of our own; the second part is each process's own share."""
-OPEN_S = 0.3
+OPEN_S = 0.2
 """From that publisher to its first command: somebody else may have come back at the same moment."""
 HIDDEN_S = 60.0
 """For how long at most one that was cut off has no publisher, which would disturb whoever took over when the network is

@@ -34,7 +34,7 @@ LOOK_AROUND_S = 1.0
 """Between two lines in the log; and between two looks for others where they are only noted."""
 SUSPENDED_S = 1.0
 """A process that stood still for so long (SIGSTOP, a frozen machine) may be taken for dead by others: less than the
-lease of a participant (1.5 s, images/runtime/fastdds.xml)."""
+lease of a participant (2 s, images/runtime/fastdds.xml)."""
 HELD = "held"
 """State of a command that is not published: somebody else has the topic, or nobody listens."""
 REFUSE, ALLOW = "refuse", "allow"

@@ -29,8 +29,8 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 _ROOT = re.compile(r"<dds\b[^>]*>")
 _NO_SHORT_CUT = "\n  <library_settings><intraprocess_delivery>OFF</intraprocess_delivery></library_settings>"
 """The round trip at the start is to take the road that cameras' frames take."""
-_LEASE = """<leaseDuration><sec>1</sec><nanosec>500000000</nanosec></leaseDuration>
-        <leaseAnnouncement><sec>0</sec><nanosec>300000000</nanosec></leaseAnnouncement>"""
+_LEASE = """<leaseDuration><sec>2</sec><nanosec>0</nanosec></leaseDuration>
+        <leaseAnnouncement><sec>0</sec><nanosec>250000000</nanosec></leaseAnnouncement>"""
 _STOCK = f"""<?xml version="1.0" encoding="UTF-8"?>
 <dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">{_NO_SHORT_CUT}
   <profiles>

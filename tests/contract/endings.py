@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.contract.network_site import NetworkSite
 from tests.contract.robot_process import ROOT, STOP_S
 
-HUNG_S = 2.0
+HUNG_S = 2.5
 """Longer than a participant's lease."""
 #: What makes a container of a process: it is the first one of its own process namespace, which goes with it.
 CONTAINED = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")

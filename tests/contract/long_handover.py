@@ -102,6 +102,7 @@ def test_a_run(stage: Stage, run: int) -> None:
     ended = end(first, lambda: duo.token("b"))
     runs, _ = duo.until("b to drive", drives("b"), DRIVES_S)
     seconds = took(ended, runs, "b")
+    told = duo.log("b").read_text()
     print(f"\nrun {run:>2} {stage.kind}: first command after {seconds:.3f} s", end="", flush=True)
 
     stage.executor("")
@@ -117,4 +118,4 @@ def test_a_run(stage: Stage, run: int) -> None:
     assert foreign.wait(STOP_S) == 0
     runs, _ = duo.until("a to drive once he is gone", drives("a"), DRIVES_S)
     assert set(sources(runs)) == {slot_word("")}
-    assert 0.0 < seconds < TAKEN_OVER_S
+    assert 0.0 < seconds < TAKEN_OVER_S, f"ended at {ended + time.time() - time.monotonic():.3f}\n{told}"

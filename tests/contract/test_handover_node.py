@@ -105,7 +105,7 @@ def test_one_that_wakes_from_a_stop_says_nothing_before_it_has_looked_around(pai
     os.kill(first.pid, signal.SIGSTOP)
     foreign = duo.commander()
     duo.look()
-    time.sleep(1.5)  # as long as its participant is remembered
+    time.sleep(2.5)  # as long as its participant is remembered
     duo.look()
     os.kill(first.pid, signal.SIGCONT)
     duo.none_from("", TAKEN_OVER_S)

@@ -109,7 +109,7 @@ def test_without_a_profile_fast_dds_stays_as_it_is_but_for_its_short_cut(tmp_pat
     written = place.read_text()
     assert "<intraprocess_delivery>OFF</intraprocess_delivery>" in written
     assert "transport" not in written
-    assert _lease(written) == _lease(BASE.read_text()) == 1.5, "whoever commands a robot is forgotten as soon"
+    assert _lease(written) == _lease(BASE.read_text()) == 2.0, "whoever commands a robot is forgotten as soon"
     environment, told = prepare(config(640, 480), {"HOME": "/tmp"}, tmp_path / "none" / "stock.xml")
     assert environment == {"HOME": "/tmp"}
     assert "transport is not tested" in told
