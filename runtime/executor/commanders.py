@@ -15,8 +15,11 @@ from dataclasses import dataclass
 
 from runtime.executor.same_host import host_of
 
+FIND_S = 4.0
+"""How long a process looks for others before its first command, and again after it was cut off or stood still. Fast DDS
+announces a participant each 3 s where nobody says otherwise."""
 SETTLE_S = 1.0
-"""From the first listener that is seen to the first command: as long as others may take to be found as well."""
+"""From the first listener that is seen to the first command: others may have come with it."""
 GONE_S, SPREAD_S = 0.2, 0.2
 """From the last sight of another commander to a publisher of our own; the second part is each process's own share."""
 OPEN_S = 0.2
@@ -89,7 +92,8 @@ class Claim:
         self._heard_at: float | None = None
         self._opened_at: float | None = None
         self._hidden_until = -math.inf
-        self._far = self._anew = self._commands = False
+        self._looks_since: float | None = None
+        self._far = self._cut = self._anew = self._commands = False
         self.conflict = ""
         """Who else commands, and what to do about it; empty while nobody is seen."""
         self.reason = ""
@@ -101,10 +105,11 @@ class Claim:
         self, now: float, publishers: Collection[Endpoint], listeners: Iterable[Endpoint], gone: Collection[bytes] = ()
     ) -> None:
         """Take what the graph shows now, and judge."""
+        self._looks_since = now if self._looks_since is None else self._looks_since
         self._see(now, self.identity.others(publishers, int(self._opened_at is not None), gone), gone)
         self._listen(now, [each for each in listeners if not self.identity.ours(each)])
         free_at = self._free_at()
-        heard = self._heard_at is not None and now >= self._heard_at + SETTLE_S
+        heard = self._heard_at is not None and now >= max(self._heard_at + SETTLE_S, self._looks_since + FIND_S)
         self.may_exist = free_at is not None and now >= free_at and (heard or now >= self._hidden_until)
         open_at = self._opened_at
         if free_at is not None and open_at is not None and (self._rivals or self._anew):
@@ -126,7 +131,7 @@ class Claim:
     def suspended(self, now: float) -> None:
         """This process stood still for so long that others may have taken it for dead: begin anew."""
         self._anew, self._heard_at, self._commands = True, None, False
-        self._hidden_until = now + HIDDEN_S
+        self._hidden_until, self._looks_since = now + HIDDEN_S, now
 
     def _see(self, now: float, others: tuple[Endpoint, ...], gone: Collection[bytes]) -> None:
         if others:
@@ -145,13 +150,16 @@ class Claim:
 
     def _listen(self, now: float, heard: Collection[Endpoint]) -> None:
         if heard:
+            self._looks_since = now if self._cut else self._looks_since
             self._heard_at = now if self._heard_at is None else self._heard_at
+            self._cut = False
             self._far = all(self.identity.far(each) for each in heard)
             return
         self._heard_at = None
         if self._commands:
             self._commands, self._anew = False, True
-            if self._far:  # whoever listened may be at the other end of a cut network, and somebody else with him
+            self._cut = self._far  # whoever listened may be at the other end of the cut, and somebody else with him
+            if self._cut:
                 self._hidden_until = now + HIDDEN_S
 
     def _free_at(self) -> float | None:

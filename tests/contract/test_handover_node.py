@@ -90,6 +90,15 @@ def test_beside_a_living_commander_nobody_commands_however_silent_he_is_and_the_
     assert set(sources(runs)) == {"b"}
 
 
+def test_one_that_starts_beside_a_living_commander_commands_nothing(duo: Duo) -> None:
+    """It looks for others for longer than he, who has Fast DDS's own settings, takes to announce himself."""
+    duo.commander()
+    duo.token("")
+    duo.executor("")
+    duo.until_logged("", "is also commanded by /peer: stop it, remap one of the two")
+    duo.none_from("", 1.0)
+
+
 def test_one_that_hangs_keeps_the_other_out_until_it_is_ended(
     pair: Pair,
 ) -> None:

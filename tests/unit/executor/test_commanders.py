@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.executor.commanders import GONE_S, HIDDEN_S, OPEN_S, SETTLE_S, SPREAD_S, Claim, Endpoint, Identity
+from runtime.executor.commanders import FIND_S, GONE_S, HIDDEN_S, OPEN_S, SETTLE_S, SPREAD_S, Claim, Endpoint, Identity
 
 TOPIC = "/cmd_vel"
 OURS, THEIRS = bytes.fromhex("010f1111aaaaaaaa00000000"), bytes.fromhex("010f2222bbbbbbbb00000000")
@@ -59,13 +59,13 @@ class World:
 
 def driving() -> World:
     world = World()
-    assert world.run(SETTLE_S + 0.2)
+    assert world.run(FIND_S + 0.2)
     return world
 
 
 def test_alone_it_commands_once_others_have_had_the_time_to_be_found() -> None:
     world = World()
-    assert not world.run(SETTLE_S - 0.1)
+    assert not world.run(FIND_S - 0.1)
     assert world.claim.reason == "who else commands /cmd_vel is being looked for"
     assert world.run(0.3)
     assert (world.claim.reason, world.claim.conflict) == ("", "")
@@ -116,12 +116,12 @@ def test_who_is_heard_by_nobody_any_more_stops_and_begins_anew_only_when_it_is_a
     world.run(10.0)
     assert not world.open
     world.listeners, world.commanded = (BASE,), 0
-    world.run(0.3)
-    world.others = (rival(),)  # found a little later than the listener
+    world.run(FIND_S - 0.5)
+    world.others = (rival(),)  # found later than the listener
     world.run(10.0)
     assert (world.commanded, world.open) == (0, False)
     world.others = ()
-    assert world.run(SETTLE_S + LATEST_S + 0.2)
+    assert world.run(FIND_S + LATEST_S + 0.2)
 
 
 def test_one_that_is_cut_off_shows_itself_again_in_the_end_and_still_says_nothing() -> None:
@@ -136,10 +136,13 @@ def test_one_that_is_cut_off_shows_itself_again_in_the_end_and_still_says_nothin
 
 def test_a_listener_of_the_same_host_that_goes_is_no_cut_network() -> None:
     world = World(listeners=(Endpoint(OURS[:4] + THEIRS[4:] + b"\0\0\x14\x04", "/base"),))
-    assert world.run(SETTLE_S + 0.2)
+    assert world.run(FIND_S + 0.2)
     world.listeners = ()
     assert not world.step()
     assert world.open, "it says nothing, and can be found"
+    world.listeners = (Endpoint(OURS[:4] + THEIRS[4:] + b"\0\0\x15\x04", "/base"),)
+    assert not world.run(SETTLE_S - 0.1)
+    assert world.run(0.3), "a base that was restarted"
 
 
 def test_ones_own_subscription_is_no_listener() -> None:
@@ -152,7 +155,7 @@ def test_after_standing_still_it_begins_anew() -> None:
     world = driving()
     world.claim.suspended(world.now)
     assert not world.step()
-    assert not world.run(SETTLE_S - 0.2)
+    assert not world.run(FIND_S - 0.2)
     assert world.run(SETTLE_S)
 
 
@@ -234,4 +237,4 @@ def test_whatever_happens_it_never_commands_beside_another_nor_unheard_and_alway
         if world.others or not world.listeners:
             assert world.commanded == before
     world.others, world.listeners = (), (BASE,)
-    assert world.run(SETTLE_S + LATEST_S + 0.5)
+    assert world.run(FIND_S + LATEST_S + 0.5)
