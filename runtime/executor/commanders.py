@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from runtime.executor.same_host import host_of
 
-FIND_S = 4.0
+FIND_S = 3.5
 """How long a process looks for others before its first command, and again after it was cut off or stood still. Fast DDS
 announces a participant each 3 s where nobody says otherwise."""
 SETTLE_S = 1.0
@@ -119,6 +119,10 @@ class Claim:
         if self.may_command:
             self._rivals, self._anew = frozenset(), False
         self.reason = "" if self.may_command else self._why(heard=heard)
+
+    def looked(self, now: float) -> bool:
+        """Whether it has looked for others for long enough, whoever is or is not there."""
+        return self._looks_since is not None and now >= self._looks_since + FIND_S
 
     def opened(self, now: float) -> None:
         """A publisher of ours is there."""

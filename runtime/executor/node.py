@@ -37,6 +37,7 @@ SWAP_POLL_S = 1.0
 BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
+FIND_POLL_S = 0.05
 ALONE_S = 0.3
 """How long an activation waits for the publishers of the node that served before to be gone from the graph."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -113,6 +114,13 @@ class ExecutorNode(LifecycleNode):
         """Why this node, configured and tested, does not serve: another container does. Empty: that is not so."""
         waits = self._standing_by and self.gate.refused and self.lifecycle == "inactive"
         return self.gate.why_not if waits else ""
+
+    def find_others(self) -> None:
+        """Wait until whoever else commands our topics has had the time to be found, or a stop. A node that says it
+        stands by can so take over at once."""
+        self._outputs.watch()
+        while not self._outputs.looked and not self._stop.wait(FIND_POLL_S):
+            self._outputs.watch()
 
     def attend(self) -> None:
         """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.

@@ -126,6 +126,11 @@ class NodeOutputs:
         for _, velocity in list(self._velocities):
             velocity.watch()
 
+    @property
+    def looked(self) -> bool:
+        """Whether all that command velocities have looked for others for long enough."""
+        return all(velocity.looked for _, velocity in list(self._velocities))
+
     def start(self) -> None:
         """Begin to command velocities, at zero, each as soon as nobody else commands its topic."""
         uses = Counter(velocity.topic for _, velocity in self._velocities)

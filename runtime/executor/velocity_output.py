@@ -177,6 +177,12 @@ class VelocityOutput:
             if not self._running and self._others == REFUSE:
                 self._look(now)
 
+    @property
+    def looked(self) -> bool:
+        """Whether others have had the time to be found, so that the first command need not wait for it."""
+        with self._lock:
+            return self._others != REFUSE or self._claim.looked(self._monotonic())
+
     def open(self) -> None:
         """Let a timer exist that sends nothing yet, and the publisher, where nobody else has the topic."""
         with self._lock:
