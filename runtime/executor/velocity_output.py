@@ -32,7 +32,7 @@ LINGER_S = 0.3
 """The same, where the publisher goes while the node serves on: it yields to somebody else."""
 LOOK_AROUND_S = 1.0
 """Between two lines in the log; and between two looks for others where they are only noted."""
-SUSPENDED_S = 1.0
+SUSPENDED_S = 1.5
 """A process that stood still for so long (SIGSTOP, a frozen machine) may be taken for dead by others: less than the
 lease of a participant (2 s, images/runtime/fastdds.xml)."""
 HELD = "held"
