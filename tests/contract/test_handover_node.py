@@ -121,6 +121,21 @@ def test_one_that_wakes_from_a_stop_says_nothing_before_it_has_looked_around(pai
     foreign.kill()
 
 
+def test_one_that_is_told_to_end_while_it_hangs_says_nothing_when_it_wakes(pair: Pair) -> None:
+    """Not even zero: it stood still for longer than others remember it."""
+    duo, first, _ = pair
+    os.kill(first.pid, signal.SIGSTOP)
+    first.send_signal(signal.SIGTERM)
+    duo.none_from("b", 2.5)
+    duo.token("b")
+    os.kill(first.pid, signal.SIGCONT)
+    assert first.wait(STOP_S) == 0
+    ended = time.monotonic()
+    runs, _ = duo.until("b to drive", drives("b"))
+    assert set(sources(runs)) == {"b"}
+    assert took(ended, runs, "b") < TAKEN_OVER_S
+
+
 def test_one_that_comes_back_finds_the_other_serving(
     pair: Pair,
 ) -> None:
