@@ -38,7 +38,7 @@ BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
 FIND_POLL_S = 0.05
-ALONE_S = 0.3
+ALONE_S = 0.15
 """How long an activation waits for the publishers of the node that served before to be gone from the graph."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
