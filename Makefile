@@ -24,8 +24,8 @@ test: setup ## everything, on real parts (brings the lab up; GPU tests are skipp
 	$(PYTEST) $(TESTS)
 
 .PHONY: test-fast
-test-fast: venv ## everything but the lab: no Docker needed
-	$(PYTEST) --ignore=tests/lab
+test-fast: venv testing ## what needs no Docker Engine, in about three minutes; the end names what was left out
+	$(PYTEST) --ignore=tests/lab -m "not docker" $(TESTS)
 
 .PHONY: test-long
 test-long: setup lab-start ## before a release: matrices, soaks and fuzzing, in parts that resume (PART=NAME: one of them)
@@ -85,6 +85,8 @@ lab-down: venv ## remove robots, registry, network and volumes (ENGINE=1: stop t
 setup: ## what demo and test need: packages, Docker Engine, .venv, Compose, base image, model
 	@$(SETUP)
 
-.PHONY: venv
+.PHONY: venv testing
 venv:
 	@$(SETUP) packages venv
+testing:
+	@$(SETUP) testing

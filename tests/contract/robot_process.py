@@ -19,6 +19,7 @@ import pytest
 
 from runtime.contract.codec import from_json
 from runtime.contract.health import HealthReport
+from tests.harness import share
 
 ROOT = Path(__file__).parents[2]
 READY_S = 120.0
@@ -26,7 +27,7 @@ STOP_S = 60.0
 
 
 def ros_environment(tmp_path: Path) -> dict[str, str]:
-    """The image's own defaults, a ROS domain that no other test run on this machine shares, and a folder for locks of
+    """The image's own defaults, a ROS domain that no other test process on this machine shares, and a folder for locks of
     its own: one executor serves where they share one."""
     node = tmp_path / "node"
     node.mkdir(exist_ok=True)
@@ -37,7 +38,7 @@ def ros_environment(tmp_path: Path) -> dict[str, str]:
         **image,
         "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
-        "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(share.ros_domain()),
         "ROS_LOG_DIR": str(tmp_path / "log"),
         "JETFLEET_NODE_DIR": str(node),
         "PYTHONPATH": str(ROOT),

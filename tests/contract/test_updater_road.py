@@ -27,7 +27,7 @@ from tests.fakes import tiny_images
 from tests.fakes.robot_turns import Container
 from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.docker
 
 
 class Road:
