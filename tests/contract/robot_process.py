@@ -27,8 +27,8 @@ STOP_S = 60.0
 
 
 def ros_environment(tmp_path: Path) -> dict[str, str]:
-    """The image's own defaults, a ROS domain that no other test process on this machine shares, and a folder for locks of
-    its own: one executor serves where they share one."""
+    """The image's own defaults, a ROS domain that no other test process on this machine has, and a folder for locks:
+    one executor serves where they share one."""
     node = tmp_path / "node"
     node.mkdir(exist_ok=True)
     lines = (ROOT / "images/runtime/runtime.env").read_text().splitlines()

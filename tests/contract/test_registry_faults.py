@@ -19,8 +19,8 @@ from fleet.adapters.oci_registry import OciRegistry
 from fleet.adapters.registry_http import RetryPolicy, Timeouts
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError
 from fleet.publish.oci import MANIFEST, Bytes
-from tests.harness import share
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
+from tests.harness import share
 
 REPOSITORY = "warehouse/engines"
 CHUNK = 1 << 20
