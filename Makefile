@@ -7,6 +7,7 @@ LAB := $(PYTHON) compose/lab/lab.py
 WORKERS ?= 6
 PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup
 TESTS ?=
+COVERAGE := --cov=fleet --cov=runtime --cov-report=term:skip-covered --cov-report=html:.lab/coverage/html
 LAB_CODE := compose/lab images/lab/robot/init.py images/lab/robot/camera.py images/lab/robot/probe.py tests/lab
 
 .DEFAULT_GOAL := help
@@ -26,6 +27,11 @@ test: setup ## everything, on real parts (brings the lab up; GPU tests are skipp
 .PHONY: test-fast
 test-fast: venv testing ## what needs no Docker Engine, in about three minutes; the end names what was left out
 	$(PYTEST) --ignore=tests/lab -m "not docker" $(TESTS)
+
+.PHONY: coverage
+coverage: setup ## line coverage of fleet and runtime under TESTS (all of them), subprocesses included; slower than test
+	rm -rf .lab/coverage && mkdir -p .lab/coverage
+	$(PYTEST) $(COVERAGE) $(TESTS)
 
 .PHONY: test-long
 test-long: setup lab-start ## before a release: matrices, soaks and fuzzing, in parts that resume (PART=NAME: one of them)
