@@ -5,7 +5,7 @@ SETUP := compose/lab/setup.sh
 LAB := $(PYTHON) compose/lab/lab.py
 # The suite waits more than it computes: more workers than processors. CONTRIBUTING.md says how tests are handed out.
 WORKERS ?= 6
-PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup --no-fold-skipped
 TESTS ?=
 COVERAGE := --cov=fleet --cov=runtime --cov-report=term:skip-covered --cov-report=html:.lab/coverage/html
 LAB_CODE := compose/lab images/lab/robot/init.py images/lab/robot/camera.py images/lab/robot/probe.py tests/lab
