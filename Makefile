@@ -26,7 +26,7 @@ test: setup ## everything, on real parts (brings the lab up; GPU tests are skipp
 
 .PHONY: test-fast
 test-fast: venv testing ## what needs no Docker Engine, in about three minutes; the end names what was left out
-	$(PYTEST) --ignore=tests/lab -m "not docker" $(TESTS)
+	DOCKER_HOST=unix:///no-engine-for-test-fast.sock $(PYTEST) --ignore=tests/lab -m "not docker" $(TESTS)
 
 .PHONY: coverage
 coverage: setup ## line coverage of fleet and runtime under TESTS (all of them), subprocesses included; slower than test

@@ -78,7 +78,7 @@ class LocalSshd:
             self.signal_connections(signal.SIGCONT)
             self.signal_connections(signal.SIGKILL)
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             self._process = None
 
     def signal_connections(self, number: int) -> int:

@@ -75,13 +75,13 @@ class Robot:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
 
     def report(self) -> HealthReport:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=30) as answer:
             return from_json(HealthReport, answer.read())
 
     def until(self, what: str, done: Callable[[HealthReport], object], deadline_s: float = READY_S) -> HealthReport:
@@ -95,7 +95,7 @@ class Robot:
     def peer(self, *arguments: str) -> dict[str, Any]:
         command = [*self.prefix, sys.executable, "-m", "tests.contract.ros_peer", *arguments]
         done = subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
         )
         assert done.returncode == 0, done.stderr + self.log.read_text()
         result: dict[str, Any] = json.loads(done.stdout)

@@ -182,7 +182,7 @@ def test_a_daemon_that_starts_again_makes_the_socket_anew(robot: Robot) -> None:
             break
         except OSError:
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.03)
     assert answer["ok"]
 
 

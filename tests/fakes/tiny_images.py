@@ -112,10 +112,10 @@ def _manifest(repository: str, tag: str) -> dict[str, Any]:
 
 
 def _wait(url: str) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not _answers(url):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{url} does not answer within 20 s")
+            raise AssertionError(f"{url} does not answer within 60 s")
         time.sleep(0.1)
 
 
