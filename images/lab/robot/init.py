@@ -2,7 +2,9 @@
 """First program of a lab robot (below tini, which reaps): starts the robot's services and restarts those that end.
 
 It stands in for systemd: sshd, the robot's own Docker Engine, the camera, and `fleet-updater serve` once somebody
-has installed it. `jetfleet-lab-init` runs it; SIGTERM stops everything in reverse order.
+has installed it. `jetfleet-lab-init` runs it; SIGTERM stops everything in reverse order. A robot with empty disks
+begins from the state that JETFLEET_LAB_STATE names, if it does (`fleetbox/bay.py`); `jetfleet-lab-init --keep`, run on
+a robot, makes its disks fit for that.
 Each service writes to /var/log/jetfleet-lab/NAME.log and leaves its process id in /run/jetfleet-lab/NAME.pid.
 """
 
@@ -26,7 +28,10 @@ most of them are lost."""
 UPDATER = Path("/var/lib/jetfleet/updater/fleet-updater.pyz")
 LOGS = Path("/var/log/jetfleet-lab")
 PIDS = Path("/run/jetfleet-lab")
-POLL_S = 0.2
+DISKS = {"docker": Path("/var/lib/docker"), "jetfleet": Path("/var/lib/jetfleet")}
+COMMAND, KEPT_COMMAND = Path("/usr/local/bin/fleet-updater"), Path("/var/lib/docker/jetfleet-lab/fleet-updater")
+"""The one file of a bootstrapped robot that lies on neither disk, and where it is kept with them."""
+POLL_S = 0.1
 STOP_DEADLINE_S = 8.0
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
 STEADY_S = 10.0
@@ -142,6 +147,46 @@ def services() -> list[Service]:
     ]
 
 
+def begin_from(state: Path) -> None:
+    """Fill the disks with a state that was kept, if they are empty: a power cycle later finds them as they are."""
+    if any(DISKS["docker"].iterdir()) or any(DISKS["jetfleet"].iterdir()):
+        return
+    for entry in (state / "jetfleet").iterdir():
+        copy(entry, DISKS["jetfleet"] / entry.name)
+    kept, disk = state / "docker", DISKS["docker"]
+    own = container_layers(kept)
+    for entry in kept.iterdir():
+        if entry.name != "overlay2":
+            copy(entry, disk / entry.name)
+    (disk / "overlay2").mkdir(mode=0o710)
+    for layer in (kept / "overlay2").iterdir():
+        if layer.is_symlink() or layer.name == "l" or layer.name in own:
+            copy(layer, disk / "overlay2" / layer.name)
+        else:  # of an image: nobody writes to it, so the Engine may have it from where it is
+            (disk / "overlay2" / layer.name).symlink_to(layer)
+    command = disk / "jetfleet-lab" / COMMAND.name
+    if command.exists():
+        copy(command, COMMAND)
+
+
+def container_layers(docker: Path) -> set[str]:
+    """Return the names of the layers that belong to containers."""
+    mounts = (docker / "image" / "overlay2" / "layerdb" / "mounts").glob("*/*-id")
+    return {path.read_text().strip() for path in mounts}
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, a link or a folder with owners, modes and times."""
+    subprocess.run(["cp", "--archive", "--no-target-directory", str(source), str(target)], check=True)
+
+
+def keep() -> None:
+    """Put beside the Engine's data what is needed to begin from these disks on another robot."""
+    if COMMAND.exists():
+        KEPT_COMMAND.parent.mkdir(exist_ok=True)
+        copy(COMMAND, KEPT_COMMAND)
+
+
 def prepare() -> None:
     """Give this robot what a flashed one has: identity, Engine settings, folders that live in RAM."""
     for folder in (LOGS, PIDS, Path("/run/sshd")):
@@ -165,6 +210,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     prepare()
+    state = os.environ.get("JETFLEET_LAB_STATE")
+    if state:
+        begin_from(Path(state))
     running = services()
     while not stopping:
         for service in running:
@@ -178,4 +226,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep() if sys.argv[1:] == ["--keep"] else main())
