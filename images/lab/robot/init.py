@@ -160,13 +160,23 @@ def begin_from(state: Path) -> None:
             copy(entry, disk / entry.name)
     (disk / "overlay2").mkdir(mode=0o710)
     for layer in (kept / "overlay2").iterdir():
-        if layer.is_symlink() or layer.name == "l" or layer.name in own:
+        if layer.name == "l" or layer.name in own:
             copy(layer, disk / "overlay2" / layer.name)
-        else:  # of an image: nobody writes to it, so the Engine may have it from where it is
-            (disk / "overlay2" / layer.name).symlink_to(layer)
+        else:
+            begin_layer(layer, disk / "overlay2" / layer.name)
     command = disk / "jetfleet-lab" / COMMAND.name
     if command.exists():
         copy(command, COMMAND)
+
+
+def begin_layer(kept: Path, layer: Path) -> None:
+    """Make an image's layer: its files, to which nobody writes, stay where they are kept; the Engine's notes are copied."""
+    layer.mkdir(mode=0o700)
+    for entry in kept.iterdir():
+        if entry.name == "diff" and not entry.is_symlink():
+            (layer / "diff").symlink_to(entry)
+        else:
+            copy(entry, layer / entry.name)
 
 
 def container_layers(docker: Path) -> set[str]:
