@@ -80,39 +80,45 @@ class WorkerBay:
         """Return a checkout of where the shared releases were published: to read, and to publish the same again."""
         return self._checkout(self.shared.prefix)
 
-    def road(self) -> Road:
-        """Return a checkout with a registry prefix of its own, in which the shared releases are published."""
+    def road(self, version: str = "1.2.0") -> Road:
+        """Return a checkout with a registry prefix of its own, in which the shared releases are published.
+
+        Its manifest is that of ``version``: 1.2.0, whose model is spoiled, or 1.0.0.
+        """
         self._copies += 1
         shared = self.shared.prefix
         prefix = f"{shared}-bay{self.bay.spec.bay}-{self._copies}"
         self.bay.copy_repositories(shared, prefix)
-        return self._checkout(prefix)
+        return self._checkout(prefix, version)
 
-    def _checkout(self, prefix: str) -> Road:
+    def _checkout(self, prefix: str, version: str = "1.2.0") -> Road:
         self._copies += 1
         folder = self._scratch / str(self._copies)
-        shutil.copytree(self.shared.folder, folder)
+        shutil.copytree(self.shared.first if version == "1.0.0" else self.shared.folder, folder)
         site = Site(self.running, folder)
         site.move(f"{self.running.registry}/{prefix}")
         return Road(site, self.shared.builds, self.shared.publishes)
 
     # ── robots ──
 
-    def on_first(self, *robots: str) -> Road:
-        """Put robots (all by default) on 1.0.0, bootstrapped and well; return a new checkout that knows only them."""
-        names = robots or tuple(self.running.robots)
-        with ThreadPoolExecutor(1) as pool:
-            road = pool.submit(self.road)
-            self.put(*names)
-            made = road.result()
-        made.site.scope = names
+    def on_first(self, *robots: str, version: str = "1.2.0") -> Road:
+        """Put robots (all by default) on 1.0.0, bootstrapped and well, and return a new checkout; see `road`."""
+        made = self.road(version)
+        self.put(*robots)
+        made.site.scope = robots
         return made
 
     def put(self, *robots: str, state: str = FIRST) -> None:
-        """Have robots be as they were when ``state`` was kept, and cut the power of the bay's others."""
+        """Have robots (all by default) be as they were when ``state`` was kept; the bay's others lose their power."""
+        robots = robots or tuple(self.running.robots)
         self.bay.off([name for name in self.running.robots if name not in robots])
         with ThreadPoolExecutor(len(robots)) as pool:
             list(pool.map(lambda name: self._put(name, state), robots))
+
+    def put_alone(self, robot: str) -> None:
+        """Put one robot on 1.0.0 from nothing; the bay's others stay as they are."""
+        self.forget(robot)
+        self._put(robot, FIRST)
 
     def keep(self, robot: str, state: str) -> None:
         """Keep what a robot is now under a name, and put it there."""
@@ -122,9 +128,18 @@ class WorkerBay:
     def fresh(self, *robots: str) -> None:
         """Make robots as just flashed, and cut the power of the bay's others."""
         self.bay.off([name for name in self.running.robots if name not in robots])
+        self.forget(*robots)
+        self.bay.put(robots, {})
+
+    def with_own_registry(self) -> RunningLab:
+        """Return the robots with a registry that no other worker has: with all releases in it, and to be broken."""
+        assert self.shared
+        return self.bay.with_own_registry()
+
+    def forget(self, *robots: str) -> None:
+        """Have robots made from nothing when they are put somewhere next, whatever they look like."""
         for name in robots:
             self._marks.pop(name, None)
-        self.bay.put(robots, {})
 
     def _put(self, name: str, state: str) -> None:
         if self._untouched(name, state):
@@ -203,5 +218,3 @@ def _free_bay(spec: LabSpec) -> Iterator[int]:
             yield number
             return
     raise LabError(f"all {LAST_BAY} bays of the lab {spec.name} are in use", "end other runs of the tests")
-
-

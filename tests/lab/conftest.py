@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fleetbox.running import RunningLab
 
     from tests.lab.bays import WorkerBay
+    from tests.lab.faults.releases import Releases
+    from tests.lab.faults.robot import KillRobot
     from tests.lab.road import Road
 
 
@@ -39,7 +41,7 @@ def bay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
     from tests.lab.bays import claimed_bay
 
-    # All workers of a run share what is made once. JETFLEET_LAB_SHARED=NAME: so do later runs (the code must be the same).
+    # All workers of a run share what is made once; JETFLEET_LAB_SHARED=NAME lets later runs of the same code do so too.
     run = getattr(request.config, "workerinput", {}).get("testrunuid") or f"{os.getpid()}"
     key = os.environ.get("JETFLEET_LAB_SHARED") or run[:12]
     try:
@@ -67,3 +69,26 @@ def road(bay: WorkerBay) -> Road:
 def on_first(bay: WorkerBay) -> Road:
     """The same, with all three robots bootstrapped, well and on 1.0.0."""
     return bay.on_first()
+
+
+@pytest.fixture
+def published(bay: WorkerBay) -> Road:
+    """A checkout of where the shared releases were published: nothing may be changed there."""
+    return bay.published()
+
+
+@pytest.fixture(scope="module")
+def releases(bay: WorkerBay) -> Releases:
+    """A good release that can be ordered of a robot past `fleet`."""
+    from tests.lab.faults.releases import GOOD, publish_releases
+
+    return publish_releases(bay.road("1.0.0"), GOOD[:1])
+
+
+@pytest.fixture
+def robot(bay: WorkerBay, releases: Releases) -> KillRobot:
+    """The scout, on 1.0.0."""
+    from tests.lab.faults.robot import KillRobot
+
+    bay.put("scout-001")
+    return KillRobot(releases.site.lab, "scout-001")

@@ -81,17 +81,18 @@ class Pair:
     def __init__(self, site: Site, robot: str = ROBOT) -> None:
         self.site, self.robot = site, robot
         self.count = 0
-
-    @classmethod
-    def create(cls, lab: RunningLab, folder: Path, robot: str = ROBOT) -> Pair:
-        """Make a checkout of an own prefix, build its engines, and bring the robot to its first release."""
-        site = Site.create(lab, folder, f"handover-{int(time.time())}")
-        pair = cls(site, robot)
         manifest = site.manifest()
+        # Deadlines are for a busy machine; the soak is what the tests do something in.
         manifest["rollout"].update(soak="3s", ready_timeout="180s", confirm_timeout="180s")
         manifest["robots"] = [each for each in manifest["robots"] if each["name"] == robot]
         manifest["groups"] = {name: group for name, group in manifest["groups"].items() if name == "amr"}
         site.save(manifest)
+
+    @classmethod
+    def create(cls, lab: RunningLab, folder: Path, robot: str = ROBOT) -> Pair:
+        """Make a checkout of an own prefix, build its engines, and bring the robot to its first release."""
+        pair = cls(Site.create(lab, folder, f"handover-{int(time.time())}"), robot)
+        site = pair.site
         pair.publish()
         site.fleet("build")
         site.fleet("publish")
@@ -144,7 +145,7 @@ class Pair:
             if time.monotonic() > ends:
                 said = self.sh("tail -n 30 /var/log/jetfleet-lab/updater.log; fleet-updater status || true")
                 raise AssertionError(f"waited {deadline_s:g} s for {what}:\n{said}")
-            time.sleep(0.1)
+            time.sleep(0.05)
 
     def in_probation(self) -> bool:
         """Whether the new release serves on trial."""

@@ -6,10 +6,10 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
+
 from tests.lab.site import Site
 
 

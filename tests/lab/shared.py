@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -38,9 +38,11 @@ class SharedRoad:
     """In the lab's registry."""
     folder: Path
     """The checkout's manifests, as they were after the last release was published."""
-    builds: Mapping[str, Any]
-    publishes: Mapping[str, Any]
-    states: Mapping[str, str]
+    first: Path
+    """The same as it was when 1.0.0 was published."""
+    builds: dict[str, Any]
+    publishes: dict[str, Any]
+    states: dict[str, str]
     """Robot → name of its kept state on 1.0.0."""
 
 
@@ -60,7 +62,7 @@ def shared_road(bay: Bay, key: str) -> SharedRoad:
         _USED.append(_use(home))
     if "failed" in told:
         raise LabError(f"what the lab's tests share could not be made: {told['failed']}", f"remove {home}")
-    return SharedRoad(**{**told, "folder": Path(told["folder"])})
+    return SharedRoad(**{**told, "folder": home / "manifests", "first": home / "first"})
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def _made_or_why_not(bay: Bay, home: Path, key: str) -> dict[str, Any]:
         made = _make(bay, home, key)
     except (LabError, AssertionError) as error:
         return {"failed": str(error)}
-    return {**asdict(made), "folder": str(made.folder)}
+    return {name: value for name, value in asdict(made).items() if not isinstance(value, Path)}
 
 
 def _make(bay: Bay, home: Path, key: str) -> SharedRoad:
@@ -93,7 +95,7 @@ def _make(bay: Bay, home: Path, key: str) -> SharedRoad:
         road.publish_others()
         kept = states.result()
     shutil.copy(first / "known_hosts", folder / "known_hosts")
-    return SharedRoad(prefix, folder, road.builds, road.publishes, kept)
+    return SharedRoad(prefix, folder, first, road.builds, road.publishes, kept)
 
 
 def _keep_on_first(bay: Bay, site: Site, key: str) -> dict[str, str]:

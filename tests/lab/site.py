@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ from typing import Any
 
 import yaml
 from fleetbox.running import RunningLab
+
+from fleet.build.cache import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 420.0
@@ -111,6 +115,21 @@ class Site:
         if scout:
             manifest["groups"]["scout"]["models"][0]["precision"] = scout
         self.save(manifest)
+
+    def lock_alone(self, cache: Path) -> None:
+        """Let this site share no locks with other workers, so that its builder containers can be told from theirs."""
+        shared = cache_dir()
+        cache = cache / "jetfleet"
+        cache.mkdir(parents=True)
+        for folder in shared.iterdir() if shared.is_dir() else ():
+            if folder.name != "locks":
+                (cache / folder.name).symlink_to(folder)
+        self.environment["XDG_CACHE_HOME"] = str(cache.parent)
+
+    def owner(self) -> str:
+        """Return the label of this site's builder containers, after `lock_alone`."""
+        cache = (Path(self.environment["XDG_CACHE_HOME"]) / "jetfleet").resolve()
+        return f"{socket.gethostname()}/{hashlib.sha256(str(cache).encode()).hexdigest()[:12]}"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `fleet` in a process group of its own, as a terminal does."""

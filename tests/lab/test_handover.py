@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from fleetbox.running import RunningLab
 
-from tests.lab.handover import Pair
+from tests.lab.bays import WorkerBay
+from tests.lab.handover import ROBOT, Pair
 from tests.lab.road import spoil
 
-
-@pytest.fixture(scope="module")
-def made(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    lab.mend()
-    return Pair.create(lab, tmp_path_factory.mktemp("both") / "manifests")
+pytestmark = pytest.mark.xdist_group("lab-handover")
 
 
 @pytest.fixture
-def pair(made: Pair) -> Pair:
+def pair(bay: WorkerBay) -> Pair:
     """Idle, well, with one container."""
-    made.site.until_well(240.0)
-    return made
+    return Pair(bay.on_first(ROBOT, version="1.0.0").site)
 
 
 def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_the_commit(pair: Pair) -> None:
@@ -34,7 +29,7 @@ def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_th
     assert len(both) == 2
     result = pair.end(rollout)
     assert result["outcome"] == "committed"
-    pair.until("the old one's end", lambda: len(pair.runtimes()) == 1, 60)
+    pair.until("the old one's end", lambda: len(pair.runtimes()) == 1)
     heard = pair.heard()
     new = pair.only()
     assert new.project != old.project

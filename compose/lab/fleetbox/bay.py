@@ -114,9 +114,9 @@ class Bay:
 
     def _in_registry(self, script: str) -> None:
         name = self.spec.registry_container
-        code, said = self.lab.client.containers.get(name).exec_run(["sh", "-c", script], user="root")
-        if code != 0:
-            raise LabError(f"{script} in {name} ended with {code}: {said.decode()}")
+        done = self.lab.client.containers.get(name).exec_run(["sh", "-c", script], user="root")
+        if done.exit_code != 0:
+            raise LabError(f"{script} in {name} ended with {done.exit_code}: {done.output!r}")
 
     def remove(self) -> None:
         """Remove the bay's robots and its own registry; the lab's registry, images and states stay."""
@@ -148,5 +148,3 @@ class Bay:
             remove=True,
             labels=containers.labels(self.spec),
         )
-
-

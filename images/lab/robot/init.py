@@ -170,7 +170,7 @@ def begin_from(state: Path) -> None:
 
 
 def begin_layer(kept: Path, layer: Path) -> None:
-    """Make an image's layer: its files, to which nobody writes, stay where they are kept; the Engine's notes are copied."""
+    """Make an image's layer. Nobody writes to its files, so they stay where they are kept; the rest is copied."""
     layer.mkdir(mode=0o700)
     for entry in kept.iterdir():
         if entry.name == "diff" and not entry.is_symlink():
@@ -236,4 +236,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(keep() if sys.argv[1:] == ["--keep"] else main())
+    if sys.argv[1:] == ["--keep"]:
+        keep()
+    else:
+        sys.exit(main())

@@ -1,6 +1,6 @@
 """The transaction, model-checked: any order of orders, requests and faults, and what must hold after each of them.
 
-`JETFLEET_MODEL_SEQUENCES` says how many sequences; `make faults` asks for 10,000.
+`JETFLEET_MODEL_SEQUENCES` says how many sequences; `make test-long` asks for 10,000.
 """
 
 from __future__ import annotations
