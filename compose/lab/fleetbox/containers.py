@@ -66,7 +66,9 @@ def find(client: DockerClient, name: str) -> Container | None:
 
 def refuse_foreign(client: DockerClient, spec: LabSpec) -> None:
     """Raise LabError when a lab of the same name belongs to another checkout that still exists."""
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}):
+    for container in client.containers.list(
+        all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}, ignore_removed=True
+    ):
         home = container.labels.get(LABEL_HOME, "")
         if home == str(spec.home):
             continue
@@ -150,7 +152,7 @@ def remove_everything(client: DockerClient, spec: LabSpec) -> int:
     """Remove all containers, volumes and the network of this lab, whoever brought it up; return how many."""
     removed = 0
     mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL_LAB}={spec.name}"}
-    for container in client.containers.list(all=True, filters=mine):
+    for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
         container.remove(force=True, v=True)
         removed += 1
     for volume in client.volumes.list(filters=mine):
