@@ -20,6 +20,9 @@ LABEL_LAB = "jetfleet-lab"
 LABEL_SPEC = "jetfleet-lab.spec"
 LABEL_HOME = "jetfleet-lab.home"
 
+CGROUP = "/jetfleet-lab"
+"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all robots
+together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
 ROBOT_SHM = 512 * 1024 * 1024
 """Bytes of /dev/shm; Docker's 64 MB default is soon full of images."""
 
@@ -132,6 +135,9 @@ def ensure_robot(
         tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108 - mount points inside the robot
         shm_size=ROBOT_SHM,
     )
+    own_cgroup = client.info().get("CgroupDriver") == "cgroupfs"
+    if own_cgroup:
+        host_config["CgroupParent"] = CGROUP
     # What the command line calls --security-opt systempaths=unconfined.
     host_config["MaskedPaths"] = []
     host_config["ReadonlyPaths"] = []
@@ -140,6 +146,7 @@ def ensure_robot(
         "environment": {
             "JETFLEET_LAB_REGISTRIES": ",".join(spec.registries),
             "JETFLEET_LAB_STATE": states[-1].folder if states else "",
+            "JETFLEET_LAB_CGROUP": CGROUP if own_cgroup else "",
         },
         "host_config": host_config,
         "stop_signal": "SIGTERM",

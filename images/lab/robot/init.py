@@ -31,6 +31,9 @@ PIDS = Path("/run/jetfleet-lab")
 DISKS = {"docker": Path("/var/lib/docker"), "jetfleet": Path("/var/lib/jetfleet")}
 COMMAND, KEPT_COMMAND = Path("/usr/local/bin/fleet-updater"), Path("/var/lib/docker/jetfleet-lab/fleet-updater")
 """The one file of a bootstrapped robot that lies on neither disk, and where it is kept with them."""
+CGROUPS = Path("/sys/fs/cgroup")
+WEIGHT = 8
+"""What all robots of this machine may compute, against one process of it, when both want to."""
 POLL_S = 0.1
 STOP_DEADLINE_S = 8.0
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
@@ -205,8 +208,19 @@ def prepare() -> None:
     Path("/etc/machine-id").write_text(hashlib.sha256(f"jetfleet-lab {name}".encode()).hexdigest()[:32] + "\n")
     registries = [r for r in os.environ.get("JETFLEET_LAB_REGISTRIES", "").split(",") if r]
     Path("/etc/docker").mkdir(parents=True, exist_ok=True)
-    settings = {"insecure-registries": registries, "log-opts": {"max-size": "10m", "max-file": "2"}}
+    settings: dict[str, object] = {"insecure-registries": registries, "log-opts": {"max-size": "10m", "max-file": "2"}}
+    cgroup = os.environ.get("JETFLEET_LAB_CGROUP")
+    if cgroup:
+        settings["cgroup-parent"] = cgroup
+        weigh(cgroup.lstrip("/"))
     Path("/etc/docker/daemon.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def weigh(cgroup: str) -> None:
+    """Give the robots' control group its weight, in whichever version of them this machine has."""
+    for file, unit in ((CGROUPS / "cpu" / cgroup / "cpu.shares", 1024), (CGROUPS / cgroup / "cpu.weight", 100)):
+        if file.exists():
+            file.write_text(f"{WEIGHT * unit}\n")
 
 
 def main() -> int:
