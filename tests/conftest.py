@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.harness import tiers
+from tests.harness.groups import name_groups
 from tests.harness.left_out import LeftOut
 from tests.harness.report import TierReport
 
@@ -51,6 +52,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits longest first; within a tier the order stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what waits longest first; within a tier the order stays. On a worker, name the tests' groups."""
     items.sort(key=lambda item: tiers.rank(item.nodeid))
+    if getattr(config.option, "loadgroup", False):
+        name_groups(items)
