@@ -12,7 +12,7 @@ from pathlib import Path
 from fleet.manifest.files import inside, why_no_file
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.trust_schema import Trust
-from runtime.contract.trust import NAMESPACES, RELEASE
+from runtime.contract.trust import NAMESPACES, RELEASE, SignatureFacts, distinct_signers
 
 _LINE = re.compile(r"^(?P<who>\"[^\"]*\"|[^\s\"]+)\s+(?P<rest>.+)$")
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+")
@@ -112,13 +112,17 @@ def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source:
         hint = f'add a line: name@example.com namespaces="{NAMESPACES[RELEASE]},jetfleet.rollback" ssh-ed25519 AAAA…'
         report.add(source, ("trust", "signers"), f"{path} names nobody who may sign a release", hint)
         return
-    if any(each.is_authority for each in signers):
-        return  # as many people as it certifies
-    people = {name for each in signers for name in each.principals}
-    count = min(len(people), len({each.key for each in signers}))
+    count = len(distinct_signers([_fact(each) for each in signers]))
     if count < trust.threshold:
-        message = f"{trust.threshold} people must sign, {path} names {count}"
+        once = "; a certificate authority counts once" if any(each.is_authority for each in signers) else ""
+        message = f"{trust.threshold} people must sign, {path} names {count} with keys of their own{once}"
         report.add(source, ("trust", "threshold"), message, "add the others there, or lower the threshold")
+
+
+def _fact(signer: AllowedSigner) -> SignatureFacts:
+    """Return the signature that this line can make count. An authority makes one, for somebody of its choice."""
+    people = (f"whom {signer.key} vouches for",) if signer.is_authority else signer.principals
+    return SignatureFacts(signer.key, people)
 
 
 def _file(name: str, key: str, root: Path, source: SourceFile, report: Report) -> Path | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from fleet.manifest.values import Frozen, Text
+from runtime.contract.trust import MOST_RELEASE_S
 
 _LIFETIME = re.compile(r"^(\d{1,4})(h|d)$")
 _SECONDS = {"h": 3600.0, "d": 86400.0}
@@ -18,7 +19,10 @@ def _lifetime(value: Any) -> Any:
     match = _LIFETIME.match(value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not how long a signature lasts: write hours or days, such as 12h or 90d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > MOST_RELEASE_S:
+        raise ValueError(f"{value!r} is longer than robots take a release: write {MOST_RELEASE_S / 86400:.0f}d or less")
+    return seconds
 
 
 Lifetime = Annotated[

@@ -49,6 +49,7 @@ FORM = [
     Case("threshold 0", "fleet", "trust: unsigned", "trust: {signers: a, threshold: 0}", "trust/threshold", "out of range", "at least 1"),
     Case("expires without a unit", "fleet", "trust: unsigned", "trust: {signers: a, expires: 90}", "trust/expires", "90 is not how long", "90d"),
     Case("expires at once", "fleet", "trust: unsigned", "trust: {signers: a, expires: 0d}", "trust/expires", "is not how long", "12h"),
+    Case("expires after more than robots take", "fleet", "trust: unsigned", "trust: {signers: a, expires: 366d}", "trust/expires", "longer than robots take a release", "365d or less"),
     Case("expires in seconds", "fleet", "trust: unsigned", "trust: {signers: a, expires: 30s}", "trust/expires", "is not how long", "hours or days"),
 ]  # fmt: skip
 
@@ -137,8 +138,14 @@ def test_a_signed_fleet_loads(tmp_path: Path) -> None:
     assert not trust.unsigned
 
 
-def test_one_authority_stands_for_many_people(tmp_path: Path) -> None:
-    load_manifest(signed(tmp_path, f"*@x cert-authority {ANNA}\n"))
+def test_one_authority_counts_once(tmp_path: Path) -> None:
+    found = problem(signed(tmp_path, f"*@x cert-authority {ANNA}\n*@y cert-authority {ANNA}\nanna@x {ANNA}\n"))
+    assert found.path == "trust/threshold"
+    assert "names 1 with keys of their own; a certificate authority counts once" in found.message
+
+
+def test_an_authority_and_a_key_beside_it_are_two(tmp_path: Path) -> None:
+    load_manifest(signed(tmp_path, f"*@x cert-authority {ANNA}\nben@x {BEN}\n"))
 
 
 def test_an_unsigned_fleet_says_so(tmp_path: Path) -> None:
