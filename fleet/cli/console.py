@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -129,6 +129,12 @@ def error_document(error: FleetError) -> dict[str, Any]:
             for p in error.problems
         ]
     return document
+
+
+def notice(lines: Iterable[str]) -> None:
+    """Say on stderr what was skipped or set aside, and is no error."""
+    for line in dict.fromkeys(lines):
+        stderr().print(f"[yellow]note[/] {plain(line)}")
 
 
 def remarks(console: Console, lines: Mapping[str, str]) -> None:

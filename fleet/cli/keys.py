@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +16,9 @@ from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotSigned, OutsideError, RobotError, RobotOffline, RobotsOffline
 from fleet.manifest.check_trust import read_signers
 from fleet.ports import RobotShell
+from fleet.publish.intent import at
 from fleet.publish.release import PublishedRelease, load_release
-from fleet.publish.trust import Bundle, JudgedSignature, at
+from fleet.publish.trust import Bundle, JudgedSignature
 from fleet.resolve.desired import DesiredRobot, TrustSpec
 from fleet.resolve.inventory import select
 from fleet.rollout.trust_files import install_trust, trust_files
@@ -137,7 +136,7 @@ def _signers(trust: TrustSpec) -> list[dict[str, Any]]:
     return [
         {
             "principals": list(line.principals),
-            "key": _fingerprint(line.key),
+            "key": line.fingerprint,
             "type": line.key.split()[0],
             "authority": line.is_authority,
             "options": line.options,
@@ -145,11 +144,6 @@ def _signers(trust: TrustSpec) -> list[dict[str, Any]]:
         for line in lines
         if line.may_sign(NAMESPACES[RELEASE])
     ]
-
-
-def _fingerprint(key: str) -> str:
-    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _row(bundle: Bundle, judged: JudgedSignature) -> dict[str, Any]:

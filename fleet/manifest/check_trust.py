@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,12 @@ class AllowedSigner:
         """Whether the key signs certificates of people, instead of releases."""
         return bool(re.search(r"(^|,)cert-authority(,|$)", self.options, re.IGNORECASE))
 
+    @property
+    def fingerprint(self) -> str:
+        """``SHA256:…``, as OpenSSH prints it."""
+        digest = hashlib.sha256(base64.b64decode(self.key.split()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
     def may_sign(self, namespace: str) -> bool:
         """Whether the line's ``namespaces`` let it sign there; without any it may."""
         given = re.search(r'namespaces="([^"]*)"', self.options, re.IGNORECASE)
@@ -57,6 +64,18 @@ def read_signers(text: str) -> Iterator[AllowedSigner]:
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             yield _signer(number, stripped)
+
+
+def known_keys(path: Path, namespace: str) -> tuple[str, ...]:
+    """Return ``SHA256:…`` of the keys that a file allows there, authorities left out; empty when it cannot be read.
+
+    Only ever an order in which to look: who may sign is what ssh-keygen says.
+    """
+    try:
+        signers = list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
+    except (OSError, SignerError):
+        return ()
+    return tuple(each.fingerprint for each in signers if each.may_sign(namespace) and not each.is_authority)
 
 
 def _signer(number: int, line: str) -> AllowedSigner:

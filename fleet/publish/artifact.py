@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import BuildError, RegistryError
+from fleet.oci.skim import said
 from fleet.ports import Registry
 from fleet.publish.layers import engine_layer
 from fleet.publish.oci import (
@@ -22,7 +23,7 @@ from fleet.publish.oci import (
 )
 from fleet.publish.parallel import side_by_side
 from runtime.contract.build import EngineIdentity, EngineReport
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_json
 
 REPORT_TYPE = "application/vnd.jetfleet.engine.report.v1+json"
 _KEY = f"{NAMESPACE}.engine.key"
@@ -73,9 +74,9 @@ def read_report(registry: Registry, repository: str, artifact: EngineArtifact) -
     where = place(registry, repository, artifact.digest)
     try:
         report = from_json(EngineReport, registry.read_blob(repository, artifact.report.digest))
-    except ContractError as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise RegistryError(
-            f"{where}: its report cannot be read: {error}", hint="update fleet, or build again"
+            f"{where}: its report cannot be read: {said(error)}", hint="update fleet, or build again"
         ) from error
     if report.identity.key != artifact.key:
         raise RegistryError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import BuildError, RegistryError
+from fleet.oci.skim import said
 from fleet.ports import Registry
 from fleet.publish.archive import SavedImage, unpack
 from fleet.publish.compress import compress
@@ -45,8 +46,11 @@ def load_base(registry: Registry, repository: str, reference: str) -> BaseImage:
     try:
         config = json.loads(registry.read_blob(repository, manifest.config.digest))
         diff_ids = tuple(str(one) for one in config["rootfs"]["diff_ids"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RegistryError(f"{where}: its configuration is not an image's: {error}", hint=_BUILD_AGAIN) from error
+        if not isinstance(config.get("config") or {}, dict) or not isinstance(config.get("history") or [], list):
+            raise ValueError("config or history is of another type")
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        why = said(error)
+        raise RegistryError(f"{where}: its configuration is not an image's: {why}", hint=_BUILD_AGAIN) from error
     if len(diff_ids) != len(manifest.layers):
         counts = f"{len(manifest.layers)} layers but {len(diff_ids)} diff ids"
         raise RegistryError(f"{where}: {counts}", hint=_BUILD_AGAIN)

@@ -109,9 +109,9 @@ def parse_manifest(manifest: Manifest, where: str) -> ParsedManifest:
             manifest.digest,
             _descriptor(document["config"]),
             tuple(_descriptor(layer) for layer in document["layers"]),
-            document.get("annotations") or {},
+            {str(key): str(value) for key, value in (document.get("annotations") or {}).items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RegistryError(
             f"{where}: not an image manifest that can be used here: {error!s}",
             hint="something else was pushed there: delete the tag and publish again",

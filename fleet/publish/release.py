@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
+from fleet.oci.skim import said
 from fleet.ports import Registry
 from fleet.publish.oci import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.release import ReleaseDocument
 from runtime.contract.versions import VERSION, version_order
 
@@ -104,8 +105,9 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
     try:
         text = registry.read_blob(repository, manifest.layers[0].digest).decode("utf-8")
         document = from_json(ReleaseDocument, text)
-    except (ContractError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{where}: cannot be read: {error}", hint="update fleet") from error
+    except (ValueError, RecursionError, OverflowError) as error:
+        hint = "update fleet; or delete the tag when something else wrote it"
+        raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error
     if VERSION.match(reference) and document.version != reference:
         hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
         raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from pathlib import Path
 from typing import Callable, List, Optional, Sequence, Tuple
 
 from runtime.contract.trust import SignatureFacts
@@ -72,8 +73,7 @@ def _authority(run: Run, signature: str) -> Optional[str]:
     None when that cannot be said. What was verified is read here: the certificate is inside of the signature.
     """
     try:
-        with open(signature, encoding="utf-8") as file:
-            key = _public_key(file.read())
+        key = _public_key(Path(signature).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     length = int.from_bytes(key[:4], "big")
