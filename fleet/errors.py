@@ -155,6 +155,10 @@ class NotSigned(GateError):
     """Robots would refuse a release: too few allowed signers have signed it."""
 
 
+class NotProven(GateError):
+    """Nobody who may build for this fleet attests what the registry holds, or it is not what it says it is."""
+
+
 class PublishConflict(FleetError):
     """The version is in the registry already, with other content."""
 

@@ -9,14 +9,17 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
+from fleet.cli.base_image import publish_base
 from fleet.cli.build import build_missing, engine_document
 from fleet.cli.console import Activity, activity, emit, short, table, write
-from fleet.cli.publish import publish_base
+from fleet.cli.provenance import builders_of
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
 from fleet.plan.diff import runtime_recipes
 from fleet.publish.lookup import look_up
+from fleet.resolve.builds import base_build, engine_build
 from fleet.resolve.desired import Desired, EngineSpec, Recipe
+from fleet.signing.provenance import Build
 
 app = typer.Typer(help="CI, driven by what the registry lacks.", no_args_is_help=True)
 
@@ -34,7 +37,7 @@ def plan(
     wiring = Wiring(manifest)
     with activity() as shown:
         shown.update("registry", f"asking {wiring.desired.registry.host}")
-        facts = look_up(wiring.registry, wiring.desired)
+        facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
     engines = [wiring.desired.engines[key] for key in facts.missing_engines()]
     missing = set(facts.missing_bases())
     bases = [recipe for recipe in runtime_recipes(wiring.desired) if recipe.tag in missing]
@@ -97,7 +100,7 @@ def find_work(desired: Desired, key: str) -> EngineSpec | Recipe:
 
 def _build_engine(wiring: Wiring, spec: EngineSpec, shown: Activity) -> dict[str, Any]:
     what = f"{spec.model} {spec.precision} for {spec.profile.name}"
-    if wiring.registry.head_manifest(f"{wiring.desired.registry.prefix}/engines", spec.tag):
+    if _there(wiring, "engines", spec.tag, engine_build(spec)):
         return {"what": what, "key": spec.key, "done": "in the registry already"}
     summary = build_missing(wiring, [spec], shown)
     error = summary.error()
@@ -108,10 +111,20 @@ def _build_engine(wiring: Wiring, spec: EngineSpec, shown: Activity) -> dict[str
 
 def _build_image(wiring: Wiring, recipe: Recipe, shown: Activity) -> dict[str, Any]:
     what = f"{recipe.kind} image for {recipe.profile.name}"
-    digest = wiring.registry.head_manifest(f"{wiring.desired.registry.prefix}/bases", recipe.tag)
+    digest = _there(wiring, "bases", recipe.tag, base_build(recipe))
     if digest:
         return {"what": what, "key": recipe.tag, "done": "in the registry already", "digest": digest}
     return {"what": what, "key": recipe.tag, "done": "built and pushed", "digest": publish_base(wiring, recipe, shown)}
+
+
+def _there(wiring: Wiring, room: str, tag: str, build: Build) -> str | None:
+    """Return the digest of what the registry has already and, in a signed fleet, a builder attests."""
+    repository = f"{wiring.desired.registry.prefix}/{room}"
+    digest = wiring.registry.head_manifest(repository, tag)
+    builders = builders_of(wiring)
+    if digest is None or builders is None:
+        return digest
+    return None if builders.judge(repository, [(digest, build)])[0].problem else digest
 
 
 def _work(spec: EngineSpec) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.console import activity, conclude, emit, plain, table
+from fleet.cli.console import activity, conclude, emit, notice, plain, table
 from fleet.cli.look import each, with_shell
 from fleet.cli.proof import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring
@@ -22,6 +22,7 @@ from fleet.publish.trust import Bundle, JudgedSignature
 from fleet.resolve.desired import DesiredRobot, TrustSpec
 from fleet.resolve.inventory import select
 from fleet.rollout.trust_files import install_trust, trust_files
+from fleet.signing.provenance import PROVENANCE
 from runtime.contract.trust import NAMESPACES, RELEASE
 
 app = typer.Typer(help="Who signs releases: list them, sign, verify, bring the list to robots.", no_args_is_help=True)
@@ -40,6 +41,8 @@ def show(manifest: options.Manifest = options.DEFAULT_MANIFEST, as_json: options
         "expires_days": None if trust.unsigned else round(trust.expires_s / 86400, 2),
         "sign_with": None if trust.sign_with is None else str(trust.sign_with),
         "revoked": None if trust.revoked is None else str(trust.revoked),
+        "builders": _builders(trust),
+        "build_with": None if trust.build_with is None else str(trust.build_with),
         "signers": signers,
     }
     emit(as_json, document, lambda console: _render_list(console, document))
@@ -84,6 +87,7 @@ def verify(
         "signatures": rows,
         "damaged": damaged,
     }
+    notice(damaged)
     error = _too_few(release, standing, damaged)
     conclude(as_json, document, lambda console: _render_verify(console, release, rows, standing), error)
 
@@ -130,9 +134,16 @@ def _standing(wiring: Wiring, release: PublishedRelease) -> tuple[Standing, list
 
 
 def _signers(trust: TrustSpec) -> list[dict[str, Any]]:
-    if trust.signers is None:
-        return []
-    lines = read_signers(trust.signers.read_text(encoding="utf-8"))
+    return [] if trust.signers is None else _lines(trust.signers, NAMESPACES[RELEASE])
+
+
+def _builders(trust: TrustSpec) -> list[dict[str, Any]]:
+    allowed = trust.builders or trust.signers
+    return [] if allowed is None else _lines(allowed, PROVENANCE)
+
+
+def _lines(path: Path, namespace: str) -> list[dict[str, Any]]:
+    lines = read_signers(path.read_text(encoding="utf-8"))
     return [
         {
             "principals": list(line.principals),
@@ -142,7 +153,7 @@ def _signers(trust: TrustSpec) -> list[dict[str, Any]]:
             "options": line.options,
         }
         for line in lines
-        if line.may_sign(NAMESPACES[RELEASE])
+        if line.may_sign(namespace)
     ]
 
 
@@ -192,13 +203,14 @@ def _render_list(console: Console, document: dict[str, Any]) -> None:
     if document["unsigned"]:
         console.print("unsigned: robots of this fleet take any release (trust: unsigned)")
         return
-    rows = table("signer", "key", "type", "")
-    for signer in document["signers"]:
-        kind = "authority" if signer["authority"] else ""
-        rows.add_row(plain(", ".join(signer["principals"])), signer["key"], signer["type"], kind)
-    console.print(rows)
+    for role in ("signer", "builder"):
+        rows = table(role, "key", "type", "")
+        for each_ in document[f"{role}s"]:
+            kind = "authority" if each_["authority"] else ""
+            rows.add_row(plain(", ".join(each_["principals"])), each_["key"], each_["type"], kind)
+        console.print(rows)
     console.print(f"{document['threshold']} must sign; a signature lasts {document['expires_days']:g} days")
-    for name in ("sign_with", "revoked"):
+    for name in ("sign_with", "build_with", "revoked"):
         if document[name]:
             console.print(plain(f"{name.replace('_', ' ')} {document[name]}"))
 

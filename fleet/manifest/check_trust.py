@@ -13,6 +13,7 @@ from pathlib import Path
 from fleet.manifest.files import inside, why_no_file
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.trust_schema import Trust
+from fleet.signing.provenance import PROVENANCE
 from runtime.contract.trust import NAMESPACES, RELEASE, SignatureFacts, distinct_signers
 
 _LINE = re.compile(r"^(?P<who>\"[^\"]*\"|[^\s\"]+)\s+(?P<rest>.+)$")
@@ -66,16 +67,20 @@ def read_signers(text: str) -> Iterator[AllowedSigner]:
             yield _signer(number, stripped)
 
 
-def known_keys(path: Path, namespace: str) -> tuple[str, ...]:
-    """Return ``SHA256:…`` of the keys that a file allows there, authorities left out; empty when it cannot be read.
+def known_keys(path: Path, namespace: str, *, authorities: bool = False) -> tuple[str, ...] | None:
+    """Return ``SHA256:…`` of the keys that a file allows there, authorities left out; None when it cannot be read.
 
-    Only ever an order in which to look: who may sign is what ssh-keygen says.
+    Only ever an order in which to look, or a reason to say no early: who may sign is what ssh-keygen says.
+    ``authorities``: None too where the file has one, as then keys count that are not in it.
     """
     try:
         signers = list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
     except (OSError, SignerError):
-        return ()
-    return tuple(each.fingerprint for each in signers if each.may_sign(namespace) and not each.is_authority)
+        return None
+    allowed = [each for each in signers if each.may_sign(namespace)]
+    if authorities and any(each.is_authority for each in allowed):
+        return None
+    return tuple(each.fingerprint for each in allowed if not each.is_authority)
 
 
 def _signer(number: int, line: str) -> AllowedSigner:
@@ -112,18 +117,29 @@ def check_trust(trust: Trust, root: Path, source: SourceFile, report: Report) ->
         return
     if trust.revoked is not None:
         _file(trust.revoked, "revoked", root, source, report)
-    path = _file(trust.signers, "signers", root, source, report)
+    signers = _read(trust.signers, "signers", root, source, report)
+    if signers is not None:
+        path, lines = signers
+        _check_count(trust, [each for each in lines if each.may_sign(NAMESPACES[RELEASE])], path, source, report)
+    builders = None if trust.builders is None else _read(trust.builders, "builders", root, source, report)
+    if builders is not None and not any(each.may_sign(PROVENANCE) for each in builders[1]):
+        hint = f'add a line: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA…'
+        report.add(source, ("trust", "builders"), f"{builders[0]} names nobody who may attest builds", hint)
+
+
+def _read(
+    name: str, key: str, root: Path, source: SourceFile, report: Report
+) -> tuple[Path, list[AllowedSigner]] | None:
+    path = _file(name, key, root, source, report)
     if path is None:
-        return
+        return None
     try:
-        signers = list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
+        return path, list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
     except OSError as error:
-        report.add(source, ("trust", "signers"), f"{path} cannot be read: {error.strerror}", "check its permissions")
-        return
+        report.add(source, ("trust", key), f"{path} cannot be read: {error.strerror}", "check its permissions")
     except SignerError as error:
         report.add(str(path), (), str(error), _FORM, error.line)
-        return
-    _check_count(trust, [each for each in signers if each.may_sign(NAMESPACES[RELEASE])], path, source, report)
+    return None
 
 
 def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source: SourceFile, report: Report) -> None:

@@ -46,6 +46,11 @@ class Trust(Frozen):
     """Robots take a release for so long after it was signed."""
     revoked: Text | None = None
     """File of public keys, or an OpenSSH KRL, that count no more; relative to fleet.yaml."""
+    builders: Text | None = None
+    """An allowed_signers file of those who attest engines and base images; relative to fleet.yaml. Left out: the lines
+    of ``signers`` that may sign in the namespace ``jetfleet.provenance``."""
+    build_with: Text | None = None
+    """The key that `fleet build` attests with, as ``sign_with`` names one; ``sign_with`` when left out."""
 
     @property
     def unsigned(self) -> bool:
@@ -53,7 +58,9 @@ class Trust(Frozen):
         return not self.signers
 
 
-UNSIGNED = Trust.model_construct(signers="", threshold=0, sign_with=None, expires=0.0, revoked=None)
+UNSIGNED = Trust.model_construct(
+    signers="", threshold=0, sign_with=None, expires=0.0, revoked=None, builders=None, build_with=None
+)
 """What ``trust: unsigned`` comes to."""
 
 

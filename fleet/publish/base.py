@@ -65,11 +65,13 @@ def upload_base(
     *,
     on_log: Callable[[str], None] | None = None,
     temp_dir: Path | None = None,
+    attest: Callable[[Descriptor], object] | None = None,
 ) -> str:
     """Store an exported image (`ContainerHost.export_image`) under a tag; return its manifest's digest.
 
     Layers are compressed on their way (robots often hang on Wi-Fi), through files below ``temp_dir``. The tag comes
-    last, so an upload that was cut off is not seen and is done again. Raises RegistryError, BuildError, OutsideError.
+    last, so an upload that was cut off is not seen and is done again; ``attest`` signs for the manifest before that.
+    Raises RegistryError, BuildError, OutsideError.
     """
     say = on_log or (lambda _: None)
     with tempfile.TemporaryDirectory(prefix="jetfleet-base-", dir=temp_dir) as folder:
@@ -84,6 +86,9 @@ def upload_base(
         config = Bytes.of(saved.config)
         registry.push_blob(repository, config)
         body = manifest_bytes(Descriptor(IMAGE_CONFIG, config.digest, config.size), layers)
+        if attest is not None:
+            digest = registry.put_manifest(repository, Bytes.of(body).digest, body, MANIFEST)
+            attest(Descriptor(MANIFEST, digest, len(body)))
         return registry.put_manifest(repository, tag, body, MANIFEST)
 
 

@@ -84,6 +84,7 @@ def manifest_bytes(
     *,
     annotations: Mapping[str, str] | None = None,
     artifact_type: str | None = None,
+    subject: Descriptor | None = None,
 ) -> bytes:
     """Return the one byte string of an OCI manifest with this content."""
     document: dict[str, Any] = {
@@ -94,6 +95,8 @@ def manifest_bytes(
     }
     if artifact_type:
         document["artifactType"] = artifact_type
+    if subject:
+        document["subject"] = subject.to_json()
     if annotations:
         document["annotations"] = dict(annotations)
     return canonical_json(document)

@@ -74,14 +74,15 @@ def signature_tag(kind: str, document: str, key: str) -> str:
 
     ``key``: ``SHA256:…``, as OpenSSH prints it.
     """
-    return f"{_tag_prefix(kind, document)}{_hex_of(key)[:12]}"
+    return f"{_tag_prefix(kind, document)}{key_hex(key)[:12]}"
 
 
 def _tag_prefix(kind: str, document: str) -> str:
     return f"{_PREFIX[kind]}-{document.removeprefix('sha256:')[:12]}-"
 
 
-def _hex_of(key: str) -> str:
+def key_hex(key: str) -> str:
+    """Return a fingerprint (``SHA256:…``, as OpenSSH prints it) in hex. Raises ValueError."""
     text = key.removeprefix("SHA256:")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).hex()
@@ -116,7 +117,7 @@ def stored_signatures(
     """
     repository, document = releases_of(prefix), document_digest(release.text)
     wanted = _tag_prefix(kind, document)
-    ends = [_hex_of(key)[:12] for key in first]
+    ends = [key_hex(key)[:12] for key in first]
     tags, left_out = chosen([tag for tag in registry.tags(repository) if tag.startswith(wanted)], ends)
     loaded, damaged = skim(registry, repository, tags, lambda tag: _load(registry, repository, tag))
     found = [each for each in loaded if each.statement.kind == kind and each.statement.document == document]

@@ -90,7 +90,7 @@ class Keyring:
     def bundles(self, release: PublishedRelease, kind: str = RELEASE) -> tuple[list[Bundle], list[str]]:
         """Return the statements about a release, the one with the most signers first, and what cannot be read."""
         assert self._trust.signers is not None, "an unsigned fleet judges nothing"
-        known = known_keys(self._trust.signers, NAMESPACES[kind])
+        known = known_keys(self._trust.signers, NAMESPACES[kind]) or ()
         stored, damaged = stored_signatures(self._registry, self._prefix, release, kind, known)
         by_text: dict[str, dict[str, JudgedSignature]] = {}
         for each in stored:
