@@ -12,6 +12,7 @@ from fleet.cli import options
 from fleet.cli.console import activity, conclude, emit, notice, plain, table
 from fleet.cli.look import each, with_shell
 from fleet.cli.proof import Standing, keyring, sign_release
+from fleet.cli.rebuild import confirm, release_to_sign
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotSigned, OutsideError, RobotError, RobotOffline, RobotsOffline
 from fleet.manifest.check_trust import read_signers
@@ -23,7 +24,7 @@ from fleet.resolve.desired import DesiredRobot, TrustSpec
 from fleet.resolve.inventory import select
 from fleet.rollout.trust_files import install_trust, trust_files
 from fleet.signing.provenance import PROVENANCE
-from runtime.contract.trust import NAMESPACES, RELEASE
+from runtime.contract.trust import NAMESPACES, RELEASE, document_digest
 
 app = typer.Typer(help="Who signs releases: list them, sign, verify, bring the list to robots.", no_args_is_help=True)
 
@@ -55,15 +56,35 @@ def sign(
     key: Annotated[
         Path | None, typer.Option("--key", help="Your SSH key, or its .pub for an agent's. Default: trust/sign_with.")
     ] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Sign anew, for another span of trust/expires.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Sign what counts already anew, for another span of trust/expires.")
+    ] = False,
+    digest: Annotated[
+        str | None, typer.Option("--digest", help="Do not ask: the document's (or release's) digest must be this one.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask; needs --digest.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Add your signature to a published release. Others who sign it later sign the same words."""
+    """Add your signature to a published release, once the manifest at hand makes the same. Others sign the same words."""
     wiring = Wiring(manifest)
-    mine = keyring(wiring).key(key.expanduser() if key else None)
-    release = _release(wiring, version)
+    keys = keyring(wiring)
+    mine = keys.key(key.expanduser() if key else None)
+    release = release_to_sign(wiring, version)
+    if renew and not keys.counted(release):
+        raise NotSigned(
+            f"release {release.version} does not count yet: too few allowed signers have signed its document",
+            hint=f"--renew lengthens what counts; run fleet keys sign {release.version} without it",
+        )
+    if digest is not None or yes or not keys.signed_before(release, mine[1]):
+        confirm(wiring, release, digest, yes)
     standing = sign_release(wiring, release, mine, renew=renew)
-    document = {"version": release.version, "release": release.digest, "key": mine[1], **standing.document()}
+    document = {
+        "version": release.version,
+        "release": release.digest,
+        "document": document_digest(release.text),
+        "key": mine[1],
+        **standing.document(),
+    }
     emit(
         as_json,
         document,
@@ -83,6 +104,7 @@ def verify(
     document = {
         "version": release.version,
         "release": release.digest,
+        "document": document_digest(release.text),
         **standing.document(),
         "signatures": rows,
         "damaged": damaged,

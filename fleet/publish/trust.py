@@ -127,6 +127,11 @@ class Keyring:
         needed = self._trust.threshold
         return any(len(bundle.people_once) >= needed for bundle in self.bundles(release)[0])
 
+    def signed_before(self, release: PublishedRelease, key: str) -> bool:
+        """Whether that key (``SHA256:…``) has signed for this very document, be it that time ran out since."""
+        judged = (each for bundle in self.bundles(release)[0] for each in bundle.signatures)
+        return any(each.facts.key == key and (not each.problem or each.expired) for each in judged)
+
     def _judge(self, release: PublishedRelease, stored: StoredSignature) -> JudgedSignature:
         statement, signers = stored.statement, self._trust.signers
         assert signers is not None, "an unsigned fleet judges nothing"
