@@ -65,7 +65,7 @@ def sign(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask; needs --digest.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Add your signature to a published release, once the manifest at hand makes the same. Others sign the same words."""
+    """Add your signature to a published release, once the manifest at hand makes the same. Others sign these words."""
     wiring = Wiring(manifest)
     keys = keyring(wiring)
     mine = keys.key(key.expanduser() if key else None)

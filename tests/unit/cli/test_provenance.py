@@ -57,7 +57,15 @@ class Signed:
 
     def refused(self, *command: str, code: int = 4) -> str:
         """Run what must not write anything to the registry; return its sentence."""
-        return self.desk.error(*command, code=code)
+        before = self.desk.registry.snapshot()
+        error = self.desk.fleet(*command, "--json", code=code).json["error"]
+        assert error["hint"]
+        assert self.desk.registry.snapshot() == before
+        message: str = error["message"]
+        return message
+
+    def json(self, *command: str, code: int = 0) -> Any:
+        return self.desk.fleet(*command, "--json", code=code).json
 
     @property
     def spec(self) -> EngineSpec:
@@ -238,9 +246,9 @@ def test_what_was_built_unsigned_is_missing_until_it_is_attested(desk: Desk) -> 
     assert len(plan["engines_to_build"]) == 2
     assert len(plan["images_to_build"]) == 1
     assert len(plan["unproven"]) == 3
-    assert len(desk.json("ci", "plan")["matrix"]["include"]) == 3
+    assert len(desk.fleet("ci", "plan", "--json").json["matrix"]["include"]) == 3
     desk.build()
-    assert desk.json("ci", "plan")["matrix"]["include"] == []
+    assert desk.fleet("ci", "plan", "--json").json["matrix"]["include"] == []
     assert desk.json("publish")["attested_by"] == ["builder@x"]
 
 
@@ -311,7 +319,7 @@ def test_a_script_says_which_digest_it_expects(signed: Signed) -> None:
     assert "--yes needs the digest" in signed.refused(*ben, "--yes", code=2)
     other = "sha256:" + "0" * 64
     assert f"has the document {document}, expected is {other}" in signed.refused(*ben, "--digest", other)
-    assert signed.desk.json(*ben, "--digest", document)["signed_by"] == ["anna@x", "ben@x"]
+    assert signed.json(*ben, "--digest", document)["signed_by"] == ["anna@x", "ben@x"]
 
 
 def test_whoever_is_asked_sees_digest_and_difference(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -349,9 +357,7 @@ def test_the_words_of_a_stolen_key_are_not_co_signed(signed: Signed) -> None:
     result = signed.desk.fleet("keys", "sign", "--key", str(signed.keys / "ben"), "--digest", document, "--json")
     assert "words that anna@x signed are not signed with you: they last until" in result.err.replace("\n", " ")
     assert result.json["signed_by"] != ["anna@x", "ben@x"]
-    statements = [
-        row["expires_at"] - row["issued_at"] for row in signed.desk.json("keys", "verify", code=4)["signatures"]
-    ]
+    statements = [row["expires_at"] - row["issued_at"] for row in signed.json("keys", "verify", code=4)["signatures"]]
     assert sorted(statements) == [DAY, 200 * DAY]
 
 
