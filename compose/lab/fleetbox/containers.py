@@ -21,8 +21,8 @@ LABEL_SPEC = "jetfleet-lab.spec"
 LABEL_HOME = "jetfleet-lab.home"
 
 CGROUP = "/jetfleet-lab"
-"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all robots
-together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
+"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all
+robots together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
 ROBOT_SHM = 512 * 1024 * 1024
 """Bytes of /dev/shm; Docker's 64 MB default is soon full of images."""
 
