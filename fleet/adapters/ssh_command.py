@@ -11,7 +11,7 @@ import paramiko
 from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from fleet.adapters.ssh_errors import interrupted, link_lost
-from fleet.errors import RobotError
+from fleet.errors import RobotSilent
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 """Bytes of stdout, and of stderr, that a command may print before it is stopped."""
@@ -65,7 +65,7 @@ class RemoteCommand:
     _channel: paramiko.Channel = field(init=False)
 
     def run(self, take: Take) -> int:
-        """Run to the end and return the exit code. Raises RobotError (deadline, killed), RobotOffline (link lost).
+        """Run to the end and return the exit code. Raises RobotSilent (deadline, killed), RobotOffline (link lost).
 
         Whatever is raised, KeyboardInterrupt included, the remote process is told to end and the channel is closed.
         """
@@ -149,7 +149,7 @@ class RemoteCommand:
                 raise link_lost(self.transport.get_exception(), self.robot, self._short())
             self._probe()
             time.sleep(0.05)
-        raise RobotError(
+        raise RobotSilent(
             self.robot,
             f"`{self._short()}` was killed by a signal",
             hint="see the robot's kernel log (memory?): fleet exec -- dmesg",
@@ -170,7 +170,7 @@ class RemoteCommand:
         left = deadline - time.monotonic()
         if left > 0:
             return left
-        raise RobotError(
+        raise RobotSilent(
             self.robot,
             f"`{self._short()}` did not end within {self.timeout_s:g} s and was stopped",
             hint="look at the robot's load: fleet exec -- uptime",

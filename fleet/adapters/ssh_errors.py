@@ -16,7 +16,7 @@ from paramiko.ssh_exception import (
     ProxyCommandFailure,
 )
 
-from fleet.errors import HostKeyError, RobotError, RobotOffline
+from fleet.errors import HostKeyError, NotPinned, RobotError, RobotOffline
 from fleet.ports import RobotAddress
 
 _OFFLINE_HINT = "check the robot's power and network; it catches up at the next rollout"
@@ -85,7 +85,7 @@ def host_key_changed(robot: RobotAddress, pinned: paramiko.PKey, shown: paramiko
 
 def host_key_missing(robot: RobotAddress, shown: paramiko.PKey) -> HostKeyError:
     """Return the error for a robot whose key nobody has pinned yet."""
-    return HostKeyError(
+    return NotPinned(
         robot.name,
         f"no host key is pinned (it shows {describe(shown)})",
         hint=f"fleet bootstrap --robots {robot.name}",

@@ -21,7 +21,7 @@ from fleet.publish.tags import TagMove, move_tags
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout import audit
 from fleet.rollout.gate import Outcome
-from fleet.rollout.orders import folder_of
+from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.rollout_lock import RolloutLock
@@ -56,8 +56,10 @@ def deploy(
 
     ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
     """
+    check_known(release.document, robots)
+    changes = _plan(wiring, release, robots)
     if not yes:
-        _confirm(wiring, release, _look(wiring, release, robots), robots)
+        _confirm(wiring, release, changes, robots)
     proof = prove()
     started = wiring.clock.now()
     prefix = wiring.desired.registry.prefix
@@ -67,6 +69,7 @@ def deploy(
                 release.document,
                 release.digest,
                 robots,
+                changes,
                 lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
@@ -103,7 +106,8 @@ def _write_down(
         return (), OutsideError(message, hint="run the same command again when the registry is back: it writes them")
 
 
-def _look(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+def _plan(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+    """Look at every robot once and return what changes; exactly this is shown, confirmed and applied."""
     with activity() as shown:
         observed = observe(wiring, robots, shown)
     folders = {robot.name: folder_of(release.document, robot.name) for robot in robots}
@@ -113,7 +117,10 @@ def _look(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRob
 def _confirm(
     wiring: Wiring, release: PublishedRelease, changes: tuple[RobotChange, ...], robots: Sequence[DesiredRobot]
 ) -> None:
-    """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood."""
+    """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood: a person takes any time.
+
+    Each robot is held against its plan once more when its turn comes.
+    """
     if all(change.action in NO_QUESTION for change in changes):
         return
     if not sys.stdin.isatty():
