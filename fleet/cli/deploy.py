@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from fleet.cli.console import Activity, activity, conclude, remarks, size, stderr, table
+from fleet.cli.console import Activity, activity, conclude, plain, remarks, size, stderr, table
 from fleet.cli.look import observe
 from fleet.cli.plan import add_robots, summary
 from fleet.cli.proof import Prove
@@ -51,12 +51,17 @@ def deploy(
     override: str,
     prove: Prove,
     as_json: bool,
+    notes: Sequence[str] = (),
 ) -> None:
     """Bring ``robots`` to ``release``. Raises what the command ends with.
+
+    ``notes``: what is to be said before the question, and in the result.
 
     ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
     """
     check_known(release.document, robots)
+    for note in notes:
+        stderr().print(f"note: {plain(note)}")
     changes = _plan(wiring, release, robots)
     if not yes:
         _confirm(wiring, release, changes, robots)
@@ -89,7 +94,7 @@ def deploy(
             override=override,
         )
         moved, unwritten = _write_down(wiring, release, result, record)
-    document = _document(release, result, moved)
+    document = _document(release, result, moved) | {"notes": list(notes)}
     error = result.error() or unwritten
     conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
 
@@ -195,7 +200,7 @@ def _render(console: Console, release: PublishedRelease, result: RolloutResult, 
         )
     console.print(rows)
     remarks(console, {robot.name: robot.reason for robot in result.robots if robot.outcome is not Outcome.SKIPPED})
-    ended = "is rolled out" if result.succeeded else "was stopped"
+    ended = "is rolled out" if result.succeeded else "reached nobody" if result.nobody_reached else "was stopped"
     console.print(f"[bold]{release.version}[/] {ended}: {result.summary()}, {result.seconds:.1f} s")
     if moved:
         console.print(f"[dim]tags moved: {', '.join(move.tag.rpartition(':')[2] for move in moved)}[/]")

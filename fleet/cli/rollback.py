@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from fleet.cli.wiring import Wiring
 from fleet.publish.release import list_releases, load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
-from fleet.rollout.rollback import choose_target
+from fleet.rollout.rollback import choose_target, versions_committed
 
 NAME = "rollback"
 
@@ -39,7 +40,8 @@ def run(
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix
     published = list_releases(wiring.registry, prefix)
-    target = choose_target(audit.history(wiring.registry, prefix, HISTORY), published, version)
+    records = audit.history(wiring.registry, prefix, HISTORY)
+    target = choose_target(records, published, version)
     release = load_release(wiring.registry, prefix, target)
     prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
     deploy(
@@ -53,4 +55,12 @@ def run(
         override=override,
         prove=prove,
         as_json=as_json,
+        notes=_notes(target, records),
     )
+
+
+def _notes(target: str, records: Sequence[audit.AuditRecord]) -> tuple[str, ...]:
+    """Say when the version that was asked for by name is one that no robot is known to have run."""
+    if target in versions_committed(records):
+        return ()
+    return (f"no robot is known to have committed {target} (looked at {len(records)} entries of fleet history)",)

@@ -136,7 +136,7 @@ def test_a_rollout_that_reached_nobody_is_no_success(desk: Desk) -> None:
     assert document["succeeded"] is False
     assert document["tags"] == []
     assert "nobody was reached" in document["error"]["message"]
-    assert "was stopped" in desk.fleet("rollout", "--yes", code=6).out
+    assert "1.1.0 reached nobody: 3 offline" in desk.fleet("rollout", "--yes", code=6).out
     history = desk.json("history")
     assert (history["current"], history["history"][0]["outcome"]) == ("1.0.0", "nobody reached")
     for host in desk.hosts.values():
@@ -250,6 +250,14 @@ def test_rollback_goes_to_the_release_before(desk: Desk) -> None:
     assert document["version"] == "1.0.0"
     assert {robot["release"] for robot in desk.json("status")["robots"]} == {"1.0.0"}
     assert desk.json("history")["history"][0]["kind"] == "rollback"
+
+
+def test_rollback_by_name_to_what_nobody_ran_says_so(desk: Desk) -> None:
+    desk.publish("0.9.0")
+    desk.running()
+    document = desk.json("rollback", "0.9.0", "--yes")
+    assert document["notes"] == ["no robot is known to have committed 0.9.0 (looked at 1 entries of fleet history)"]
+    assert desk.json("rollback", "1.0.0", "--yes")["notes"] == []
 
 
 def test_rollback_brings_the_old_environment_back(desk: Desk) -> None:
