@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import emit, stdout
 from fleet.cli.leaving import to_nowhere
 from fleet.cli.look import with_shell
@@ -29,7 +29,7 @@ DEADLINE_S = 60.0
 
 
 def run(
-    robot: Annotated[str, typer.Argument(help="One robot.")],
+    robot: Annotated[str, typer.Argument(help="One robot.", autocompletion=complete.robot)],
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines from the end.")] = 100,

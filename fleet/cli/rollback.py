@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.deploy import deploy
 from fleet.cli.proof import rollback_proof
 from fleet.cli.wiring import Wiring
@@ -24,7 +24,11 @@ HISTORY = 100
 
 def run(
     version: Annotated[
-        str | None, typer.Argument(help="A published version. Default: the one before the last that succeeded.")
+        str | None,
+        typer.Argument(
+            help="A published version. Default: the one before the last that succeeded.",
+            autocompletion=complete.versions_that_ran,
+        ),
     ] = None,
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
