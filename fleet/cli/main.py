@@ -154,7 +154,7 @@ def in_place(arguments: list[str]) -> list[str]:
     """
     ours = own_arguments(arguments)
     own = [argument for argument in ours if argument != "--debug"]
-    at, first, moved = 0, [], list[str]()
+    at, first, moved = 0, list[str](), list[str]()
     verb = _verb_at(own)
     while at < verb:
         width = 2 if own[at] in TAKES_VALUE else 1

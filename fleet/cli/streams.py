@@ -98,7 +98,7 @@ def _keep_taken(descriptor: int) -> None:
 def _text(descriptor: int, before: TextIO | None, *, is_closed: bool, loud: bool) -> TextIO:
     raw = _Raw(descriptor, is_closed=is_closed, loud=loud)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),
+        io.BufferedWriter(raw),  # type: ignore[type-var]  (typeshed wants FileIO; any RawIOBase does)
         encoding=getattr(before, "encoding", None) or "utf-8",
         errors="replace",  # A locale without → and × is no reason to fail.
         line_buffering=not loud or raw.isatty(),
