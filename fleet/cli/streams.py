@@ -10,9 +10,12 @@ import errno
 import io
 import os
 import sys
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from fleet.errors import OutsideError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 _CLOSED = OSError(errno.EBADF, "it is closed")
 
@@ -32,39 +35,28 @@ class OutputLost(OutsideError):
         )
 
 
-class _Raw(io.RawIOBase):
+class _Raw(io.FileIO):
     """A file descriptor. ``loud``: the first failure is raised as StdoutFailed; otherwise every failure is dropped."""
 
     def __init__(self, descriptor: int, *, is_closed: bool, loud: bool) -> None:
-        super().__init__()
-        self._descriptor = descriptor
+        super().__init__(descriptor, "w", closefd=False)
         self._broken: OSError | None = _CLOSED if is_closed else None
         self._loud = loud
         self.reader_gone = False
 
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def isatty(self) -> bool:
-        return self._broken is None and os.isatty(self._descriptor)
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> int:  # type: ignore[override]
+    def write(self, data: Buffer, /) -> int:
         if self._broken is None:
             try:
-                return os.write(self._descriptor, data)
+                return super().write(data)
             except OSError as error:
                 self._broken = error
-        broken = self._broken
-        if not self._loud:
-            return len(data)
-        self._loud = False
-        if isinstance(broken, BrokenPipeError):
-            self.reader_gone = True
-            raise broken
-        raise StdoutFailed(broken.errno, broken.strerror) from broken
+        if self._loud:
+            self._loud = False
+            if isinstance(self._broken, BrokenPipeError):
+                self.reader_gone = True
+                raise self._broken
+            raise StdoutFailed(self._broken.errno, self._broken.strerror) from self._broken
+        return memoryview(data).nbytes
 
 
 def guard_streams() -> None:
@@ -98,7 +90,7 @@ def _keep_taken(descriptor: int) -> None:
 def _text(descriptor: int, before: TextIO | None, *, is_closed: bool, loud: bool) -> TextIO:
     raw = _Raw(descriptor, is_closed=is_closed, loud=loud)
     return io.TextIOWrapper(
-        io.BufferedWriter(raw),  # type: ignore[type-var]  (typeshed wants FileIO; any RawIOBase does)
+        io.BufferedWriter(raw),
         encoding=getattr(before, "encoding", None) or "utf-8",
         errors="replace",  # A locale without → and × is no reason to fail.
         line_buffering=not loud or raw.isatty(),
