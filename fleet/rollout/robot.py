@@ -269,4 +269,9 @@ def _last_words(result: CommandResult) -> str:
     """Return the last line of stderr without control characters: a robot's words go to a terminal."""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     words = lines[-1] if lines else f"exit code {result.exit_code}"
+    return printable(words)
+
+
+def printable(words: str) -> str:
+    """Return one line of a robot's words without control characters, 500 characters at most: it goes to a terminal."""
     return re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "", words)[:500]

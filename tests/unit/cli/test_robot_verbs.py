@@ -378,7 +378,15 @@ def test_logs_prints_lines_as_they_are(desk: Desk) -> None:
 def test_logs_of_a_robot_without_a_release_is_exit_3(desk: Desk) -> None:
     desk.bootstrapped()
     desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says("no configuration file", code=14)
-    assert "exit code 14" in desk.error("logs", "amr-001", code=3)
+    assert "exit code 14: no configuration file" in desk.error("logs", "amr-001", code=3)
+    desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says(
+        "noise", "cannot connect to \x1b[31mDocker", "", code=1
+    )
+    message = desk.error("logs", "amr-001", code=3)
+    assert message == "amr-001: docker compose logs ended with exit code 1: cannot connect to [31mDocker"
+    assert "exit code 1: cannot connect" in desk.fleet("logs", "amr-001", "--follow", code=3).err
+    desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says(code=66)
+    assert desk.error("logs", "amr-001", code=3) == "amr-001: has no log: no release was rolled out to it yet"
     desk.hosts["amr-001"].online = False
     assert "did not answer" in desk.error("logs", "amr-001", code=6)
 
