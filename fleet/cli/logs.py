@@ -80,7 +80,8 @@ def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], last: l
     console = stdout()
 
     def show(line: str) -> None:
-        last[:] = [line]
+        if line.strip():
+            last[:] = [line]
         _print(console, line)
 
     def stream(shell: RobotShell) -> int:
