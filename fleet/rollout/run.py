@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from fleet.errors import LockHeld, RobotError
@@ -15,12 +15,13 @@ from fleet.plan.waves import batches, waves
 from fleet.ports import Clock
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout.drive import RobotDrive
-from fleet.rollout.gate import FAILURES, Outcome, WaveVerdict, hopeless, judge_wave, may_be_lost
+from fleet.rollout.gate import Outcome, WaveVerdict
 from fleet.rollout.limits import Limits
 from fleet.rollout.orders import orders_for
 from fleet.rollout.result import OnEvent, RobotResult, RolloutEvent, RolloutResult
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.take_back import take_back
+from fleet.rollout.tally import Tally
 from runtime.contract.release import ReleaseDocument
 from runtime.contract.trust import Proof
 from runtime.contract.update import UpdateOrder, UpdateState
@@ -94,17 +95,10 @@ class _Rollout:
         self._on_event = on_event
         self._keep_lock = keep_lock
         self._limits = limits
-        self._results: dict[str, RobotResult] = {}
-        self._verdicts: list[WaveVerdict] = []
+        self._tally = Tally(len(orders), policy)
         self._stop = threading.Event()
         """Interrupted, or the lock is lost: send those at work back."""
         self._abandon = threading.Event()
-        self._may_be_lost = may_be_lost(len(orders), policy.lost.at_most)
-        self._failed = ""
-        self._only_silence = False
-        """What failed is that robots are silent: a reason to go back only where the manifest says so."""
-        self._stalled = ""
-        self._outdated = ""
         self._interrupted = False
         self._speaking = threading.Lock()
         self._wave = 0
@@ -120,20 +114,21 @@ class _Rollout:
             for self._wave, wave in enumerate(plan, start=1):
                 if not self._run_wave(pool, wave):
                     break
-            if self._goes_back() and not self._stop.is_set():
+            if self._tally.goes_back and not self._stop.is_set():
                 self._take_back(pool, robots)
         finally:
             self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
         skipped = (RobotResult(robot.name, Outcome.SKIPPED, "the rollout ended before its turn") for robot in robots)
+        tally = self._tally
         return RolloutResult(
             version=version,
-            robots=tuple(self._results.get(each.name, each) for each in skipped),
-            waves=tuple(self._verdicts),
+            robots=tuple(tally.results.get(each.name, each) for each in skipped),
+            waves=tuple(tally.verdicts),
             planned_waves=self._waves,
-            failed=self._failed,
-            stalled=self._stalled,
-            outdated=self._outdated,
+            failed=tally.failed,
+            stalled=tally.stalled,
+            outdated=tally.outdated,
             interrupted=self._interrupted,
             seconds=self._clock.monotonic() - started,
         )
@@ -145,29 +140,20 @@ class _Rollout:
         for robot in robots:
             change = self._changes[robot.name]
             if change.action is Action.OFFLINE:
-                self._results[robot.name] = RobotResult(robot.name, Outcome.OFFLINE, change.reason, change.hint)
+                self._note(RobotResult(robot.name, Outcome.OFFLINE, change.reason, change.hint))
             elif change.action in (Action.BOOTSTRAP, Action.ERROR, Action.UNKNOWN):
-                refused = RobotResult(robot.name, Outcome.REFUSED, change.reason, change.hint, tried=False)
-                self._results[robot.name] = refused
-        for result in self._results.values():
-            self._tell("robot-done", result.reason, robot=result.name, state=result.outcome.value)
-        ready = len(robots) - len(self._results)
+                self._note(RobotResult(robot.name, Outcome.REFUSED, change.reason, change.hint, tried=False))
+        ready = len(robots) - len(self._tally.results)
         self._tell("looked", f"{ready} of {len(robots)} robots are ready")
 
     def _plan(self, robots: Sequence[DesiredRobot]) -> list[list[DesiredRobot]]:
         """Waves over the robots that really change, then one of those whose container stays: a canary that changes
         nothing would prove nothing."""
-        planned = [robot for robot in robots if robot.name not in self._results]
+        planned = [robot for robot in robots if robot.name not in self._tally.results]
         stays = {robot.name for robot in planned if self._changes[robot.name].action in (Action.RECORD, Action.NONE)}
         recording = [robot for robot in planned if robot.name in stays]
         changing = [robot for robot in planned if robot.name not in stays]
         return waves(changing, self._policy) + ([recording] if recording else [])
-
-    def _goes_back(self) -> bool:
-        """Say whether what this rollout committed goes back."""
-        if self._only_silence:
-            return self._policy.lost.then == "revert"
-        return bool(self._failed) and self._policy.on_failure == "revert"
 
     # ── one wave ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -175,55 +161,19 @@ class _Rollout:
         self._tell("wave", f"{len(wave)} robots: {', '.join(robot.name for robot in wave[:8])}")
         for batch in batches(wave, self._policy.max_unavailable):
             self._run_batch(pool, batch, len(wave))
-        verdict = judge_wave(self._wave_outcomes(wave), self._policy.success)
-        self._verdicts.append(verdict)
+        names, called = [robot.name for robot in wave], f"wave {self._wave} of {self._waves}"
+        verdict = self._tally.judge(names, called, interrupted=self._stop.is_set())
         if self._stop.is_set():
             return False
-        if not verdict.passed:
-            why = f"wave {self._wave} of {self._waves}: {verdict.reason}"
-            if verdict.failed:
-                self._failed = why + self._first_reason(wave)
-            elif verdict.lost:
-                self._failed, self._only_silence = why + self._first_lost(), True
-            else:  # nobody tried it: that is no reason to take it from those that run it well
-                self._stalled = why
-        elif self._too_many_lost():
-            self._failed, self._only_silence = self._lost_in_words() + self._first_lost(), True
-        if self._outdated:
-            self._stalled = ""
-        self._tell("wave-done", verdict.reason or self._failed or _in_words(verdict))
-        return verdict.passed and not self._failed and not self._outdated
-
-    def _wave_outcomes(self, wave: Sequence[DesiredRobot]) -> list[Outcome]:
-        """Return how the wave's robots ended. One that could not be asked counts as one that was not there."""
-        results = [self._results[robot.name] for robot in wave if robot.name in self._results]
-        return [result.outcome if result.tried else Outcome.OFFLINE for result in results]
-
-    def _lost(self) -> list[RobotResult]:
-        return [result for result in self._results.values() if result.outcome is Outcome.LOST]
-
-    def _too_many_lost(self) -> bool:
-        return len(self._lost()) > self._may_be_lost
-
-    def _lost_in_words(self) -> str:
-        share = f"{self._policy.lost.at_most:.0%}"
-        return (
-            f"{len(self._lost())} of {len(self._orders)} robots are lost, and {self._may_be_lost} may be "
-            f"(rollout/lost/at_most: {share})"
-        )
-
-    def _first_lost(self) -> str:
-        first = self._lost()[0]
-        return f"; {first.name}: {first.reason}"
+        self._tell("wave-done", self._tally.failed or verdict.reason or _in_words(verdict))
+        return self._tally.goes_on
 
     def _run_batch(self, pool: ThreadPoolExecutor, batch: Sequence[DesiredRobot], wave_size: int) -> None:
         """Hand robots out as others end, so that none is started once the wave cannot pass or we are to stop."""
         waiting = deque(batch)
         pending: set[Future[RobotResult]] = set()
         while waiting or pending:
-            failed = sum(each.wave == self._wave and each.outcome in FAILURES for each in self._results.values())
-            no_use = hopeless(failed, wave_size, self._policy.success) or self._too_many_lost() or self._outdated
-            if self._stop.is_set() or no_use:
+            if self._stop.is_set() or self._tally.no_use(self._wave, wave_size):
                 waiting.clear()
             while waiting and len(pending) < self._policy.parallel:
                 pending.add(pool.submit(self._drive, waiting.popleft()))
@@ -283,31 +233,23 @@ class _Rollout:
         return dataclasses.replace(result, wave=self._wave if result.tried else 0)
 
     def _note(self, result: RobotResult) -> None:
-        if self._results.get(result.name) is result:
+        if self._tally.results.get(result.name) is result:
             return
-        self._results[result.name] = result
-        if result.outcome is Outcome.OUTDATED:
-            self._outdated = self._outdated or f"{result.name} {result.reason}"
+        self._tally.note(result)
         self._tell("robot-done", result.reason, robot=result.name, state=result.outcome.value)
-
-    def _first_reason(self, wave: Iterable[DesiredRobot]) -> str:
-        for robot in wave:
-            result = self._results.get(robot.name)
-            if result is not None and result.outcome in FAILURES and result.tried:
-                return f"; {robot.name} {result.outcome.value}: {result.reason}"
-        return ""
 
     # ── after a failed wave ──────────────────────────────────────────────────────────────────────────────────────
 
     def _take_back(self, pool: ThreadPoolExecutor, robots: Sequence[DesiredRobot]) -> None:
         """Send back what this rollout changed, and set down how that went."""
-        changed = [robot for robot in robots if robot.name in self._results and self._results[robot.name].order_id]
+        results = self._tally.results
+        changed = [robot for robot in robots if robot.name in results and results[robot.name].order_id]
         if changed:
             self._tell("reverting", f"{len(changed)} robots that had committed go back")
-        reason = f"the rollout failed: {self._failed}"
+        reason = f"the rollout failed: {self._tally.failed}"
 
         def back(robot: DesiredRobot) -> RobotResult:
-            before = self._results[robot.name]
+            before = results[robot.name]
             started = self._clock.monotonic()
             order = self._orders[robot.name]
             problem = take_back(

@@ -86,7 +86,7 @@ def test_nothing_that_committed_goes_back_because_another_robot_is_silent(broken
     error = result.error()
     assert isinstance(error, RolloutFailed)
     assert error.exit_code == 4
-    assert "1 of 10 robots are lost, and 0 may be (rollout/lost/at_most: 5%); r9: took the order" in error.message
+    assert "1 of 10 robots are lost, and 0 may be (rollout/lost/at_most: 5%); r9 lost: took the order" in error.message
 
 
 @pytest.mark.parametrize("broken", KINDS)
