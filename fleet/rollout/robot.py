@@ -19,7 +19,6 @@ from runtime.contract.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
 _RETRY_S = 2.0
-_STATUS_TIMEOUT_S = 30.0
 _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
 """Confirm and revert answer once the updater has acted, at the latest after its own limit of 330 s."""
@@ -60,13 +59,20 @@ class RobotClient:
     """
 
     def __init__(
-        self, robot: RobotAddress, shells: RobotShells, clock: Clock, *, connect_timeout_s: float = 10.0
+        self,
+        robot: RobotAddress,
+        shells: RobotShells,
+        clock: Clock,
+        *,
+        connect_timeout_s: float = 10.0,
+        status_timeout_s: float = 30.0,
     ) -> None:
         self.name = robot.name
         self._robot = robot
         self._shells = shells
         self._clock = clock
         self._connect_timeout_s = connect_timeout_s
+        self._status_timeout_s = status_timeout_s
         self._shell: RobotShell | None = None
         self.in_doubt = False
         """The last question may have reached the robot although no answer came."""
@@ -93,7 +99,7 @@ class RobotClient:
 
     def status(self) -> UpdateState:
         """Ask where the transaction is."""
-        return self._ask(UpdateState, ["status", "--json"])
+        return self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s)
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Hand an order over; the same order twice is one order. Returns the state right after it was taken."""
@@ -126,7 +132,7 @@ class RobotClient:
 
     def keep_updater(self, version: str) -> UpdateState:
         """Tell an updater on trial, which must be ``version``, that it is proven."""
-        return self._ask(UpdateState, ["keep", version])
+        return self._ask(UpdateState, ["keep", version], timeout_s=self._status_timeout_s)
 
     def updater_trial_failed(self) -> str:
         """Return why the updater installed last was sent back by the robot.
@@ -213,7 +219,7 @@ class RobotClient:
         verb: Sequence[str],
         *,
         stdin: str | None = None,
-        timeout_s: float = _STATUS_TIMEOUT_S,
+        timeout_s: float,
     ) -> T:
         self.in_doubt = False
         try:
