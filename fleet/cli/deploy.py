@@ -27,10 +27,16 @@ from fleet.rollout.robot import RobotClient
 from fleet.rollout.rollout_lock import RolloutLock
 from fleet.rollout.run import roll_out
 
-NO_QUESTION = {Action.NONE, Action.OFFLINE}
-"""With nothing else there is nothing to agree to."""
+NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
+"""With nothing else there is nothing to agree to: no robot would change."""
 
-STYLES = {Outcome.COMMITTED: "green", Outcome.OFFLINE: "yellow", Outcome.DEFERRED: "yellow", Outcome.SKIPPED: "dim"}
+STYLES = {
+    Outcome.COMMITTED: "green",
+    Outcome.OFFLINE: "yellow",
+    Outcome.DEFERRED: "yellow",
+    Outcome.OUTDATED: "yellow",
+    Outcome.SKIPPED: "dim",
+}
 
 
 class Declined(FleetError):

@@ -82,6 +82,8 @@ class RobotDrive:
         """It answered at its turn: from now on what it says counts."""
         self._taken = False
         """The robot may have the order, so from now on silence is waited for and it may be lost."""
+        self._accepted = False
+        """It said that it has the order."""
         self._committed = False
 
     def run(self) -> RobotResult:
@@ -105,7 +107,8 @@ class RobotDrive:
         if silent and self._committed:
             words = f"committed by its own word, then gave no answer: {words}"
         elif silent and self._taken:
-            words = f"took the order, then gave no answer until after its own deadline: {words}"
+            took = "took the order" if self._accepted else "may have taken the order"
+            words = f"{took}, then gave no answer until after its own deadline: {words}"
         if self._taken:
             return self._result(Outcome.LOST if silent else Outcome.FAILED, words, hint=error.hint)
         outcome = Outcome.OFFLINE if silent else Outcome.REFUSED
@@ -116,7 +119,8 @@ class RobotDrive:
         state = self._free()
         self._asked = True
         if state.state != "idle":
-            self._order_id, self._taken = state.order_id, True  # An earlier run's order for the same: go on with it.
+            # An earlier run's order for the same: go on with it.
+            self._order_id, self._taken, self._accepted = state.order_id, True, True
         elif same_target(state.current, self._order) and not self._order.force:
             if judge(self._client.attest(), self._order.variant).passed:
                 return self._result(Outcome.COMMITTED, "already there")
@@ -164,8 +168,15 @@ class RobotDrive:
         if free(state):
             return state
         self._asked = True
-        deadline = self._clock.monotonic() + self._limits.update_s(self._order)
-        return self._wait(free, "the update in progress there", deadline)
+        return self._client.wait_for(
+            free,
+            what="the update in progress there",
+            deadline=self._clock.monotonic() + self._limits.update_s(self._order),
+            silent_until=lambda _seen, seen_at: seen_at + self._limits.submit_s,  # Nothing of ours is there yet.
+            on_state=self._on_state,
+            on_silence=self._on_silence,
+            check=self._check_stop,
+        )
 
     def _submit(self) -> None:
         """Hand the order over; a link that breaks meanwhile leaves open whether it arrived, so it is sent again."""
@@ -185,6 +196,7 @@ class RobotDrive:
             return self._silent_until(asked_at + self._limits.update_s(self._order))(None, asked_at)
 
         self._insist(submit, until)
+        self._accepted = True
 
     def _confirm(self) -> RobotResult | None:
         """Compare what runs with the release, over a new connection; then commit (None), or send the robot back.

@@ -182,6 +182,7 @@ def test_a_submit_that_hangs_leaves_open_whether_it_arrived() -> None:
     updater._submit = hangs  # type: ignore[method-assign]
     result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
     assert [robot.outcome.value for robot in result.robots] == ["committed", "lost"]
+    assert "may have taken the order" in result.robots[1].reason
     assert site.versions()["r0"] == "1.1.0"
 
 
@@ -214,6 +215,23 @@ def test_a_robot_that_committed_and_then_says_nothing_is_lost_with_that_word() -
     result = site.roll(release("1.1.0", site.content("b")), policy={"waves": [1, "100%"]})
     assert result.robots[1].outcome.value == "lost"
     assert "committed by its own word, then gave no answer" in result.robots[1].reason
+
+
+def test_a_robot_that_goes_silent_in_an_update_of_somebody_else_is_offline_after_a_minute() -> None:
+    site = on_1_0(2)
+    other = release("0.9.0", site.content("old"))
+    client = site.client(site.robots[1])
+    client.submit(orders_for(other, "sha256:old", site.robots, issued_at=0.0, force=False)["r1"])
+    client.close()
+
+    def tell(event: RolloutEvent) -> None:
+        if event.robot == "r1" and event.state == "probation":
+            vanish(site, "r1")
+
+    document = release("1.1.0", site.content("b"))
+    result = site.roll(document, policy={"waves": [1, "100%"]}, on_event=tell)
+    assert [robot.outcome.value for robot in result.robots] == ["committed", "offline"]
+    assert result.robots[1].seconds < 120.0
 
 
 # ── before anything was handed over ──────────────────────────────────────────────────────────────────────────────
