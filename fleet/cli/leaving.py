@@ -19,9 +19,18 @@ GRACE_S = 3.0
 matters; what they wait for may be silent for its whole deadline."""
 
 
-def take_sigterm() -> None:
-    """Treat SIGTERM, which CI systems send, as Ctrl-C: everything is left as tidy, and the same sentence is said."""
-    signal.signal(signal.SIGTERM, _interrupt)
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What CI systems send, and what comes when a terminal is closed."""
+
+
+def take_signals() -> None:
+    """Treat SIGTERM and SIGHUP as Ctrl-C: everything is left as tidy, and the same sentence is said.
+
+    Under `nohup` SIGHUP is ignored, and stays so.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -42,7 +51,7 @@ def leave(exit_code: int, on_lost_output: Callable[[OSError], int]) -> NoReturn:
     except StdoutFailed as failure:
         exit_code = exit_code or on_lost_output(failure)
     _write_out(sys.stderr)
-    for late in (signal.SIGINT, signal.SIGTERM):
+    for late in (signal.SIGINT, *ENDING):
         signal.signal(late, signal.SIG_IGN)  # The result is out: it stands.
     if stuck:
         os._exit(exit_code)
@@ -63,7 +72,9 @@ def _stuck_threads() -> bool:
 def _write_out(stream: TextIO) -> None:
     try:
         stream.flush()
-    except (BrokenPipeError, ValueError):
+    except StdoutFailed:
+        raise
+    except (OSError, ValueError):  # No reader, or no terminal any more.
         to_nowhere(stream)
 
 

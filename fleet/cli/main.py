@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.complete import as_bash_breaks_words
-from fleet.cli.leaving import leave, take_sigterm
+from fleet.cli.leaving import leave, take_signals
 from fleet.cli.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
 from fleet.cli.told import Told
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
@@ -90,7 +90,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with the code of DESIGN §7."""
-    take_sigterm()
+    take_signals()
     guard_streams()
     own = own_arguments(sys.argv[1:])
     try:
