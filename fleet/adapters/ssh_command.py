@@ -13,7 +13,7 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from fleet.adapters.ssh.fence import LOGIN_WORD, Cutter, Fence
 from fleet.adapters.ssh_errors import interrupted, link_lost
-from fleet.errors import RobotSilent
+from fleet.errors import RobotError, RobotSilent
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 """Bytes of stdout, and of stderr, that a command may print before it is stopped."""
