@@ -29,7 +29,7 @@ def site(on_first: Road) -> Iterator[Site]:
     manifest = site.manifest()
     manifest["version"] = VERSION
     manifest["defaults"]["environment"] = {"CHANGED": "1"}
-    manifest["rollout"]["lost"] = {"after": "1s"}
+    manifest["rollout"] |= {"lost": {"after": "1s"}, "ready_timeout": "5m", "confirm_timeout": "1m"}
     site.save(manifest)
     site.fleet("publish")
     yield site
@@ -64,7 +64,8 @@ def test_a_stopped_updater_is_lost_and_takes_nothing_from_the_others(
     assert stopped.is_set()
     document = json.loads(capsys.readouterr().out)
     outcomes = {robot["name"]: robot["outcome"] for robot in document["robots"]}
-    assert outcomes == {"amr-001": "committed", "amr-002": "committed", SILENT: "lost"}, document
+    reasons = {robot["name"]: robot["reason"] for robot in document["robots"]}
+    assert outcomes == {"amr-001": "committed", "amr-002": "committed", SILENT: "lost"}, reasons
     assert (code, document["succeeded"], document["tags"]) == (4, False, [])
     assert "1 of 3 robots are lost, and 0 may be" in document["error"]["message"]
 

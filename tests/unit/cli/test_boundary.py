@@ -240,8 +240,11 @@ VERBS_OF_GROUPS = {"engine": "inspect", "images": "render", "ci": "plan", "keys"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_takes_json_before_it_too(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_takes_json_before_it_too(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a manifest that is not there each ends early, and as one document."""
+    monkeypatch.setenv("FLEET_MANIFEST", "/no/such/manifest")
     arguments = [verb, *([VERBS_OF_GROUPS[verb]] if verb in VERBS_OF_GROUPS else [])]
     arguments += {"docs": ["schema"], "logs": ["r"], "exec": ["true"], "diff": ["1.0.0"], "engine": ["x"]}.get(verb, [])
     for given in (["--json", *arguments], [arguments[0], *arguments[1:2], "--json", *arguments[2:]]):

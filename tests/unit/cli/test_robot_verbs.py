@@ -185,8 +185,9 @@ def test_a_robot_that_moved_between_plan_and_turn_is_refused_with_yes_too(
 
 
 def test_a_silent_robot_is_lost_and_status_says_what_became_of_it(desk: Desk) -> None:
+    one_by_one = {"waves": [1, "100%"], "parallel": 1}  # The clock is everybody's: one's waiting is another's time.
     desk.running()
-    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
+    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}}, rollout=one_by_one)
     updater = desk.updaters["scout-001"]
     enter = updater._enter
 
