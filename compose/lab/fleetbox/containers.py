@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ LABEL_SPEC = "jetfleet-lab.spec"
 LABEL_HOME = "jetfleet-lab.home"
 
 CGROUP = "/jetfleet-lab"
-"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all robots
-together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
+"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all
+robots together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
 ROBOT_SHM = 512 * 1024 * 1024
 """Bytes of /dev/shm; Docker's 64 MB default is soon full of images."""
 
@@ -205,6 +206,16 @@ def remove_volumes(client: DockerClient, names: Sequence[str]) -> None:
     for name in names:
         if name in there:
             there[name].remove()
+
+
+def bays_in_use(client: DockerClient, spec: LabSpec) -> set[int]:
+    """Return the bays of which there are containers."""
+    listed = client.containers.list(
+        all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}, ignore_removed=True, sparse=True
+    )
+    names = [str(name).lstrip("/") for container in listed for name in container.attrs["Names"]]
+    found = [re.match(rf"{re.escape(spec.name)}-b(\d+)-", name) for name in names]
+    return {int(match[1]) for match in found if match}
 
 
 def remove_images(client: DockerClient, keep: set[str]) -> None:
