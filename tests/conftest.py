@@ -12,6 +12,7 @@ import pytest
 
 from tests.harness import tiers
 from tests.harness.groups import name_groups
+from tests.harness.left_out import LeftOut
 from tests.harness.report import TierReport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,7 @@ _keep_bytecode()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeftOut(config), "jetfleet-left-out")
     if not hasattr(config, "workerinput"):  # Only the process that prints adds up; workers of xdist only run.
         config.pluginmanager.register(TierReport(), "jetfleet-tier-report")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -98,7 +98,7 @@ def show_error(error: FleetError, as_json: bool) -> None:
         emit(True, {"error": error_document(error)}, lambda _: None)
     try:
         _write_error(error)
-    except BrokenPipeError:
+    except OSError:  # No reader, or a terminal that was closed: how the command ends is decided already.
         to_nowhere(sys.stderr)
 
 
@@ -129,6 +129,18 @@ def error_document(error: FleetError) -> dict[str, Any]:
             for p in error.problems
         ]
     return document
+
+
+def note(about: str, words: str) -> None:
+    """Print what stops nothing and should be known, on stderr; ``about`` is a robot's name, or empty."""
+    with suppress(OSError):  # Nobody reads it any more.
+        stderr().print(f"[yellow]note[/] {plain(f'{about}: ' if about else '')}{plain(words)}")
+
+
+def notice(lines: Iterable[str]) -> None:
+    """Say on stderr what was skipped or set aside, each once."""
+    for line in dict.fromkeys(lines):
+        note("", line)
 
 
 def remarks(console: Console, lines: Mapping[str, str]) -> None:

@@ -84,6 +84,7 @@ def manifest_bytes(
     *,
     annotations: Mapping[str, str] | None = None,
     artifact_type: str | None = None,
+    subject: Descriptor | None = None,
 ) -> bytes:
     """Return the one byte string of an OCI manifest with this content."""
     document: dict[str, Any] = {
@@ -94,6 +95,8 @@ def manifest_bytes(
     }
     if artifact_type:
         document["artifactType"] = artifact_type
+    if subject:
+        document["subject"] = subject.to_json()
     if annotations:
         document["annotations"] = dict(annotations)
     return canonical_json(document)
@@ -109,9 +112,9 @@ def parse_manifest(manifest: Manifest, where: str) -> ParsedManifest:
             manifest.digest,
             _descriptor(document["config"]),
             tuple(_descriptor(layer) for layer in document["layers"]),
-            document.get("annotations") or {},
+            {str(key): str(value) for key, value in (document.get("annotations") or {}).items()},
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RegistryError(
             f"{where}: not an image manifest that can be used here: {error!s}",
             hint="something else was pushed there: delete the tag and publish again",

@@ -128,7 +128,7 @@ class RobotClient:
         except RobotError:
             self.close()
             return ""
-        except ValueError:
+        except (ValueError, RecursionError):
             return ""
         return str(trial.get("failed") or "") if isinstance(trial, dict) else ""
 
@@ -211,7 +211,7 @@ class RobotClient:
             )
         try:
             return from_json(answer, result.stdout)
-        except ContractError as error:
+        except (ContractError, RecursionError) as error:
             raise RobotError(
                 self.name,
                 f"fleet-updater {verb} answered what this fleet does not understand: {error}",

@@ -1,4 +1,4 @@
-"""Both containers at once on a real robot: Compose, the kernel's lock, rclpy, a listener that knows its publishers."""
+"""Both containers at once on a real robot: Compose, the kernel's lock, rclpy, and who published each command."""
 
 from __future__ import annotations
 

@@ -14,13 +14,14 @@ import pytest
 
 from fleet.cli.proof import keyring
 from fleet.cli.wiring import Wiring
+from fleet.publish.oci import Bytes
 from fleet.publish.release import PublishedRelease, load_release, release_artifact, releases_of
 from fleet.publish.sign import release_statement
 from fleet.publish.trust import signed_of
 from fleet.rollout.orders import order_for
 from fleet.rollout.robot import RobotClient
 from runtime.contract.codec import canonical_json
-from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement
+from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement, document_digest
 from runtime.contract.update import UpdateOrder, UpdateState
 from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
@@ -80,15 +81,20 @@ class SignedFleet:
         lines = [f'{name}@x namespaces="jetfleet.*" {self.public(name)}\n' for name in names]
         (self.site.folder / "allowed_signers").write_text("".join(lines))
 
-    def publish(self, version: str, precision: str = "fp32") -> None:
+    def at(self, version: str, precision: str = "fp32") -> None:
+        """Make the manifest that of a version, as a checkout would."""
         manifest = self.site.manifest()
         manifest["version"] = version
         manifest["groups"]["amr"]["models"][0]["precision"] = precision
         manifest["groups"]["amr"]["environment"] = {"OF_RELEASE": version}
         self.site.save(manifest)
+
+    def publish(self, version: str, precision: str = "fp32") -> None:
+        self.at(version, precision)
+        # What the unsigned road built is attested by nobody: it is built again, once.
         self.site.fleet("build")
         published = self.site.fleet_json("publish")
-        assert published["signed_by"] == ["anna@x"]
+        assert (published["signed_by"], published["attested_by"]) == (["anna@x"], ["anna@x"])
 
     # ── orders that no honest controller would give ──
 
@@ -303,6 +309,32 @@ def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
         on_disk(f"mv {path}.honest {path}")
 
 
+@pytest.mark.usefixtures("untouched")
+def test_a_swapped_engine_and_junk_signatures_in_the_registry(fleet: SignedFleet) -> None:
+    wiring = fleet.wiring()
+    registry, prefix = wiring.registry, wiring.desired.registry.prefix
+    spec = next(iter(wiring.desired.engines.values()))
+    honest = registry.get_manifest(f"{prefix}/engines", spec.tag)
+    assert honest is not None
+    evil = Bytes.of(b"no tar at all")
+    registry.push_blob(f"{prefix}/engines", evil)
+    body = json.loads(honest.body)
+    body["layers"][0].update(digest=evil.digest, size=evil.size)
+    junk = f"sig-{document_digest(fleet.release('5.2.0').text)[7:19]}-{0:012x}"
+    try:
+        registry.put_manifest(f"{prefix}/engines", spec.tag, canonical_json(body), honest.media_type)
+        said = fleet.site.fleet("publish", code=4).stderr
+        assert "not attested by a builder: engine sign_text" in " ".join(said.split())
+        registry.push_blob(f"{prefix}/releases", Bytes.of(evil.content))
+        registry.put_manifest(
+            f"{prefix}/releases", junk, canonical_json({**body, "config": body["layers"][0]}), honest.media_type
+        )
+        assert junk in "".join(fleet.site.fleet("keys", "verify", "5.2.0").stderr.split())
+    finally:
+        registry.put_manifest(f"{prefix}/engines", spec.tag, honest.body, honest.media_type)
+    assert fleet.site.fleet_json("publish")["already_published"]
+
+
 def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
     before = fleet.container()
     fleet.trust(threshold=2)
@@ -312,7 +344,11 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
         assert "by 1 of 2 allowed signers that are needed (anna@x)" in " ".join(said.split())
         refused(fleet, fleet.order("5.1.0"), "by 1 of 2")
         assert fleet.container() == before
-        signed = fleet.site.fleet_json("keys", "sign", "5.1.0", "--key", str(fleet.keys / "ben"))
+        fleet.at("5.1.0")
+        document = fleet.site.fleet_json("keys", "verify", "5.1.0", code=4)["document"]
+        ben = ("--key", str(fleet.keys / "ben"))
+        assert "nobody can be asked" in " ".join(fleet.site.fleet("keys", "sign", *ben, code=2).stderr.split())
+        signed = fleet.site.fleet_json("keys", "sign", "5.1.0", *ben, "--digest", document)
         assert signed["signed_by"] == ["anna@x", "ben@x"]
         fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY)
         status = fleet.status()
