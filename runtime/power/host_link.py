@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_dict
+from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.power import PowerAnswer
 
 ASK_S = 10.0
@@ -93,7 +94,7 @@ def ask_host(path: Path, mode: str, why: str, timeout_s: float = ANSWER_S) -> Po
             connection.settimeout(timeout_s)
             connection.connect(str(path))
             connection.sendall(request)
-            reply = json.loads(_line(connection))
+            reply = decode_object(_line(connection), "the host", WORDS)
         if reply["ok"]:
             return from_dict(PowerAnswer, reply["value"])
         error = reply["error"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from runtime.contract.json_decoder import ContractError, decode
 from runtime.updater import process
 from runtime.updater.fetching.throwaway import is_throwaway
 from runtime.updater.world import (
@@ -58,7 +58,7 @@ class DockerCli:
 
     def engine(self) -> EngineFacts:
         """Ask Docker and Compose what they are."""
-        server = json.loads(self._ask("version", "--format", "{{json .Server}}"))
+        server = _object("docker version", self._ask("version", "--format", "{{json .Server}}"))
         root = self._ask("info", "--format", "{{.DockerRootDir}}").strip()
         compose = process.run([self._docker, "compose", "version", "--short"], ASK_S)
         if compose.code != 0:
@@ -116,8 +116,9 @@ class DockerCli:
         return tuple(str(volume.get("source", "")) for volume in volumes if volume.get("type") == "bind")
 
     def _service(self, folder: str) -> Dict[str, Any]:
-        config = json.loads(self._compose(folder, "", ASK_S, "config", "--format", "json"))
-        service = (config.get("services") or {}).get(SERVICE)
+        config = _object("docker compose config", self._compose(folder, "", ASK_S, "config", "--format", "json"))
+        services = config.get("services")
+        service = services.get(SERVICE) if isinstance(services, dict) else None
         if not isinstance(service, dict):
             raise WorldError("the release's compose files have no service {!r}".format(SERVICE))
         return service
@@ -165,8 +166,7 @@ class DockerCli:
     def _inspect(self, kind: str, name: str) -> Optional[Dict[str, Any]]:
         ran = process.run([self._docker, kind, "inspect", name], ASK_S)
         if ran.code == 0:
-            found: Dict[str, Any] = json.loads(ran.out)[0]
-            return found
+            return _object("docker {} inspect".format(kind), ran.out)
         if "no such" in ran.err.lower():
             return None
         raise failure("docker {} inspect".format(kind), ran.err)
@@ -184,6 +184,18 @@ class DockerCli:
         if ran.code != 0:
             raise failure("docker compose " + words[0], process.tail(ran.err.splitlines()[-5:]))
         return ran.out
+
+
+def _object(what: str, text: str) -> Dict[str, Any]:
+    """Return the object, or the first of a list of them, that the docker client printed. Raises WorldError."""
+    try:
+        value = decode(text, "`{}`".format(what))
+    except ContractError as error:
+        raise WorldError(str(error), "see the Engine's log on the robot", transient=True) from error
+    found = value[0] if isinstance(value, list) and value else value
+    if not isinstance(found, dict):
+        raise WorldError("`{}` answers without an object".format(what), "see the Engine's log on the robot")
+    return found
 
 
 class PullReader:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater import process
 from runtime.updater.docker_cli import DockerCli
 from runtime.updater.fetching.store import FOLDER, BlobStore
@@ -109,10 +109,9 @@ def _object(line: str) -> Optional[Dict[str, Any]]:
     if not line.startswith("{"):
         return None
     try:
-        told = json.loads(line)
-    except ValueError:
+        return decode_object(line, "the fetching process", WORDS)
+    except ContractError:
         return None
-    return told if isinstance(told, dict) else None
 
 
 def _error(told: Dict[str, Any]) -> WorldError:

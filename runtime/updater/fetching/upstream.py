@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
 from urllib.parse import urljoin, urlsplit
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater.fetching.challenge import parse_challenge, token_request
 from runtime.updater.fetching.credentials import Credentials
 from runtime.updater.fetching.errors import UpstreamError
@@ -146,9 +146,9 @@ class Upstream:
 
 def _token(body: bytes) -> str:
     try:
-        told: Any = json.loads(body.decode("utf-8"))
+        told = decode_object(body, "the token service's answer", WORDS)
         return str(told.get("token") or told["access_token"])
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ContractError, KeyError) as error:
         raise UpstreamError("the registry's token service answers without a token", transient=True) from error
 
 
