@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
 from fleet.ports import Registry
-from fleet.publish.oci import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
+from fleet.publish.oci import MANIFEST, Bytes, parse_manifest, place
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.release import EMPTY_BLOB, RELEASE_TYPE, ReleaseDocument, release_manifest
 from runtime.contract.versions import VERSION, version_order
 
-RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
 CURRENT = "current"
 """Tag of the release that was rolled out last with success."""
-_EMPTY = Bytes.of(b"{}")
+_EMPTY = Bytes.of(EMPTY_BLOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +40,7 @@ def releases_of(prefix: str) -> str:
 def release_artifact(document: ReleaseDocument) -> tuple[Bytes, Bytes]:
     """Return (document blob, manifest). Pure: the same release has the same digest from every machine."""
     blob = Bytes.of(canonical_json(document))
-    body = manifest_bytes(
-        Descriptor(EMPTY, _EMPTY.digest, _EMPTY.size),
-        [Descriptor(RELEASE_TYPE, blob.digest, blob.size)],
-        annotations={f"{NAMESPACE}.fleet": document.fleet, f"{NAMESPACE}.version": document.version},
-        artifact_type=RELEASE_TYPE,
-    )
-    return blob, Bytes.of(body)
+    return blob, Bytes.of(release_manifest(blob.content, document.fleet, document.version))
 
 
 def check_publishable(registry: Registry, prefix: str, document: ReleaseDocument) -> bool:

@@ -63,6 +63,8 @@ def decode(
     refused. ``strict``: refuse control characters inside strings.
     """
     plain = _text(text, what, limits)
+    if clean is None and isinstance(text, str) and _HALF.search(text):
+        raise ContractError("{}: half a surrogate pair, which is no text".format(what))
     _check_structure(plain, what, limits)
     hooks = _Hooks(what)
     try:
@@ -103,8 +105,6 @@ def _text(text: Union[str, bytes, bytearray], what: str, limits: Limits) -> str:
     if len(text) > limits.size:
         raise ContractError("{}: {} bytes, at most {} are read".format(what, len(text), limits.size))
     if isinstance(text, str):
-        if _HALF.search(text):
-            raise ContractError("{}: half a surrogate pair, which is no text".format(what))
         return text
     try:
         return bytes(text).decode("utf-8")

@@ -17,7 +17,7 @@ REFUSED: dict[str, Any] = {
     "lists that are closed again": ("[" * 50 + "]" * 50, "nested deeper"),
     "objects in objects": ('{"a":' * 100_000, "nested deeper"),
     "depth behind an escaped quote": ('["\\"' + "[" * 9 + '",' + "[" * 9 + "]" * 10, "nested deeper"),
-    "depth behind a text that never ends": ('"' + "[" * 3000, "not JSON|nested deeper"),
+    "depth behind a text that never ends": ('"' + "[" * 3000, "more than 500 characters"),
     "a long whole number": ("1" + "0" * 400, "401 digits"),
     "a long whole number inside": ('{"boot_s": -1' + "0" * 400 + "}", "digits"),
     "a long fraction": ("0." + "1" * 400, "too large or too long"),
@@ -55,7 +55,7 @@ def test_what_would_end_a_program_is_one_kind_of_error(name: str) -> None:
         {"a": [1, -(2**63), 2**64 - 1, 0.1, 1e-300, True, None, "ü😀\x7f", ""], "b": {"": {}}},
         ['"]' * 60, "[{" * 60, "\\" * 100, ',:"'],
         [[[[[[[]]]]]]],
-        "\ud83d\ude00 is one character",
+        "😀 is one character",
     ],
 )
 def test_what_fits_is_decoded_as_ever(value: Any) -> None:
