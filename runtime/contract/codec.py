@@ -16,7 +16,16 @@ from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union, get_type
 
 from runtime.contract.json_decoder import DOCUMENT, ContractError, Limits, decode
 
-__all__ = ["SCHEMA", "ContractError", "canonical_json", "digest_of", "digest_of_bytes", "from_dict", "from_json", "to_dict"]
+__all__ = [
+    "SCHEMA",
+    "ContractError",
+    "canonical_json",
+    "digest_of",
+    "digest_of_bytes",
+    "from_dict",
+    "from_json",
+    "to_dict",
+]
 
 #: Version of every document below. Raised only when an older reader would misunderstand a newer document.
 SCHEMA = 1

@@ -9,7 +9,6 @@ from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import SCHEMA, canonical_json, digest_of_bytes
 from runtime.contract.switching import SwitchRules
 
-
 #: The artifact that a release is in the registry: media types, the empty blob that its config is, our annotations.
 RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
 EMPTY_TYPE, EMPTY_BLOB = "application/vnd.oci.empty.v1+json", b"{}"

@@ -22,9 +22,11 @@ from runtime.updater.world import (
 )
 
 ASK_S, UP_S, STALL_S = 30.0, 240.0, 120.0
+#: Characters of the docker client's words that are looked at together.
+MAX_LINE = 1 << 20
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_LAYER = re.compile(r"^([0-9a-f]{12}): (.+)$")
+_LAYER = re.compile(r"([0-9a-f]{12}): (.+)")
 _LAYER_STATES = (
     ("Already exists", "exists"),
     ("Download complete", "downloaded"),
@@ -81,7 +83,7 @@ class DockerCli:
 
     def pull(self, reference: str, on_layer: OnLayer) -> None:
         """Fetch an image by digest; layer by layer, ended when nothing moves for ``STALL_S``."""
-        reader = PullReader(on_layer)
+        reader = PullReader(on_layer, again=True)
         code = process.follow([self._docker, "pull", reference], reader.feed, STALL_S, self._interrupt)
         reader.feed("\n")
         if code != 0:
@@ -199,9 +201,14 @@ def _object(what: str, text: str) -> Dict[str, Any]:
 
 
 class PullReader:
-    """Reads what `docker pull` says on a terminal: a state for each layer, and other lines (errors among them)."""
+    """Reads what `docker pull` says on a terminal: a state for each layer, and other lines (errors among them).
 
-    def __init__(self, on_layer: OnLayer) -> None:
+    ``again``: call ``on_layer`` for every line of a layer, so that whoever waits can look at the time; otherwise only
+    where its state is a new one.
+    """
+
+    def __init__(self, on_layer: OnLayer, again: bool = False) -> None:
+        self._again = again
         self.other: List[str] = []
         self._on_layer = on_layer
         self._states: Dict[str, str] = {}
@@ -209,18 +216,18 @@ class PullReader:
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
-        *lines, self._rest = re.split(r"[\r\n]+", self._rest + text)
+        *lines, self._rest = re.split(r"[\r\n]+", (self._rest + text)[-MAX_LINE:])
         for line in lines:
             self._line(_ESCAPES.sub("", line).strip())
 
     def _line(self, line: str) -> None:
-        match = _LAYER.match(line)
+        match = _LAYER.fullmatch(line)
         if not match:
             if line:
-                self.other = [*self.other[-20:], line]
+                self.other = [*self.other[-20:], line[:1000]]
             return
         state = next(state for words, state in _LAYER_STATES if match[2].startswith(words))
-        if self._states.get(match[1]) != state:
+        if self._again or self._states.get(match[1]) != state:
             self._states[match[1]] = state
             self._on_layer(match[1], state)
 

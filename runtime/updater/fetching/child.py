@@ -22,7 +22,6 @@ from runtime.updater.fetching.loopback import Loopback
 from runtime.updater.fetching.reference import Reference, parse_reference
 from runtime.updater.fetching.settings import parse_info, way_to
 from runtime.updater.fetching.store import BlobStore
-from runtime.updater.fetching.throwaway import REPOSITORY
 from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.world import Interrupted, WorldError
 
@@ -67,6 +66,7 @@ class Fetch:
 
     def run(self) -> None:
         """Bring the image under its own name. Raises UpstreamError, WorldError, Cannot, Interrupted, OSError."""
+        threading.Thread(target=self._link.pace.watch, args=(self._stop,), name="pace", daemon=True).start()
         self._downloads.manifest(self._reference.digest)
         done = threading.Event()
         reporter = threading.Thread(target=self._report, args=(done,), name="reporter", daemon=True)
@@ -96,7 +96,7 @@ class Fetch:
         """Have the Engine pull from us what it lacks, under a name that is thrown away."""
         loopback = Loopback(self._downloads, self._store)
         threading.Thread(target=self._end_on, args=(loopback,), name="failure", daemon=True).start()
-        name = "{}/{}@{}".format(loopback.address, REPOSITORY, self._reference.digest)
+        name = "{}/{}@{}".format(loopback.address, loopback.repository, self._reference.digest)
         try:
             said = self._pull(name, NEVER_S, layers=True)
         except Interrupted:

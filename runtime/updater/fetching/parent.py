@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater import process
-from runtime.updater.docker_cli import DockerCli
+from runtime.updater.docker_cli import MAX_LINE, DockerCli
 from runtime.updater.fetching.store import FOLDER, BlobStore
 from runtime.updater.fetching.throwaway import remove_throwaways
 from runtime.updater.world import PROJECT, FetchListener, WorldError
@@ -80,20 +80,24 @@ class ChildReader:
         self.other: List[str] = []
         self._listener = listener
         self._rest = ""
+        self._counts: Optional[Tuple[int, int, int]] = None
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
-        *lines, self._rest = (self._rest + text.replace("\r", "")).split("\n")
+        *lines, self._rest = (self._rest + text.replace("\r", ""))[-MAX_LINE:].split("\n")
         for line in lines:
             told = _object(line)
             if told is not None:
                 self._take(told)
             elif line.strip():
-                self.other = [*self.other[-20:], line]
+                self.other = [*self.other[-20:], line[:1000]]
 
     def _take(self, told: Dict[str, Any]) -> None:
         if "moved" in told:
-            self._listener.moved(int(told["moved"]), int(told["here"]), int(told["total"]))
+            self._counts = int(told["moved"]), int(told["here"]), int(told["total"])
+            self._listener.moved(*self._counts)
+        elif "alive" in told and self._counts is not None:
+            self._listener.moved(*self._counts)  # nothing new, but the fetch's deadline is looked at
         elif "layer" in told:
             self._listener.layer(str(told["layer"]), str(told["status"]))
         elif "waits" in told:

@@ -76,7 +76,9 @@ def test_an_object_is_asked_for_and_nothing_else_is_one() -> None:
 
 
 def test_strings_and_keys_can_be_cleaned_on_their_way_in() -> None:
-    cleaned = decode('{"\\ud800k": ["\\u001b[2J", {"x": "\\ud800"}]}', clean=lambda text: text.encode("ascii", "replace").decode())
+    cleaned = decode(
+        '{"\\ud800k": ["\\u001b[2J", {"x": "\\ud800"}]}', clean=lambda text: text.encode("ascii", "replace").decode()
+    )
     assert cleaned == {"?k": ["\x1b[2J", {"x": "?"}]}
 
 

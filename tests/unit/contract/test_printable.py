@@ -11,7 +11,19 @@ OSC52 = "\x1b]52;c;Y3VybCBldmlsfHNo\x1b\\"
 
 @pytest.mark.parametrize(
     "hostile",
-    [OSC52, "\x1b[2K\x1b[1A", "\x9b31m", "\x07", "\x08\x08", "\u202e", "\u2066", "\u200b", "\ud800", "\U000e0041", "\x7f"],
+    [
+        OSC52,
+        "\x1b[2K\x1b[1A",
+        "\x9b31m",
+        "\x07",
+        "\x08\x08",
+        "\u202e",
+        "\u2066",
+        "\u200b",
+        "\ud800",
+        "\U000e0041",
+        "\x7f",
+    ],
 )
 def test_nothing_that_is_no_text_stays(hostile: str) -> None:
     for shown in (printable(f"camera{hostile}ok"), printable_lines(f"camera{hostile}ok")):
