@@ -25,7 +25,7 @@ from runtime.updater.fetching.store import BlobStore
 from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.world import Interrupted, WorldError
 
-#: Without a byte for so long a fetch ends; the transaction tries again. Shorter than the parent's own patience.
+#: Without a byte, or with next to none, for so long a fetch ends; the transaction tries again. Shorter than the parent's own patience.
 UPSTREAM_STALL_S = 90.0
 ASK_S = 30.0
 #: The Engine is silent while it waits for us: what ends that wait is the upstream's stall, or the parent's.
@@ -61,7 +61,7 @@ class Fetch:
         self._speaker = Speaker()
         self._store = BlobStore(options.store)
         self._reference = parse_reference(options.reference)
-        self._link = Link(options.rate, stop, self._store.moved(options.order) or 0)
+        self._link = Link(options.rate, stop, self._store.moved(options.order) or 0, options.stall)
         self._downloads = self._begin(self._reference)
 
     def run(self) -> None:
