@@ -17,7 +17,7 @@ from typing import Any, Dict, Optional
 
 MAX_CONNECTIONS = 32
 MAX_HEAD_BYTES = 16 * 1024
-_TOO_LONG = b"HTTP/1.0 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
+TOO_LONG = b"HTTP/1.0 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
 
 
 class BoundedServer(ThreadingMixIn):
@@ -31,9 +31,11 @@ class BoundedServer(ThreadingMixIn):
     request_queue_size = 128
     """Connections that the kernel holds until they are accepted."""
     max_connections = MAX_CONNECTIONS
+    wait_s = 1.0
+    """For a connection to end when there are too many; then the new one is hung up on."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        self._counting = threading.Lock()
+        self._counting = threading.Condition()
         self._open: Dict[Any, Optional[bool]] = {}
         """Connection → whether its request is still on the way, None: it was told to go; oldest first."""
         super().__init__(*arguments, **options)
@@ -48,20 +50,19 @@ class BoundedServer(ThreadingMixIn):
         with self._counting:
             if len(self._open) >= self.max_connections:
                 self._make_room()
-            # One that was told to go still has its thread for a moment: never more than twice as many.
-            going = sum(1 for reading in self._open.values() if reading is None)
-            full = len(self._open) - going >= self.max_connections or len(self._open) >= 2 * self.max_connections
-            if not full:
+            room = self._counting.wait_for(lambda: len(self._open) < self.max_connections, self.wait_s)
+            if room:
                 self._open[request] = True
-        if full:
-            self.shutdown_request(request)  # type: ignore[attr-defined]
-        else:
+        if room:
             super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
     def shutdown_request(self, request: Any) -> None:
         """Forget the connection, and close it."""
         with self._counting:
             self._open.pop(request, None)
+            self._counting.notify()
         super().shutdown_request(request)  # type: ignore[misc]
 
     def mark(self, request: Any, reading: bool) -> None:
@@ -131,7 +132,7 @@ class BoundedHandler(BaseHTTPRequestHandler):
             try:
                 if len(found) > self.max_head_bytes:
                     self.connection.settimeout(left)
-                    self.connection.sendall(_TOO_LONG)
+                    self.connection.sendall(TOO_LONG)
                     return None
                 self.connection.settimeout(left)
                 piece = self.connection.recv(4096)

@@ -25,7 +25,8 @@ from runtime.updater.fetching.store import BlobStore
 from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.world import Interrupted, WorldError
 
-#: Without a byte, or with next to none, for so long a fetch ends; the transaction tries again. Shorter than the parent's own patience.
+#: Without a byte, or with next to none, for so long a fetch ends; the transaction tries again. Shorter than the
+#: parent's own patience.
 UPSTREAM_STALL_S = 90.0
 ASK_S = 30.0
 #: The Engine is silent while it waits for us: what ends that wait is the upstream's stall, or the parent's.

@@ -129,8 +129,9 @@ def test_a_report_s_words_and_numbers_fit_the_journal() -> None:
 
 
 STEPS = (
-    "image", "engine", "hardware", "disk", "trust", "fetch", "keep_image", "write_release", "compose_image", "container",
-    "report", "take_update_lock", "compose_up", "set_links", "set_serving", "serving", "releases", "prune_store",
+    "image", "engine", "hardware", "disk", "trust", "fetch", "keep_image", "write_release", "compose_image",
+    "container", "report", "take_update_lock", "compose_up", "set_links", "set_serving", "serving", "releases",
+    "prune_store",
 )  # fmt: skip
 DEFECTS = (
     RecursionError("deep"),
