@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.console import emit, stdout
+from fleet.cli.console import emit, print_line, stdout
 from fleet.cli.leaving import to_nowhere
 from fleet.cli.look import with_shell
 from fleet.cli.wiring import Wiring
@@ -32,6 +32,7 @@ def run(
     robot: Annotated[str, typer.Argument(help="One robot.")],
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    colour: options.Colour = False,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines from the end.")] = 100,
     as_json: options.Json = False,
 ) -> None:
@@ -44,7 +45,7 @@ def run(
         raise UsageError("--follow never ends, so it can't be one JSON document", hint="leave out --json or --follow")
     command = ["sh", "-c", IN_RELEASE, "sh", "--tail", str(tail), *(["--follow"] if follow else [])]
     lines: list[str] = []
-    code = _follow(wiring, chosen[0], command) if follow else _read(wiring, chosen[0], command, lines)
+    code = _follow(wiring, chosen[0], command, colour) if follow else _read(wiring, chosen[0], command, lines)
     if code != 0:
         raise RobotError(
             chosen[0].name,
@@ -52,19 +53,19 @@ def run(
             hint=f"does a release run there? fleet status --robots {chosen[0].name}",
         )
     if not follow:
-        emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, *lines))
+        emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, lines, colour))
 
 
 def _read(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], lines: list[str]) -> int:
     return with_shell(wiring, robot, lambda shell: shell.stream(command, lines.append, timeout_s=DEADLINE_S))
 
 
-def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str]) -> int:
+def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], colour: bool) -> int:
     """Print lines as they come. Ctrl-C, or a reader that has enough, is how it is meant to end."""
     console = stdout()
 
     def stream(shell: RobotShell) -> int:
-        return shell.stream(command, lambda line: _print(console, line), timeout_s=None)
+        return shell.stream(command, lambda line: _print(console, [line], colour), timeout_s=None)
 
     try:
         return with_shell(wiring, robot, stream)
@@ -75,7 +76,7 @@ def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str]) -> int:
     return 0
 
 
-def _print(console: Console, *lines: str) -> None:
+def _print(console: Console, lines: Sequence[str], colour: bool) -> None:
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(console, line, colour)
     sys.stdout.flush()

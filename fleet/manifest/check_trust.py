@@ -60,7 +60,7 @@ def read_signers(text: str) -> Iterator[AllowedSigner]:
 
 
 def _signer(number: int, line: str) -> AllowedSigner:
-    match = _LINE.match(line)
+    match = _LINE.fullmatch(line)
     if match is None:
         raise SignerError(number, "the line has a name and no key")
     words = _words(match["rest"])

@@ -110,12 +110,12 @@ class Profile(Frozen):
     builder_image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]\S*$")] | None = None
     """What the builder image starts from, where that is another image: one with TensorRT's builder in it."""
     ros_distro: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d+$")] | None = None
+    python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]+$")] | None = None
     """Python of both images, ``3.10``; when not given, that of the L4T line's Ubuntu, or of the simulated images."""
-    module: Annotated[str, StringConstraints(pattern=r"^p3767-\d{4}$")] | None = None
-    l4t: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
-    tensorrt: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(\.\d+)?$")] | None = None
-    cuda: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    module: Annotated[str, StringConstraints(pattern=r"^p3767-[0-9]{4}$")] | None = None
+    l4t: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    tensorrt: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    cuda: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     sm_count: Annotated[int, Field(ge=1)] | None = None
     power_modes: tuple[Text, ...] = ()
     """Names as ``nvpmodel -q`` prints them, never numbers: those differ between modules."""
@@ -142,7 +142,7 @@ class Profile(Frozen):
 class RegistryRef(Frozen):
     """The OCI registry and the repository prefix below it."""
 
-    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:\d+)?/[a-z0-9]+([._/-][a-z0-9]+)*$")]
+    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?/[a-z0-9]+([._/-][a-z0-9]+)*$")]
     """``registry.example:5000/warehouse``."""
     plain_http: bool = False
     ca_file: Text | None = None

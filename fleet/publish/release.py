@@ -99,7 +99,7 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
         document = from_json(ReleaseDocument, text)
     except (ContractError, UnicodeDecodeError) as error:
         raise RegistryError(f"{where}: cannot be read: {error}", hint="update fleet") from error
-    if VERSION.match(reference) and document.version != reference:
+    if VERSION.fullmatch(reference) and document.version != reference:
         hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
         raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)
     return PublishedRelease(document, manifest.digest, text)
@@ -122,7 +122,7 @@ def current_release(registry: Registry, prefix: str) -> PublishedRelease | None:
 
 def list_releases(registry: Registry, prefix: str) -> list[str]:
     """Return all published versions, oldest version first."""
-    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.match(tag)), key=version_order)
+    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.fullmatch(tag)), key=version_order)
 
 
 def differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str]:

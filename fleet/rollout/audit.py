@@ -14,11 +14,14 @@ from fleet.ports import Clock, Registry
 from fleet.rollout.records import get_record, put_record
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
+from runtime.contract.printable import printable
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
 ROLLOUT, ROLLBACK, LOCK_BROKEN = "rollout", "rollback", "lock-broken"
 SUCCEEDED, FAILED, INTERRUPTED = "succeeded", "failed", "interrupted"
 _PARALLEL = 8
+MAX_REASON = 1000
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,13 @@ def record_of(
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
     outcome = INTERRUPTED if result.interrupted else SUCCEEDED if result.succeeded else FAILED
     entries = tuple(
-        RobotEntry(each.name, each.outcome.value, each.reason, round(each.seconds, 3), each.fetched_bytes or 0)
+        RobotEntry(
+            each.name,
+            each.outcome.value,
+            printable(each.reason, MAX_REASON),
+            round(each.seconds, 3),
+            each.fetched_bytes or 0,
+        )
         for each in result.robots
     )
     return AuditRecord(
@@ -95,10 +104,10 @@ def record_of(
         version=result.version,
         release_digest=release_digest,
         outcome=outcome,
-        reason=result.failed or result.stalled,
+        reason=printable(result.failed or result.stalled, MAX_REASON),
         seconds=round(result.seconds, 3),
-        selector=selector,
-        override=override,
+        selector=printable(selector),
+        override=printable(override),
         counts=result.counts,
         robots=entries,
     )

@@ -12,9 +12,11 @@ from pathlib import Path
 from fleet.errors import RobotError
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from fleet.rollout.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
-from fleet.rollout.robot import RobotClient
+from fleet.rollout.robot import MAX_WORDS, RobotClient
 from fleet.rollout.trust_files import install_trust
 from fleet.rollout.updater_package import launcher_text
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
+from runtime.contract.printable import printable
 from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
@@ -180,10 +182,16 @@ def _install(
         shell.run(["rm", "-f", source])
         words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
         raise RobotError(
-            robot.name, f"the updater cannot be installed: {words[-1]}", hint=_install_hint(result.exit_code)
+            robot.name,
+            f"the updater cannot be installed: {printable(words[-1], MAX_WORDS)}",
+            hint=_install_hint(result.exit_code),
         )
-    done = json.loads(result.stdout)
-    return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
+    try:
+        done = decode_object(result.stdout, "its answer", WORDS)
+        return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
+    except (ContractError, KeyError) as error:
+        hint = "look at what answers there: fleet exec -- python3 --version; then bootstrap it again"
+        raise RobotError(robot.name, f"the updater's installation answered without a result: {error}", hint) from error
 
 
 def _install_hint(exit_code: int) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
+from runtime.contract.printable import printable
 from runtime.contract.update import COMMAND_PATH
 
 MIN_PYTHON = (3, 8)
+_MAX_LINE = 1000
 MIN_FREE_BYTES = 1 << 30
 MAX_SKEW_S = 86400.0
 TELL_SKEW_S = 60.0
@@ -57,15 +60,16 @@ class HostProblem:
 
 def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
     """Read what PROBE printed; ``now`` is our clock, Unix seconds. A missing or odd value counts as not there."""
-    values = dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
+    lines = [printable(line, _MAX_LINE) for line in output.splitlines() if "=" in line]
+    values = dict(line.partition("=")[::2] for line in lines)
     free, time = _number(values.get("free_kib", "")), _number(values.get("time", ""))
-    parts = values.get("python", "").split(".")
+    parts = [_number(part) for part in values.get("python", "").split(".")]
     return HostFacts(
         user=user,
         is_root=values.get("uid") == "0",
         groups=tuple(values.get("groups", "").split()),
         root=values.get("root") == "yes",
-        python=tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (),
+        python=tuple(part for part in parts if part is not None) if None not in parts else (),
         docker=values.get("docker", "").strip(),
         compose=values.get("compose", "").strip(),
         free_bytes=None if free is None else free * 1024,
@@ -117,4 +121,4 @@ def _ahead(skew_s: float) -> str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,15}\s*", text) else None

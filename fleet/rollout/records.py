@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, TypeVar
 from fleet.errors import RegistryError
 from fleet.ports import Registry
 from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.json_decoder import WORDS
+from runtime.contract.printable import printable
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -50,7 +52,7 @@ def get_record(registry: Registry, repository: str, tag: str, document: type[T])
         return None
     try:
         config = from_json(_Manifest, manifest.body).config
-        return from_json(document, registry.read_blob(repository, config.digest)), manifest.digest
+        return from_json(document, registry.read_blob(repository, config.digest), WORDS, printable), manifest.digest
     except ContractError as error:
         raise RegistryError(
             f"{registry.host}/{repository}:{tag} is not what fleet wrote there: {error}",

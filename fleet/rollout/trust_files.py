@@ -10,7 +10,10 @@ from pathlib import Path
 from fleet.errors import RobotError, UsageError
 from fleet.ports import RobotAddress, RobotShell
 from fleet.resolve.desired import TrustSpec
+from fleet.rollout.robot import MAX_WORDS
 from runtime.contract.codec import canonical_json
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
+from runtime.contract.printable import printable
 from runtime.contract.trust import ALLOWED_SIGNERS, REVOKED, TRUST_FILE, TRUST_FOLDER, TrustSettings
 from runtime.contract.update import ROBOT_DIR
 
@@ -65,5 +68,11 @@ def install_trust(
     if result.exit_code != 0:
         words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
         hint = f"fleet bootstrap --robots {robot.name}" if result.exit_code == 3 else "check sudo and the robot's disk"
-        raise RobotError(robot.name, f"its allowed signers cannot be written: {words[-1]}", hint=hint)
-    return bool(json.loads(result.stdout)["changed"])
+        raise RobotError(
+            robot.name, f"its allowed signers cannot be written: {printable(words[-1], MAX_WORDS)}", hint=hint
+        )
+    try:
+        return bool(decode_object(result.stdout, "its answer", WORDS)["changed"])
+    except (ContractError, KeyError) as error:
+        hint = "look at what answers there: fleet exec -- python3 --version; then push the keys again"
+        raise RobotError(robot.name, f"writing its allowed signers answered without a result: {error}", hint) from error

@@ -16,21 +16,21 @@ _NO_TEXT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
-_SPACES = re.compile(r"\s*[\r\n\t]\s*")
+_SPACES = re.compile(r"[\r\n\t]+")
 _COLOUR = re.compile("(\x1b\\[[0-9;:]{0,32}m)")
 _RESET = "\x1b[0m"
 _ENDING = "…"
 
 
 def printable(text: str, limit: int = 0) -> str:
-    """Return ``text`` as one line that shows what it is; at most ``limit`` characters (0: all)."""
-    line = _NO_TEXT.sub(REPLACEMENT, _SPACES.sub(" ", text))
+    """Return ``text`` as one line that shows what it is, without its colours; at most ``limit`` characters (0: all)."""
+    line = _NO_TEXT.sub(REPLACEMENT, _SPACES.sub(" ", _COLOUR.sub("", text)))
     return line if not limit or len(line) <= limit else line[: limit - 1] + _ENDING
 
 
 def printable_lines(text: str) -> str:
-    """Return ``text`` with its lines and tabs as they are, and nothing in it that is no text."""
-    return _NO_TEXT.sub(REPLACEMENT, text.replace("\r\n", "\n"))
+    """Return ``text`` with its lines and tabs as they are, without its colours, and nothing in it that is no text."""
+    return _NO_TEXT.sub(REPLACEMENT, _COLOUR.sub("", text).replace("\r\n", "\n"))
 
 
 def printable_colours(text: str) -> str:

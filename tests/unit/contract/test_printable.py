@@ -50,3 +50,8 @@ def test_colours_stay_on_request_and_end() -> None:
 
 def test_data_is_left_alone_but_for_what_no_encoder_takes() -> None:
     assert unicode_text("\x1b[31m \ud83d\ude00 \ud800 ü") == "\x1b[31m 😀 \ufffd ü"
+
+
+def test_colours_go_without_a_trace() -> None:
+    assert printable("\x1b[1;31merror\x1b[0m: full") == "error: full"
+    assert printable_lines("\x1b[38:5:1ma\x1b[m\n\x1b[2Jb") == "a\n\ufffd[2Jb"
