@@ -166,9 +166,9 @@ class OciRegistry:
         self._download(repository, digest).run(sink, limit=_SMALL_BLOB)
         return sink.getvalue()
 
-    def fetch_blob(self, repository: str, digest: str, to: Path) -> None:
-        """Download a blob into a file: temporary name, digest checked, atomic rename."""
-        download_to_file(self._download(repository, digest), to)
+    def fetch_blob(self, repository: str, digest: str, to: Path, *, size: int | None = None) -> None:
+        """Download a blob into a file: temporary name, size and digest checked, atomic rename."""
+        download_to_file(self._download(repository, digest), to, size)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 

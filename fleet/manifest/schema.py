@@ -28,7 +28,7 @@ from fleet.manifest.model_schema import (
     Source,
 )
 from fleet.manifest.power_schema import Governor, Power
-from fleet.manifest.resources_schema import Inhibit, Resources
+from fleet.manifest.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.update_schema import Update
 from fleet.manifest.values import (
@@ -89,6 +89,10 @@ __all__ = [
 # ── profiles ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+MIN_BUILDER_BYTES = 256 << 20
+"""With less no engine is built."""
+
+
 class Builder(Frozen):
     """Where engines and images of a profile are built."""
 
@@ -97,6 +101,13 @@ class Builder(Frozen):
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     """Builder containers at the same time."""
     timeout: Seconds = 3600.0
+    memory: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] | None = None
+    """Of one container; nine tenths of the machine's when not given."""
+    pids: Annotated[int, Field(ge=64, le=1 << 22)] = 4096
+    disk: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] = 64 << 30
+    """What one container may write."""
+    output: Annotated[Size, Field(ge=1 << 20)] = 16 << 30
+    """What one container may hand over."""
 
 
 class Profile(Frozen):

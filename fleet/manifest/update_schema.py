@@ -12,7 +12,8 @@ from runtime.contract.switching import Window
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = "(?:" + "|".join(DAYS) + ")"
-WINDOW_PATTERN = rf"^(?:({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) )?([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})$"
+_TWO = "[0-9][0-9]"
+WINDOW_PATTERN = rf"^(?:({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) )?({_TWO}):({_TWO})-({_TWO}):({_TWO})$"
 _WINDOW = re.compile(WINDOW_PATTERN)
 _RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(kB|MB|kbit|Mbit)/s")
 _BYTES = {"kB": 1e3, "MB": 1e6, "kbit": 1e3 / 8, "Mbit": 1e6 / 8}

@@ -12,11 +12,12 @@ from typing import Any, cast
 
 from fleet.errors import BuildError, OutsideError
 from fleet.publish.streams import PIECE, reader_of
+from fleet.tar_entries import PlainTarInfo
 from runtime.contract.json_decoder import decode, decode_object
 
 #: Left free on the disk that holds temporary files.
 RESERVE_BYTES = 256 << 20
-MAX_DOCUMENT_BYTES = 16 << 20
+MAX_DOCUMENT_BYTES, MAX_MEMBERS = 16 << 20, 10_000
 _HINT = "build the image again; if it stays, update Docker"
 
 
@@ -49,8 +50,10 @@ def unpack(stream: Iterable[bytes], folder: Path, what: str) -> SavedImage:
     """Write the archive's members into ``folder``. Raises BuildError, and OutsideError when the disk is too small."""
     members = _Members(folder)
     try:
-        with tarfile.open(fileobj=reader_of(stream), mode="r|") as archive:
-            for member in archive:
+        with tarfile.open(fileobj=reader_of(stream), mode="r|", tarinfo=PlainTarInfo) as archive:
+            for count, member in enumerate(archive):
+                if count >= MAX_MEMBERS:
+                    raise tarfile.TarError(f"more than {MAX_MEMBERS} entries")
                 _take(archive, member, members)
     except tarfile.TarError as error:
         raise BuildError(f"{what}: not a tar archive: {error}", hint=_HINT) from error
