@@ -191,7 +191,9 @@ def _install(
         return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
     except (ContractError, KeyError) as error:
         hint = "look at what answers there: fleet exec -- python3 --version; then bootstrap it again"
-        raise RobotError(robot.name, f"the updater's installation answered without a result: {error}", hint) from error
+        raise RobotError(
+            robot.name, f"the updater's installation answered without a result: {error}", hint=hint
+        ) from error
 
 
 def _install_hint(exit_code: int) -> str:

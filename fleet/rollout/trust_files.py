@@ -75,4 +75,6 @@ def install_trust(
         return bool(decode_object(result.stdout, "its answer", WORDS)["changed"])
     except (ContractError, KeyError) as error:
         hint = "look at what answers there: fleet exec -- python3 --version; then push the keys again"
-        raise RobotError(robot.name, f"writing its allowed signers answered without a result: {error}", hint) from error
+        raise RobotError(
+            robot.name, f"writing its allowed signers answered without a result: {error}", hint=hint
+        ) from error
