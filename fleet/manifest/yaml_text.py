@@ -12,7 +12,6 @@ What YAML 1.1 and 1.2 read differently (``yes``, ``no``, ``on``, ``off``, ``010`
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -222,16 +221,10 @@ def _scalar(text: str) -> Any:
     if _NUMBERISH.match(text):
         if _INT.fullmatch(text):
             return int(text, 0) if len(text) <= 20 else text
-        return _number(text) if _FLOAT.fullmatch(text) else text
+        return float(text) if _FLOAT.fullmatch(text) else text
     if text in _NULLS:
         return None
     return _WORDS.get(text, text)
-
-
-def _number(text: str) -> float | str:
-    """Return a number; one that is past every float stays text, which no key takes."""
-    value = float(text) if len(text) <= 64 else math.inf
-    return value if math.isfinite(value) else text
 
 
 def _syntax_flaw(error: yaml.YAMLError, raw: bytes) -> Flaw:

@@ -80,33 +80,39 @@ class ChildReader:
         self.other: List[str] = []
         self._listener = listener
         self._rest = ""
-        self._counts: Optional[Tuple[int, int, int]] = None
+        self._counts: Optional[Tuple[Any, ...]] = None
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
         *lines, self._rest = (self._rest + text.replace("\r", ""))[-MAX_LINE:].split("\n")
         for line in lines:
             told = _object(line)
-            if told is not None:
-                self._take(told)
-            elif line.strip():
+            if told is not None and self._take(told):
+                continue
+            if line.strip():
                 self.other = [*self.other[-20:], line[:1000]]
 
-    def _take(self, told: Dict[str, Any]) -> None:
-        if "moved" in told:
-            self._counts = int(told["moved"]), int(told["here"]), int(told["total"])
-            self._listener.moved(*self._counts)
-        elif "alive" in told and self._counts is not None:
-            self._listener.moved(*self._counts)  # nothing new, but the fetch's deadline is looked at
-        elif "layer" in told:
+    def _take(self, told: Dict[str, Any]) -> bool:
+        """Act on one thing that was said; False when it is none of those that are known."""
+        counts = tuple(told.get(name) for name in ("moved", "here", "total"))
+        if all(type(count) is int for count in counts):
+            self._counts = counts
+            self._listener.moved(*counts)
+        elif "alive" in told:
+            if self._counts is not None:  # nothing new, but the fetch's deadline is looked at
+                self._listener.moved(*self._counts)
+        elif "layer" in told and "status" in told:
             self._listener.layer(str(told["layer"]), str(told["status"]))
         elif "waits" in told:
             self._listener.waits(str(told["waits"]))
         elif "cannot" in told:
             self.cannot = str(told["cannot"])
-        elif "failed" in told:
+        elif isinstance(told.get("failed"), dict):
             self.failed = _error(told["failed"])
+        elif not told.get("done"):
+            return False
         self.done = self.done or bool(told.get("done"))
+        return True
 
 
 def _object(line: str) -> Optional[Dict[str, Any]]:
