@@ -16,10 +16,11 @@ from typing import Any, Union, get_type_hints
 
 #: Bytes that have ended programs: depth, long numbers, halves of surrogate pairs, keys twice, escapes, wrong UTF-8.
 POISON: tuple[bytes, ...] = (
-    b"[" * 200, b'{"a":' * 100, b"]" * 40, b"1" + b"0" * 400, b"-9" * 50, b"1e999", b"0." + b"3" * 300, b"NaN", b"-Infinity",
-    b"null", b"true", b"{}", b"[]", b'""', b'"\\ud800"', b'"\\udfff\\ud800"', b'"\\u0000"', b"\xed\xa0\x80", b"\xff\xfe", b"\x00",
-    b"\x1b]52;c;eA==\x07", b"\x9b2J", b"\xe2\x80\xae", b'","schema":99,"', b'"robot":"a","robot":"b",', b"\r\n\r\n", b"\n", b"\\", b'"',
-    b"%s%n", b"../../..", b"sha256:" + b"0" * 64, b"9" * 19, b"18446744073709551616", b"1e308", b"\xf0\x9f\x98\x80", b",", b":",
+    b"[" * 200, b'{"a":' * 100, b"]" * 40, b"1" + b"0" * 400, b"-9" * 50, b"1e999", b"0." + b"3" * 300, b"NaN",
+    b"-Infinity", b"null", b"true", b"{}", b"[]", b'""', b'"\\ud800"', b'"\\udfff\\ud800"', b'"\\u0000"',
+    b"\xed\xa0\x80", b"\xff\xfe", b"\x00", b"\x1b]52;c;eA==\x07", b"\x9b2J", b"\xe2\x80\xae", b'","schema":99,"',
+    b'"robot":"a","robot":"b",', b"\r\n\r\n", b"\n", b"\\", b'"', b"%s%n", b"../../..", b"sha256:" + b"0" * 64,
+    b"9" * 19, b"18446744073709551616", b"1e308", b"\xf0\x9f\x98\x80", b",", b":",
 )  # fmt: skip
 MAX_BYTES = 20_000
 _PAGE = 4096

@@ -84,7 +84,7 @@ def targets(scratch: Path) -> Iterator[Target]:
         yield Target(kind.__name__, good(kind), _reader(kind), (ContractError,))
     yield Target("json", [*good(HealthReport, 3), b'[1,{"a":"\\u00e9"}]'], _decode, (ContractError,))
     yield Target("json, cleaned", good(Attestation, 6), _cleaned, (ContractError,))
-    yield Target("judge", good(HealthReport), _judge, ())
+    yield Target("judge", good(HealthReport), _judge, (), 0.1)
     yield Target("journal", [_journal(number) for number in range(8)], parse_journal, (ContractError,))
     yield from _texts()
     yield from _files(scratch)
@@ -277,8 +277,8 @@ def _files(scratch: Path) -> Iterator[Target]:
         if held is not None:
             held.release()
 
-    oci = b'{"schemaVersion":2,"config":{"mediaType":"a","digest":"%s","size":2},"layers":[{"mediaType":"b","digest":"%s","size":9}]}'
-    manifests = [oci % (HEX.encode(), HEX.encode())]
+    part = {"mediaType": "a", "digest": HEX, "size": 2}
+    manifests = [canonical_json({"schemaVersion": 2, "config": part, "layers": [part]})]
     yield Target("image manifest, operator", manifests, _manifest, (FleetError,))
     yield Target("image manifest, robot", manifests, _named_in, (UpstreamError,))
     yield Target("update lock", good(LockState), in_file(locked), (), 0.02)
