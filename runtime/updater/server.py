@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from runtime.contract.codec import ContractError
-from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.json_decoder import WORDS, decode, decode_object
 from runtime.updater.durable import remove, share
 from runtime.updater.state import EXIT, Rejected
 from runtime.updater.world import WorldError
@@ -100,7 +100,9 @@ class Server:
             if self._admit is not None:
                 self._admit(peer)
             line = read_line(connection, self._max_bytes, time.monotonic() + READ_S)
-            request = decode_object(line, "the request", WORDS)
+            request = decode(line, "the request", WORDS)
+            if not isinstance(request, dict):
+                raise Rejected("usage", "a request is a JSON object")
             return {"ok": True, "value": self._handler(request, peer)}
         except Rejected as error:
             return _no(error.kind, error.message, error.hint)

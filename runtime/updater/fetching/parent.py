@@ -80,7 +80,7 @@ class ChildReader:
         self.other: List[str] = []
         self._listener = listener
         self._rest = ""
-        self._counts: Optional[Tuple[Any, ...]] = None
+        self._counts: Optional[Tuple[int, int, int]] = None
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
@@ -94,8 +94,8 @@ class ChildReader:
 
     def _take(self, told: Dict[str, Any]) -> bool:
         """Act on one thing that was said; False when it is none of those that are known."""
-        counts = tuple(told.get(name) for name in ("moved", "here", "total"))
-        if all(type(count) is int for count in counts):
+        counts = _counts(told)
+        if counts is not None:
             self._counts = counts
             self._listener.moved(*counts)
         elif "alive" in told:
@@ -113,6 +113,13 @@ class ChildReader:
             return False
         self.done = self.done or bool(told.get("done"))
         return True
+
+
+def _counts(told: Dict[str, Any]) -> Optional[Tuple[int, int, int]]:
+    moved, here, total = (told.get(name) for name in ("moved", "here", "total"))
+    if isinstance(moved, int) and isinstance(here, int) and isinstance(total, int):
+        return moved, here, total
+    return None
 
 
 def _object(line: str) -> Optional[Dict[str, Any]]:
