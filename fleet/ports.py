@@ -223,6 +223,10 @@ class RobotAddress:
     port: int
     user: str
     identity_file: str | None = None
+    port_given: bool = True
+    """False: nobody said, so that the operator's SSH configuration may say otherwise."""
+    user_given: bool = True
+    """False: nobody said, so that the operator's SSH configuration may say otherwise."""
 
 
 @dataclass(frozen=True)

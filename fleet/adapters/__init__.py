@@ -1,1 +1,1 @@
-"""The only importers of docker, requests and fabric."""
+"""The only importers of docker, requests and paramiko."""

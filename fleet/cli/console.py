@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -116,7 +116,7 @@ def show_error(error: FleetError, as_json: bool) -> None:
         emit(True, {"error": error_document(error)}, lambda _: None)
     try:
         _write_error(error)
-    except BrokenPipeError:
+    except OSError:  # No reader, or a terminal that was closed: how the command ends is decided already.
         to_nowhere(sys.stderr)
 
 
@@ -147,6 +147,12 @@ def error_document(error: FleetError) -> dict[str, Any]:
             for p in error.problems
         ]
     return document
+
+
+def note(about: str, words: str) -> None:
+    """Print what stops nothing and should be known, on stderr; ``about`` is a robot's name, or empty."""
+    with suppress(OSError):  # Nobody reads it any more.
+        stderr().print(f"[yellow]note[/] {plain(f'{about}: ' if about else '')}{plain(words)}")
 
 
 def remarks(console: Console, lines: Mapping[str, str]) -> None:

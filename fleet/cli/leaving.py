@@ -16,9 +16,18 @@ GRACE_S = 3.0
 matters; what they wait for may be silent for its whole deadline."""
 
 
-def take_sigterm() -> None:
-    """Treat SIGTERM, which CI systems send, as Ctrl-C: everything is left as tidy, and the same sentence is said."""
-    signal.signal(signal.SIGTERM, _interrupt)
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What CI systems send, and what comes when a terminal is closed."""
+
+
+def take_signals() -> None:
+    """Treat SIGTERM and SIGHUP as Ctrl-C: everything is left as tidy, and the same sentence is said.
+
+    Under `nohup` SIGHUP is ignored, and stays so.
+    """
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
@@ -33,7 +42,7 @@ def leave(exit_code: int) -> NoReturn:
         stuck = True  # Somebody is in a hurry.
     for stream in (sys.stdout, sys.stderr):
         _write_out(stream)
-    for late in (signal.SIGINT, signal.SIGTERM):
+    for late in (signal.SIGINT, *ENDING):
         signal.signal(late, signal.SIG_IGN)  # The result is out: it stands.
     if stuck:
         os._exit(exit_code)
@@ -54,7 +63,7 @@ def _stuck_threads() -> bool:
 def _write_out(stream: TextIO) -> None:
     try:
         stream.flush()
-    except (BrokenPipeError, ValueError):
+    except (OSError, ValueError):  # No reader, or no terminal any more.
         to_nowhere(stream)
 
 

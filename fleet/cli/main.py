@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fleet.cli.leaving import leave, take_sigterm
+from fleet.cli.leaving import leave, take_signals
 from fleet.cli.told import Told
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
@@ -81,7 +81,7 @@ def _options(
 
 def main() -> None:
     """Run the command line and exit with the code of DESIGN §7."""
-    take_sigterm()
+    take_signals()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # A locale without → and × is no reason to fail.
             stream.reconfigure(errors="replace")

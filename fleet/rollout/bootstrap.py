@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +11,10 @@ from pathlib import Path
 from fleet.errors import RobotError
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from fleet.rollout.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
-from fleet.rollout.robot import MAX_WORDS, RobotClient
+from fleet.rollout.remote_python import answer_of, run_program, words_of
+from fleet.rollout.robot import RobotClient
 from fleet.rollout.trust_files import install_trust
 from fleet.rollout.updater_package import launcher_text
-from runtime.contract.json_decoder import WORDS, ContractError, decode_object
-from runtime.contract.printable import printable
 from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
@@ -109,8 +107,15 @@ def bootstrap(
 
 
 def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
-    result = shell.run(["sh", "-s"], stdin=PROBE, timeout_s=60.0)
+    # As an argument, not as input: some shells read their program ahead of what it starts.
+    result = shell.run(["sh", "-c", PROBE], timeout_s=60.0)
     facts = facts_from_probe(result.stdout, robot.user, clock.now())
+    if not facts.complete:
+        raise RobotError(
+            robot.name,
+            f"its host cannot be checked: {words_of(result)}",
+            hint=f"see what it says to: fleet exec --robots {robot.name} -- id",
+        )
     problems = host_problems(facts)
     if problems:
         raise RobotError(
@@ -174,26 +179,17 @@ def _install(
         "version": version,
         "trial_s": f"{trial_s:g}",
     }
-    as_root = [] if facts.is_root else ["sudo", "-n"]
-    program = Path(__file__).with_name("remote_install.py").read_text(encoding="utf-8")
-    command = [*as_root, "python3", "-I", "-", json.dumps(parameters)]
-    result = shell.run(command, stdin=program, timeout_s=120.0)
+    program = Path(__file__).with_name("remote_install.py")
+    result = run_program(shell, program, parameters, as_root=facts.is_root, timeout_s=120.0)
     if result.exit_code != 0:
         shell.run(["rm", "-f", source])
-        words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
         raise RobotError(
             robot.name,
-            f"the updater cannot be installed: {printable(words[-1], MAX_WORDS)}",
+            f"the updater cannot be installed: {words_of(result)}",
             hint=_install_hint(result.exit_code),
         )
-    try:
-        done = decode_object(result.stdout, "its answer", WORDS)
-        return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
-    except (ContractError, KeyError) as error:
-        hint = "look at what answers there: fleet exec -- python3 --version; then bootstrap it again"
-        raise RobotError(
-            robot.name, f"the updater's installation answered without a result: {error}", hint=hint
-        ) from error
+    done = answer_of(robot.name, result, "the updater's installation")
+    return _Installed(bool(done.get("changed")), done.get("service") != "systemd", bool(done.get("trial")))
 
 
 def _install_hint(exit_code: int) -> str:

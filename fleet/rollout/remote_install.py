@@ -1,4 +1,4 @@
-"""Puts the updater in place. Sent to the robot as text and run there as root: ``python3 -I - PARAMETERS``.
+"""Puts the updater in place. Sent to the robot and run there as root by `remote_python`.
 
 Stdlib and Python 3.8 only, imported by nothing. The one argument is JSON: ``source`` (the uploaded zipapp), ``sha256``,
 ``target``, ``command`` (the wrapper), ``identity`` (file), ``robot``, ``fleet``, ``socket``, ``unit`` (file),

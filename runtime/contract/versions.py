@@ -1,10 +1,12 @@
-"""The order of versions: semantic versioning, as the manifest writes it."""
+"""The order of versions: semantic versioning, as the manifest writes it; and what Docker must be at least."""
 
 from __future__ import annotations
 
 import re
 from typing import Tuple
 
+MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 0)
+"""Docker Engine and Compose that a robot needs at least; bootstrap and every order check it."""
 VERSION = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})(?:-([0-9A-Za-z.-]{1,100}))?")
 
 

@@ -8,13 +8,12 @@ from typing import Iterator, List, Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.health import HealthReport
+from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
 from runtime.updater.finding import FAIL, OK, RECOVER, RESTART, WARN, Checks, Finding, Patient
 from runtime.updater.journal import RESERVE, RESERVE_BYTES
 from runtime.updater.observe import references_of
 from runtime.updater.preflight import (
     MARGIN_BYTES,
-    MIN_COMPOSE,
-    MIN_ENGINE,
     STATE_RESERVE_BYTES,
     Refused,
     check_version,

@@ -266,10 +266,10 @@ def connected(server: LocalSshd) -> RobotShell:
 
 def running(marker: str) -> bool:
     """Say whether a process with this argument runs on the machine."""
-    return any(marker.encode() in _arguments(entry) for entry in Path("/proc").glob("[0-9]*/cmdline"))
+    return any(marker.encode() in arguments(entry) for entry in Path("/proc").glob("[0-9]*/cmdline"))
 
 
-def _arguments(cmdline: Path) -> list[bytes]:
+def arguments(cmdline: Path) -> list[bytes]:
     try:
         return cmdline.read_bytes().split(b"\0")
     except OSError:

@@ -81,7 +81,7 @@ def test_help_does_not_import_what_verbs_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "typer" in loaded
-    assert not loaded & {"pydantic", "yaml", "docker", "fabric", "requests", "numpy"}
+    assert not loaded & {"pydantic", "yaml", "docker", "paramiko", "requests", "numpy"}
 
 
 def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:

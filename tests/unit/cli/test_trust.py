@@ -293,8 +293,8 @@ def test_status_shows_who_signed_or_that_nobody_had_to(signed: Signed) -> None:
 def test_keys_are_pushed_to_robots(signed: Signed) -> None:
     told: list[dict[str, Any]] = []
 
-    def sudo(args: Any, _stdin: str) -> CommandResult:
-        told.append(json.loads(args[4]))
+    def sudo(_args: Any, stdin: str) -> CommandResult:
+        told.append(json.loads(stdin)["parameters"])
         return CommandResult(0, '{"changed": true}\n', "")
 
     signed.version("1.0.0")
@@ -322,7 +322,7 @@ def test_bootstrap_tells_robots_whom_to_believe(signed: Signed) -> None:
         install = host.programs["sudo"]
 
         def sudo(args: Any, stdin: str, install: Any = install) -> CommandResult:
-            asked.append(json.loads(args[4]))
+            asked.append(json.loads(stdin)["parameters"])
             install(args, stdin)
             return CommandResult(0, '{"changed": true, "service": "systemd", "trial": false}\n', "")
 

@@ -20,6 +20,7 @@ from fleet.ports import CommandResult, RobotAddress
 from fleet.rollout import remote_install
 from fleet.rollout.bootstrap import START_DEADLINE_S, TRIAL_S, BootstrapReport, bootstrap
 from fleet.rollout.host_facts import facts_from_probe, host_notes, host_problems
+from fleet.rollout.remote_python import EXIT_DAMAGED, LOADER, run_program
 from runtime.contract.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
@@ -74,9 +75,10 @@ class Machine:
         return CommandResult(0, "".join(f"{key}={value}\n" for key, value in self.probe.items()), "")
 
     def _sudo(self, args: Sequence[str], stdin: str) -> CommandResult:
-        assert list(args[:5]) == ["-n", "python3", "-I", "-", args[4]]
-        assert "def main" in stdin
-        parameters = json.loads(args[4])
+        assert list(args) == ["-n", "python3", "-I", "-c", LOADER, hashlib.sha256(stdin.encode()).hexdigest()]
+        sent = json.loads(stdin)
+        assert "def main" in sent["program"]
+        parameters = sent["parameters"]
         if "files" in parameters:
             self.trusts.append(parameters)
             return CommandResult(0, '{"changed": true}\n', "")
@@ -271,6 +273,10 @@ def problems(**probe: str) -> list[str]:
         ({"root": ""}, ["jetson cannot run commands as root without a password"]),
         ({"python": "3.7.3"}, ["it has Python 3.7.3, 3.8 is needed"]),
         ({"python": "Python?"}, ["it has Python none, 3.8 is needed"]),
+        (
+            {"root": "", "root_words": "sudo: a password is required"},
+            ["jetson cannot run commands as root without a password (sudo: a password is required)"],
+        ),
         ({"docker": "", "compose": ""}, ["no Docker Engine answers"]),
         ({"compose": ""}, ["Docker has no Compose plugin"]),
         ({"groups": "jetson"}, ["jetson is not in the group docker"]),
@@ -467,3 +473,46 @@ def test_a_damaged_upload_is_refused(tmp_path: Path) -> None:
 
 def test_it_runs_on_the_robots_old_python() -> None:
     ast.parse(PROGRAM.read_text(), feature_version=(3, 8))
+
+
+# ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("answer", ["", "Welcome!\n", '["a list"]', '{"changed": tr'])
+def test_an_answer_that_is_none_is_this_robots_error(answer: str) -> None:
+    machine = Machine()
+    machine.install_result = CommandResult(0, answer, "")
+    with pytest.raises(RobotError, match="its answer cannot be read") as caught:
+        machine.bootstrap()
+    assert caught.value.robot == "amr-001"
+
+
+def test_a_host_that_cannot_be_checked_is_said_with_its_words() -> None:
+    machine = Machine()
+    machine.host.programs["sh"] = lambda _args, _stdin: CommandResult(1, "", "sh: /: Input/output error\n")
+    with pytest.raises(RobotError, match="its host cannot be checked: sh: /: Input/output error"):
+        machine.bootstrap()
+    assert machine.installed == []
+
+
+def test_what_was_changed_on_the_way_is_not_run(tmp_path: Path) -> None:
+    """The loader, by a real Python: whole it runs, with one byte less nothing does."""
+    program = tmp_path / "program.py"
+    program.write_text("import json, sys\nprint(json.dumps(json.loads(sys.argv[1])))\n")
+    sent: list[tuple[list[str], str]] = []
+
+    class Shell:
+        def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
+            sent.append((list(command), stdin or ""))
+            return CommandResult(0, "", "")
+
+    parameters = {"text": "back\\slash 'quotes' \"more\" $HOME ü\n"}
+    run_program(Shell(), program, parameters, as_root=True, timeout_s=1.0)  # type: ignore[arg-type]
+    ((command, stdin),) = sent
+    whole = subprocess.run([sys.executable, *command[1:]], input=stdin, capture_output=True, text=True, check=False)
+    assert json.loads(whole.stdout) == parameters
+    for damaged in (stdin[:-1], stdin.replace("\\\\", "\\"), ""):
+        done = subprocess.run(
+            [sys.executable, *command[1:]], input=damaged, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "")
