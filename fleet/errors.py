@@ -17,6 +17,7 @@ and exits with ``exit_code``. ::
     │       └── HostKeyError        3   the robot's key is not the pinned one
     ├── GateError                   4   a gate said no
     │   ├── EngineGateError         4   accuracy or latency of an engine
+    │   ├── NotProven               4   no builder attests it, or it is not what it says it is
     │   ├── RolloutFailed           4   robots were reverted, or a wave failed its gate
     │   ├── VerifyFailed            4   a robot does not do what its release says
     │   └── NotSigned               4   too few allowed signers have signed a release
@@ -153,6 +154,10 @@ class VerifyFailed(GateError):
 
 class NotSigned(GateError):
     """Robots would refuse a release: too few allowed signers have signed it."""
+
+
+class NotProven(GateError):
+    """Nobody who may build for this fleet attests what the registry holds, or it is not what it says it is."""
 
 
 class PublishConflict(FleetError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -153,6 +153,12 @@ def note(about: str, words: str) -> None:
     """Print what stops nothing and should be known, on stderr; ``about`` is a robot's name, or empty."""
     with suppress(OSError):  # Nobody reads it any more.
         stderr().print(f"[yellow]note[/] {plain(f'{about}: ' if about else '')}{plain(words)}")
+
+
+def notice(lines: Iterable[str]) -> None:
+    """Say on stderr what was skipped or set aside, each once."""
+    for line in dict.fromkeys(lines):
+        note("", line)
 
 
 def remarks(console: Console, lines: Mapping[str, str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from fleet.cli.console import Activity, activity, conclude, remarks, size, stderr, table
+from fleet.cli.console import Activity, activity, conclude, notice, remarks, size, stderr, table
 from fleet.cli.look import observe
 from fleet.cli.plan import add_robots, summary
 from fleet.cli.proof import Prove
@@ -61,7 +61,8 @@ def deploy(
     proof = prove()
     started = wiring.clock.now()
     prefix = wiring.desired.registry.prefix
-    with RolloutLock(wiring.registry, prefix, wiring.clock, reason=f"{kind} {release.version}") as lock:
+    reason = f"{kind} {release.version}"
+    with RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line])) as lock:
         with activity() as shown:
             result = roll_out(
                 release.document,

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.cli import options
-from fleet.cli.console import activity, emit, many, plain, short, table
+from fleet.cli.console import activity, emit, many, notice, plain, short, table
 from fleet.cli.look import observe
+from fleet.cli.provenance import builders_of, unproven_lines
 from fleet.cli.publish import compose_files
 from fleet.cli.wiring import Wiring
 from fleet.plan.diff import Action, Plan, RobotChange, counts, make_plan
 from fleet.plan.observed import Observed
+from fleet.plan.registry_facts import RegistryFacts
 from fleet.publish.lookup import look_up
 from fleet.publish.publish import compose_names
 from fleet.resolve.inventory import select
@@ -38,10 +40,15 @@ def run(
     chosen = () if no_robots else select(wiring.desired, robots)
     with activity() as shown:
         shown.update("registry", f"asking {wiring.desired.registry.host}")
-        facts = look_up(wiring.registry, wiring.desired)
+        facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
         observed = observe(wiring, chosen, shown)
         plan = make_plan(wiring.desired, facts, observed, _folders(wiring, observed))
-    emit(as_json, document(plan), lambda console: render(console, plan))
+    notice(f"{line}: it is to be built again" for line in unproven_lines(wiring.desired, facts))
+    emit(as_json, document(plan) | _unproven(facts), lambda console: render(console, plan))
+
+
+def _unproven(facts: RegistryFacts) -> dict[str, Any]:
+    return {"unproven": dict(facts.unproven)} if facts.unproven else {}
 
 
 def _folders(wiring: Wiring, observed: Mapping[str, Observed]) -> dict[str, str]:

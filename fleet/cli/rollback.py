@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli import options
+from fleet.cli.console import notice
 from fleet.cli.deploy import deploy
 from fleet.cli.proof import rollback_proof
 from fleet.cli.wiring import Wiring
@@ -39,7 +40,8 @@ def run(
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix
     published = list_releases(wiring.registry, prefix)
-    target = choose_target(audit.history(wiring.registry, prefix, HISTORY), published, version)
+    records = audit.history(wiring.registry, prefix, HISTORY, lambda line: notice([line]))
+    target = choose_target(records, published, version)
     release = load_release(wiring.registry, prefix, target)
     prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
     deploy(

@@ -9,7 +9,9 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
+from fleet.manifest.check_trust import known_keys
 from fleet.resolve.desired import Desired
+from fleet.signing.provenance import PROVENANCE
 
 NAME = "validate"
 
@@ -41,7 +43,13 @@ def document(desired: Desired) -> dict[str, object]:
 
 
 def notes(desired: Desired) -> Iterator[str]:
-    """Yield what is right, and not the same everywhere: ranges of shapes that an engine does not have."""
+    """Yield what is right and still to be known: shapes that an engine does not have, a fleet without builders."""
+    trust = desired.trust
+    if trust.signers is not None and known_keys(trust.builders or trust.signers, PROVENANCE, authorities=True) == ():
+        yield (
+            "nobody may attest builds, so nothing can be published: name builders in trust/builders, a file with lines "
+            f'such as: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA… (docs/provenance.md)'
+        )
     for engine in desired.engines.values():
         for spec in engine.job.inputs if engine.profile.backend == "onnxruntime" else ():
             if spec.max_shape:

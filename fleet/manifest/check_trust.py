@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from pathlib import Path
 from fleet.manifest.files import inside, why_no_file
 from fleet.manifest.report import Report, SourceFile
 from fleet.manifest.trust_schema import Trust
-from runtime.contract.trust import NAMESPACES, RELEASE
+from fleet.signing.provenance import PROVENANCE
+from runtime.contract.trust import NAMESPACES, RELEASE, SignatureFacts, distinct_signers
 
 _LINE = re.compile(r"^(?P<who>\"[^\"]*\"|[^\s\"]+)\s+(?P<rest>.+)$")
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+")
@@ -33,6 +35,12 @@ class AllowedSigner:
     def is_authority(self) -> bool:
         """Whether the key signs certificates of people, instead of releases."""
         return bool(re.search(r"(^|,)cert-authority(,|$)", self.options, re.IGNORECASE))
+
+    @property
+    def fingerprint(self) -> str:
+        """``SHA256:…``, as OpenSSH prints it."""
+        digest = hashlib.sha256(base64.b64decode(self.key.split()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
     def may_sign(self, namespace: str) -> bool:
         """Whether the line's ``namespaces`` let it sign there; without any it may."""
@@ -57,6 +65,22 @@ def read_signers(text: str) -> Iterator[AllowedSigner]:
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             yield _signer(number, stripped)
+
+
+def known_keys(path: Path, namespace: str, *, authorities: bool = False) -> tuple[str, ...] | None:
+    """Return ``SHA256:…`` of the keys that a file allows there, authorities left out; None when it cannot be read.
+
+    Only ever an order in which to look, or a reason to say no early: who may sign is what ssh-keygen says.
+    ``authorities``: None too where the file has one, as then keys count that are not in it.
+    """
+    try:
+        signers = list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
+    except (OSError, SignerError):
+        return None
+    allowed = [each for each in signers if each.may_sign(namespace)]
+    if authorities and any(each.is_authority for each in allowed):
+        return None
+    return tuple(each.fingerprint for each in allowed if not each.is_authority)
 
 
 def _signer(number: int, line: str) -> AllowedSigner:
@@ -93,18 +117,29 @@ def check_trust(trust: Trust, root: Path, source: SourceFile, report: Report) ->
         return
     if trust.revoked is not None:
         _file(trust.revoked, "revoked", root, source, report)
-    path = _file(trust.signers, "signers", root, source, report)
+    signers = _read(trust.signers, "signers", root, source, report)
+    if signers is not None:
+        path, lines = signers
+        _check_count(trust, [each for each in lines if each.may_sign(NAMESPACES[RELEASE])], path, source, report)
+    builders = None if trust.builders is None else _read(trust.builders, "builders", root, source, report)
+    if builders is not None and not any(each.may_sign(PROVENANCE) for each in builders[1]):
+        hint = f'add a line: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA…'
+        report.add(source, ("trust", "builders"), f"{builders[0]} names nobody who may attest builds", hint)
+
+
+def _read(
+    name: str, key: str, root: Path, source: SourceFile, report: Report
+) -> tuple[Path, list[AllowedSigner]] | None:
+    path = _file(name, key, root, source, report)
     if path is None:
-        return
+        return None
     try:
-        signers = list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
+        return path, list(read_signers(path.read_text(encoding="utf-8", errors="replace")))
     except OSError as error:
-        report.add(source, ("trust", "signers"), f"{path} cannot be read: {error.strerror}", "check its permissions")
-        return
+        report.add(source, ("trust", key), f"{path} cannot be read: {error.strerror}", "check its permissions")
     except SignerError as error:
         report.add(str(path), (), str(error), _FORM, error.line)
-        return
-    _check_count(trust, [each for each in signers if each.may_sign(NAMESPACES[RELEASE])], path, source, report)
+    return None
 
 
 def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source: SourceFile, report: Report) -> None:
@@ -112,13 +147,17 @@ def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source:
         hint = f'add a line: name@example.com namespaces="{NAMESPACES[RELEASE]},jetfleet.rollback" ssh-ed25519 AAAA…'
         report.add(source, ("trust", "signers"), f"{path} names nobody who may sign a release", hint)
         return
-    if any(each.is_authority for each in signers):
-        return  # as many people as it certifies
-    people = {name for each in signers for name in each.principals}
-    count = min(len(people), len({each.key for each in signers}))
+    count = len(distinct_signers([_fact(each) for each in signers]))
     if count < trust.threshold:
-        message = f"{trust.threshold} people must sign, {path} names {count}"
+        once = "; a certificate authority counts once" if any(each.is_authority for each in signers) else ""
+        message = f"{trust.threshold} people must sign, {path} names {count} with keys of their own{once}"
         report.add(source, ("trust", "threshold"), message, "add the others there, or lower the threshold")
+
+
+def _fact(signer: AllowedSigner) -> SignatureFacts:
+    """Return the signature that this line can make count. An authority makes one, for somebody of its choice."""
+    people = (f"whom {signer.key} vouches for",) if signer.is_authority else signer.principals
+    return SignatureFacts(signer.key, people)
 
 
 def _file(name: str, key: str, root: Path, source: SourceFile, report: Report) -> Path | None:

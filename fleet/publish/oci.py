@@ -89,6 +89,7 @@ def manifest_bytes(
     *,
     annotations: Mapping[str, str] | None = None,
     artifact_type: str | None = None,
+    subject: Descriptor | None = None,
 ) -> bytes:
     """Return the one byte string of an OCI manifest with this content."""
     document: dict[str, Any] = {
@@ -99,6 +100,8 @@ def manifest_bytes(
     }
     if artifact_type:
         document["artifactType"] = artifact_type
+    if subject:
+        document["subject"] = subject.to_json()
     if annotations:
         document["annotations"] = dict(annotations)
     return canonical_json(document)
@@ -116,7 +119,7 @@ def parse_manifest(manifest: Manifest, where: str) -> ParsedManifest:
             tuple(_descriptor(layer) for layer in document["layers"]),
             _texts(document.get("annotations")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RegistryError(
             f"{where}: not an image manifest that can be used here: {error!s}",
             hint="something else was pushed there: delete the tag and publish again",

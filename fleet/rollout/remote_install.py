@@ -28,6 +28,9 @@ from typing import Any, Dict, NoReturn, Tuple  # noqa: UP035
 
 IN_USE, TRIAL = "in-use", "trial.json"
 
+SYSTEMD = Path("/run/systemd/system")
+"""Is there where systemd runs the machine."""
+
 
 def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
     """Install what differs; return what was done."""
@@ -41,7 +44,7 @@ def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
     changed, on_trial = put_updater(p, target, content)
     write(Path(p["command"]), p["wrapper_text"], 0o755)
     source.unlink()
-    if Path("/run/systemd/system").is_dir():
+    if SYSTEMD.is_dir():
         changed |= write(unit, p["unit_text"], 0o644)
         for verb in ("daemon-reload", "enable", "restart" if changed else "start"):
             names = [] if verb == "daemon-reload" else [unit.name]

@@ -158,6 +158,7 @@ class Pipeline(EngineHolder):
             serving=self._who_serves(serving),
             serving_model=serving.candidate.model.name if serving is not None else "",
             serving_reason=self._why,
+            held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.publishers.values()))),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -93,7 +94,8 @@ def ask_host(path: Path, mode: str, why: str, timeout_s: float = ANSWER_S) -> Po
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(request)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)  # one that refuses us may answer, and close, before it has read this
             reply = decode_object(_line(connection), "the host", WORDS)
         if reply["ok"]:
             return from_dict(PowerAnswer, reply["value"])

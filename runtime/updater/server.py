@@ -129,7 +129,10 @@ def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any
         connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
+            try:  # noqa: SIM105  (contextlib is not loaded otherwise)
+                connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before all of it was read: the answer, which is here already, says why
             answer = decode_object(read_line(connection, MAX_ANSWER_BYTES), "the updater's answer")
         except PermissionError as error:
             hint = "use sudo, or join the group docker"

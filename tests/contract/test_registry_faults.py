@@ -21,8 +21,8 @@ from fleet.adapters.oci_registry import OciRegistry
 from fleet.adapters.registry_http import RetryPolicy, Timeouts
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError
 from fleet.publish.oci import MANIFEST, Bytes
-from tests.fakes.registry_process import free_port
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
+from tests.harness import share
 
 REPOSITORY = "warehouse/engines"
 CHUNK = 1 << 20
@@ -145,7 +145,7 @@ def test_a_broken_link_is_tried_again(server: FaultyRegistry, connect: Connect) 
 
 
 def test_nobody_listening_says_where_and_what_to_do(connect: Connect) -> None:
-    host = f"127.0.0.1:{free_port()}"
+    host = f"127.0.0.1:{share.free_port()}"
     with pytest.raises(RegistryError, match="not reachable") as caught:
         connect(host=host).ping()
     assert host in caught.value.message

@@ -18,7 +18,7 @@ import pytest
 from fleet.adapters.ssh_shell import PUT_PROGRAM, SshShells
 from fleet.errors import HostKeyError, OutsideError, RobotError, RobotOffline
 from fleet.ports import RobotAddress, RobotShell, RobotShells
-from tests.contract.local_sshd import SSHD, LocalSshd, keygen
+from tests.contract.local_sshd import LocalSshd, keygen
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells
 
 
@@ -58,8 +58,6 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     if request.param == "fake":
         yield fake_site()
         return
-    if SSHD is None:
-        pytest.skip("no sshd here: apt-get install openssh-server")
     server = LocalSshd(tmp_path)
     server.start()
 
@@ -242,8 +240,6 @@ def test_a_closed_shell_is_not_used_again(site: Site) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[LocalSshd]:
-    if SSHD is None:
-        pytest.skip("no sshd here: apt-get install openssh-server")
     server = LocalSshd(tmp_path)
     server.start()
     try:

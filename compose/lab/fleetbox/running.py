@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fleetbox import keys
+from fleetbox import containers, keys
 from fleetbox.faults import SERVICES, Faults
 from fleetbox.lab import Lab, Output
 from fleetbox.spec import USER
@@ -73,7 +73,8 @@ class RunningLab(Faults):
             registry.start()
         self.lab.wait_registry()
         for robot in self.robots:
-            self.lab.wait_robot(robot, camera=self._mend_robot(robot))
+            if containers.find(self.lab.client, self.lab.robot(robot).container) is not None:
+                self.lab.wait_robot(robot, camera=self._mend_robot(robot))
 
     def _mend_robot(self, robot: str) -> bool:
         """Return whether something had to be mended whose effect the camera would show."""

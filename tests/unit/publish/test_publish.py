@@ -12,12 +12,12 @@ from fleet.publish.artifact import EngineArtifact
 from fleet.publish.publish import Published, compose_names, publish
 from fleet.publish.release import (
     current_release,
-    differences,
     find_release,
     list_releases,
     load_release,
     publish_release,
 )
+from fleet.publish.release_diff import differences
 from fleet.publish.tags import move_tags
 from fleet.resolve.desired import Desired
 from runtime.contract.release import ReleaseDocument

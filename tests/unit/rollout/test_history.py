@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from fleet.errors import RegistryError, UsageError
+from fleet.publish.oci import Bytes
 from fleet.rollout import audit
 from fleet.rollout.audit import FAILED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
 from fleet.rollout.rollback import choose_target
@@ -42,11 +46,58 @@ def test_records_come_back_newest_first_and_whole() -> None:
     assert audit.history(registry, "nobody") == []
 
 
-def test_something_else_under_our_tag_is_told() -> None:
+def put_junk(registry: FakeRegistry, tag: str, content: bytes | None) -> None:
+    """Put under a tag what is no record; None: not even a manifest of ours."""
+    body = b'{"layers": []}'
+    if content is not None:
+        blob = Bytes.of(content)
+        registry.push_blob("warehouse/audit", blob)
+        body = json.dumps({"config": {"digest": blob.digest, "size": blob.size}}).encode()
+    registry.put_manifest("warehouse/audit", tag, body, "application/json")
+
+
+JUNK = {"no manifest": None, "no json": b"\xff", "deep": b"[" * 100_000, "large": b'{"at":1' + b"0" * 400 + b"}"}
+
+
+@pytest.mark.parametrize("content", JUNK.values(), ids=JUNK.keys())
+def test_junk_among_the_records_is_named_and_skipped(content: bytes | None) -> None:
+    registry, said = FakeRegistry(), list[str]()
+    good = record_at("20270115T080000Z-0000000a")
+    audit.append(registry, "warehouse", good)
+    for number in range(3):
+        put_junk(registry, f"99991231T235959Z-0000000{number}", content)
+    put_junk(registry, "junk", content)
+    assert audit.history(registry, "warehouse", 1, said.append) == [good], "the newest tags are junk"
+    assert len(said) == 4
+    assert "1 tags are no records, such as junk" in said[0]
+    assert "99991231T235959Z-00000002" in said[1]
+
+
+def test_a_record_under_another_s_tag_is_junk() -> None:
+    registry, said = FakeRegistry(), list[str]()
+    audit.append(registry, "warehouse", record_at("20270115T080000Z-0000000a"))
+    manifest = registry.get_manifest("warehouse/audit", "20270115T080000Z-0000000a")
+    assert manifest is not None
+    registry.put_manifest("warehouse/audit", "20280115T080000Z-0000000b", manifest.body, manifest.media_type)
+    assert [each.id for each in audit.history(registry, "warehouse", 20, said.append)] == ["20270115T080000Z-0000000a"]
+    assert "it holds the record 20270115T080000Z-0000000a" in said[0]
+
+
+def test_a_registry_that_does_not_answer_is_no_junk() -> None:
     registry = FakeRegistry()
-    registry.put_manifest("warehouse/audit", "20260101T000000Z-x", b'{"layers": []}', "application/json")
-    with pytest.raises(RegistryError, match="is not what fleet wrote there"):
+    audit.append(registry, "warehouse", record_at("20270115T080000Z-0000000a"))
+
+    def gone(verb: str, _target: str) -> None:
+        if verb != "tags":
+            raise RegistryError("registry.test:5000: does not answer")
+
+    registry.hook = gone
+    with pytest.raises(RegistryError, match="does not answer"):
         audit.history(registry, "warehouse")
+
+
+def record_at(tag: str) -> AuditRecord:
+    return replace(record(1, "1.0.0"), id=tag)
 
 
 @pytest.mark.parametrize(
