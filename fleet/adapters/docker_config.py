@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import RegistryAuthError
+from runtime.contract.json_decoder import WORDS, ContractError, decode, decode_object
 
 HELPER_TIMEOUT_S = 30.0
 #: Docker files Docker Hub's credentials under this name, whatever its API's host is called.
@@ -66,7 +66,7 @@ class DockerCredentials:
 
     def _load(self) -> dict[str, Any]:
         try:
-            config = json.loads(self.path.read_bytes())
+            config = decode(self.path.read_bytes(), "it", WORDS)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
@@ -140,9 +140,9 @@ def _refuse_unless_unknown(source: str, program: str, key: str, done: subprocess
 
 def _helper_answer(source: str, stdout: str) -> Credentials | None:
     try:
-        answer = json.loads(stdout)
+        answer = decode_object(stdout, source, WORDS)
         username, secret = str(answer.get("Username") or ""), str(answer.get("Secret") or "")
-    except (ValueError, AttributeError) as error:
+    except ContractError as error:
         raise RegistryAuthError(f"{source}: its answer is not JSON", hint="update the credential helper") from error
     if not secret:
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 import threading
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from fleet.adapters.docker_config import Credentials, DockerCredentials
 from fleet.errors import RegistryAuthError
 from fleet.ports import Clock
+from runtime.contract.json_decoder import WORDS, decode_object
 
 Scopes = tuple[str, ...]
 """``repository:warehouse/runtime:pull,push``; a mount needs one of each repository."""
@@ -135,7 +135,7 @@ class Authenticator:
 
     def _token_from(self, challenge: _Bearer, body: bytes) -> _Token:
         try:
-            answer = json.loads(body)
+            answer = decode_object(body, "its answer", WORDS)
             value = answer.get("token") or answer["access_token"]
             lifetime = float(answer.get("expires_in") or _DEFAULT_LIFETIME_S)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

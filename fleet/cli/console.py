@@ -13,18 +13,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fleet.cli.leaving import to_nowhere
 from fleet.cli.streams import OutputLost, StdoutFailed
 from fleet.cli.told import Told
 from fleet.errors import FleetError, ManifestError
+from runtime.contract.printable import printable_colours, printable_lines, unicode_text
 
 #: Wide enough for a table when the output is piped: a column cut to an ellipsis helps no script.
 PIPED_WIDTH = 160
 
 
 class PipeConsole(Console):
-    """Rich ends the process with exit code 1 when a pipe's reader is gone; how a command ends is decided elsewhere."""
+    """What this command prints, made fit for a terminal: whatever a robot or a registry said is in it as text.
+
+    Rich ends the process with exit code 1 when a pipe's reader is gone; how a command ends is decided elsewhere.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, for every string that is printed, in tables and titles too."""
+        return super().render_str(printable_lines(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Let the caller know."""
@@ -55,12 +64,21 @@ def emit(as_json: bool, document: Any, render: Callable[[Console], None]) -> Non
     """
     if as_json:
         # ASCII, so that it is the same document in every locale.
-        write(json.dumps(document, indent=2, default=str) + "\n")
+        write(json.dumps(_valid(document), indent=2, default=str) + "\n")
         return
     try:
         render(stdout())
     except BrokenPipeError:
         to_nowhere(sys.stdout)
+
+
+def _valid(value: Any) -> Any:
+    """Return JSON values as they are, but in Unicode that every reader takes."""
+    if isinstance(value, str):
+        return unicode_text(value)
+    if isinstance(value, Mapping):
+        return {unicode_text(str(key)): _valid(item) for key, item in value.items()}
+    return [_valid(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write(text: str) -> None:
@@ -240,6 +258,13 @@ def short(digest: str) -> str:
     return digest.rpartition("@")[2].rpartition(":")[2][:12]
 
 
+def print_line(console: Console, line: str, colour: bool) -> None:
+    """Print a line of a robot's; with ``colour`` in its colours, which are all that stays of its escape sequences."""
+    shown: str | Text = Text.from_ansi(printable_colours(line)) if colour else line
+    console.print(shown, markup=False, soft_wrap=True)
+
+
 def plain(text: str) -> str:
-    """Return text with rich's markup escaped: user data is never markup."""
-    return escape(text + " ")[:-1]  # At its end rich would double a backslash, in case a tag follows. None does.
+    """Return text with rich's markup escaped, and nothing in it that is no text: user data is neither."""
+    # At its end rich would double a backslash, in case a tag follows. None does.
+    return escape(printable_lines(text) + " ")[:-1]

@@ -15,6 +15,7 @@ from fleet.cli import options
 from fleet.cli.console import emit
 from fleet.cli.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
 from fleet.errors import UsageError
+from runtime.contract.onnx_tensors import external_tensors
 
 NAME = "init"
 
@@ -161,6 +162,12 @@ def _graph(path: Path) -> Any:
         raise UsageError(
             f"{path}: not an ONNX model: {error}", hint="give a file written by an ONNX exporter"
         ) from error
+    elsewhere = next(external_tensors(model), None)
+    if elsewhere is not None:
+        raise UsageError(
+            f"{path}: keeps its weights in other files ({elsewhere[:80]!a})",
+            hint="save it as one file: onnx.save_model(model, path, save_as_external_data=False)",
+        )
     if not model.graph.node:
         raise UsageError(
             f"{path}: not an ONNX model: its graph is empty", hint="give a file written by an ONNX exporter"

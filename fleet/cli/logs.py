@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import complete, options
-from fleet.cli.console import emit, stdout
+from fleet.cli.console import emit, print_line, stdout
 from fleet.cli.leaving import to_nowhere
 from fleet.cli.look import with_shell
 from fleet.cli.wiring import Wiring
@@ -18,7 +18,7 @@ from fleet.errors import RobotError, UsageError
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
-from fleet.rollout.robot import printable
+from runtime.contract.printable import printable
 from runtime.contract.update import ROBOT_DIR
 
 NAME = "logs"
@@ -37,6 +37,7 @@ def run(
     robot: Annotated[str, typer.Argument(help="One robot.", autocompletion=complete.robot)],
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    colour: options.Colour = False,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines from the end.")] = 100,
     as_json: options.Json = False,
 ) -> None:
@@ -49,11 +50,11 @@ def run(
         raise UsageError("--follow never ends, so it can't be one JSON document", hint="leave out --json or --follow")
     command = ["sh", "-c", IN_RELEASE, "sh", "--tail", str(tail), *(["--follow"] if follow else [])]
     lines: list[str] = []
-    code = _follow(wiring, chosen[0], command, lines) if follow else _read(wiring, chosen[0], command, lines)
+    code = _follow(wiring, chosen[0], command, lines, colour) if follow else _read(wiring, chosen[0], command, lines)
     if code != 0:
         raise _no_log(chosen[0].name, code, lines)
     if not follow:
-        emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, *lines))
+        emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, lines, colour))
 
 
 def _no_log(robot: str, code: int, lines: Sequence[str]) -> RobotError:
@@ -75,14 +76,14 @@ def _read(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], lines: li
     return with_shell(wiring, robot, lambda shell: shell.stream(command, lines.append, timeout_s=DEADLINE_S))
 
 
-def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], last: list[str]) -> int:
+def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], last: list[str], colour: bool) -> int:
     """Print lines as they come. Ctrl-C, or a reader that has enough, is how it is meant to end."""
     console = stdout()
 
     def show(line: str) -> None:
         if line.strip():
             last[:] = [line]
-        _print(console, line)
+        _print(console, [line], colour)
 
     def stream(shell: RobotShell) -> int:
         return shell.stream(command, show, timeout_s=None)
@@ -96,7 +97,7 @@ def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], last: l
     return 0
 
 
-def _print(console: Console, *lines: str) -> None:
+def _print(console: Console, lines: Sequence[str], colour: bool) -> None:
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        print_line(console, line, colour)
     sys.stdout.flush()

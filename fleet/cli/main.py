@@ -16,6 +16,7 @@ from fleet.cli.streams import OutputLost, StdoutFailed, guard_streams, reader_go
 from fleet.cli.told import Told
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
+from runtime.contract.printable import printable_lines, unicode_text
 
 app = typer.Typer(
     name="fleet",
@@ -106,13 +107,14 @@ def main() -> None:
 def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> int:
     """Run one command line in this process and return its exit code. Never raises."""
     try:
+        _check_text(arguments)
         result = app(args=in_place(arguments), prog_name="fleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except Told as told:
         return _tell(told.error, as_json=False)
     except FleetError as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         return _tell(error, as_json)
     except USAGE_ERROR as error:
         return _usage(error, as_json)
@@ -125,6 +127,19 @@ def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> 
         return _machine(error, as_json, debug)
     except Exception as error:  # noqa: BLE001  (the last line of defence: a defect of ours, told as one)
         return _defect(error, as_json, debug)
+
+
+def _check_text(arguments: list[str]) -> None:
+    """Refuse what no document can hold: a reason would get lost on its way to the robots and to the history."""
+    for argument in arguments:
+        if argument != unicode_text(argument):
+            raise UsageError(
+                f"the argument {unicode_text(argument)[:80]!r} is not UTF-8", hint="type it again in a UTF-8 terminal"
+            )
+
+
+def _print_traceback() -> None:
+    sys.stderr.write(printable_lines(traceback.format_exc()))
 
 
 def own_arguments(arguments: list[str]) -> list[str]:
@@ -198,14 +213,14 @@ def _machine(error: OSError, as_json: bool, debug: bool) -> int:
     if hint is None:
         return _defect(error, as_json, debug)
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     where = f": {error.filename}" if error.filename else ""
     return _tell(OutsideError(f"this machine: {(error.strerror or str(error)).lower()}{where}", hint=hint), as_json)
 
 
 def _defect(error: Exception, as_json: bool, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     where = traceback.extract_tb(error.__traceback__)[-1]
     message = f"defect in fleet: {type(error).__name__}: {error} ({where.name}, {where.filename}:{where.lineno})"
     return _tell(FleetError(message, hint="please report it with the output of the same command and --debug"), as_json)

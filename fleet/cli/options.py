@@ -13,6 +13,7 @@ Manifest = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
 ]
+Colour = Annotated[bool, typer.Option("--color", help="Keep the colours of what robots print.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Robots = Annotated[
     str | None,

@@ -84,7 +84,7 @@ def known_keys(path: Path, namespace: str, *, authorities: bool = False) -> tupl
 
 
 def _signer(number: int, line: str) -> AllowedSigner:
-    match = _LINE.match(line)
+    match = _LINE.fullmatch(line)
     if match is None:
         raise SignerError(number, "the line has a name and no key")
     words = _words(match["rest"])

@@ -28,7 +28,7 @@ from fleet.manifest.model_schema import (
     Source,
 )
 from fleet.manifest.power_schema import Governor, Power
-from fleet.manifest.resources_schema import Inhibit, Resources
+from fleet.manifest.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.update_schema import Update
 from fleet.manifest.values import (
@@ -90,6 +90,10 @@ __all__ = [
 # ── profiles ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+MIN_BUILDER_BYTES = 256 << 20
+"""With less no engine is built."""
+
+
 class Builder(Frozen):
     """Where engines and images of a profile are built."""
 
@@ -98,6 +102,13 @@ class Builder(Frozen):
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     """Builder containers at the same time."""
     timeout: Seconds = 3600.0
+    memory: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] | None = None
+    """Of one container; nine tenths of the machine's when not given."""
+    pids: Annotated[int, Field(ge=64, le=1 << 22)] = 4096
+    disk: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] = 64 << 30
+    """What one container may write."""
+    output: Annotated[Size, Field(ge=1 << 20)] = 16 << 30
+    """What one container may hand over."""
 
 
 class Profile(Frozen):
@@ -111,12 +122,12 @@ class Profile(Frozen):
     builder_image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]\S*$")] | None = None
     """What the builder image starts from, where that is another image: one with TensorRT's builder in it."""
     ros_distro: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d+$")] | None = None
+    python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]+$")] | None = None
     """Python of both images, ``3.10``; when not given, that of the L4T line's Ubuntu, or of the simulated images."""
-    module: Annotated[str, StringConstraints(pattern=r"^p3767-\d{4}$")] | None = None
-    l4t: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
-    tensorrt: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(\.\d+)?$")] | None = None
-    cuda: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    module: Annotated[str, StringConstraints(pattern=r"^p3767-[0-9]{4}$")] | None = None
+    l4t: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    tensorrt: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    cuda: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     sm_count: Annotated[int, Field(ge=1)] | None = None
     power_modes: tuple[Text, ...] = ()
     """Names as ``nvpmodel -q`` prints them, never numbers: those differ between modules."""
@@ -143,7 +154,7 @@ class Profile(Frozen):
 class RegistryRef(Frozen):
     """The OCI registry and the repository prefix below it."""
 
-    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:\d+)?/[a-z0-9]+([._/-][a-z0-9]+)*$")]
+    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?/[a-z0-9]+([._/-][a-z0-9]+)*$")]
     """``registry.example:5000/warehouse``."""
     plain_http: bool = False
     ca_file: Text | None = None

@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from fleet.manifest.values import Frozen, Text
 from runtime.contract.trust import MOST_RELEASE_S
 
-_LIFETIME = re.compile(r"^(\d{1,4})(h|d)$")
+_LIFETIME = re.compile(r"([0-9]{1,4})(h|d)")
 _SECONDS = {"h": 3600.0, "d": 86400.0}
 DEFAULT_S = 90 * _SECONDS["d"]
 
 
 def _lifetime(value: Any) -> Any:
-    match = _LIFETIME.match(value) if isinstance(value, str) else None
+    match = _LIFETIME.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not how long a signature lasts: write hours or days, such as 12h or 90d")
     seconds = float(match[1]) * _SECONDS[match[2]]

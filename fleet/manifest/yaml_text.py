@@ -34,9 +34,12 @@ from fleet.manifest.yaml_ambiguity import READ_DIFFERENTLY, ambiguity
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML has it. Only its events are used: nothing is constructed by PyYAML."""
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 """10,000 robots, everything spelled out for each, are about 3 MB."""
+MAX_VALUES, MAX_FLAWS = 1_000_000, 100
+"""Keys and values that are built, and flaws that are told: more of either is no manifest."""
 MAX_DEPTH = 32
+_SPLIT = "split the fleet, or move settings to groups"
 _TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "flatten it")
 
 KeyPath = tuple[str | int, ...]
@@ -89,9 +92,7 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read and parse a file. Every flaw is in the answer; only a file that cannot be read at all raises OSError."""
     if path.stat().st_size > MAX_BYTES:
-        return _broken(
-            0, f"the file is larger than {MAX_BYTES >> 20} MB", "split the fleet, or move settings to groups"
-        )
+        return _broken(0, f"the file is larger than {MAX_BYTES >> 20} MB", _SPLIT)
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     return parse_document(raw)
@@ -130,6 +131,7 @@ class _Builder:
         self._places = places
         self._path: list[str | int] = []
         self.flaws: list[Flaw] = []
+        self._values = 0
 
     def document(self) -> Any:
         self._next()  # the stream's start
@@ -147,6 +149,9 @@ class _Builder:
 
     def _value(self, event: Any, key_line: int) -> Any:
         kind = type(event)
+        self._values += 1
+        if self._values > MAX_VALUES:
+            self._give_up(_line(event), f"the file holds more than {MAX_VALUES} values", _SPLIT)
         if kind is AliasEvent or event.anchor is not None:
             self._give_up(
                 _line(event),
@@ -200,6 +205,8 @@ class _Builder:
 
     def _flaw(self, line: int, message: str, hint: str) -> None:
         self.flaws.append(Flaw(line, tuple(self._path), message, hint))
+        if len(self.flaws) >= MAX_FLAWS:
+            raise _TooBroken
 
     def _give_up(self, line: int, message: str, hint: str) -> None:
         self._flaw(line, message, hint)

@@ -157,4 +157,4 @@ def _annotations(identity: EngineIdentity) -> dict[str, str]:
 
 def fetch_engine_layer(registry: Registry, repository: str, artifact: EngineArtifact, to: Path) -> None:
     """Download the engine's layer (a tar) into a file. Raises RegistryError."""
-    registry.fetch_blob(repository, artifact.layer.digest, to)
+    registry.fetch_blob(repository, artifact.layer.digest, to, size=artifact.layer.size)

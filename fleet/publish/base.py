@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from fleet.publish.oci import (
     place,
     require_manifest,
 )
+from runtime.contract.json_decoder import decode_object
 
 _BUILD_AGAIN = "run fleet publish: it uploads the base image again, once its tag is gone too"
 
@@ -44,7 +44,7 @@ def load_base(registry: Registry, repository: str, reference: str) -> BaseImage:
     where = place(registry, repository, reference)
     manifest = parse_manifest(require_manifest(registry, repository, reference, lost=_BUILD_AGAIN), where)
     try:
-        config = json.loads(registry.read_blob(repository, manifest.config.digest))
+        config = decode_object(registry.read_blob(repository, manifest.config.digest), "it")
         diff_ids = tuple(str(one) for one in config["rootfs"]["diff_ids"])
         if not isinstance(config.get("config") or {}, dict) or not isinstance(config.get("history") or [], list):
             raise ValueError("config or history is of another type")
@@ -94,7 +94,7 @@ def upload_base(
 
 def _diff_ids(saved: SavedImage, tag: str) -> list[str]:
     try:
-        diff_ids = [str(one) for one in json.loads(saved.config)["rootfs"]["diff_ids"]]
+        diff_ids = [str(one) for one in decode_object(saved.config, "it")["rootfs"]["diff_ids"]]
     except (ValueError, KeyError, TypeError) as error:
         raise BuildError(f"export of {tag}: its configuration cannot be read", hint="build the image again") from error
     if len(diff_ids) != len(saved.layers):

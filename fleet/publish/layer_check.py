@@ -76,7 +76,7 @@ class LayerChecks:
         with tempfile.TemporaryDirectory(prefix="jetfleet-layer-") as folder:
             require_space(Path(folder), artifact.layer.size)
             path = Path(folder) / "layer.tar"
-            self._registry.fetch_blob(self._repository, artifact.layer.digest, path)
+            self._registry.fetch_blob(self._repository, artifact.layer.digest, path, size=artifact.layer.size)
             if path.stat().st_size != artifact.layer.size:
                 raise LayerMismatch(f"its layer has {path.stat().st_size} bytes, not {artifact.layer.size}")
             with path.open("rb") as stream:

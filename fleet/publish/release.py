@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from fleet.errors import PublishConflict, RegistryError, UsageError
 from fleet.oci.skim import said
 from fleet.ports import Registry
-from fleet.publish.oci import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
+from fleet.publish.oci import MANIFEST, Bytes, parse_manifest, place
 from fleet.publish.release_diff import differences
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.release import EMPTY_BLOB, RELEASE_TYPE, ReleaseDocument, release_manifest
 from runtime.contract.versions import VERSION, version_order
 
-RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
 CURRENT = "current"
 """Tag of the release that was rolled out last with success."""
-_EMPTY = Bytes.of(b"{}")
+_EMPTY = Bytes.of(EMPTY_BLOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +42,7 @@ def releases_of(prefix: str) -> str:
 def release_artifact(document: ReleaseDocument) -> tuple[Bytes, Bytes]:
     """Return (document blob, manifest). Pure: the same release has the same digest from every machine."""
     blob = Bytes.of(canonical_json(document))
-    body = manifest_bytes(
-        Descriptor(EMPTY, _EMPTY.digest, _EMPTY.size),
-        [Descriptor(RELEASE_TYPE, blob.digest, blob.size)],
-        annotations={f"{NAMESPACE}.fleet": document.fleet, f"{NAMESPACE}.version": document.version},
-        artifact_type=RELEASE_TYPE,
-    )
-    return blob, Bytes.of(body)
+    return blob, Bytes.of(release_manifest(blob.content, document.fleet, document.version))
 
 
 def check_publishable(registry: Registry, prefix: str, document: ReleaseDocument) -> bool:
@@ -109,7 +102,7 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
     except (ValueError, RecursionError, OverflowError) as error:
         hint = "update fleet; or delete the tag when something else wrote it"
         raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error
-    if VERSION.match(reference) and document.version != reference:
+    if VERSION.fullmatch(reference) and document.version != reference:
         hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
         raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)
     return PublishedRelease(document, manifest.digest, text)
@@ -132,4 +125,4 @@ def current_release(registry: Registry, prefix: str) -> PublishedRelease | None:
 
 def list_releases(registry: Registry, prefix: str) -> list[str]:
     """Return all published versions, oldest version first."""
-    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.match(tag)), key=version_order)
+    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.fullmatch(tag)), key=version_order)

@@ -6,6 +6,7 @@ import difflib
 import json
 from typing import Any
 
+from runtime.contract.json_decoder import decode
 from runtime.contract.release import ReleaseDocument
 
 #: Lines of a diff that are shown.
@@ -33,7 +34,12 @@ def unified(before: str, after: str, before_name: str, after_name: str) -> list[
     """Return a unified diff of two documents' JSON, at most :data:`MOST_LINES` lines; texts in it line by line."""
     lines = list(
         difflib.unified_diff(
-            _lines(json.loads(before)), _lines(json.loads(after)), before_name, after_name, lineterm="", n=1
+            _lines(decode(before, before_name)),
+            _lines(decode(after, after_name)),
+            before_name,
+            after_name,
+            lineterm="",
+            n=1,
         )
     )
     shown = [_printable(line)[:_WIDTH] for line in lines[:MOST_LINES]]

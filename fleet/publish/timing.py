@@ -82,7 +82,8 @@ class TimingStore:
                 if part.size > MAX_TIMING_BYTES:
                     notes.append(f"timing cache {tag}: a part of {part.size >> 20} MiB is too large, and was left out")
                 else:
-                    self._registry.fetch_blob(self._repository, part.digest, folder / timing_file(facts, number))
+                    to = folder / timing_file(facts, number)
+                    self._registry.fetch_blob(self._repository, part.digest, to, size=part.size)
         except (FleetError, ValueError, RecursionError, OverflowError) as error:
             message = error.message if isinstance(error, FleetError) else said(error)
             return [f"timing cache {tag} was not fetched, so this build takes longer: {message}"]

@@ -15,6 +15,7 @@ from fleet.ports import Clock, LogLine, Registry
 from fleet.rollout.records import get_record, put_record
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
+from runtime.contract.printable import printable
 from runtime.contract.update import COMMITTED
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
@@ -23,6 +24,8 @@ SUCCEEDED, FAILED, INTERRUPTED, NOBODY_REACHED = "succeeded", "failed", "interru
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 #: Tags beyond those asked for that are read where some are junk.
 _MORE = 64
+MAX_REASON = 1000
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,13 @@ def record_of(
 ) -> AuditRecord:
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
     entries = tuple(
-        RobotEntry(each.name, each.outcome.value, each.reason, round(each.seconds, 3), each.fetched_bytes or 0)
+        RobotEntry(
+            each.name,
+            each.outcome.value,
+            printable(each.reason, MAX_REASON),
+            round(each.seconds, 3),
+            each.fetched_bytes or 0,
+        )
         for each in result.robots
     )
     return AuditRecord(
@@ -98,10 +107,10 @@ def record_of(
         version=result.version,
         release_digest=release_digest,
         outcome=_outcome(result),
-        reason=result.failed or result.outdated or result.stalled,
+        reason=printable(result.failed or result.outdated or result.stalled, MAX_REASON),
         seconds=round(result.seconds, 3),
-        selector=selector,
-        override=override,
+        selector=printable(selector),
+        override=printable(override),
         counts=result.counts,
         robots=entries,
     )

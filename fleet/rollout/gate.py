@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.health import DEGRADED, LEVEL_OK, OK, HealthReport, ModelHealth
+from runtime.contract.json_decoder import WORDS
+from runtime.contract.printable import printable
 from runtime.contract.release import ReleaseVariant
 from runtime.contract.update import Attestation
 
@@ -39,7 +41,7 @@ def judge(attestation: Attestation, variant: ReleaseVariant) -> Verdict:
     """Compare what runs with what the release says. Nothing is taken from the robot's journal or an exit code."""
     wrong = _container(attestation, variant)
     try:
-        report = from_json(HealthReport, attestation.report_json) if attestation.report_json else None
+        report = from_json(HealthReport, attestation.report_json, WORDS, printable) if attestation.report_json else None
     except ContractError as error:
         return Verdict(wrong, (f"the health report is not one: {error}",))
     if report is None:

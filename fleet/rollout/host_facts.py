@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from fleet.rollout.host_docker import DockerFacts, HostProblem, docker_problems
+from runtime.contract.printable import printable
 from runtime.contract.update import COMMAND_PATH
 
 MIN_PYTHON = (3, 8)
+_MAX_LINE = 1000
 MIN_FREE_BYTES = 1 << 30
 MAX_SKEW_S = 86400.0
 TELL_SKEW_S = 60.0
@@ -77,20 +80,21 @@ class HostFacts:
 
 def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
     """Read what PROBE printed; ``now`` is our clock, Unix seconds. A missing or odd value counts as not there."""
-    values = dict(line.partition("=")[::2] for line in output.splitlines() if "=" in line)
+    lines = [printable(line, _MAX_LINE) for line in output.splitlines() if "=" in line]
+    values = dict(line.partition("=")[::2] for line in lines)
 
     def text(key: str) -> str:
         return values.get(key, "").strip()
 
     free, time = _number(text("free_kib")), _number(text("time"))
-    parts = text("python").split(".")
+    parts = [_number(part) for part in text("python").split(".")]
     return HostFacts(
         user=user,
         is_root=text("uid") == "0",
         groups=tuple(text("groups").split()),
         root=text("root") == "yes",
         root_words="" if text("root") == "yes" else text("root_words"),
-        python=tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else (),
+        python=tuple(part for part in parts if part is not None) if None not in parts else (),
         python_words=text("python_words"),
         docker=DockerFacts(
             engine=text("docker"),
@@ -160,4 +164,4 @@ def _ahead(skew_s: float) -> str:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,15}\s*", text) else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
@@ -12,6 +11,8 @@ from fleet.errors import RegistryError
 from fleet.oci.skim import bounded, said
 from fleet.ports import Registry
 from runtime.contract.codec import SCHEMA, canonical_json, from_json
+from runtime.contract.json_decoder import WORDS, decode
+from runtime.contract.printable import printable
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
@@ -61,13 +62,13 @@ def get_record(registry: Registry, repository: str, tag: str, document: type[T])
         content = registry.read_blob(repository, config.digest)
         if _schema(content) > SCHEMA:
             raise NewerRecord(f"{where} was written by a newer fleet", hint=hint)
-        return from_json(document, content), manifest.digest
+        return from_json(document, content, WORDS, printable), manifest.digest
     except (ValueError, RecursionError, OverflowError) as error:
         raise RegistryError(f"{where} is not what fleet wrote there: {said(error)}", hint=hint) from error
 
 
 def _schema(content: bytes) -> int:
-    document = json.loads(content)
+    document = decode(content, "the record", WORDS, clean=printable)
     schema = document.get("schema") if isinstance(document, dict) else None
     return schema if isinstance(schema, int) else 0
 

@@ -14,8 +14,12 @@ from typing import Any
 
 from fleet.errors import RobotError
 from fleet.ports import CommandResult, RobotShell
+from fleet.rollout.robot import MAX_WORDS
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
+from runtime.contract.printable import printable
 
 EXIT_DAMAGED = 5
+_MAX_SHOWN = 120
 #: The one program that travels as an argument. Python 3.8.
 LOADER = (
     "import hashlib,json,sys;d=sys.stdin.buffer.read();"
@@ -44,20 +48,17 @@ def words_of(result: CommandResult) -> str:
     if result.exit_code == EXIT_DAMAGED:
         return "what arrived there is not what was sent; nothing was written"
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
-    return lines[-1][:500] if lines else f"exit code {result.exit_code}"
+    return printable(lines[-1], MAX_WORDS) if lines else f"exit code {result.exit_code}"
 
 
 def answer_of(robot: str, result: CommandResult, what: str) -> dict[str, Any]:
     """Return the JSON object that a program of ours printed. Raises RobotError for anything else."""
     try:
-        answer = json.loads(result.stdout)
-    except (ValueError, RecursionError):
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    shown = " ".join(result.stdout.split())[:120] or "nothing"
-    raise RobotError(
-        robot,
-        f"{what}: its answer cannot be read: {shown!r}",
-        hint=f"see what the robot prints by itself: fleet exec --robots {robot} -- true",
-    )
+        return decode_object(result.stdout, "its answer", WORDS, clean=printable)
+    except ContractError as error:
+        shown = printable(" ".join(result.stdout.split()), _MAX_SHOWN) or "nothing"
+        raise RobotError(
+            robot,
+            f"{what}: its answer cannot be read: {shown!r}",
+            hint=f"see what the robot prints by itself: fleet exec --robots {robot} -- true",
+        ) from error

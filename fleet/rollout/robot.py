@@ -5,8 +5,6 @@ The update itself runs in the robot's own service, so a lost connection here har
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +12,8 @@ from fleet.errors import FleetError, NotPinned, RobotError, RobotOffline, RobotS
 from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
 from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.printable import printable
 from runtime.contract.update import COMMAND_PATH, UPDATER_TRIAL, Attestation, UpdateOrder, UpdateState
 from runtime.contract.verification import VERIFY_MARGIN_S
 
@@ -28,6 +28,8 @@ R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
 
+MAX_WORDS = 500
+"""Characters of a robot's last words that are shown."""
 EXIT_USAGE = 2
 """Of `fleet-updater`: it does not know what it was asked for."""
 EXIT_OUTSIDE = 3
@@ -143,13 +145,13 @@ class RobotClient:
             if self._shell is None:
                 self._shell = self._shells.connect(self._robot, timeout_s=self._connect_timeout_s)
             result = self._shell.run(["cat", UPDATER_TRIAL])
-            trial = json.loads(result.stdout) if result.exit_code == 0 else {}
+            trial = decode_object(result.stdout, "trial", WORDS, clean=printable) if result.exit_code == 0 else {}
         except RobotError:
             self.close()
             return ""
-        except (ValueError, RecursionError):
+        except ContractError:
             return ""
-        return str(trial.get("failed") or "") if isinstance(trial, dict) else ""
+        return str(trial.get("failed") or "")
 
     def wait_for(
         self,
@@ -247,8 +249,8 @@ class RobotClient:
                 hint=hint or f"fleet exec --robots {self.name} -- {COMMAND_PATH} status",
             )
         try:
-            return from_json(answer, result.stdout)
-        except (ContractError, RecursionError) as error:
+            return from_json(answer, result.stdout, WORDS, clean=printable)
+        except ContractError as error:
             raise RobotError(
                 self.name,
                 f"fleet-updater {verb} answered what this fleet does not understand: {error}",
@@ -272,12 +274,7 @@ def insist(ask: Callable[[], R], clock: Clock, until: Callable[[], float], on_si
 
 
 def _last_words(result: CommandResult) -> str:
-    """Return the last line of stderr without control characters: a robot's words go to a terminal."""
+    """Return the last line of stderr: a robot's words go to a terminal."""
     lines = [line for line in result.stderr.splitlines() if line.strip()]
     words = lines[-1] if lines else f"exit code {result.exit_code}"
-    return printable(words)
-
-
-def printable(words: str) -> str:
-    """Return one line of a robot's words without control characters, 500 characters at most: it goes to a terminal."""
-    return re.sub(r"[^\x20-\x7e\u00a0-\uffff]", "", words)[:500]
+    return printable(words, MAX_WORDS)

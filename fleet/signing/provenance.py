@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from runtime.contract.codec import canonical_json
+from runtime.contract.json_decoder import decode
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -73,7 +74,7 @@ def why_not(payload: bytes, build: Build, digest: str) -> str:
 
     Call it with what was verified only. Raises what a decoder raises at junk.
     """
-    document = json.loads(payload)
+    document = decode(payload, "it")
     if not isinstance(document, dict) or not isinstance(document.get("predicate"), dict):
         return "it is no in-toto statement"
     said = {**document, "predicate": {**document["predicate"]}}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_dict
+from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.power import PowerAnswer
 
 ASK_S = 10.0
@@ -95,7 +96,7 @@ def ask_host(path: Path, mode: str, why: str, timeout_s: float = ANSWER_S) -> Po
             connection.connect(str(path))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 connection.sendall(request)  # one that refuses us may answer, and close, before it has read this
-            reply = json.loads(_line(connection))
+            reply = decode_object(_line(connection), "the host", WORDS)
         if reply["ok"]:
             return from_dict(PowerAnswer, reply["value"])
         error = reply["error"]

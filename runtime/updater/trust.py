@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Protocol, Tuple
 
 from runtime.contract.codec import ContractError, from_json
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.release import ReleaseDocument, release_digest
 from runtime.contract.switching import SwitchRules
 from runtime.contract.trust import (
     EVERY_ROBOT,
@@ -83,6 +83,10 @@ def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, worl
             "sign the release: `fleet keys sign {}`; a fleet that shall be unsigned says `trust: unsigned`, and "
             "bootstraps again".format(order.version),
         )
+    # Signatures are over bytes, and are judged before anything that nobody signed is decoded.
+    people = _count(proof.release, RELEASE, settings, world, order)
+    if proof.rollback is not None:
+        _count(proof.rollback, ROLLBACK, settings, world, order)
     rollback = _rollback(proof, order)
     release = _statement(proof.release, RELEASE)
     _check_names(release, order)
@@ -90,11 +94,9 @@ def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, worl
         _check_lifetime(release, settings.max_release_s)
     _check_times(release, journal, now, expires=rollback is None)
     check_document(proof, release, order)
-    people = _count(proof.release, RELEASE, settings, world, order)
-    if rollback is not None and proof.rollback is not None:
+    if rollback is not None:
         _check_lifetime(rollback, settings.max_rollback_s)
         _check_times(rollback, journal, now, expires=True)
-        _count(proof.rollback, ROLLBACK, settings, world, order)
     _check_floor(journal, order, release, rollback)
     return people
 
@@ -196,6 +198,7 @@ def check_document(proof: Proof, statement: Statement, order: UpdateOrder) -> No
         "probation": document.probation,
         "switch": document.switch.get(order.robot, SwitchRules()),
     }
+    signed["release_digest"] = release_digest(proof.document, document.fleet, document.version)
     for name, value in signed.items():
         ordered = getattr(order, name)
         if ordered != value:

@@ -21,8 +21,8 @@ from runtime.updater.records import ABORT, CONFIRM, Journal, Outcome, Request
 from runtime.updater.recover import rebuild, recover
 from runtime.updater.release_folder import health_port, order_in
 from runtime.updater.state import Rejected, busy, state_of
-from runtime.updater.transaction import advance, is_active, is_awaiting, pause
-from runtime.updater.transitions import BEFORE_SWITCH, accept, serving_slot
+from runtime.updater.transaction import advance, defect, is_active, is_awaiting, pause
+from runtime.updater.transitions import BEFORE_SWITCH, accept, retry, serving_slot
 from runtime.updater.world import Interrupted, World, WorldError
 
 #: A request is acted on between two steps; a switch in progress may take its whole deadline first.
@@ -119,7 +119,11 @@ class Updater:
                 after = replace(after, request=present.request)
             if present.pinned is not before.pinned:
                 after = replace(after, pinned=present.pinned)
-            self._put(after)
+            try:
+                self._put(after)
+            except ValueError as error:  # something in it is no text and no number that can be written down
+                after = retry(before, defect(error), self.world.mark())
+                self._put(after)
         moved = after.state != before.state or after.takeover != before.takeover
         return moved or after.request is not None or after.last is not before.last
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from runtime.contract.codec import ContractError, from_dict, from_json
 from runtime.contract.device import same_fact
 from runtime.contract.engine_facts import EngineFacts, LayerFacts, PlanFacts, Verdict
 from runtime.contract.engine_tool import USAGE, InspectRequest, Shapes
+from runtime.contract.json_decoder import WORDS, decode
 from runtime.engines.backend import Progress, backend_named
 from runtime.engines.device_facts import JetsonFacts, read_jetson
 from runtime.engines.errors import EngineError
@@ -130,7 +130,7 @@ def _front(stream: BinaryIO, start: bytes) -> str:
     stream.seek(4)
     try:
         text = stream.read(length).decode("utf-8")
-        json.loads(text)
+        decode(text, "the exporter's words", WORDS)
     except ValueError:
         return ""
     return text

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater.fetching.errors import Cannot
 
 HELPER_S = 20.0
@@ -40,11 +40,11 @@ def credentials_for(host: str, folder: Path) -> Optional[Credentials]:
     if not path.exists():
         return None
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = decode_object(path.read_bytes(), str(path), WORDS)
+    except OSError as error:
         raise Cannot("{} cannot be read: {}".format(path, error)) from error
-    if not isinstance(config, dict):
-        raise Cannot("{} is no JSON object".format(path))
+    except ContractError as error:
+        raise Cannot(str(error)) from error
     helper = (config.get("credHelpers") or {}).get(host) or config.get("credsStore")
     found = _from_helper(str(helper), host) if helper else None
     return found or _from_file(config.get("auths") or {}, host)
@@ -76,8 +76,8 @@ def _from_helper(name: str, host: str) -> Optional[Credentials]:
     if ran.returncode != 0:
         return None  # the docker client goes on without, too
     try:
-        answer = json.loads(ran.stdout.decode("utf-8"))
+        answer = decode_object(ran.stdout, command, WORDS)
         user, secret = str(answer["Username"]), str(answer["Secret"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ContractError, KeyError) as error:
         raise Cannot("{} answers what we do not understand".format(command)) from error
     return Credentials(identity_token=secret) if user == "<token>" else Credentials(user, secret)

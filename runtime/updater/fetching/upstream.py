@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import http.client
-import json
 import socket
 import ssl
-from typing import Any, Dict, Optional
+from typing import Dict, Optional
 from urllib.parse import urljoin, urlsplit
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater.fetching.challenge import parse_challenge, token_request
 from runtime.updater.fetching.credentials import Credentials
 from runtime.updater.fetching.errors import UpstreamError
 from runtime.updater.fetching.link import Link
+from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way
 
@@ -35,8 +36,10 @@ MANIFEST_TYPES = ", ".join(
 class Answer:
     """One answer whose body is still on the way. Close it."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, pace: Pace) -> None:
         self.status = response.status
+        self._left: Optional[int] = response.length
+        self._pace = pace
         self._host = connection.host if connection.port is None else "{}:{}".format(connection.host, connection.port)
         self._connection, self._response = connection, response
 
@@ -45,14 +48,21 @@ class Answer:
         return self._response.getheader(name) or ""
 
     def read(self, count: int) -> bytes:
-        """Return at most ``count`` bytes, empty at the end. Raises UpstreamError."""
+        """Return what has come, at most ``count`` bytes; empty at the end. Raises UpstreamError."""
+        if self._left is not None:
+            count = min(count, self._left)
+        if count <= 0:
+            return b""
         try:
-            return self._response.read(count)
+            piece = self._response.read1(count)  # `read` waits until all of them are there
+            self._left = None if self._left is None else self._left - len(piece)
+            return piece
         except (OSError, http.client.HTTPException) as error:
             raise broken(error, self._host) from error
 
     def close(self) -> None:
         """Hang up."""
+        self._pace.closed(self._connection)
         self._connection.close()
 
 
@@ -94,6 +104,7 @@ class Upstream:
     def _once(self, method: str, url: str, headers: Dict[str, str], body: Optional[bytes] = None) -> Answer:
         parts = urlsplit(url)
         connection = self._connection(parts.scheme, parts.netloc)
+        self._link.pace.opened(connection)
         try:
             connection.connect()
             if self._link.buffer:
@@ -101,9 +112,12 @@ class Upstream:
             connection.sock.settimeout(READ_S)
             path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
             connection.request(method, path, body=body, headers={"User-Agent": "jetfleet-updater", **headers})
-            return Answer(connection, connection.getresponse())
-        except (OSError, http.client.HTTPException) as error:
+            return Answer(connection, connection.getresponse(), self._link.pace)
+        except BaseException as error:
+            self._link.pace.closed(connection)
             connection.close()
+            if not isinstance(error, (OSError, http.client.HTTPException)):
+                raise
             raise broken(error, parts.netloc) from error
 
     def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
@@ -146,9 +160,9 @@ class Upstream:
 
 def _token(body: bytes) -> str:
     try:
-        told: Any = json.loads(body.decode("utf-8"))
+        told = decode_object(body, "the token service's answer", WORDS)
         return str(told.get("token") or told["access_token"])
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ContractError, KeyError) as error:
         raise UpstreamError("the registry's token service answers without a token", transient=True) from error
 
 

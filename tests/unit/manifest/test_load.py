@@ -197,7 +197,7 @@ def test_a_file_of_100_mb_is_refused_without_reading_it(tmp_path: Path) -> None:
         load_manifest(path)
     assert time.process_time() - started < 0.5
     (problem,) = caught.value.problems
-    assert "larger than 16 MB" in problem.message
+    assert "larger than 8 MB" in problem.message
 
 
 def test_without_libyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_a_changed_host_key_is_online_with_an_error(site: RolloutSite, client: R
         ),
         ((4, "", "noise\nfleet-updater: too late\n"), RobotError, "r0: fleet-updater status: too late", "fleet exec"),
         ((1, "", ""), RobotError, "r0: fleet-updater status: exit code 1", "fleet exec"),
-        ((1, "", "\x1b[2J\x07evil\n"), RobotError, "r0: fleet-updater status: [2Jevil", "fleet exec"),
+        ((1, "", "\x1b[2J\x07evil\n"), RobotError, "r0: fleet-updater status: \ufffd[2J\ufffdevil", "fleet exec"),
         ((0, "hello", ""), RobotError, "answered what this fleet does not understand", "fleet bootstrap"),
         ((0, "[" * 100_000, ""), RobotError, "answered what this fleet does not understand", "fleet bootstrap"),
         ((0, '{"schema": 99}', ""), RobotError, "schema 99 is newer", "fleet bootstrap"),

@@ -13,13 +13,13 @@ import pytest
 from runtime.contract.codec import canonical_json
 from runtime.contract.release import Probation
 from runtime.contract.switching import SwitchRules
-from runtime.contract.trust import ROLLBACK, Signed, TrustSettings
+from runtime.contract.trust import NAMESPACES, RELEASE, ROLLBACK, Signed, TrustSettings
 from runtime.contract.update import UpdateOrder, UpdateState
 from runtime.updater.release_folder import target_of
 from runtime.updater.state import state_lines
 from runtime.updater.trust import check_trust
 from runtime.updater.world import WorldError
-from tests.fakes.robot_world import START, Behaviour, order, reference, variant
+from tests.fakes.robot_world import START, Behaviour, fake_signature, order, reference, variant
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, signed, statement_of
 from tests.unit.updater.robot import Robot
 
@@ -72,7 +72,12 @@ def of_another_document() -> UpdateOrder:
 def with_statement(text: str) -> UpdateOrder:
     proven = prove(next_order())
     assert proven.proof is not None
-    return replace(proven, proof=replace(proven.proof, release=Signed(text, ("x",))))
+    signature = fake_signature(ANNA, text, NAMESPACES[RELEASE])
+    return replace(proven, proof=replace(proven.proof, release=Signed(text, (signature,))))
+
+
+def with_a_rollback_order_as_its_release() -> UpdateOrder:
+    return with_statement(canonical_json(statement_of(document_of(next_order()), kind=ROLLBACK)).decode())
 
 
 REFUSALS: list[tuple[str, Callable[[], UpdateOrder], list[str], str]] = [
@@ -85,9 +90,10 @@ REFUSALS: list[tuple[str, Callable[[], UpdateOrder], list[str], str]] = [
     ("expired", lambda: prove(next_order(), expires_at=START), ["expired at 2027-01-15T08:00:00Z, it is 2027"], "sign it again"),
     ("of tomorrow's tomorrow", lambda: prove(next_order(), issued_at=START + 3 * DAY), ["before the 2027-01-18"], "clock"),
     ("not a statement", lambda: with_statement("{}"), ["the signed statement cannot be read"], "sign again"),
-    ("a rollback order alone", lambda: prove(next_order(), kind=ROLLBACK), ["a rollback was signed, not a release"], "sign"),
+    ("a rollback order alone", with_a_rollback_order_as_its_release, ["a rollback was signed, not a release"], "sign"),
     ("a hundred years", lambda: prove(next_order(), expires_at=START + 36500 * DAY), ["made for 36500.0 days, this robot takes 365.0"], "keys sign 1.2.0"),
     ("a newer schema", lambda: prove(next_order(), schema=99), ["schema 99 is newer"], "sign again"),
+    ("another release's name", lambda: replace(prove(next_order()), release_digest="sha256:" + "f" * 64), ["release_digest is not the signed one", "ffff"], "changed"),
     ("too many signatures", lambda: prove(next_order(), [EVE] * 17), ["17 signatures, at most 16"], "changed"),
 ]  # fmt: skip
 
