@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from runtime.contract.trust import SignatureFacts
+from runtime.contract.robot.trust import SignatureFacts
 
 LogLine = Callable[[str], None]
 """Called with one line (no newline) of progress."""
@@ -123,7 +123,7 @@ class ContainerHost(Protocol):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class OciManifest:
     """A manifest as the registry stores it."""
 
     digest: str
@@ -163,7 +163,7 @@ class Registry(Protocol):
         """Return the digest behind a tag or digest, or None."""
         ...
 
-    def get_manifest(self, repository: str, reference: str) -> Manifest | None:
+    def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
         """Return the manifest behind a tag or digest, its digest checked against its bytes, or None."""
         ...
 

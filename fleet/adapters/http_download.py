@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from fleet.adapters.least_rate import TooSlow, pieces
+from fleet.adapters.registry.least_rate import TooSlow, pieces
 from fleet.errors import OutsideError
 
 _TRIES = 4

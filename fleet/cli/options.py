@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import complete
+from fleet.cli.ui import complete
 
-Manifest = Annotated[
+ManifestOption = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
 ]

@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.errors import BuildError, RegistryError
-from fleet.oci.skim import said
-from fleet.ports import Registry
-from fleet.publish.layers import engine_layer
-from fleet.publish.oci import (
+from fleet.oci.image_spec import (
     LAYER_TAR,
     MANIFEST,
     NAMESPACE,
@@ -21,9 +18,12 @@ from fleet.publish.oci import (
     parse_manifest,
     place,
 )
+from fleet.oci.skim import said
+from fleet.ports import Registry
+from fleet.publish.layers import engine_layer
 from fleet.publish.parallel import side_by_side
-from runtime.contract.build import EngineIdentity, EngineReport
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import EngineIdentity, EngineReport
 
 REPORT_TYPE = "application/vnd.jetfleet.engine.report.v1+json"
 _KEY = f"{NAMESPACE}.engine.key"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.trust import EVERY_ROBOT, Statement
+from runtime.contract.robot.trust import EVERY_ROBOT, Statement
 
 #: Clocks of signers may differ by so much.
 AHEAD_S = 300.0

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fleet.oci.image_spec import require_manifest
+from fleet.oci.releases import CURRENT, PublishedRelease, releases_of
 from fleet.ports import Registry
-from fleet.publish.oci import require_manifest
-from fleet.publish.release import CURRENT, PublishedRelease, releases_of
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import RobotError
+from fleet.link.robot import MAX_WORDS
 from fleet.ports import CommandResult, RobotShell
-from fleet.rollout.robot import MAX_WORDS
 from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.contract.printable import printable
 

@@ -13,20 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from runtime.contract.health import HealthReport
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health import shared_memory, transport
-from runtime.health.children import Children
-from runtime.health.doors import Doors
-from runtime.health.metrics import exposition
-from runtime.health.report import Reporter, misconfigured
-from runtime.health.sampler import Sampler
-from runtime.health.server import Render, pages
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.health.checks.report import Reporter, misconfigured
+from runtime.health.checks.verification import Verifier, gather_with
+from runtime.health.http.listeners import Listeners
+from runtime.health.http.metrics import exposition
+from runtime.health.http.server import Render, pages
+from runtime.health.process import shared_memory, transport
+from runtime.health.process.children import Children
+from runtime.health.process.serving_token import Token
+from runtime.health.process.supervisor import STARTING, Policy, Snapshot, Supervisor
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
-from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
-from runtime.health.turn import Token
-from runtime.health.verification import Verifier, gather_with
+from runtime.health.sources.sampler import Sampler
 from runtime.power.control import PowerControl
 from runtime.power.host_link import HostLink
 
@@ -59,7 +59,7 @@ class Agent:
             log(self._problem)
         self._newest = self._report(Snapshot(state=STARTING))
         self._token = Token(settings.token, settings.slot)
-        self._doors = Doors(settings, self._token, self._routes(), log)
+        self._doors = Listeners(settings, self._token, self._routes(), log)
 
     @property
     def port(self) -> int:

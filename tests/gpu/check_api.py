@@ -46,12 +46,12 @@ def fetch(name: str, packages: tuple[str, ...]) -> Path:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER / "new")]
         subprocess.run([*pip, *packages], check=True)
         if packages is STUBS:
-            mend(FOLDER / "new/tensorrt_bindings/tensorrt.pyi")
+            repair(FOLDER / "new/tensorrt_bindings/tensorrt.pyi")
         (FOLDER / "new").rename(folder)
     return folder
 
 
-def mend(stub: Path) -> None:
+def repair(stub: Path) -> None:
     """Make the stubs valid Python."""
     text = stub.read_text("utf-8")
     for old, new, times in MENDS:

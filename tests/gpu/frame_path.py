@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.build import EngineIdentity
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
-from runtime.executor.adapters import adapter_for
-from runtime.executor.decoders import Boxes, Result, View, decoder_named
-from runtime.executor.frames import Stamp, parse_image
-from runtime.executor.loading import LoadedEngine, load_engine_at
-from runtime.executor.pipeline import Pending, Pipeline
-from runtime.executor.worker import Worker
+from runtime.contract.engine.build import EngineIdentity
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.decoding.decoders import Boxes, Result, View, decoder_named
+from runtime.executor.inputs.adapters import adapter_for
+from runtime.executor.inputs.frames import Stamp, parse_image
+from runtime.executor.serving.loading import LoadedEngine, load_engine_at
+from runtime.executor.serving.pipeline import Pending, Pipeline
+from runtime.executor.serving.worker import Worker
 
 OPTIONS = {"channels_first": True}
 """Of the decoder ``boxes``, for the network of `networks.detector`."""

@@ -8,9 +8,9 @@ import pytest
 
 from fleet.build.image import BUILT, IN_REGISTRY, LABEL_RECIPE, PRESENT, build_context, ensure_base, local_tag
 from fleet.errors import BuildError, DockerError
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.resolve.desired import Recipe
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from tests.fakes.container_host import FakeContainerHost
 from tests.unit.resolve.test_recipe import SIM
 

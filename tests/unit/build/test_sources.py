@@ -9,9 +9,9 @@ import pytest
 
 from fleet.build.sources import SourceCache, parse_oci
 from fleet.errors import BuildError, UsageError
-from fleet.manifest.schema import Source
+from fleet.manifest.schema.manifest_schema import Source
+from fleet.oci.image_spec import Bytes
 from fleet.ports import Registry
-from fleet.publish.oci import Bytes
 from fleet.resolve.desired import EngineSpec
 from tests.fakes.fleet_folder import tiny_onnx
 from tests.fakes.registry import FakeRegistry

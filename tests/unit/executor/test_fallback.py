@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.health import SelfTest
-from runtime.contract.runtime_config import FallbackEngine, InputBinding, ModelRuntime, OutputBinding
+from runtime.contract.node.health import SelfTest
+from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime, OutputBinding
 from runtime.engines.errors import EngineError
-from runtime.executor.frames import Stamp
-from runtime.executor.loading import LoadedEngine, engine_folder
-from runtime.executor.pipeline import (
+from runtime.executor.inputs.frames import Stamp
+from runtime.executor.serving.candidates import Candidate, configured, prepare
+from runtime.executor.serving.loading import LoadedEngine, engine_folder
+from runtime.executor.serving.pipeline import (
     ACTIVE,
     FAILED,
     INACTIVE,
@@ -25,7 +26,6 @@ from runtime.executor.pipeline import (
     Pending,
     Pipeline,
 )
-from runtime.executor.serving import Candidate, configured, prepare
 from tests.unit.executor.test_pipeline import IDENTITY, FakeRunner, model
 
 GOOD = SelfTest(True, 1.0, 0.9, "fine")

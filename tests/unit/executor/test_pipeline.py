@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
-from runtime.contract.health import SelfTest
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.node.health import SelfTest
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.decoding.decoders import Result
 from runtime.engines.errors import EngineError
-from runtime.executor.decoders import Result
-from runtime.executor.frames import Stamp
-from runtime.executor.loading import LoadedEngine
-from runtime.executor.pipeline import ACTIVE, FAILED, INACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
-from runtime.executor.worker import Worker
+from runtime.executor.inputs.frames import Stamp
+from runtime.executor.serving.loading import LoadedEngine
+from runtime.executor.serving.pipeline import ACTIVE, FAILED, INACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
+from runtime.executor.serving.worker import Worker
 
 IDENTITY = EngineIdentity(
     "sha256:k", "m", "onnxruntime", "fp32", "engine.onnx", "ff", 1, DeviceFacts("linux/amd64"),

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import BuildError, RegistryError
+from fleet.oci.image_spec import LAYER_TAR, MANIFEST
 from fleet.publish.artifact import engine_artifact, fetch_engine_layer, push_engine, read_report
-from fleet.publish.oci import LAYER_TAR, MANIFEST
 from tests.fakes.publishing import engine_folder, key_of
 from tests.fakes.registry import FakeRegistry
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError
-from fleet.resolve.builder_sources import builder_sources
-from runtime.contract.build import JOB_FILE, BuildJob
+from fleet.resolve.images.builder_sources import builder_sources
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import JOB_FILE, BuildJob
 from tests.gpu.site import NETWORKS, make_job, options_for
 
 REPO = Path(__file__).resolve().parents[3]
@@ -21,7 +21,7 @@ RUNTIME = REPO / "runtime"
 STAND_INS = REPO / "tests/fakes/gpu_site"
 AND_SAY_WHAT_WAS_IMPORTED = """
 import sys
-from runtime.engines.job import main
+from runtime.engines.build.job import main
 code = main(sys.argv[1:])
 ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "runtime"]
 print(*sorted(module.__file__ for module in ours), sep="\\n", file=sys.stderr)
@@ -69,7 +69,7 @@ def test_a_job_runs_on_these_files_alone(tmp_path: Path, backend: str, precision
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     imported = {line for line in done.stderr.splitlines() if line.endswith(".py")}
-    assert str(alone / "runtime/engines/job.py") in imported
+    assert str(alone / "runtime/engines/build/job.py") in imported
     assert all(path.startswith(str(alone)) for path in imported)
 
 
@@ -98,7 +98,7 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from runtime.only_types import A\n"
         "def late():\n"
-        "    try:\n        from runtime.contract import build\n"
+        "    try:\n        from runtime.contract.engine import build\n"
         "    except ImportError:\n        from runtime.contract.other import (\n            B, C,\n        )\n"
     ))  # fmt: skip
     write("engines/onnxruntime_/__init__.py")

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fleet.manifest.schema import Profile
-from fleet.resolve import image_files
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.resolve.desired import Recipe
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images import image_files
+from fleet.resolve.images.recipe import recipe_for
 
 REPO = Path(__file__).resolve().parents[3]
 SIM: dict[str, Any] = {
@@ -164,7 +164,7 @@ def test_the_installed_wheel_gives_the_same_digest(tmp_path: Path) -> None:
         shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPO / "images", tmp_path / "fleet" / "_data" / "images")
     script = (
-        "import json, sys; from fleet.manifest.schema import Profile; from fleet.resolve import recipe\n"
+        "import json, sys; from fleet.manifest.schema.manifest_schema import Profile; from fleet.resolve.images import recipe\n"
         "print(recipe.__file__); p = Profile(**json.loads(sys.argv[1]))\n"
         "print(recipe.recipe_for('builder', p).digest, recipe.recipe_for('runtime', p).digest)"
     )

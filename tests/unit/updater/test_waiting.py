@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.switching import SwitchRules, Window
-from runtime.contract.update import UpdateOrder
-from runtime.updater.records import Request
-from runtime.updater.state import history_lines, state_lines
-from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer
-from runtime.updater.windows import is_open, next_opening
-from runtime.updater.world import WorldError
+from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.robot.switching import SwitchRules, Window
+from runtime.contract.robot.update import UpdateOrder
+from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
+from runtime.updater.state.records import Request
+from runtime.updater.state.windows import is_open, next_opening
+from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.update_state import history_lines, state_lines
 from tests.fakes.robot_world import START, Behaviour, order, reference
 from tests.unit.updater.robot import Crash, Robot
 
