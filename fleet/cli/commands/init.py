@@ -14,7 +14,7 @@ import yaml
 from fleet.cli import options
 from fleet.cli.ui.console import emit
 from fleet.errors import UsageError
-from fleet.manifest.checks.placeholders_cli import REGISTRY, ROBOT_HOST, mark_as_noise
+from fleet.manifest.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
 from runtime.contract.engine.onnx_tensors import external_tensors
 
 NAME = "init"

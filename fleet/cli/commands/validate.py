@@ -10,7 +10,7 @@ from fleet.cli import options
 from fleet.cli.ui.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
 from fleet.manifest.checks.check_trust import known_keys
-from fleet.manifest.checks.placeholders_cli import placeholders
+from fleet.manifest.placeholders import placeholders
 from fleet.resolve.desired import Desired
 from fleet.signing.provenance import PROVENANCE
 
