@@ -179,7 +179,7 @@ class Registry(Protocol):
         """Make a blob of another repository appear in this one without moving bytes. False when refused."""
         ...
 
-    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
+    def push_blob(self, repository: str, source: BlobSource) -> None:
         """Upload a blob unless it is there; chunked, resumed where the registry left off."""
         ...
 
@@ -206,8 +206,8 @@ class Registry(Protocol):
 class Downloader(Protocol):
     """Plain HTTP(S). Raises OutsideError."""
 
-    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Download a file: temporary name, sha256 (hex) checked, atomic rename. ``on_bytes`` gets each chunk's size."""
+    def fetch(self, url: str, to: Path, *, sha256: str) -> None:
+        """Download a file: temporary name, sha256 (hex) checked, atomic rename."""
         ...
 
 

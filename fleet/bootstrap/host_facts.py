@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fleet.rollout.host_docker import DockerFacts, HostProblem, docker_problems
+from fleet.link.host_docker import DockerFacts, HostProblem, docker_problems
 from runtime.contract.printable import printable
 from runtime.contract.robot.update import COMMAND_PATH
 

@@ -12,9 +12,9 @@ from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_
 from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
+from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.link.robot import RobotClient
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
-from fleet.rollout.remote_python import answer_of, run_program, words_of
 from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"

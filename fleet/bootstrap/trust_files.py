@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.errors import RobotError, UsageError
+from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.ports import RobotAddress, RobotShell
-from fleet.rollout.remote_python import answer_of, run_program, words_of
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json
 from runtime.contract.robot.trust import ALLOWED_SIGNERS, REVOKED, TRUST_FILE, TRUST_FOLDER, TrustSettings

@@ -45,11 +45,6 @@ def launcher_text() -> str:
     return _sources()["runtime/updater/selfupdate/launcher.py"].decode("utf-8")
 
 
-def updater_digest() -> str:
-    """Return ``sha256:<hex>`` of the zipapp's bytes."""
-    return "sha256:" + hashlib.sha256(updater_zipapp()).hexdigest()
-
-
 def updater_version() -> str:
     """Return what the updater of :func:`updater_zipapp` says of itself: ``VERSION+<12 hex over its sources>``.
 

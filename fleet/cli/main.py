@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.complete import as_bash_breaks_words
 from fleet.cli.ui.already_shown import AlreadyShown
-from fleet.cli.ui.complete import as_bash_breaks_words
 from fleet.cli.ui.process_exit import leave, take_signals
 from fleet.cli.ui.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs

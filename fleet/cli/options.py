@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli.ui import complete
+from fleet.cli import complete
 
 ManifestOption = Annotated[
     Path,

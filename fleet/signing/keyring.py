@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import NotSigned, UsageError
-from fleet.manifest.checks.check_trust import known_keys
 from fleet.oci.releases import PublishedRelease
 from fleet.ports import Registry, Signer
-from fleet.publish.intent import at, covers, why_beyond
+from fleet.signing.allowed_signers import known_keys
+from fleet.signing.intent import at, covers, why_beyond
 from fleet.signing.signatures import StoredSignature, push_signature, stored_signatures
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json

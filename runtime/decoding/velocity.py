@@ -1,4 +1,4 @@
-"""The velocity that a control model asks for. `runtime.executor.outputs.velocity_guard` decides what reaches the robot."""
+"""The velocity that a control model asks for. What reaches the robot, `velocity_guard` of the executor decides."""
 
 from __future__ import annotations
 

@@ -177,7 +177,7 @@ def _talk(process: Process, node: ExecutorNode, worker: Worker) -> None:
     process.tell(_status(process, node, worker))
     orders = process.sender.orders() if process.sender is not None else None
     if orders is not None:
-        node.obedience.obey(orders)
+        node.throttling.obey(orders)
 
 
 def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorStatus:

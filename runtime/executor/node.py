@@ -53,9 +53,9 @@ class ExecutorNode(LifecycleNode):
         self._reserve = CpuReservation.from_environment()
         self._changer = EngineChanger(worker, any_thread, self._reserve.memory, self._reserve.pin_worker)
         for model in self.models:
-            model.replace_engine = partial(self._replace_engine, model)
+            model.slot.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
-        self.obedience = Throttling(self.models, engines_dir, self._changer.begin)
+        self.throttling = Throttling(self.models, engines_dir, self._changer.begin)
         self.gate = ServingGate.from_environment()
         self._standing_by = True
         self._transition = threading.RLock()
@@ -75,7 +75,9 @@ class ExecutorNode(LifecycleNode):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
-        swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
+        swaps = tuple(
+            f"{model.model.name}: swap {model.slot.swap_note}" for model in self.models if model.slot.swap_note
+        )
         gate = (self.gate.problem,) if self.gate.problem and self.gate.expected else ()
         return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *gate, *swaps)
 
@@ -83,7 +85,7 @@ class ExecutorNode(LifecycleNode):
     def takes_turns(self) -> bool:
         """Whether another container may be started beside this one: not where the DLA, of which there is one or two,
         runs an engine, nor where the serving lock cannot be held."""
-        engines = [model.engine for model in self.models]
+        engines = [model.slot.engine for model in self.models]
         on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
         return self.gate.exclusive and not on_dla
 
@@ -101,7 +103,7 @@ class ExecutorNode(LifecycleNode):
         for model in self.models:
             senders = self._outputs.make(model)
             self._log(f"{model.model.name}: loading {model.model.precision} engine {model.model.engine_key}")
-            if not self._on_worker(partial(model.load, self._engines_dir, senders, load)):
+            if not self._on_worker(partial(model.slot.load, self._engines_dir, senders, load)):
                 return FAILURE
             self._log(f"{model.model.name}: {model.stats.last_error if model.state == FAILED else 'ready'}")
         if self.models and all(model.state == FAILED for model in self.models):
@@ -223,7 +225,7 @@ class ExecutorNode(LifecycleNode):
 
     def _close_models(self) -> None:
         for model in self.models:
-            model.close()
+            model.slot.close()
 
     def _on_worker(self, run: Callable[[], None], timeout_s: float | None = None) -> bool:
         """Run on the worker thread and wait, but not past a stop, the worker's end, or ``timeout_s``."""

@@ -59,12 +59,12 @@ class Agent:
             log(self._problem)
         self._newest = self._report(Snapshot(state=STARTING))
         self._token = Token(settings.token, settings.slot)
-        self._doors = Listeners(settings, self._token, self._routes(), log)
+        self._listeners = Listeners(settings, self._token, self._routes(), log)
 
     @property
     def port(self) -> int:
         """Where HTTP answers."""
-        return self._doors.port
+        return self._listeners.port
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
@@ -78,7 +78,7 @@ class Agent:
         self._sampler.start()
         if self._host is not None:
             self._host.start()
-        self._doors.start()
+        self._listeners.start()
         log(f"health on http://127.0.0.1:{self.port}")
         try:
             while not self._turn():
@@ -89,7 +89,7 @@ class Agent:
             self._sampler.stop()
             if self._host is not None:
                 self._host.stop()
-            self._doors.close()
+            self._listeners.close()
         return 0
 
     def _routes(self) -> dict[str, Render]:
@@ -130,7 +130,7 @@ class Agent:
         process = Snapshot() if supervisor is None else self._step(supervisor)
         self._children.reap_orphans(process.pid)
         self._newest = self._report(process)
-        self._doors.step()
+        self._listeners.step()
         self._turned = time.monotonic()
         return False
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters.docker.docker_config import DockerCredentials
-from fleet.adapters.registry.least_rate import pieces
+from fleet.adapters.least_rate import pieces
 from fleet.adapters.registry.oci_registry import OciRegistry
 from fleet.adapters.registry.registry_http import RetryPolicy, Timeouts
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fleet.rollout.robot
+import fleet.link.robot
 import pytest
 
 from fleet.adapters.ssh.ssh_shell import SshShells

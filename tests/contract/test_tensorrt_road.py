@@ -25,7 +25,7 @@ from fleet.cli.wiring import Wiring
 from fleet.manifest.files.named_files import file_sha256
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.oci.releases import find_release
-from fleet.publish.artifact import engine_artifact, fetch_engine_layer
+from fleet.publish.artifact import engine_artifact
 from fleet.publish.base import upload_base
 from fleet.resolve.desired import Desired, EngineSpec
 from fleet.resolve.documents.build_job import device_facts
@@ -96,7 +96,7 @@ class Road:
         artifact = engine_artifact(self.registry, repository, spec.tag)
         assert artifact is not None
         to.mkdir()
-        fetch_engine_layer(self.registry, repository, artifact, to / "layer.tar")
+        self.registry.fetch_blob(repository, artifact.layer.digest, to / "layer.tar")
         with tarfile.open(to / "layer.tar") as tar:
             tar.extractall(to, filter="data")
         (folder,) = (path.parent for path in to.rglob(IDENTITY_FILE))

@@ -71,7 +71,7 @@ class FakeRegistry:
             self._blobs[repository, digest] = self._blobs[from_repository, digest]
             return True
 
-    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
+    def push_blob(self, repository: str, source: BlobSource) -> None:
         if self.has_blob(repository, source.digest):
             return
         self._request("push_blob", f"{repository}@{source.digest}")
@@ -82,8 +82,6 @@ class FakeRegistry:
         with self._lock:
             self._blobs[repository, source.digest] = content
             self.bytes_pushed += len(content)
-        if on_bytes:
-            on_bytes(len(content))
 
     def read_blob(self, repository: str, digest: str) -> bytes:
         self._request("read_blob", f"{repository}@{digest}")

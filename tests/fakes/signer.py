@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from fleet.errors import SigningError, UsageError
-from fleet.manifest.checks.check_trust import read_signers
+from fleet.signing.allowed_signers import read_signers
 from runtime.contract.codec import digest_of
 from runtime.contract.robot.trust import SignatureFacts
 

@@ -6,8 +6,8 @@ Docker and no network. In the repository's root:
     python3 tests/gpu/record_road.py tests/data/road
 
 builds a small network at fp32, fp16 and int8 by `runtime.engines.build.job` itself and leaves the result archives
-(engine, sidecar, golden data, report, timing cache; well below 1 MB in all) with the model and its data in tests/data/road,
-which then goes into git. Where cuBLAS or cuDNN are missing, set
+(engine, sidecar, golden data, report, timing cache; well below 1 MB in all) with the model and its data in
+tests/data/road, which then goes into git. Where cuBLAS or cuDNN are missing, set
 ``JETFLEET_TACTIC_SOURCES=EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS``. A precision that cannot be built is left out, with
 the builder's sentence; none at all is exit code 1.
 """

@@ -19,12 +19,12 @@ from fleet.adapters.registry.registry_errors import _said
 from fleet.bootstrap.host_facts import facts_from_probe, host_notes, host_problems
 from fleet.build.job_archive import unpack_outputs
 from fleet.errors import FleetError
-from fleet.manifest.checks.check_trust import SignerError, read_signers
 from fleet.manifest.files.npz_header import NotNpz, read_npz_header
 from fleet.manifest.yaml.yaml_text import parse_document
 from fleet.oci.image_spec import MANIFEST, parse_manifest
 from fleet.ports import OciManifest
 from fleet.publish.archive import unpack
+from fleet.signing.allowed_signers import SignerError, read_signers
 from runtime.contract.codec import ContractError, canonical_json, digest_of, from_json, to_dict
 from runtime.contract.engine.build import BuildFailure, BuildJob, EngineIdentity, EngineReport
 from runtime.contract.engine.onnx_tensors import external_tensors

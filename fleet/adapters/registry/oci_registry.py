@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from fleet.adapters.docker.docker_config import DockerCredentials
@@ -155,10 +154,10 @@ class OciRegistry:
             self._send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 404, 405})
         return reply.status == 201
 
-    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Upload a blob unless it is there. ``on_bytes`` is called with each count of bytes newly sent."""
+    def push_blob(self, repository: str, source: BlobSource) -> None:
+        """Upload a blob unless it is there."""
         if not self.has_blob(repository, source.digest):
-            BlobUpload(self._http, repository, source, _push(repository)).run(self._chunk_bytes, on_bytes)
+            BlobUpload(self._http, repository, source, _push(repository)).run(self._chunk_bytes)
 
     def read_blob(self, repository: str, digest: str) -> bytes:
         """Return a small blob (< 64 MiB), digest checked."""

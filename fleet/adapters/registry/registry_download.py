@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import requests
 
-from fleet.adapters.registry.least_rate import TooSlow, pieces
+from fleet.adapters.least_rate import TooSlow, pieces
 from fleet.adapters.registry.registry_auth import Scopes
 from fleet.adapters.registry.registry_errors import DigestMismatch, TransientRegistryError, link_broken
 from fleet.adapters.registry.registry_http import RegistryHttp, Request

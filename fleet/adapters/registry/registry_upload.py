@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import BinaryIO
 
 from fleet.adapters.registry.registry_auth import Scopes
@@ -28,11 +28,10 @@ _OctetStream = {"Content-Type": "application/octet-stream"}
 class _Slice:
     """``length`` bytes of a source from ``offset``: opened anew each time it is sent."""
 
-    def __init__(self, source: BlobSource, offset: int, length: int, on_bytes: Callable[[int], None]) -> None:
+    def __init__(self, source: BlobSource, offset: int, length: int) -> None:
         self._source = source
         self._offset = offset
         self._length = length
-        self._on_bytes = on_bytes
 
     def __len__(self) -> int:
         return self._length
@@ -50,7 +49,6 @@ class _Slice:
                     )
                 left -= len(piece)
                 yield piece
-                self._on_bytes(len(piece))
 
 
 class BlobUpload:
@@ -62,13 +60,9 @@ class BlobUpload:
         self._scopes = scopes
         self._start_url = f"{http.base_url}/v2/{repository}/blobs/uploads/"
         self._what = f"upload of {source.digest[:19]}… to {repository}"
-        self._reported = 0
-        self._seen = 0
-        self._on_bytes: Callable[[int], None] | None = None
 
-    def run(self, chunk_bytes: int, on_bytes: Callable[[int], None] | None) -> None:
+    def run(self, chunk_bytes: int) -> None:
         """Upload. Raises RegistryError."""
-        self._on_bytes = on_bytes
         if self._source.size <= _SMALL:
             self._monolithic()
             return
@@ -116,7 +110,7 @@ class BlobUpload:
         return location
 
     def _patch(self, location: str, offset: int, length: int) -> Reply:
-        body = _Slice(self._source, offset, length, self._progress(offset))
+        body = _Slice(self._source, offset, length)
         headers = {**_OctetStream, "Content-Range": f"{offset}-{offset + length - 1}"}
         reply = self._send(
             "PATCH", location, body=body, headers=headers, accept={202, 201, 204, 404, 405, 413, 416, 501}, tries=1
@@ -137,7 +131,7 @@ class BlobUpload:
     def _monolithic(self) -> None:
         """Some registries take a blob only in one request."""
         for failures in range(1, self._http.retry.tries + 1):
-            body = _Slice(self._source, 0, self._source.size, self._progress(0))
+            body = _Slice(self._source, 0, self._source.size)
             try:
                 url = self._with_digest(self._begin())
                 self._send("PUT", url, headers=_OctetStream, body=body, accept={201, 204}, tries=1)
@@ -179,20 +173,6 @@ class BlobUpload:
 
     def _with_digest(self, location: str) -> str:
         return f"{location}{'&' if '?' in location else '?'}digest={self._source.digest}"
-
-    def _progress(self, offset: int) -> Callable[[int], None]:
-        """Report each byte once, however often it is sent."""
-        position = offset
-
-        def moved(count: int) -> None:
-            nonlocal position
-            position += count
-            fresh = position - self._reported
-            if fresh > 0 and self._on_bytes is not None:
-                self._on_bytes(fresh)
-            self._reported = max(self._reported, position)
-
-        return moved
 
 
 class _NoChunks(Exception):

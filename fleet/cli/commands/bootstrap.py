@@ -18,8 +18,6 @@ from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, Rob
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
-NAME = "bootstrap"
-
 
 def run(
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,

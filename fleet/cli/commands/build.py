@@ -26,8 +26,6 @@ from fleet.resolve.desired import EngineSpec
 from fleet.resolve.inventory import select
 from runtime.contract.codec import to_dict
 
-NAME = "build"
-
 
 def run(
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,

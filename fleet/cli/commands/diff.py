@@ -7,14 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.cli import options
-from fleet.cli.ui import complete
+from fleet.cli import complete, options
 from fleet.cli.ui.console import emit, table
 from fleet.cli.wiring import Wiring
 from fleet.oci.releases import load_release
 from fleet.plan.compare import Difference, Snapshot, differences, of_manifest, of_release
-
-NAME = "diff"
 
 NAMED = 6
 """Robots of one change that are named; of more, the count is what a person reads."""

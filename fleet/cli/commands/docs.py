@@ -13,8 +13,6 @@ from fleet.cli.ui.console import emit, write
 from fleet.manifest.reference import reference_text
 from fleet.manifest.schema.json_schema import manifest_json_schema
 
-NAME = "docs"
-
 
 class Topic(str, Enum):
     """What there is a manual of."""

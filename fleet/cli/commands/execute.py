@@ -17,8 +17,6 @@ from fleet.ports import CommandResult
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
-NAME = "exec"
-
 
 def run(
     command: Annotated[list[str], typer.Argument(help="After `--`: the command and its arguments.")],

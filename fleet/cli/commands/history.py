@@ -17,8 +17,6 @@ from fleet.oci.releases import CURRENT, PublishedRelease, find_release, list_rel
 from fleet.oci.skim import skim
 from fleet.rollout import audit
 
-NAME = "history"
-
 STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow"}
 
 

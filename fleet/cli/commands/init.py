@@ -17,8 +17,6 @@ from fleet.errors import UsageError
 from fleet.manifest.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
 from runtime.contract.engine.onnx_tensors import external_tensors
 
-NAME = "init"
-
 FRAME = (480, 640)
 """Height and width written for the camera; the user sets their own."""
 

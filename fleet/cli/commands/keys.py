@@ -9,20 +9,19 @@ import typer
 from rich.console import Console
 
 from fleet.bootstrap.trust_files import install_trust, trust_files
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.rebuild import confirm, release_to_sign
-from fleet.cli.ui import complete
 from fleet.cli.ui.console import activity, conclude, emit, notice, plain, table
 from fleet.cli.ui.robots import each, with_shell
 from fleet.cli.ui.signature_view import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotSigned, OutsideError, RobotError, RobotOffline, RobotsOffline
-from fleet.manifest.checks.check_trust import read_signers
 from fleet.oci.releases import PublishedRelease, load_release
 from fleet.ports import RobotShell
-from fleet.publish.intent import at
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
+from fleet.signing.allowed_signers import read_signers
+from fleet.signing.intent import at
 from fleet.signing.keyring import Bundle, JudgedSignature
 from fleet.signing.provenance import PROVENANCE
 from fleet.signing.trust_spec import TrustSpec

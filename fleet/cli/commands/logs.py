@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.cli import options
-from fleet.cli.ui import complete
+from fleet.cli import complete, options
 from fleet.cli.ui.console import emit, print_line, stdout
 from fleet.cli.ui.process_exit import to_nowhere
 from fleet.cli.ui.robots import with_shell
@@ -21,8 +20,6 @@ from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from runtime.contract.printable import printable
 from runtime.contract.robot.update import ROBOT_DIR
-
-NAME = "logs"
 
 #: Compose reads `.env`, which names its files, from where it is called.
 NO_RELEASE = 66

@@ -23,8 +23,6 @@ from fleet.publish.publish import compose_names
 from fleet.resolve.inventory import select
 from runtime.contract.robot.update import release_folder_name
 
-NAME = "plan"
-
 #: Robots shown one by one; of more, only those with something to do.
 SHOWN = 40
 

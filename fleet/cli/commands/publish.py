@@ -19,8 +19,6 @@ from fleet.publish.publish import Published, compose_names, publish
 from fleet.resolve.data_files import data_dir
 from runtime.contract.robot.trust import document_digest
 
-NAME = "publish"
-
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
     """Assemble the images that the registry lacks, and publish the manifest's version. Safe to run again."""

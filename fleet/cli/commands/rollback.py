@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.rollout_flow import run_rollout
-from fleet.cli.ui import complete
 from fleet.cli.ui.console import notice
 from fleet.cli.ui.signature_view import rollback_proof
 from fleet.cli.wiring import Wiring
@@ -17,8 +16,6 @@ from fleet.oci.releases import list_releases, load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
 from fleet.rollout.rollback import choose_target, versions_committed
-
-NAME = "rollback"
 
 #: Records that are read to find the release before: more rollouts than a person remembers.
 HISTORY = 100

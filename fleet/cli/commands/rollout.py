@@ -6,16 +6,13 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.rollout_flow import run_rollout
-from fleet.cli.ui import complete
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
 from fleet.oci.releases import load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
-
-NAME = "rollout"
 
 
 def run(

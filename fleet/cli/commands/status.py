@@ -22,8 +22,6 @@ from runtime.contract.node.health import LEVEL_OK, HealthReport
 from runtime.contract.printable import printable
 from runtime.contract.robot.update import Attestation
 
-NAME = "status"
-
 NO_UPDATER, UNKNOWN = "no updater", "unknown"
 MUTE = {NO_UPDATER, UNKNOWN}
 """States of robots that answer, but not to what they were asked."""

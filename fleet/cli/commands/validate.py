@@ -9,12 +9,10 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.ui.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
-from fleet.manifest.checks.check_trust import known_keys
 from fleet.manifest.placeholders import placeholders
 from fleet.resolve.desired import Desired
+from fleet.signing.allowed_signers import known_keys
 from fleet.signing.provenance import PROVENANCE
-
-NAME = "validate"
 
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:

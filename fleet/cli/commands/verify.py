@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.cli import options
-from fleet.cli.ui import complete
+from fleet.cli import complete, options
 from fleet.cli.ui.console import activity, conclude, many, remarks, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
@@ -23,8 +22,6 @@ from fleet.rollout.verification import RELEASE, findings
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.contract.robot.update import Attestation
 from runtime.contract.robot.verification import CHECKS, DEFAULT_SECONDS, MAX_SECONDS, Finding
-
-NAME = "verify"
 
 Answer = Attestation | FleetError
 

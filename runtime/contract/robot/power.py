@@ -28,7 +28,6 @@ _TPCS = 8
 """Bits of the mask that stand for a TPC on Orin Nano and NX (half of them are not there at all)."""
 
 _MODE = re.compile(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", re.MULTILINE)
-_BOOT_TIME = re.compile(r"\w+_POWER_GATING |CPU_ONLINE ")
 _SECTION = re.compile(r"^<", re.MULTILINE)
 _SAYS = re.compile(r"^NV Power Mode:\s*(\S+)\s*$", re.MULTILINE)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
@@ -13,7 +13,7 @@ from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 
 from runtime.contract.node.inputs import COMPRESSED_IMAGE
-from runtime.contract.node.runtime_config import InputBinding
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters import InputAdapter, Taken, adapter_for
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
@@ -21,7 +21,6 @@ from runtime.executor.inputs.refusals import Refusals
 from runtime.executor.inputs.same_host import DATAGRAM_BYTES, others
 from runtime.executor.inputs.sequence_counter import SequenceCounter
 from runtime.executor.inputs.synchronizer import Pending
-from runtime.executor.serving.pipeline import Pipeline
 from runtime.health.process.message_sizes import message_bytes
 
 #: Newest frame only: with a depth of 5, a slow model's frames were 150 ms old instead of 23.
@@ -37,11 +36,51 @@ LOOK_S = 2.0
 """Between two looks at what types the topics are published with."""
 
 
+class FedStats(Protocol):
+    """Where what arrives for a model, or is refused, is counted."""
+
+    by_udp: tuple[str, ...]
+
+    def refused(self, reason: str, lost: int = ..., kind: str = ...) -> None:
+        """Count a message that cannot be used."""
+        ...
+
+    def refused_input(self, reason: str, lost: int, name: str = ..., kind: str = ...) -> None:
+        """Count a message of one input that cannot be used, after ``lost`` that never arrived."""
+        ...
+
+
+class FedModel(Protocol):
+    """What subscriptions need of a model; `runtime.executor.serving.pipeline.Pipeline` is one."""
+
+    @property
+    def model(self) -> ModelRuntime:
+        """Its configuration."""
+        ...
+
+    @property
+    def stats(self) -> FedStats:
+        """Its numbers."""
+        ...
+
+    def offer(self, tensor: str, pending: Pending, lost: int) -> None:
+        """Leave the newest frame of an input; ``lost`` messages before it never arrived."""
+        ...
+
+    def tick(self) -> None:
+        """A period of the model's rate begins."""
+        ...
+
+    def refuse(self, reason: str) -> None:
+        """Do not serve: an input cannot be fed."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Listener:
     """One model input fed by a topic."""
 
-    model: Pipeline
+    model: FedModel
     tensor: str
 
 
@@ -87,7 +126,7 @@ class Topic:
         self.large = False
         """Its messages do not fit into one datagram."""
 
-    def listen(self, model: Pipeline, binding: InputBinding, now_ns: Callable[[], int]) -> None:
+    def listen(self, model: FedModel, binding: InputBinding, now_ns: Callable[[], int]) -> None:
         """Feed one input. Raises OptionError when its adapter cannot be made."""
         key = repr(replace(binding, tensor="", network_height=0, network_width=0))
         if key not in self.sources:
@@ -119,7 +158,7 @@ class Topic:
             self._refusals(self.name, "wrong_type", reason)
         self._other_types = wrong
 
-    def models(self) -> set[Pipeline]:
+    def models(self) -> set[FedModel]:
         """Return the models that take it."""
         return {listener.model for source in self.sources.values() for listener in source.listeners}
 
@@ -127,7 +166,7 @@ class Topic:
 class Intake:
     """Everything that brings frames to a node's models, from its making to ``close``."""
 
-    def __init__(self, node: Node, models: Iterable[Pipeline], now_ns: Callable[[], int]) -> None:
+    def __init__(self, node: Node, models: Iterable[FedModel], now_ns: Callable[[], int]) -> None:
         """Subscribe and start timers. A model whose messages are not installed here is refused, with the reason."""
         self._node = node
         self._topics: dict[tuple[str, str], Topic] = {}
@@ -155,7 +194,7 @@ class Intake:
             for model in topic.models():
                 model.stats.by_udp = ()
 
-    def _feed(self, model: Pipeline, refusals: Refusals, now_ns: Callable[[], int]) -> str | None:
+    def _feed(self, model: FedModel, refusals: Refusals, now_ns: Callable[[], int]) -> str | None:
         """Find a topic for every input; return why that cannot be."""
         for binding in model.model.inputs:
             if binding.from_model:
@@ -173,7 +212,7 @@ class Intake:
         return None
 
     def _look(self) -> None:
-        by_udp: dict[Pipeline, list[str]] = {}
+        by_udp: dict[FedModel, list[str]] = {}
         for topic in self._topics.values():
             publishers = self._node.get_publishers_info_by_topic(topic.name)
             topic.published_as(info.topic_type for info in publishers)

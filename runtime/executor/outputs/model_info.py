@@ -49,7 +49,7 @@ class ModelInfo:
 
     def announce(self) -> None:
         """Publish where it changed. Runs on the spin thread, a few times a second."""
-        engine = self._model.engine
+        engine = self._model.slot.engine
         if engine is None:
             return
         facts = model_facts(self._model, engine.identity.precision, engine.identity.key)

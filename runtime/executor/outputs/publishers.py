@@ -13,10 +13,10 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from runtime.contract.node.runtime_config import ModelRuntime, OutputBinding
 from runtime.decoding.decoders import OptionError, Result, Velocity, result_of
 from runtime.executor.inputs.frames import Stamp
-from runtime.executor.outputs.commanders import Identity
 from runtime.executor.outputs.messages import HAS_VISION_MSGS, NO_VISION_MSGS, message_of
 from runtime.executor.outputs.model_info import ModelInfo
 from runtime.executor.outputs.velocity_output import VelocityOutput
+from runtime.executor.robot.commanders import Identity
 from runtime.executor.robot.graph import identity_of
 from runtime.executor.robot.serving_gate import ServingGate
 from runtime.executor.serving.candidates import Publish

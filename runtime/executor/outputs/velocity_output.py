@@ -21,8 +21,8 @@ from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPo
 from runtime.contract.node.runtime_config import OutputBinding
 from runtime.decoding.decoders import Velocity
 from runtime.executor.inputs.frames import Stamp
-from runtime.executor.outputs.commanders import Claim, Identity
 from runtime.executor.outputs.velocity_guard import DRIVE, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
+from runtime.executor.robot.commanders import Claim, Identity
 from runtime.executor.robot.graph import look_at
 from runtime.executor.robot.serving_gate import ServingGate
 

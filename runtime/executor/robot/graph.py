@@ -16,7 +16,7 @@ from rclpy.node import Node
 from std_msgs.msg import Empty
 
 from runtime.executor.inputs.same_host import host_of
-from runtime.executor.outputs.commanders import Endpoint, Identity
+from runtime.executor.robot.commanders import Endpoint, Identity
 
 PARTICIPANT_BYTES, GUID_BYTES = 12, 16
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"

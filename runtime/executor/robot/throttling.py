@@ -52,12 +52,12 @@ class Throttling:
     def _lighten(self, one: _Model, why: str) -> None:
         """Put the fallback in, for a model whose own engine serves; one that failed has its fallback already."""
         candidate = fallback(one.pipeline.model, self._engines_dir, why)
-        if candidate is not None and one.pipeline.state == ACTIVE and one.pipeline.source == CONFIGURED:
+        if candidate is not None and one.pipeline.state == ACTIVE and one.pipeline.slot.source == CONFIGURED:
             one.change = self._begin(Change(one.pipeline, candidate, keep_old=True))
 
     def _restore(self, one: _Model) -> None:
         """Bring the configured engine back where this put the fallback in its place, until it is there."""
-        if one.pipeline.source != FALLBACK or not one.pipeline.open:
+        if one.pipeline.slot.source != FALLBACK or not one.pipeline.slot.open:
             one.change = None  # it is back, it never went, or the node is being cleaned up
         elif one.wait > 0:
             one.wait -= 1

@@ -87,19 +87,19 @@ class EngineChanger:
         except MemoryRefusedError:
             if change.keep_old:
                 raise
-            self._on_worker(change.pipeline.drop_engine, INSTALL_S)
+            self._on_worker(change.pipeline.slot.drop_engine, INSTALL_S)
 
     def _prepared(self, change: Change) -> Serving:
-        return prepare(change.pipeline.model, change.candidate, change.pipeline.publishers, change.loader)
+        return prepare(change.pipeline.model, change.candidate, change.pipeline.slot.publishers, change.loader)
 
     def _put_in(self, change: Change, serving: Serving) -> None:
         installed = []
 
         def put_in() -> None:
-            if change.refused or not change.pipeline.open:  # too late: nobody waits for it any more
+            if change.refused or not change.pipeline.slot.open:  # too late: nobody waits for it any more
                 serving.close()
                 return
-            change.pipeline.install(serving, keep_old=change.keep_old)
+            change.pipeline.slot.install(serving, keep_old=change.keep_old)
             installed.append(serving)
 
         self._on_worker(put_in, INSTALL_S, change)
@@ -108,11 +108,11 @@ class EngineChanger:
 
     def _put_in_here(self, change: Change) -> None:
         """Load and put in on the worker's thread; what goes wrong is told, and the worker goes on."""
-        if not change.pipeline.open:
+        if not change.pipeline.slot.open:
             change.refused = _GOING
             return
         try:
-            change.pipeline.install(self._prepared(change), keep_old=change.keep_old)
+            change.pipeline.slot.install(self._prepared(change), keep_old=change.keep_old)
         except (EngineError, OptionError, OSError) as error:
             change.refused = str(error)
 
@@ -134,9 +134,9 @@ def _note(change: Change) -> None:
     if change.refused == _GOING:
         return
     if change.keep_old:
-        pipeline.swap_note = f"refused: {change.refused}"
+        pipeline.slot.swap_note = f"refused: {change.refused}"
     else:
-        pipeline.replacement_failed(change.candidate, change.refused)
+        pipeline.slot.replacement_failed(change.candidate, change.refused)
 
 
 def any_thread(candidate: Candidate) -> bool:

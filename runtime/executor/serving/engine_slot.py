@@ -37,8 +37,10 @@ TRIAL_FRAMES = 30
 
 
 class EngineSlot:
-    """A model's state and its engine: loaded, exchanged, put on trial, given up. All on the worker thread, unless a
-    method says otherwise."""
+    """A model's state and its engine: loaded, exchanged, put on trial, given up. A part that every pipeline has.
+
+    All on the worker thread, unless a method says otherwise.
+    """
 
     def __init__(self, model: ModelRuntime) -> None:
         self.model = model
@@ -54,11 +56,14 @@ class EngineSlot:
         self.swap_note = ""
         """How the last change of engine while running went, for a person."""
         self._engines_dir = Path()
-        self._serving: Serving | None = None
-        self._old: Serving | None = None
+        self.serving: Serving | None = None
+        """The engine that serves; None while there is none, or after it failed."""
+        self.previous: Serving | None = None
+        """The engine before, kept while the one that serves is on trial."""
         self._trial_left = 0
-        self._self_test: SelfTest | None = None
-        self._why = ""
+        self.self_test: SelfTest | None = None
+        self.reason = ""
+        """Why it is not the configured engine that serves."""
         self._replacement_asked = False
         self._failures = 0
         """Frames in a row that the engine could not answer."""
@@ -70,7 +75,7 @@ class EngineSlot:
         ``publishers`` maps an output's topic to what sends its results.
         """
         self.close()
-        self.state, self._self_test, self._why = LOADING, None, ""
+        self.state, self.self_test, self.reason = LOADING, None, ""
         self._engines_dir, self.publishers, self.open = engines_dir, publishers, True
         candidate: Candidate | None = configured(self.model, engines_dir)
         while candidate is not None and (reason := self._load(candidate, loader)):
@@ -84,7 +89,7 @@ class EngineSlot:
             self.install(prepare(self.model, candidate, self.publishers, loader))
         except (EngineError, OptionError) as error:
             if isinstance(error, SelfTestError):
-                self._self_test = error.result
+                self.self_test = error.result
             self.refuse((before if candidate.reason else "") + str(error))
             return str(error)
         self.state = INACTIVE
@@ -95,7 +100,7 @@ class EngineSlot:
         one has answered ``TRIAL_FRAMES`` frames, and comes back when one of them fails."""
         self._free_old()
         if keep_old:
-            self._old = self._serving
+            self.previous = self.serving
         else:
             self._free_serving()
         self._use(serving)
@@ -103,22 +108,22 @@ class EngineSlot:
         self._replacement_asked = False
 
     def _use(self, serving: Serving) -> None:
-        self._serving = serving
-        self._self_test, self._why = serving.engine.self_test, serving.candidate.reason
+        self.serving = serving
+        self.self_test, self.reason = serving.engine.self_test, serving.candidate.reason
         self._failures = 0
         if self.state == FAILED:
             self.state = ACTIVE if self.active else INACTIVE
 
     def _free_old(self) -> None:
-        if self._old is not None:
-            self._old.close()
-            self._old = None
+        if self.previous is not None:
+            self.previous.close()
+            self.previous = None
             give_back()
 
     def _free_serving(self) -> None:
-        if self._serving is not None:
-            self._serving.close()
-            self._serving = None
+        if self.serving is not None:
+            self.serving.close()
+            self.serving = None
             give_back()
 
     def close(self) -> None:
@@ -133,7 +138,7 @@ class EngineSlot:
         if self.state == ACTIVE:
             self.state = INACTIVE
 
-    def _succeeded(self) -> None:
+    def succeeded(self) -> None:
         """The engine answered a frame: an engine on trial has one less to go."""
         self._failures = 0
         if self.state == FAILED:
@@ -143,28 +148,28 @@ class EngineSlot:
             if not self._trial_left:
                 self._free_old()
 
-    def _failed(self, reason: str) -> None:
+    def failed(self, reason: str) -> None:
         """The engine did not answer a frame; after too many of them another is asked for."""
         self._failures += 1
         self.stats.refused(reason)
         tell_failed(self.publishers.values(), reason)
-        if self._failures < MAX_CONSECUTIVE_FAILURES or self._serving is None:
+        if self._failures < MAX_CONSECUTIVE_FAILURES or self.serving is None:
             return
         self.state = FAILED
-        wanted = self._instead_of(self._serving.candidate, f"{self._failures} inferences in a row failed: {reason}")
+        wanted = self._instead_of(self.serving.candidate, f"{self._failures} inferences in a row failed: {reason}")
         if wanted is not None and not self._replacement_asked:
             self._replacement_asked = True
             self.replace_engine(wanted)
 
-    def _go_back(self, reason: str) -> None:
+    def go_back(self, reason: str) -> None:
         """Take the engine before again: the one on trial failed."""
-        failed, self._serving, self._old = self._serving, self._old, None
+        failed, self.serving, self.previous = self.serving, self.previous, None
         self._trial_left = 0
         assert failed is not None
-        assert self._serving is not None
+        assert self.serving is not None
         failed.close()
-        self._use(self._serving)
-        self.swap_note = f"went back to {self._serving.candidate.source}: the engine put in failed on a frame: {reason}"
+        self._use(self.serving)
+        self.swap_note = f"went back to {self.serving.candidate.source}: the engine put in failed on a frame: {reason}"
         del failed
         give_back()
 
@@ -172,21 +177,21 @@ class EngineSlot:
         """What was asked for in place of a failed engine cannot serve either: the next one is, or the model stays
         failed with all reasons."""
         self._replacement_asked = False
-        before = self._why
+        before = self.reason
         following = self._instead_of(candidate, reason)
-        self._why = f"{before}; then {candidate.model.name} {candidate.model.precision}: {reason}"
-        self.stats.last_error = self._why
+        self.reason = f"{before}; then {candidate.model.name} {candidate.model.precision}: {reason}"
+        self.stats.last_error = self.reason
         if following is not None:
             self._replacement_asked = True
-            self.replace_engine(replace(following, reason=self._why))
+            self.replace_engine(replace(following, reason=self.reason))
 
     def _instead_of(self, candidate: Candidate, reason: str) -> Candidate | None:
         """What is tried after ``candidate`` failed: an engine that was put in gives way to the configured one, which
         gives way to its fallback."""
-        self._why = f"{candidate.model.name} {candidate.model.precision}: {reason}"
+        self.reason = f"{candidate.model.name} {candidate.model.precision}: {reason}"
         if candidate.source == SWAPPED:
-            return replace(configured(self.model, self._engines_dir), reason=self._why)
-        return fallback(self.model, self._engines_dir, self._why) if candidate.source == CONFIGURED else None
+            return replace(configured(self.model, self._engines_dir), reason=self.reason)
+        return fallback(self.model, self._engines_dir, self.reason) if candidate.source == CONFIGURED else None
 
     def refuse(self, reason: str) -> None:
         """Do not serve, although the engine is fine: what it would need, or publish, is not there."""
@@ -196,16 +201,22 @@ class EngineSlot:
     @property
     def engine(self) -> LoadedEngine | None:
         """The engine that serves."""
-        serving = self._serving
+        serving = self.serving
         return None if serving is None else serving.engine
 
     @property
     def source(self) -> str:
         """Whose engine is loaded: configured, fallback, swapped, or nothing."""
-        serving = self._serving
+        serving = self.serving
         return "" if serving is None else serving.candidate.source
 
-    def _who_serves(self, serving: Serving | None) -> str:
+    def begin(self) -> None:
+        """Serve with the engine that is loaded; failures of an earlier life are forgotten."""
+        self._failures = 0
+        self.state = ACTIVE
+
+    def who_serves(self, serving: Serving | None) -> str:
+        """Return the report's word for what answers frames: the engine's source, or what happens after a failure."""
         if self.state == FAILED or serving is None:
             return self.model.on_failure if self.state == FAILED else ""
         return serving.candidate.source

@@ -64,25 +64,25 @@ class SwapFolder:
         try:
             change = self._change(pipeline)
         except (SwapRefusedError, EngineError) as error:
-            pipeline.swap_note = f"refused: {error}"
+            pipeline.slot.swap_note = f"refused: {error}"
             change = None
-        self._say(f"{pipeline.model.name}: {pipeline.swap_note}")
+        self._say(f"{pipeline.model.name}: {pipeline.slot.swap_note}")
         return None if change is None else self._changer.begin(change)
 
     def _change(self, pipeline: Pipeline) -> Change | None:
-        if not pipeline.open:
+        if not pipeline.slot.open:
             raise SwapRefusedError("no engine is loaded: configure the node first")
-        if pipeline.engine is None and not pipeline.active:
+        if pipeline.slot.engine is None and not pipeline.active:
             raise SwapRefusedError("the model failed before it served a frame: mend its release instead")
         folder = self._root / pipeline.model.name
         if (folder / IDENTITY_FILE).is_file():
             candidate = swapped(pipeline, folder, self._engines_dir)
-            pipeline.swap_note = f"loading {candidate.model.precision} engine {candidate.model.engine_key[7:19]}"
+            pipeline.slot.swap_note = f"loading {candidate.model.precision} engine {candidate.model.engine_key[7:19]}"
             return Change(pipeline, candidate, keep_old=True, loader=load_engine_at)
-        if pipeline.source == SWAPPED:
-            pipeline.swap_note = "going back to the release's engine"
+        if pipeline.slot.source == SWAPPED:
+            pipeline.slot.swap_note = "going back to the release's engine"
             return Change(pipeline, configured(pipeline.model, self._engines_dir), keep_old=True)
-        pipeline.swap_note = f"nothing to do: no engine in {folder}, and none that was put in serves"
+        pipeline.slot.swap_note = f"nothing to do: no engine in {folder}, and none that was put in serves"
         return None
 
 
@@ -91,8 +91,12 @@ def swapped(pipeline: Pipeline, folder: Path, engines_dir: Path) -> Candidate:
     identity, model = read_identity(folder), pipeline.model
     if identity.model != model.name:
         raise SwapRefusedError(f"{folder} holds an engine of model {identity.model!r}, not of {model.name!r}")
-    serving = pipeline.engine
-    if serving is not None and pipeline.source == SWAPPED and serving.identity.engine_sha256 == identity.engine_sha256:
+    serving = pipeline.slot.engine
+    if (
+        serving is not None
+        and pipeline.slot.source == SWAPPED
+        and serving.identity.engine_sha256 == identity.engine_sha256
+    ):
         raise SwapRefusedError(f"this very engine ({identity.key[7:19]}) serves already")
     check_same_tensors(identity, read_identity(engine_folder(engines_dir, model)))
     as_loaded = replace(model, precision=identity.precision, engine_key=identity.key, fallback=None)

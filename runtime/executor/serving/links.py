@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,7 @@ import numpy.typing as npt
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.synchronizer import Pending
-
-if TYPE_CHECKING:
-    from runtime.executor.serving.pipeline import Pipeline
+from runtime.executor.serving.pipeline import Pipeline
 
 
 class Link:

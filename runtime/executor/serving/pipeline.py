@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy.typing as npt
 
 from runtime.contract.node.health import ModelHealth
 from runtime.contract.node.runtime_config import ModelRuntime, Trigger
@@ -22,17 +25,29 @@ from runtime.executor.serving.engine_slot import (
     TRIAL_FRAMES,
     EngineSlot,
 )
-from runtime.executor.serving.links import Link
 
 __all__ = ["ACTIVE", "FAILED", "INACTIVE", "LOADING", "MAX_CONSECUTIVE_FAILURES", "TRIAL_FRAMES", "Pending", "Pipeline"]
 
 
-class Pipeline(EngineSlot):
+class Follower(Protocol):
+    """Takes one output of a model, inside the process."""
+
+    output: int
+    """Index among the outputs that the model declares."""
+
+    def deliver(self, stamp: Stamp, values: npt.NDArray[Any]) -> None:
+        """Take the output of one frame. Never raises for values that do not fit."""
+        ...
+
+
+class Pipeline:
     """A model with its engine, its slots for the newest frames, and its numbers."""
 
     def __init__(self, model: ModelRuntime, lock: threading.Condition, now_ns: Callable[[], int]) -> None:
-        super().__init__(model)
-        self.links: list[Link] = []
+        self.slot = EngineSlot(model)
+        """Its engine, and what becomes of it."""
+        self.stats = self.slot.stats
+        self.links: list[Follower] = []
         """What other models take of this one's outputs. Set before it serves."""
         self.duty = Duty()
         self._lock = lock
@@ -50,23 +65,25 @@ class Pipeline(EngineSlot):
         if not self.duty.take():
             self.stats.held_back(self.duty.refused)
             return
-        if self._serving is None:  # it failed, and what takes its place is not there yet
+        if self.slot.serving is None:  # it failed, and what takes its place is not there yet
             self.stats.refused(self.stats.last_error or "no engine serves")
-            tell_failed(self.publishers.values(), self.stats.last_error)
+            tell_failed(self.slot.publishers.values(), self.stats.last_error)
             return
         try:
-            reason = self._try(self._serving, frames)
-            if reason is not None and self._old is not None:  # on trial: the frame is answered by the engine before
-                self._go_back(reason)
-                reason = self._try(self._serving, frames)
+            reason = self._try(self.slot.serving, frames)
+            if (
+                reason is not None and self.slot.previous is not None
+            ):  # on trial: the frame is answered by the engine before
+                self.slot.go_back(reason)
+                reason = self._try(self.slot.serving, frames)
         except FrameRefusedError as error:  # the frame's fault, which says nothing of the engine
             self.stats.refused(str(error), kind=error.kind)
-            tell_failed(self.publishers.values(), str(error))
+            tell_failed(self.slot.publishers.values(), str(error))
             return
         if reason is None:
-            self._succeeded()
+            self.slot.succeeded()
         else:
-            self._failed(reason)
+            self.slot.failed(reason)
 
     def _try(self, serving: Serving, frames: dict[str, Pending]) -> str | None:
         """Answer a frame; return why it came to nothing, or None."""
@@ -118,23 +135,41 @@ class Pipeline(EngineSlot):
 
     def activate(self) -> None:
         """Begin to serve, when the engine is loaded. Frames and rates of an earlier life are forgotten."""
-        self.active = True
-        if self.state == INACTIVE:
+        self.slot.active = True
+        if self.slot.state == INACTIVE:
             with self._lock:
                 self._join.clear()
-            self._failures = 0
             self.stats.reset_window()
-            self.state = ACTIVE
+            self.slot.begin()
 
     def deactivate(self) -> None:
         """Stop serving."""
-        self.active = False
-        if self.state == ACTIVE:
-            self.state = INACTIVE
+        self.slot.active = False
+        if self.slot.state == ACTIVE:
+            self.slot.state = INACTIVE
+
+    def refuse(self, reason: str) -> None:
+        """Do not serve, although the engine is fine: what it would need, or publish, is not there."""
+        self.slot.refuse(reason)
+
+    @property
+    def model(self) -> ModelRuntime:
+        """Its configuration."""
+        return self.slot.model
+
+    @property
+    def state(self) -> str:
+        """loading | inactive | active | failed."""
+        return self.slot.state
+
+    @property
+    def active(self) -> bool:
+        """The node serves."""
+        return self.slot.active
 
     def health(self) -> ModelHealth:
         """Return the model's part of the report."""
-        serving = self._serving
+        serving = self.slot.serving
         inference, age = self.stats.latencies()
         input_rate, output_rate = self.stats.rates()
         return ModelHealth(
@@ -143,7 +178,7 @@ class Pipeline(EngineSlot):
             engine_key="" if serving is None else serving.engine.identity.key,
             engine_sha256="" if serving is None else serving.engine.identity.engine_sha256,
             state=self.state,
-            self_test=self._self_test,
+            self_test=self.slot.self_test,
             inference_ms=inference,
             frame_age_ms=age,
             input_rate_hz=round(input_rate, 3),
@@ -155,10 +190,10 @@ class Pipeline(EngineSlot):
             capped=self.stats.capped,
             by_udp=self.stats.by_udp,
             last_error=self.stats.last_error,
-            serving=self._who_serves(serving),
+            serving=self.slot.who_serves(serving),
             serving_model=serving.candidate.model.name if serving is not None else "",
-            serving_reason=self._why,
-            held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.publishers.values()))),
+            serving_reason=self.slot.reason,
+            held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.slot.publishers.values()))),
         )
 
 

@@ -17,11 +17,6 @@ from runtime.health.process.status import ExecutorStatus
 from runtime.health.process.supervisor import Snapshot
 
 
-def is_ready(config: RuntimeConfig, process: Snapshot) -> bool:
-    """All models warm, self-tested and serving. A dead camera does not make a robot unready: no release causes it."""
-    return not unproven(config, process)
-
-
 def unproven(config: RuntimeConfig, process: Snapshot) -> tuple[str, ...]:
     """Return what is not proven yet, or no more."""
     status = process.status

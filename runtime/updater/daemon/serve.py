@@ -79,9 +79,6 @@ def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root:
         return to_dict(updater.abort(_text(request, "order_id"), _text(request, "reason")))
     if verb == "revert":
         return to_dict(updater.revert(_text(request, "reason"), _text(request, "order_id"), _text(request, "override")))
-    if verb == "history":
-        count = request.get("count", 50)
-        return to_dict(updater.history(count if isinstance(count, int) and count > 0 else 50))
     raise Rejected("usage", "the updater knows no {!r}".format(verb), "run `fleet bootstrap` to update it")
 
 

@@ -51,7 +51,7 @@ class Updater:
         self._history = History(folder)
         self._journal = Journal()
         self._changed = threading.Condition()
-        self._mending = False
+        self._repairing = False
         self._taken_up = False
         """How to go on with what a dead process left is decided, and on disk."""
         self.stopping = False
@@ -267,16 +267,12 @@ class Updater:
         """Make an idle robot what its journal says; return what was done. Raises Rejected, WorldError, OSError."""
         with self._changed:
             self._refuse_when_busy()
-            self._mending = True
+            self._repairing = True
         try:
             done = ["journal   on disk: {}".format(text) for text in self._store.repair(self._journal)]
             return done + repair(self._journal, self.world)
         finally:
-            self._mending = False
-
-    def history(self, count: int) -> List[HistoryEntry]:
-        """Return the last outcomes, oldest first."""
-        return self._history.entries(count)
+            self._repairing = False
 
     # ── inside ──
 
@@ -307,7 +303,7 @@ class Updater:
     def _refuse_when_busy(self) -> None:
         if is_active(self._journal):
             raise busy(self._journal)
-        if self._mending:
+        if self._repairing:
             raise Rejected("busy", "somebody runs `fleet-updater recover` on this robot", "try again when it has ended")
 
     def _port(self, journal: Journal) -> int:

@@ -1,4 +1,4 @@
-"""The process that fetches one image. It says what it does on stdout, a JSON object a line; `robot/fetch_process.py` reads them."""
+"""The process that fetches one image. `robot/fetch_process.py` reads its stdout: a JSON object a line."""
 
 from __future__ import annotations
 

@@ -48,7 +48,6 @@ class Watch:
     silent_since: Optional[Mark] = None
     confirm_since: Optional[Mark] = None
     """Set when the soak is over: the controller must confirm now."""
-    container: str = ""
     restarts: int = 0
     """Of the container and of the executor in it, as last seen."""
     last: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, digest_of, from_dict, from_json, to_dict
 from runtime.contract.json_decoder import decode_object
@@ -168,9 +168,3 @@ def _outcome(line: bytes) -> Optional[HistoryEntry]:
         return from_json(HistoryEntry, line)
     except ContractError:
         return None
-
-
-def as_json(value: Any) -> Dict[str, Any]:
-    """Return a record as plain JSON values."""
-    data: Dict[str, Any] = to_dict(value)
-    return data

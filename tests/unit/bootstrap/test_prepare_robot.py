@@ -19,8 +19,8 @@ from fleet.bootstrap import remote_install
 from fleet.bootstrap.host_facts import facts_from_probe, host_notes, host_problems
 from fleet.bootstrap.prepare_robot import START_DEADLINE_S, TRIAL_S, BootstrapReport, bootstrap
 from fleet.errors import HostKeyError, RobotError, RobotOffline
+from fleet.link.remote_python import EXIT_DAMAGED, LOADER, run_program
 from fleet.ports import CommandResult, RobotAddress
-from fleet.rollout.remote_python import EXIT_DAMAGED, LOADER, run_program
 from runtime.contract.robot.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program

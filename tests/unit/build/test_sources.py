@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ class FakeDownloader:
     def __init__(self) -> None:
         self.urls: list[str] = []
 
-    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+    def fetch(self, url: str, to: Path, *, sha256: str) -> None:
         self.urls.append(url)
         to.write_bytes(tiny_onnx())
 

@@ -67,7 +67,7 @@ def test_what_help_says_of_a_verb_is_what_the_verb_says() -> None:
     for verb, (module, line) in VERBS.items():
         real = load(verb)
         assert " ".join((real.help or "").split()) == line, verb
-        assert importlib.import_module(f"fleet.cli.{module}")
+        assert importlib.import_module(f"fleet.cli.commands.{module}")
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

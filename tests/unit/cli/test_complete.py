@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fleet.cli.ui import complete
+from fleet.cli import complete
 from fleet.errors import RegistryError
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.cli.conftest import Desk

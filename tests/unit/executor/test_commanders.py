@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.executor.outputs.commanders import (
+from runtime.executor.robot.commanders import (
     FIND_S,
     GONE_S,
     HIDDEN_S,

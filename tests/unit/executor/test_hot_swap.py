@@ -49,7 +49,7 @@ class Site:
         return self.config.models[0]
 
     def start(self) -> Site:
-        job = self.worker.submit(lambda: self.pipeline.load(self.engines, {"~/signs/text": self._take}))
+        job = self.worker.submit(lambda: self.pipeline.slot.load(self.engines, {"~/signs/text": self._take}))
         assert job.done.wait(WAIT_S)
         self.pipeline.activate()
         self.worker.serve([self.pipeline])
@@ -79,7 +79,7 @@ class Site:
 
     def begin(self) -> Change:
         change = self.folder.begin(self.pipeline)
-        assert change is not None, self.pipeline.swap_note
+        assert change is not None, self.pipeline.slot.swap_note
         assert change.done.wait(WAIT_S)
         return change
 
@@ -95,7 +95,7 @@ def site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     yield make
     for one in sites:
         one.worker.pause(WAIT_S)
-        job = one.worker.submit(one.pipeline.close)
+        job = one.worker.submit(one.pipeline.slot.close)
         job.done.wait(WAIT_S)
         assert one.worker.stop(WAIT_S)
 
@@ -128,7 +128,7 @@ def test_the_folder_is_watched_and_what_lay_there_before_is_left_alone(site: Cal
     one.put_in()
     watch.poll()
     assert one.said[-1].startswith("signs: loading fp32 engine cdcdcdcdcdcd")
-    until(lambda: one.pipeline.source == "swapped")
+    until(lambda: one.pipeline.slot.source == "swapped")
 
 
 def until(what: Callable[[], object]) -> None:
@@ -154,14 +154,14 @@ def test_an_engine_of_another_model_or_shape_or_the_same_one_is_refused(site: Ca
     for sentence, wrong in cases.items():
         (place / "engine.json").write_bytes(canonical_json(wrong))
         assert one.folder.begin(one.pipeline) is None
-        assert sentence in one.pipeline.swap_note
+        assert sentence in one.pipeline.slot.swap_note
     (place / "engine.json").write_text("{")
     assert one.folder.begin(one.pipeline) is None
-    assert "is not an engine's sidecar" in one.pipeline.swap_note
+    assert "is not an engine's sidecar" in one.pipeline.slot.swap_note
     one.put_in()
     assert one.begin().refused == ""
     assert one.folder.begin(one.pipeline) is None
-    assert "this very engine (cdcdcdcdcdcd) serves already" in one.pipeline.swap_note
+    assert "this very engine (cdcdcdcdcdcd) serves already" in one.pipeline.slot.swap_note
 
 
 def test_an_engine_that_is_torn_or_answers_wrongly_is_refused_and_the_old_one_serves(site: Callable[..., Site]) -> None:
@@ -172,7 +172,7 @@ def test_an_engine_that_is_torn_or_answers_wrongly_is_refused_and_the_old_one_se
     one.put_in(golden_shift=3.0)
     refused = one.begin().refused
     assert "self-test failed" in refused
-    assert one.pipeline.swap_note == f"refused: {refused}"
+    assert one.pipeline.slot.swap_note == f"refused: {refused}"
     one.frame("still")
     assert one.pipeline.health().engine_key == KEY
 
@@ -189,14 +189,14 @@ def test_before_configure_and_after_cleanup_nothing_is_put_in(site: Callable[...
     one = site()
     one.put_in()
     assert one.folder.begin(one.pipeline) is None
-    assert "configure the node first" in one.pipeline.swap_note
+    assert "configure the node first" in one.pipeline.slot.swap_note
     one.start()
     one.worker.pause(WAIT_S)
-    assert one.worker.submit(one.pipeline.close).done.wait(WAIT_S)
+    assert one.worker.submit(one.pipeline.slot.close).done.wait(WAIT_S)
     change = one.changer.begin(Change(one.pipeline, configured(one.model(), one.engines)))
     assert change.done.wait(WAIT_S)
     assert "being cleaned up" in change.refused
-    assert one.pipeline.engine is None
+    assert one.pipeline.slot.engine is None
 
 
 def test_a_failing_model_is_replaced_by_its_fallback_while_the_worker_serves(site: Callable[..., Site]) -> None:
@@ -208,16 +208,16 @@ def test_a_failing_model_is_replaced_by_its_fallback_while_the_worker_serves(sit
         canonical_json(replace(identity, key=NEW, precision="fp16"))
     )
     model = one.model()
-    one.pipeline.model = replace(model, fallback=FallbackEngine("signs", "fp16", NEW, model.inputs, model.outputs))
-    one.pipeline.replace_engine = lambda candidate: _begun(one, candidate)
+    one.pipeline.slot.model = replace(model, fallback=FallbackEngine("signs", "fp16", NEW, model.inputs, model.outputs))
+    one.pipeline.slot.replace_engine = lambda candidate: _begun(one, candidate)
     one.start()
-    serving = one.pipeline._serving
+    serving = one.pipeline.slot.serving
     assert serving is not None
     serving.engine.runner.close()  # every inference fails from here on
     for count in range(MAX_CONSECUTIVE_FAILURES):
         one.pipeline.offer("image", Pending(Stamp(1, 5, f"bad{count}"), np.zeros((HEIGHT, WIDTH, 3), np.uint8)), 0)
         until(lambda want=count + 1: one.pipeline.stats.errors >= want)
-    until(lambda: one.pipeline.state == ACTIVE and one.pipeline.source == "fallback")
+    until(lambda: one.pipeline.state == ACTIVE and one.pipeline.slot.source == "fallback")
     one.frame("good")
     health = one.pipeline.health()
     assert (health.state, health.serving, health.precision, health.engine_key) == (ACTIVE, "fallback", "fp16", NEW)

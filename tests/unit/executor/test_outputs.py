@@ -117,7 +117,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def messages(generated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module as it is where vision_msgs is installed."""
     monkeypatch.syspath_prepend(str(generated))
-    path = Path(__file__).parents[3] / "runtime" / "executor" / "messages.py"
+    path = Path(__file__).parents[3] / "runtime" / "executor" / "outputs" / "messages.py"
     spec = importlib.util.spec_from_file_location("messages_with_vision_msgs", path)
     assert spec is not None
     assert spec.loader is not None

@@ -19,13 +19,13 @@ class Site:
         self.rig = rig or Rig(with_fallback())
         self.refuse = ""
         self.changes: list[Change] = []
-        self.obedience = Throttling([self.rig.pipeline], self.rig.pipeline._engines_dir, self.begin)
+        self.throttling = Throttling([self.rig.pipeline], self.rig.pipeline.slot._engines_dir, self.begin)
 
     def begin(self, change: Change) -> Change:
         self.changes.append(change)
         change.refused = self.refuse
         if not self.refuse:
-            change.pipeline.install(self.rig.prepared(change.candidate), keep_old=change.keep_old)
+            change.pipeline.slot.install(self.rig.prepared(change.candidate), keep_old=change.keep_old)
         change.done.set()
         return change
 
@@ -37,7 +37,7 @@ class Site:
 def test_a_lighter_engine_comes_in_once_and_the_configured_one_comes_back() -> None:
     site = Site()
     for _ in range(5):
-        site.obedience.obey(HOT)
+        site.throttling.obey(HOT)
     assert site.serving() == ("fallback", "hot: 90 °C")
     assert len(site.changes) == 1
     assert site.changes[0].keep_old
@@ -45,12 +45,12 @@ def test_a_lighter_engine_comes_in_once_and_the_configured_one_comes_back() -> N
         site.rig.frame(value)
     assert site.rig.results == [("f4", -1.0), ("f8", -1.0)]
     for _ in range(5):
-        site.obedience.obey(ServingOrders())
+        site.throttling.obey(ServingOrders())
     assert site.serving() == ("configured", "")
     assert len(site.changes) == 2
     site.rig.frame(9)
     assert site.rig.results[-1] == ("f9", 9.0)
-    site.obedience.obey(HOT)
+    site.throttling.obey(HOT)
     assert site.serving()[0] == "fallback"
 
 
@@ -58,26 +58,26 @@ def test_what_was_refused_is_not_tried_again_until_the_next_time() -> None:
     site = Site()
     site.refuse = "memory cannot hold both"
     for _ in range(100):
-        site.obedience.obey(HOT)
+        site.throttling.obey(HOT)
     assert len(site.changes) == 1
     assert site.serving()[0] == "configured"
-    site.obedience.obey(ServingOrders())
+    site.throttling.obey(ServingOrders())
     site.refuse = ""
-    site.obedience.obey(HOT)
+    site.throttling.obey(HOT)
     assert site.serving()[0] == "fallback"
 
 
 def test_an_engine_that_cannot_come_back_is_tried_again_later() -> None:
     site = Site()
-    site.obedience.obey(HOT)
+    site.throttling.obey(HOT)
     site.refuse = "memory cannot hold both"
     for _ in range(RETRY_AFTER):
-        site.obedience.obey(ServingOrders())
+        site.throttling.obey(ServingOrders())
     assert len(site.changes) == 2
     assert site.serving()[0] == "fallback"
     site.refuse = ""
     for _ in range(2):
-        site.obedience.obey(ServingOrders())
+        site.throttling.obey(ServingOrders())
     assert site.serving()[0] == "configured"
 
 
@@ -89,16 +89,16 @@ def test_a_change_that_is_still_going_on_is_waited_for() -> None:
         pending.append(change)
         return change
 
-    site.obedience._begin = never_done
+    site.throttling._begin = never_done
     for _ in range(5):
-        site.obedience.obey(HOT)
-        site.obedience.obey(ServingOrders())
+        site.throttling.obey(HOT)
+        site.throttling.obey(ServingOrders())
     assert len(pending) == 1
 
 
 def test_a_model_without_a_fallback_keeps_its_engine() -> None:
     site = Site(Rig(model()))
-    site.obedience.obey(HOT)
+    site.throttling.obey(HOT)
     assert site.changes == []
     assert not site.rig.pipeline.duty.take()
 
@@ -109,17 +109,17 @@ def test_a_fallback_that_serves_because_the_engine_failed_is_left_alone() -> Non
     for value in range(MAX_CONSECUTIVE_FAILURES):
         site.rig.frame(value)
     [candidate] = site.rig.asked
-    site.rig.pipeline.install(site.rig.prepared(candidate))
+    site.rig.pipeline.slot.install(site.rig.prepared(candidate))
     before = site.serving()
-    site.obedience.obey(HOT)
-    site.obedience.obey(ServingOrders())
+    site.throttling.obey(HOT)
+    site.throttling.obey(ServingOrders())
     assert site.changes == []
     assert site.serving() == before
 
 
 def test_an_executor_that_starts_again_while_it_is_hot_lightens_again() -> None:
     site = Site()
-    site.obedience.obey(HOT)
+    site.throttling.obey(HOT)
     again = Site()
-    again.obedience.obey(HOT)
+    again.throttling.obey(HOT)
     assert again.serving()[0] == "fallback"

@@ -10,7 +10,7 @@ import pytest
 from runtime.contract.node.health import DEGRADED, OK, UNHEALTHY, SelfTest, SystemHealth
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.health.checks.judge import HOLD_S, Assessment, Hysteresis, Judge
-from runtime.health.checks.readiness import is_ready
+from runtime.health.checks.readiness import unproven
 from runtime.health.process.supervisor import CRASH_LOOP, RESTARTING, STARTING, STOPPED, Snapshot
 from tests.unit.health.conftest import model_health, percentiles, snapshot
 
@@ -146,8 +146,8 @@ def test_notes_inform_without_degrading(config: RuntimeConfig) -> None:
 
 
 def test_ready_needs_a_passed_self_test(config: RuntimeConfig) -> None:
-    assert is_ready(config, snapshot(model_health()))
-    assert not is_ready(config, snapshot(model_health(self_test=None)))
-    assert not is_ready(config, snapshot(model_health(state="inactive")))
-    assert not is_ready(config, snapshot(model_health(), live=False))
-    assert not is_ready(config, snapshot(model_health(), lifecycle="inactive"))
+    assert not unproven(config, snapshot(model_health()))
+    assert unproven(config, snapshot(model_health(self_test=None)))
+    assert unproven(config, snapshot(model_health(state="inactive")))
+    assert unproven(config, snapshot(model_health(), live=False))
+    assert unproven(config, snapshot(model_health(), lifecycle="inactive"))

@@ -332,13 +332,6 @@ def test_cut_off_at_any_request_moving_is_finished_by_the_next(tmp_path: Path) -
     assert step > 5
 
 
-def test_only_the_named_suffixes_move(site: Site) -> None:
-    release = site.publish(desired_fleet()).release
-    move_tags(site.registry, PREFIX, release, ["amr", "unknown"])
-    assert "current-scout" not in site.registry.tags(f"{PREFIX}/runtime")
-    assert current_release(site.registry, PREFIX) is None
-
-
 def test_an_image_that_vanished_is_named(site: Site) -> None:
     release = site.publish(desired_fleet()).release
     digest = release.document.variants[0].image.partition("@")[2]

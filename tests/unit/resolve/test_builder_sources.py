@@ -79,9 +79,10 @@ def test_every_document_and_backend_that_builds_nothing_is_left_out() -> None:
         for backend in ("onnxruntime", "tensorrt")
     }
     for found in names.values():
-        assert {"contract/build.py", "contract/codec.py", "contract/device.py", "engines/job.py"} <= found
-        assert not found & {"contract/health.py", "contract/release.py", "contract/update.py", "engines/selftest.py"}
-    assert "engines/tensorrt_/child.py" in names["tensorrt"]
+        assert {"contract/engine/build.py", "contract/codec.py", "contract/device.py", "engines/build/job.py"} <= found
+        assert not found & {"contract/node/health.py", "contract/robot/release.py", "contract/robot/update.py"}
+        assert not found & {"engines/golden/selftest.py", "decoding/decoders.py", "decoding/plugins.py"}
+    assert "engines/tensorrt_/build/child.py" in names["tensorrt"]
     assert not [name for name in names["onnxruntime"] if "tensorrt_" in name]
 
 
@@ -93,12 +94,13 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
 
     write("__init__.py")
     write("engines/__init__.py", "import runtime.by_package\n")
-    write("engines/job.py", (
+    write("engines/build/__init__.py")
+    write("engines/build/job.py", (
         "import json\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from runtime.only_types import A\n"
         "def late():\n"
-        "    try:\n        from runtime.contract.engine import build\n"
+        "    try:\n        from runtime.contract import build\n"
         "    except ImportError:\n        from runtime.contract.other import (\n            B, C,\n        )\n"
     ))  # fmt: skip
     write("engines/onnxruntime_/__init__.py")
@@ -114,15 +116,16 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path).as_posix() for path in builder_sources(tmp_path, "onnxruntime")}
     assert found == {
         "__init__.py", "by_package.py", "contract/__init__.py", "contract/build.py", "contract/other.py",
-        "engines/__init__.py", "engines/job.py", "engines/onnxruntime_/__init__.py",
+        "engines/__init__.py", "engines/build/__init__.py", "engines/build/job.py", "engines/onnxruntime_/__init__.py",
     }  # fmt: skip
 
 
 def test_an_import_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
-    for name in ("__init__.py", "engines/__init__.py", "engines/onnxruntime_/__init__.py"):
+    packages = ("engines", "engines/build", "engines/onnxruntime_")
+    for name in ("__init__.py", *(f"{package}/__init__.py" for package in packages)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    (tmp_path / "engines/job.py").write_text("from runtime.gone.file import name\n")
+    (tmp_path / "engines/build/job.py").write_text("from runtime.gone.file import name\n")
     with pytest.raises(FleetError, match=r"`runtime\.gone\.file\.name`, which builders import, is not in this"):
         builder_sources(tmp_path, "onnxruntime")
 

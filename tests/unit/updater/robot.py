@@ -8,10 +8,10 @@ from typing import Any
 
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.updater.daemon.updater import Updater
-from runtime.updater.state.records import CONFIRM, Journal, Request
+from runtime.updater.state.records import CONFIRM, HistoryEntry, Journal, Request
 from runtime.updater.state.transitions import kept_releases
 from runtime.updater.state.world import StepInterrupted
-from runtime.updater.storage.journal import JournalStore
+from runtime.updater.storage.journal import History, JournalStore
 from tests.fakes.robot_world import FakeWorld, order
 
 
@@ -39,6 +39,10 @@ class Robot:
         store.save = _dying(store.save, "save", self)  # type: ignore[method-assign]
         self.updater.start()
         return self.updater
+
+    def history(self, count: int) -> list[HistoryEntry]:
+        """How the last orders ended, as it is on disk, oldest first."""
+        return History(self.root / "state").entries(count)
 
     def tick(self, where: str) -> None:
         self.log.append(where)

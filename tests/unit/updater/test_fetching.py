@@ -402,7 +402,8 @@ def test_our_throwaway_names_are_known() -> None:
 
 
 def test_the_daemon_s_side_loads_neither_tls_nor_http() -> None:
-    program = "import sys, runtime.updater.robot.real_world; print([n for n in ('ssl', 'http', '_hashlib') if n in sys.modules])"
+    program = "import sys, runtime.updater.robot.real_world\n"
+    program += "print([n for n in ('ssl', 'http', '_hashlib') if n in sys.modules])"
     ran = subprocess.run(
         [sys.executable, "-S", "-c", program],
         capture_output=True,

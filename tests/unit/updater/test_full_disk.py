@@ -97,9 +97,9 @@ def test_an_end_that_the_history_could_not_take_is_told_before_the_next_order(
         assert robot.drive().outcome == "committed"
         with pytest.raises(Rejected, match="no room for the journal"):
             robot.updater.submit(order("3"))
-    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1"]
+    assert [entry.order_id for entry in robot.history(9)] == ["to-1"]
     robot.run(order("3"))
-    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1", "order-2", "order-3"]
+    assert [entry.order_id for entry in robot.history(9)] == ["to-1", "order-2", "order-3"]
 
 
 def _no_room(_history: History, _outcome: HistoryEntry) -> None:

@@ -352,7 +352,7 @@ def test_submitting_twice_is_one_order(robot: Robot) -> None:
     robot.updater.submit(order("1"))
     assert robot.drive().outcome == "committed"
     assert robot.updater.submit(order("1")).outcome == "committed"
-    assert len(robot.updater.history(10)) == 1
+    assert len(robot.history(10)) == 1
     with pytest.raises(Rejected, match="given before with other content"):
         robot.updater.submit(order("1", version="9.9.9"))
 

@@ -110,7 +110,7 @@ def test_override_goes_past_lock_and_window_and_is_in_the_history(on_one: Robot)
     rules = replace(SHORT, switch=(closed_for(7200.0),))
     state = on_one.run(guarded("2", switch=rules, override="fire drill"))
     assert state.outcome == "committed"
-    last = on_one.updater.history(1)[-1]
+    last = on_one.history(1)[-1]
     assert last.override == "fire drill"
     assert "overridden: fire drill" in history_lines([last])[0]
 

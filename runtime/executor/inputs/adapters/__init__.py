@@ -1,4 +1,7 @@
-"""From a ROS message to a model's input tensor, by message type. No ROS in here: messages come serialized."""
+"""From a ROS message to a model's input tensor, by message type. No ROS in here: messages come serialized.
+
+Subscriptions, serving and adapters of other packages may import it; it imports `frames` and `runtime.decoding`.
+"""
 
 from __future__ import annotations
 
