@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli import complete
+
 Manifest = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
@@ -14,7 +16,11 @@ Manifest = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Robots = Annotated[
     str | None,
-    typer.Option("--robots", help="Names, globs, label=value or group:NAME; comma-separated. Default: all."),
+    typer.Option(
+        "--robots",
+        help="Names, globs, label=value or group:NAME; comma-separated. Default: all.",
+        autocompletion=complete.robots,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
 Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]
