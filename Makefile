@@ -5,8 +5,9 @@ SETUP := compose/lab/setup.sh
 LAB := $(PYTHON) compose/lab/lab.py
 # The suite waits more than it computes: more workers than processors. CONTRIBUTING.md says how tests are handed out.
 WORKERS ?= 6
-PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(PYTHON) -m pytest -n $(WORKERS) --dist loadgroup --no-fold-skipped
 TESTS ?=
+COVERAGE := --cov=fleet --cov=runtime --cov-report=term:skip-covered --cov-report=html:.lab/coverage/html
 LAB_CODE := compose/lab images/lab/robot/init.py images/lab/robot/camera.py images/lab/robot/probe.py tests/lab
 
 .DEFAULT_GOAL := help
@@ -24,8 +25,13 @@ test: setup ## everything, on real parts (brings the lab up; GPU tests are skipp
 	$(PYTEST) $(TESTS)
 
 .PHONY: test-fast
-test-fast: venv ## everything but the lab: no Docker needed
-	$(PYTEST) --ignore=tests/lab
+test-fast: venv testing ## what needs no Docker Engine, in about three minutes; the end names what was left out
+	DOCKER_HOST=unix:///no-engine-for-test-fast.sock $(PYTEST) --ignore=tests/lab -m "not docker" $(TESTS)
+
+.PHONY: coverage
+coverage: setup ## line coverage of fleet and runtime under TESTS (all of them), subprocesses included; slower than test
+	rm -rf .lab/coverage && mkdir -p .lab/coverage
+	$(PYTEST) $(COVERAGE) $(TESTS)
 
 .PHONY: test-long
 test-long: setup lab-start ## before a release: matrices, soaks and fuzzing, in parts that resume (PART=NAME: one of them)
@@ -85,6 +91,8 @@ lab-down: venv ## remove robots, registry, network and volumes (ENGINE=1: stop t
 setup: ## what demo and test need: packages, Docker Engine, .venv, Compose, base image, model
 	@$(SETUP)
 
-.PHONY: venv
+.PHONY: venv testing
 venv:
 	@$(SETUP) packages venv
+testing:
+	@$(SETUP) testing

@@ -13,6 +13,7 @@ BENCHMARKS = (
     "benchmarks.bench_frames",
     "benchmarks.bench_decoders",
     "benchmarks.bench_switch",
+    "benchmarks.bench_ssh",
 )
 DEADLINE_S = 1800
 

@@ -41,7 +41,7 @@ def main() -> int:
     binary = find_registry_binary()
     base = arguments.base or local_base()
     if binary is None or base is None:
-        missing = "the docker-registry binary (apt-get install docker-registry)" if binary is None else "a base image"
+        missing = "the docker-registry binary (make setup)" if binary is None else "a base image"
         print(f"bench_publish: missing {missing}; --base IMAGE names a local image of 200 MB or more", file=sys.stderr)
         return 3
     # Storage on disk, not on a tmpfs: a registry keeps what it is given.

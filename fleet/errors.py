@@ -15,9 +15,12 @@ and exits with ``exit_code``. ::
     │   ├── BuildError              3   a builder could not build (an engine, an image)
     │   └── RobotError              3   one robot, over SSH
     │       ├── RobotOffline        6   not reachable: a state, caught up at next contact
+    │       ├── RobotSilent         3   reachable, but what it was asked got no answer in time
     │       └── HostKeyError        3   the robot's key is not the pinned one
+    │           └── NotPinned       3   no key is pinned: the robot was never bootstrapped
     ├── GateError                   4   a gate said no
     │   ├── EngineGateError         4   accuracy or latency of an engine
+    │   ├── NotProven               4   no builder attests it, or it is not what it says it is
     │   ├── RolloutFailed           4   robots were reverted, or a wave failed its gate
     │   ├── VerifyFailed            4   a robot does not do what its release says
     │   └── NotSigned               4   too few allowed signers have signed a release
@@ -127,8 +130,16 @@ class RobotOffline(RobotError):
     exit_code = 6
 
 
+class RobotSilent(RobotError):
+    """The robot can be reached, but a command there did not answer in time (hung, killed, its service stopped)."""
+
+
 class HostKeyError(RobotError):
     """The robot shows a host key other than the pinned one, or none is pinned."""
+
+
+class NotPinned(HostKeyError):
+    """No host key is pinned for this robot: it was never bootstrapped from this manifest."""
 
 
 class GateError(FleetError):
@@ -158,6 +169,10 @@ class VerifyFailed(GateError):
 
 class NotSigned(GateError):
     """Robots would refuse a release: too few allowed signers have signed it."""
+
+
+class NotProven(GateError):
+    """Nobody who may build for this fleet attests what the registry holds, or it is not what it says it is."""
 
 
 class PublishConflict(FleetError):

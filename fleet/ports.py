@@ -44,6 +44,22 @@ class JobResult:
     None when the container left no such folder."""
 
 
+@dataclass(frozen=True)
+class JobLimits:
+    """What a job's container may take of its machine, and its answer of ours."""
+
+    memory_bytes: int | None = None
+    """None: nine tenths of the machine's."""
+    pids: int = 4096
+    disk_bytes: int = 64 << 30
+    """Written inside the container, beyond its image; looked at now and then."""
+    output_bytes: int = 16 << 30
+    """Of the output folder, as an archive."""
+
+
+DEFAULT_LIMITS = JobLimits()
+
+
 class ContainerHost(Protocol):
     """One Docker Engine: the local socket, or a builder's over ``ssh://``. Raises DockerError."""
 
@@ -88,11 +104,13 @@ class ContainerHost(Protocol):
         deadline_s: float,
         on_log: LogLine | None = None,
         jetson: bool = False,
+        limits: JobLimits = DEFAULT_LIMITS,
     ) -> JobResult:
         """Run one container to its end: copy the tar ``inputs`` in, start, follow the log, copy ``output_dir`` out.
 
         ``jetson`` gives it the GPU by NVIDIA's container runtime, and what a Jetson says of itself, read-only. The
-        container is removed whatever happens, KeyboardInterrupt included. Raises DockerError past the deadline.
+        container is removed whatever happens, KeyboardInterrupt included. Raises DockerError past the deadline, and
+        past ``limits`` of disk and output; past its memory the container is killed (``oom_killed``).
         """
         ...
 
@@ -173,8 +191,11 @@ class Registry(Protocol):
         """Return a small blob (< 64 MiB), digest checked."""
         ...
 
-    def fetch_blob(self, repository: str, digest: str, to: Path) -> None:
-        """Download a blob into a file: temporary name, digest checked, atomic rename."""
+    def fetch_blob(self, repository: str, digest: str, to: Path, *, size: int | None = None) -> None:
+        """Download a blob into a file: temporary name, digest checked, atomic rename.
+
+        Not more than ``size`` bytes of it (its descriptor's); None: as many as the registry announces.
+        """
         ...
 
     def tags(self, repository: str) -> list[str]:
@@ -206,6 +227,10 @@ class RobotAddress:
     port: int
     user: str
     identity_file: str | None = None
+    port_given: bool = True
+    """False: nobody said, so that the operator's SSH configuration may say otherwise."""
+    user_given: bool = True
+    """False: nobody said, so that the operator's SSH configuration may say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +246,7 @@ class RobotShell(Protocol):
     """One open SSH connection to one robot. Raises RobotError, RobotOffline when the link is lost."""
 
     def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
-        """Run an argument list (quoted for the remote shell) to its end, or raise RobotError past the deadline."""
+        """Run an argument list (quoted for the remote shell) to its end, or raise RobotSilent past the deadline."""
         ...
 
     def stream(self, command: Sequence[str], on_line: LogLine, *, timeout_s: float | None = None) -> int:

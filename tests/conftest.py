@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from tests.harness import tiers
+from tests.harness.groups import name_groups
+from tests.harness.left_out import LeftOut
 from tests.harness.report import TierReport
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,6 +36,7 @@ _keep_bytecode()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(LeftOut(config), "jetfleet-left-out")
     if not hasattr(config, "workerinput"):  # Only the process that prints adds up; workers of xdist only run.
         config.pluginmanager.register(TierReport(), "jetfleet-tier-report")
 
@@ -49,6 +52,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits longest first; within a tier the order stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put what waits longest first; within a tier the order stays. On a worker, name the tests' groups."""
     items.sort(key=lambda item: tiers.rank(item.nodeid))
+    if getattr(config.option, "loadgroup", False):
+        name_groups(items)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that `make demo` and `make test` need, on a fresh Debian 12/13 or Ubuntu 22.04/24.04.
 #
-#   setup.sh [all]         packages, Docker Engine, Python environment, Compose, base image, model (in this order)
-#   setup.sh STEP...       only the named steps: packages engine venv compose base model
+#   setup.sh [all]         packages, what tests log in to, Docker Engine, Python environment, Compose, base image, model
+#                          (in this order)
+#   setup.sh STEP...       only the named steps: packages testing engine venv compose base model
 #   setup.sh engine-stop   stop the Docker Engine, only if an earlier run of this script started it
 #
 # Can be run again at any time: what is there is left alone. It asks nothing. It needs root or passwordless sudo only
@@ -54,10 +55,58 @@ step_packages() {
   local missing=()
   [ -n "$(python_for_venv)" ] || missing+=(python3 python3-venv)
   have ssh && have ssh-keygen || missing+=(openssh-client)
-  have ip || missing+=(iproute2)
+  have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
   [ -e /etc/ssl/certs/ca-certificates.crt ] || missing+=(ca-certificates)
   [ ${#missing[@]} = 0 ] || install_packages "Python environment and SSH" "${missing[@]}"
 }
+
+# --------------------------------------------------------------------------------------------------------- testing
+# What tests start for themselves: an SSH server, robots' login shells, a registry. Nothing of it runs afterwards.
+step_testing() {
+  local missing=()
+  have fish || missing+=(fish)
+  have tcsh || missing+=(tcsh)
+  have busybox || missing+=(busybox)
+  have sshpass || missing+=(sshpass)
+  have openssl || missing+=(openssl)
+  have sshd || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+  [ ${#missing[@]} = 0 ] || install_asleep "what the tests log in to" "${missing[@]}"
+  have docker-registry || [ -x "$LAB/cache/registry/usr/bin/docker-registry" ] || unpack docker-registry registry
+}
+
+install_asleep() { # WHY PACKAGE...: packages that bring servers, of which none is started, now or at the next boot
+  local policy=/usr/sbin/policy-rc.d
+  # An existing policy is its owner's: a container's says the same as ours.
+  if [ -e "$policy" ] || ! may_be_root; then install_packages "$@"; else
+    trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 0755 "$policy"
+    install_packages "$@"
+    as_root rm -f "$policy"
+    trap - EXIT
+  fi
+  case " $* " in *" openssh-server "*) server_asleep ;; esac
+}
+
+server_asleep() {
+  [ -d /run/systemd/system ] || return 0
+  as_root systemctl disable --now ssh.service ssh.socket >>"$LAB/apt.log" 2>&1 || true # the socket is not everywhere
+  say "openssh-server is installed for the tests and switched off (systemctl enable --now ssh: switch it on)"
+}
+
+unpack() { # PACKAGE FOLDER: into .lab/cache, as installing it would start a server; needs no rights
+  local archive
+  have apt-get || die "$1 missing (the tests' registry), and this is not a Debian or Ubuntu" "install it by your system's own means, then run this again"
+  mkdir -p "$LAB/cache"
+  say "fetching $1 into .lab/cache (the tests' registry)"
+  apt_download "$1" || { may_be_root && apt_update && apt_download "$1"; } ||
+    die "apt-get could not fetch $1" "its output: $LAB/apt.log" "or run:  sudo apt-get install $1" "then run this again"
+  archive=$(ls "$LAB/cache/$1"_*.deb | tail -n 1)
+  dpkg -x "$archive" "$LAB/cache/$2.part"
+  rm -rf "${LAB:?}/cache/$2"
+  mv "$LAB/cache/$2.part" "$LAB/cache/$2" # whole or not at all
+}
+apt_download() { (cd "$LAB/cache" && apt-get -q download "$1") >>"$LAB/apt.log" 2>&1; }
 
 # ---------------------------------------------------------------------------------------------------------- engine
 engine_answers() { timeout 10 docker info >/dev/null 2>"$LAB/docker-info.err"; }
@@ -312,10 +361,10 @@ main() {
   local step
   for step in "$@"; do
     case $step in
-      all) step_packages; step_engine; step_venv; step_compose; step_base; step_model ;;
-      packages | engine | venv | compose | base | model) "step_$step" ;;
+      all) step_packages; step_testing; step_engine; step_venv; step_compose; step_base; step_model ;;
+      packages | testing | engine | venv | compose | base | model) "step_$step" ;;
       engine-stop) step_engine_stop ;;
-      *) die "unknown step: $step" "steps: all packages engine venv compose base model engine-stop" ;;
+      *) die "unknown step: $step" "steps: all packages testing engine venv compose base model engine-stop" ;;
     esac
   done
 }

@@ -11,12 +11,15 @@ from pathlib import Path
 import requests
 
 from fleet.adapters.http_session import Session, TrustError, TrustingAdapter, authorities
+from fleet.adapters.least_rate import TooSlow, pieces
 from fleet.errors import OutsideError
 
 _TRIES = 4
 _BACKOFF_S = 1.0
 _CONNECT_S, _SILENCE_S = 10.0, 60.0
 _CHUNK = 1024 * 1024
+#: Protobuf reads no more in one message.
+_MAX_BYTES = 2 << 30
 _RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -72,12 +75,18 @@ class HttpDownloader:
         return None
 
     def _save(self, reply: requests.Response, url: str, to: Path, sha256: str) -> None:
-        digest = hashlib.sha256()
+        digest, left = hashlib.sha256(), _MAX_BYTES
         try:
             with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".partial-", delete=False) as file:
                 partial = Path(file.name)
                 try:
-                    for chunk in reply.iter_content(_CHUNK):
+                    for chunk in pieces(reply, _CHUNK):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise OutsideError(
+                                f"cannot download {url}: it is larger than {_MAX_BYTES >> 30} GiB",
+                                hint="no ONNX file is: check the address in the model's source.url",
+                            )
                         file.write(chunk)
                         digest.update(chunk)
                     file.flush()
@@ -85,6 +94,10 @@ class HttpDownloader:
                     partial.replace(to)
                 finally:
                     partial.unlink(missing_ok=True)
+        except TooSlow as slow:
+            raise OutsideError(
+                f"cannot download {url}: {slow}", hint="look at the server and the network, then run the command again"
+            ) from slow
         except requests.RequestException:
             raise  # an OSError too, but one that may pass
         except OSError as error:

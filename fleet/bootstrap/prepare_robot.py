@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
+from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.link.robot import RobotClient
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
@@ -113,8 +113,15 @@ def bootstrap(
 
 
 def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
-    result = shell.run(["sh", "-s"], stdin=PROBE, timeout_s=60.0)
+    # As an argument, not as input: some shells read their program ahead of what it starts.
+    result = shell.run(["sh", "-c", PROBE], timeout_s=60.0)
     facts = facts_from_probe(result.stdout, robot.user, clock.now())
+    if not facts.complete:
+        raise RobotError(
+            robot.name,
+            f"its host cannot be checked: {words_of(result)}",
+            hint=f"see what it says to: fleet exec --robots {robot.name} -- id",
+        )
     problems = host_problems(facts)
     if problems:
         raise RobotError(
@@ -178,18 +185,17 @@ def _install(
         "version": version,
         "trial_s": f"{trial_s:g}",
     }
-    as_root = [] if facts.is_root else ["sudo", "-n"]
-    program = Path(__file__).with_name("remote_install.py").read_text(encoding="utf-8")
-    command = [*as_root, "python3", "-I", "-", json.dumps(parameters)]
-    result = shell.run(command, stdin=program, timeout_s=120.0)
+    program = Path(__file__).with_name("remote_install.py")
+    result = run_program(shell, program, parameters, as_root=facts.is_root, timeout_s=120.0)
     if result.exit_code != 0:
         shell.run(["rm", "-f", source])
-        words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
         raise RobotError(
-            robot.name, f"the updater cannot be installed: {words[-1]}", hint=_install_hint(result.exit_code)
+            robot.name,
+            f"the updater cannot be installed: {words_of(result)}",
+            hint=_install_hint(result.exit_code),
         )
-    done = json.loads(result.stdout)
-    return _Installed(bool(done["changed"]), done["service"] != "systemd", bool(done["trial"]))
+    done = answer_of(robot.name, result, "the updater's installation")
+    return _Installed(bool(done.get("changed")), done.get("service") != "systemd", bool(done.get("trial")))
 
 
 def _install_hint(exit_code: int) -> str:

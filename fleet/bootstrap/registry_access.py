@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import json
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleet.bootstrap.secret import read_secret
 from fleet.errors import RobotError, UsageError
+from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin
 from fleet.ports import RobotAddress, RobotShell
 from runtime.contract.registry.docker_logins import server_key
@@ -18,6 +19,7 @@ from runtime.contract.robot.update import REGISTRY_FOLDER, ROBOT_DIR
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
 LOGIN_DIR = f"{ROBOT_DIR}/{REGISTRY_FOLDER}"
 CERTS_DIR = "/etc/docker/certs.d"
+PROGRAM = Path(__file__).with_name("remote_registry.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +78,15 @@ def install_access(
         "folder": LOGIN_DIR,
         "login": access.login,
         "helper": access.helper,
+        # The digest of all this is an argument at the robot, and a password alone could be guessed from it.
+        "salt": secrets.token_hex(16),
     }
-    command = [*([] if as_root else ["sudo", "-n"]), "python3", "-I", "-"]
-    result = shell.run(command, stdin=program_text(parameters), timeout_s=60.0)
+    result = run_program(shell, PROGRAM, parameters, as_root=as_root, timeout_s=60.0)
+    what = f"it cannot be given access to {access.host}"
     if result.exit_code != 0:
-        words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
-        raise RobotError(
-            robot.name, f"it cannot be given access to {access.host}: {words[-1]}", hint=_hint(robot, access, words[-1])
-        )
-    return bool(json.loads(result.stdout)["changed"])
-
-
-def program_text(parameters: dict[str, Any]) -> str:
-    """Return the program with its parameters behind it, as one text for Python's stdin."""
-    program = Path(__file__).with_name("remote_registry.py").read_text(encoding="utf-8")
-    return f"{program}\n\nprint(json.dumps(main(json.loads({json.dumps(parameters)!r}))))\n"
+        said = words_of(result)
+        raise RobotError(robot.name, f"{what}: {said}", hint=_hint(robot, access, said))
+    return bool(answer_of(robot.name, result, what).get("changed"))
 
 
 def _hint(robot: RobotAddress, access: RegistryAccess, said: str) -> str:

@@ -1,4 +1,4 @@
-"""Puts the updater in place. Sent to the robot as text and run there as root: ``python3 -I - PARAMETERS``.
+"""Puts the updater in place. Sent to the robot and run there as root by `remote_python`.
 
 Stdlib and Python 3.8 only, imported by nothing. The one argument is JSON: ``source`` (the uploaded zipapp), ``sha256``,
 ``target``, ``command`` (the wrapper), ``identity`` (file), ``robot``, ``fleet``, ``socket``, ``unit`` (file),
@@ -28,6 +28,9 @@ from typing import Any, Dict, NoReturn, Tuple  # noqa: UP035
 
 IN_USE, TRIAL = "in-use", "trial.json"
 
+SYSTEMD = Path("/run/systemd/system")
+"""Is there where systemd runs the machine."""
+
 
 def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
     """Install what differs; return what was done."""
@@ -41,7 +44,7 @@ def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
     changed, on_trial = put_updater(p, target, content)
     write(Path(p["command"]), p["wrapper_text"], 0o755)
     source.unlink()
-    if Path("/run/systemd/system").is_dir():
+    if SYSTEMD.is_dir():
         changed |= write(unit, p["unit_text"], 0o644)
         for verb in ("daemon-reload", "enable", "restart" if changed else "start"):
             names = [] if verb == "daemon-reload" else [unit.name]

@@ -1,8 +1,7 @@
-"""Gives a robot the registry's authority and a login. Sent to it as text and run there as root: ``python3 -I -``.
+"""Gives a robot the registry's authority and a login. Sent to it as text and run there as root.
 
-Stdlib and Python 3.8 only, imported by nothing. Unlike the other programs it gets its parameters behind its own text,
-on stdin: there is a password among them, and arguments can be read in the list of processes.
-
+Stdlib and Python 3.8 only, imported by nothing. The one argument, which comes on stdin and stands in no list of
+processes (`fleet.link.remote_python`), is JSON:
 ``identity`` (file), ``robot``, ``fleet``; ``host`` of the registry; ``certs`` (Docker's folder of authorities) and
 ``authority`` (base64 of a PEM file, or null); ``folder`` of the login and ``login`` (a docker client's config.json, or
 null), ``helper`` (the credential helper in it, or null). What is null is taken away. Every file is written under a
@@ -111,3 +110,7 @@ def refuse(reason: str) -> NoReturn:
     """End with one sentence."""
     sys.stderr.write(reason + "\n")
     sys.exit(3)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))))

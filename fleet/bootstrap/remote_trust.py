@@ -1,4 +1,4 @@
-"""Puts what a robot believes in place. Sent to the robot as text and run there as root: ``python3 -I - PARAMETERS``.
+"""Puts what a robot believes in place. Sent to the robot and run there as root by `remote_python`.
 
 Stdlib and Python 3.8 only, imported by nothing. The one argument is JSON: ``folder``, ``identity`` (file), ``robot``,
 ``fleet``, ``files`` (name → base64). ``trust.json`` is written last: until it is there a new robot takes no order.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.errors import RobotError, UsageError
+from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.ports import RobotAddress, RobotShell
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json
@@ -59,11 +59,9 @@ def install_trust(
         "fleet": fleet,
         "files": {name: base64.b64encode(content).decode("ascii") for name, content in files.items()},
     }
-    program = Path(__file__).with_name("remote_trust.py").read_text(encoding="utf-8")
-    command = [*([] if as_root else ["sudo", "-n"]), "python3", "-I", "-", json.dumps(parameters)]
-    result = shell.run(command, stdin=program, timeout_s=60.0)
+    program = Path(__file__).with_name("remote_trust.py")
+    result = run_program(shell, program, parameters, as_root=as_root, timeout_s=60.0)
     if result.exit_code != 0:
-        words = result.stderr.strip().splitlines() or [f"exit code {result.exit_code}"]
         hint = f"fleet bootstrap --robots {robot.name}" if result.exit_code == 3 else "check sudo and the robot's disk"
-        raise RobotError(robot.name, f"its allowed signers cannot be written: {words[-1]}", hint=hint)
-    return bool(json.loads(result.stdout)["changed"])
+        raise RobotError(robot.name, f"its allowed signers cannot be written: {words_of(result)}", hint=hint)
+    return bool(answer_of(robot.name, result, "its allowed signers").get("changed"))

@@ -15,7 +15,8 @@ from fleet.build.check_result import describe, read_answer
 from fleet.build.job_archive import unpack_outputs, write_inputs
 from fleet.build.timing import TimingCaches, fetch_timings, keep_timings
 from fleet.errors import BuildError, OutsideError
-from fleet.ports import ContainerHost, JobResult, LogLine
+from fleet.manifest.schema.manifest_schema import Builder
+from fleet.ports import ContainerHost, JobLimits, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.engine.build import EngineReport
 from runtime.contract.engine.timing import TIMING_DIR
@@ -85,6 +86,11 @@ def run_builder(
     return BuiltEngine(spec, work_dir / "result", report, time.monotonic() - started, tuple(notes))
 
 
+def limits_of(builder: Builder) -> JobLimits:
+    """Return what a job of a profile may take."""
+    return JobLimits(builder.memory, builder.pids, builder.disk, builder.output)
+
+
 def _fresh(work_dir: Path) -> None:
     if work_dir.exists():
         shutil.rmtree(work_dir)
@@ -103,6 +109,7 @@ def _run(
                 image, COMMAND, inputs=file, input_dir=JOB_DIR, output_dir=OUT_DIR, output_to=work_dir / "output.tar",
                 labels={LABEL_JOB: spec.key, LABEL_OWNER: owner(), LABEL_RUN: run_id},
                 deadline_s=spec.profile.builder.timeout, on_log=on_log, jetson=spec.profile.module is not None,
+                limits=limits_of(spec.profile.builder),
             )  # fmt: skip
     finally:
         inputs.unlink(missing_ok=True)
@@ -112,6 +119,6 @@ def _take(spec: EngineSpec, result: JobResult, work_dir: Path) -> EngineReport:
     folder = work_dir / "result"
     folder.mkdir()
     if result.output is not None:
-        unpack_outputs(result.output, folder)
+        unpack_outputs(result.output, folder, limits_of(spec.profile.builder).output_bytes)
         result.output.unlink()
     return read_answer(spec, result, folder)

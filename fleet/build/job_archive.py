@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 from fleet.errors import BuildError
 from fleet.manifest.files.named_files import calibration_files
+from fleet.ports import DEFAULT_LIMITS
 from fleet.resolve.desired import EngineSpec
+from fleet.tar_entries import PlainTarInfo
 from runtime.contract.codec import canonical_json
 from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, JOB_FILE, MODEL_FILE
 from runtime.contract.engine.timing import TIMING_DIR
@@ -53,19 +55,27 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
     return entry
 
 
-def unpack_outputs(archive: Path, into: Path) -> None:
-    """Unpack the output folder's files, flat. Raises BuildError for anything that is not a plain file in the folder.
+def unpack_outputs(archive: Path, into: Path, limit: int = DEFAULT_LIMITS.output_bytes) -> None:
+    """Unpack the output folder's files, flat. Raises BuildError for anything that is not a plain file in the folder,
+    and for more than ``limit`` bytes in all.
 
     A builder is another machine: a name with a path in it, a link or a device would write outside of ``into``.
     """
     into.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(archive, mode="r:") as tar:
+        with tarfile.open(archive, mode="r:", tarinfo=PlainTarInfo) as tar:
+            left, there = limit, archive.stat().st_size
             for count, entry in enumerate(tar):
                 parts = PurePosixPath(entry.name).parts
                 if entry.isdir() and len(parts) <= 1:
                     continue
                 _check_entry(entry, parts, count)
+                if entry.size > there - entry.offset_data:
+                    raise tarfile.ReadError(f"{parts[1]} is said to have {entry.size} bytes, and they are not there")
+                left -= entry.size
+                if left < 0:
+                    hint = "raise builder.output in the profile if an engine is that large"
+                    raise BuildError(f"the builder's answer holds more than {limit >> 20} MiB", hint=hint)
                 source = tar.extractfile(entry)
                 assert source is not None  # a plain file has content
                 with source, (into / parts[1]).open("xb") as file:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.complete import as_bash_breaks_words
 from fleet.cli.ui.already_shown import AlreadyShown
-from fleet.cli.ui.process_exit import leave, take_sigterm
+from fleet.cli.ui.process_exit import leave, take_signals
+from fleet.cli.ui.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
+from runtime.contract.printable import printable_lines, unicode_text
 
 app = typer.Typer(
     name="fleet",
@@ -45,7 +48,9 @@ OF_THIS_MACHINE = {
 }
 """What the operating system may refuse anywhere → what to do about it."""
 TAKES_VALUE = {"-m", "--manifest", "--robots", "--timeout"}
-"""Options of `exec` that are followed by a value."""
+"""Options that are followed by a value: of `exec`, and those that may stand before a verb."""
+OF_EVERY_VERB = ("--json", "-m", "--manifest")
+"""Options that may stand before the verb as well as after it."""
 
 #: The base of what the command-line parser raises. Typer carries its own copy of click since 0.20, so the class is
 #: found through the one that Typer exports.
@@ -74,30 +79,42 @@ def _options(
     _debug: Annotated[
         bool, typer.Option("--debug", help="Add the traceback to an error. May stand after the verb too.")
     ] = False,
+    _json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout, nothing else. May stand after the verb too.")
+    ] = False,
+    _manifest: Annotated[
+        Path | None, typer.Option("-m", "--manifest", help="The manifest. May stand after the verb too.")
+    ] = None,
 ) -> None:
     pass
 
 
 def main() -> None:
     """Run the command line and exit with the code of DESIGN §7."""
-    take_sigterm()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # A locale without → and × is no reason to fail.
-            stream.reconfigure(errors="replace")
+    take_signals()
+    guard_streams()
     own = own_arguments(sys.argv[1:])
-    leave(run(sys.argv[1:], as_json="--json" in own, debug="--debug" in own))
+    try:
+        with as_bash_breaks_words():
+            code = run(sys.argv[1:], as_json="--json" in own, debug="--debug" in own)
+    except SystemExit:
+        if not reader_gone():
+            raise
+        code = 0  # `fleet --help | head`, where Typer would end with 1
+    leave(code, lambda failure: _tell(OutputLost(failure), as_json=False))
 
 
 def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> int:
     """Run one command line in this process and return its exit code. Never raises."""
     try:
-        result = app(args=_without_debug(arguments), prog_name="fleet", standalone_mode=False)
+        _check_text(arguments)
+        result = app(args=in_place(arguments), prog_name="fleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except AlreadyShown as told:
         return _tell(told.error, as_json=False)
     except FleetError as error:
         if debug:
-            traceback.print_exc()
+            _print_traceback()
         return _tell(error, as_json)
     except USAGE_ERROR as error:
         return _usage(error, as_json)
@@ -112,10 +129,23 @@ def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> 
         return _defect(error, as_json, debug)
 
 
+def _check_text(arguments: list[str]) -> None:
+    """Refuse what no document can hold: a reason would get lost on its way to the robots and to the history."""
+    for argument in arguments:
+        if argument != unicode_text(argument):
+            raise UsageError(
+                f"the argument {unicode_text(argument)[:80]!r} is not UTF-8", hint="type it again in a UTF-8 terminal"
+            )
+
+
+def _print_traceback() -> None:
+    sys.stderr.write(printable_lines(traceback.format_exc()))
+
+
 def own_arguments(arguments: list[str]) -> list[str]:
     """Return the arguments that are ours: those before ``--``, and of `exec` those before the robots' command."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    verb = next((at for at, argument in enumerate(own) if not argument.startswith("-")), len(own))
+    verb = _verb_at(own)
     if own[verb : verb + 1] != ["exec"]:
         return own
     at = verb + 1
@@ -124,10 +154,30 @@ def own_arguments(arguments: list[str]) -> list[str]:
     return own[:at]
 
 
-def _without_debug(arguments: list[str]) -> list[str]:
-    """Take ``--debug`` out wherever it is ours: every verb has it."""
-    own = own_arguments(arguments)
-    return [argument for argument in own if argument != "--debug"] + arguments[len(own) :]
+def _verb_at(own: list[str]) -> int:
+    """Return where the verb stands: the first argument that is no option and no option's value."""
+    at = 0
+    while at < len(own) and own[at].startswith("-"):
+        at += 2 if own[at] in TAKES_VALUE else 1
+    return min(at, len(own))
+
+
+def in_place(arguments: list[str]) -> list[str]:
+    """Return the arguments as the parser takes them.
+
+    ``--debug`` is taken out wherever it is ours; what every verb has (``--json``, ``-m``) may stand before the verb.
+    """
+    ours = own_arguments(arguments)
+    own = [argument for argument in ours if argument != "--debug"]
+    at, first, moved = 0, list[str](), list[str]()
+    verb = _verb_at(own)
+    while at < verb:
+        width = 2 if own[at] in TAKES_VALUE else 1
+        (moved if own[at].startswith(OF_EVERY_VERB) else first).extend(own[at : at + width])
+        at += width
+    if verb == len(own):  # no verb: what is wrong with that is the parser's to say
+        return own + arguments[len(ours) :]
+    return first + own[verb:] + moved + arguments[len(ours) :]
 
 
 def _tell(error: FleetError, as_json: bool) -> int:
@@ -157,18 +207,20 @@ def _after_interruption(arguments: list[str]) -> str:
 
 def _machine(error: OSError, as_json: bool, debug: bool) -> int:
     """Tell what this machine lacks: a full disk is no defect of ours."""
+    if isinstance(error, StdoutFailed):
+        return _tell(OutputLost(error), as_json=False)
     hint = OF_THIS_MACHINE.get(error.errno or 0)
     if hint is None:
         return _defect(error, as_json, debug)
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     where = f": {error.filename}" if error.filename else ""
     return _tell(OutsideError(f"this machine: {(error.strerror or str(error)).lower()}{where}", hint=hint), as_json)
 
 
 def _defect(error: Exception, as_json: bool, debug: bool) -> int:
     if debug:
-        traceback.print_exc()
+        _print_traceback()
     where = traceback.extract_tb(error.__traceback__)[-1]
     message = f"defect in fleet: {type(error).__name__}: {error} ({where.name}, {where.filename}:{where.lineno})"
     return _tell(FleetError(message, hint="please report it with the output of the same command and --debug"), as_json)

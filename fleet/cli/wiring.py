@@ -48,8 +48,10 @@ class Wiring:
     def shells(self) -> RobotShells:
         """SSH with the host keys pinned beside the manifest."""
         from fleet.adapters.ssh.ssh_shell import SshShells
+        from fleet.cli.ui.console import note
 
-        return SshShells(self.loaded.root / KNOWN_HOSTS)
+        names = [robot.name for robot in self.loaded.manifest.robots]
+        return SshShells(self.loaded.root / KNOWN_HOSTS, robots=names, on_note=note)
 
     @cached_property
     def sources(self) -> SourceCache:

@@ -18,6 +18,8 @@ class Effective:
     profile: str | None
     user: str | None
     port: int
+    port_given: bool
+    """False: 22 because nothing else is written."""
     identity_file: str | None
     labels: Mapping[str, str]
     models: tuple[ModelUse, ...]
@@ -81,6 +83,7 @@ def _effective(levels: list[Settings]) -> Effective:
         profile=nearest("profile"),
         user=nearest("user"),
         port=ports[-1] if ports else 22,
+        port_given=bool(ports),
         identity_file=nearest("identity_file"),
         labels={key: value for level in levels for key, value in level.labels.items()},
         models=merge_models(*(level.models for level in levels)),

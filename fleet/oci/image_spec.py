@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from fleet.errors import RegistryError
 from fleet.ports import OciManifest, Registry
 from runtime.contract.codec import canonical_json
+from runtime.contract.json_decoder import decode_object
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -20,6 +21,10 @@ LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
 LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 EMPTY = "application/vnd.oci.empty.v1+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+
+#: No layer is larger: what a descriptor says is how much is read of a blob.
+MAX_BLOB_BYTES = 1 << 40
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 #: Prefix of our annotations and labels.
 NAMESPACE = "io.jetfleet"
@@ -84,6 +89,7 @@ def manifest_bytes(
     *,
     annotations: Mapping[str, str] | None = None,
     artifact_type: str | None = None,
+    subject: Descriptor | None = None,
 ) -> bytes:
     """Return the one byte string of an OCI manifest with this content."""
     document: dict[str, Any] = {
@@ -94,6 +100,8 @@ def manifest_bytes(
     }
     if artifact_type:
         document["artifactType"] = artifact_type
+    if subject:
+        document["subject"] = subject.to_json()
     if annotations:
         document["annotations"] = dict(annotations)
     return canonical_json(document)
@@ -102,16 +110,16 @@ def manifest_bytes(
 def parse_manifest(manifest: OciManifest, where: str) -> ParsedManifest:
     """Read an image manifest. Raises RegistryError for an index or anything else."""
     try:
-        document = json.loads(manifest.body)
+        document = decode_object(manifest.body, "the manifest")
         if manifest.media_type not in (MANIFEST, DOCKER_MANIFEST):
             raise ValueError(f"its media type is {manifest.media_type}")
         return ParsedManifest(
             manifest.digest,
             _descriptor(document["config"]),
             tuple(_descriptor(layer) for layer in document["layers"]),
-            document.get("annotations") or {},
+            _texts(document.get("annotations")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RegistryError(
             f"{where}: not an image manifest that can be used here: {error!s}",
             hint="something else was pushed there: delete the tag and publish again",
@@ -119,8 +127,14 @@ def parse_manifest(manifest: OciManifest, where: str) -> ParsedManifest:
 
 
 def _descriptor(document: Mapping[str, Any]) -> Descriptor:
-    media_type = str(document["mediaType"])
-    return Descriptor(_FROM_DOCKER.get(media_type, media_type), str(document["digest"]), int(document["size"]))
+    media_type, digest, size = str(document["mediaType"]), str(document["digest"]), int(document["size"])
+    if _DIGEST.fullmatch(digest) is None or not 0 <= size <= MAX_BLOB_BYTES:
+        raise ValueError(f"a blob of {size} bytes with the digest {digest[:80]!a}")
+    return Descriptor(_FROM_DOCKER.get(media_type, media_type), digest, size)
+
+
+def _texts(values: object) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
 
 
 def require_manifest(registry: Registry, repository: str, reference: str, *, lost: str) -> OciManifest:

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, TypeVar
 
 from fleet.errors import RegistryError
+from fleet.oci.skim import bounded, said
 from fleet.ports import Registry
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import SCHEMA, canonical_json, from_json
+from runtime.contract.json_decoder import WORDS, decode
+from runtime.contract.printable import printable
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 T = TypeVar("T")
+
+
+class NewerRecord(RegistryError):
+    """A record that a newer fleet wrote: it means something that this one does not understand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +51,32 @@ def put_record(registry: Registry, repository: str, tag: str, document: Any, med
 
 
 def get_record(registry: Registry, repository: str, tag: str, document: type[T]) -> tuple[T, str] | None:
-    """Return the document under ``tag`` and its manifest's digest, or None. Raises RegistryError."""
+    """Return the document under ``tag`` and its manifest's digest, or None. Raises RegistryError, NewerRecord."""
     manifest = registry.get_manifest(repository, tag)
     if manifest is None:
         return None
+    where, hint = f"{registry.host}/{repository}:{tag}", "update fleet; or delete this tag when something else wrote it"
     try:
         config = from_json(_Manifest, manifest.body).config
-        return from_json(document, registry.read_blob(repository, config.digest)), manifest.digest
-    except ContractError as error:
-        raise RegistryError(
-            f"{registry.host}/{repository}:{tag} is not what fleet wrote there: {error}",
-            hint="update fleet; or delete this tag when something else wrote it",
-        ) from error
+        bounded(config.size, "the record")
+        content = registry.read_blob(repository, config.digest)
+        if _schema(content) > SCHEMA:
+            raise NewerRecord(f"{where} was written by a newer fleet", hint=hint)
+        return from_json(document, content, WORDS, printable), manifest.digest
+    except (ValueError, RecursionError, OverflowError) as error:
+        raise RegistryError(f"{where} is not what fleet wrote there: {said(error)}", hint=hint) from error
+
+
+def _schema(content: bytes) -> int:
+    document = decode(content, "the record", WORDS, clean=printable)
+    schema = document.get("schema") if isinstance(document, dict) else None
+    return schema if isinstance(schema, int) else 0
 
 
 @dataclass(frozen=True)
 class _Descriptor:
     digest: str
+    size: int = 0
 
 
 @dataclass(frozen=True)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
-from fleet.oci.image_spec import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
+from fleet.oci.image_spec import MANIFEST, Bytes, parse_manifest, place
+from fleet.oci.release_diff import differences
+from fleet.oci.skim import said
 from fleet.ports import Registry
-from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.robot.release import EMPTY_BLOB, RELEASE_TYPE, ReleaseDocument, release_manifest
 from runtime.contract.versions import VERSION, version_order
 
-RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
 CURRENT = "current"
 """Tag of the release that was rolled out last with success."""
-_EMPTY = Bytes.of(b"{}")
+_EMPTY = Bytes.of(EMPTY_BLOB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +42,7 @@ def releases_of(prefix: str) -> str:
 def release_artifact(document: ReleaseDocument) -> tuple[Bytes, Bytes]:
     """Return (document blob, manifest). Pure: the same release has the same digest from every machine."""
     blob = Bytes.of(canonical_json(document))
-    body = manifest_bytes(
-        Descriptor(EMPTY, _EMPTY.digest, _EMPTY.size),
-        [Descriptor(RELEASE_TYPE, blob.digest, blob.size)],
-        annotations={f"{NAMESPACE}.fleet": document.fleet, f"{NAMESPACE}.version": document.version},
-        artifact_type=RELEASE_TYPE,
-    )
-    return blob, Bytes.of(body)
+    return blob, Bytes.of(release_manifest(blob.content, document.fleet, document.version))
 
 
 def check_publishable(registry: Registry, prefix: str, document: ReleaseDocument) -> bool:
@@ -104,9 +99,10 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
     try:
         text = registry.read_blob(repository, manifest.layers[0].digest).decode("utf-8")
         document = from_json(ReleaseDocument, text)
-    except (ContractError, UnicodeDecodeError) as error:
-        raise RegistryError(f"{where}: cannot be read: {error}", hint="update fleet") from error
-    if VERSION.match(reference) and document.version != reference:
+    except (ValueError, RecursionError, OverflowError) as error:
+        hint = "update fleet; or delete the tag when something else wrote it"
+        raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error
+    if VERSION.fullmatch(reference) and document.version != reference:
         hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
         raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)
     return PublishedRelease(document, manifest.digest, text)
@@ -129,42 +125,4 @@ def current_release(registry: Registry, prefix: str) -> PublishedRelease | None:
 
 def list_releases(registry: Registry, prefix: str) -> list[str]:
     """Return all published versions, oldest version first."""
-    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.match(tag)), key=version_order)
-
-
-def differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str]:
-    """Say in short sentences what differs between two releases of one version."""
-    found = [
-        f"{name} {getattr(published, name)!r} became {getattr(wanted, name)!r}"
-        for name in ("fleet", "probation")
-        if getattr(published, name) != getattr(wanted, name)
-    ]
-    found += _robot_differences(published, wanted)
-    found += _image_differences(published, wanted)
-    names = sorted(set(published.compose) | set(wanted.compose))
-    found += [f"{name} changed" for name in names if published.compose.get(name) != wanted.compose.get(name)]
-    if published.tags != wanted.tags and not found:
-        found.append("tags changed")
-    return found or ["the documents differ in a detail that this fleet does not know"]
-
-
-def _robot_differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str]:
-    found = []
-    for robot in sorted(set(published.robots) | set(wanted.robots)):
-        before, after = published.robots.get(robot), wanted.robots.get(robot)
-        if before != after:
-            found.append(f"{robot}: {before or 'not in the fleet'} became {after or 'not in the fleet'}")
-        elif published.environment.get(robot) != wanted.environment.get(robot):
-            found.append(f"{robot}: its environment changed")
-        elif published.switch.get(robot) != wanted.switch.get(robot):
-            found.append(f"{robot}: when and how it may be switched changed")
-    return found[:5] + ([f"and {len(found) - 5} more robots"] if len(found) > 5 else [])
-
-
-def _image_differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str]:
-    before = {variant.name: variant for variant in published.variants}
-    return [
-        f"variant {variant.name}: image {before[variant.name].image[-12:]} became {variant.image[-12:]}"
-        for variant in wanted.variants
-        if variant.name in before and before[variant.name].image != variant.image
-    ]
+    return sorted((tag for tag in registry.tags(releases_of(prefix)) if VERSION.fullmatch(tag)), key=version_order)

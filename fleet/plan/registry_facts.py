@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from runtime.contract.robot.release import ReleaseDocument
 
@@ -19,6 +19,11 @@ class RegistryFacts:
     release: ReleaseDocument | None
     """The release published under the manifest's version."""
     release_digest: str | None = None
+    unproven: Mapping[str, str] = field(default_factory=dict)
+    """Engine key or recipe tag → why no builder's attestation counts for what the registry holds there. It counts as
+    missing. Always empty for an unsigned fleet, which asks for none."""
+    attested: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Engine key or recipe tag → which builders attest it."""
 
     def missing_engines(self) -> tuple[str, ...]:
         """Return the engine keys that must be built, in the manifest's order."""

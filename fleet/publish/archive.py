@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
 import shutil
 import tarfile
@@ -13,9 +12,12 @@ from typing import Any, cast
 
 from fleet.errors import BuildError, OutsideError
 from fleet.publish.streams import PIECE, reader_of
+from fleet.tar_entries import PlainTarInfo
+from runtime.contract.json_decoder import decode, decode_object
 
 #: Left free on the disk that holds temporary files.
 RESERVE_BYTES = 256 << 20
+MAX_DOCUMENT_BYTES, MAX_MEMBERS = 16 << 20, 10_000
 _HINT = "build the image again; if it stays, update Docker"
 
 
@@ -48,8 +50,10 @@ def unpack(stream: Iterable[bytes], folder: Path, what: str) -> SavedImage:
     """Write the archive's members into ``folder``. Raises BuildError, and OutsideError when the disk is too small."""
     members = _Members(folder)
     try:
-        with tarfile.open(fileobj=reader_of(stream), mode="r|") as archive:
-            for member in archive:
+        with tarfile.open(fileobj=reader_of(stream), mode="r|", tarinfo=PlainTarInfo) as archive:
+            for count, member in enumerate(archive):
+                if count >= MAX_MEMBERS:
+                    raise tarfile.TarError(f"more than {MAX_MEMBERS} entries")
                 _take(archive, member, members)
     except tarfile.TarError as error:
         raise BuildError(f"{what}: not a tar archive: {error}", hint=_HINT) from error
@@ -88,19 +92,19 @@ def require_space(folder: Path, size: int) -> None:
 
 
 def _docker_archive(members: _Members) -> SavedImage:
-    (image,) = json.loads(members.files["manifest.json"].read_bytes())
-    config = _existing(members, image["Config"]).read_bytes()
+    (image,) = decode(_small(members.files["manifest.json"]), "manifest.json")
+    config = _small(_existing(members, image["Config"]))
     return SavedImage(config, tuple(_existing(members, name) for name in image["Layers"]))
 
 
 def _oci_layout(members: _Members) -> SavedImage:
-    document = json.loads(members.files["index.json"].read_bytes())
+    document = decode_object(_small(members.files["index.json"]), "index.json")
     for _ in range(3):  # An index may hold an index; beside the image there may be attestations.
         if "manifests" not in document:
             break
-        document = json.loads(_blob(members, _first_image(document)).read_bytes())
+        document = decode_object(_small(_blob(members, _first_image(document))), "a manifest")
     return SavedImage(
-        _blob(members, document["config"]).read_bytes(), tuple(_blob(members, layer) for layer in document["layers"])
+        _small(_blob(members, document["config"])), tuple(_blob(members, layer) for layer in document["layers"])
     )
 
 
@@ -111,6 +115,13 @@ def _first_image(index: dict[str, Any]) -> dict[str, Any]:
 
 def _blob(members: _Members, descriptor: dict[str, Any]) -> Path:
     return _existing(members, "blobs/" + str(descriptor["digest"]).replace(":", "/"))
+
+
+def _small(path: Path) -> bytes:
+    """Return a document of the archive; a layer by its name is not one."""
+    if path.stat().st_size > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"a document of {path.stat().st_size} bytes")
+    return path.read_bytes()
 
 
 def _existing(members: _Members, name: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.errors import BuildError, RegistryError
@@ -18,10 +18,11 @@ from fleet.oci.image_spec import (
     parse_manifest,
     place,
 )
+from fleet.oci.skim import said
 from fleet.ports import Registry
 from fleet.publish.layers import engine_layer
 from fleet.publish.parallel import side_by_side
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import EngineIdentity, EngineReport
 
 REPORT_TYPE = "application/vnd.jetfleet.engine.report.v1+json"
@@ -45,12 +46,19 @@ class EngineArtifact:
     """Uncompressed tar: its digest is its diff id."""
 
 
-def engine_artifact(registry: Registry, repository: str, tag: str) -> EngineArtifact | None:
-    """Return the engine stored under a tag (the key's hex), or None. One request. Raises RegistryError."""
-    found = registry.get_manifest(repository, tag)
+Attest = Callable[[Descriptor], object]
+"""Signs for a manifest that this process made and pushed."""
+
+
+def engine_artifact(registry: Registry, repository: str, tag: str, digest: str | None = None) -> EngineArtifact | None:
+    """Return the engine stored under a tag (the key's hex), or None. One request. Raises RegistryError.
+
+    ``digest``: of the manifest that was looked at before, which is read whatever the tag points at by now.
+    """
+    found = registry.get_manifest(repository, digest or tag)
     if found is None:
         return None
-    where = place(registry, repository, tag)
+    where = place(registry, repository, digest or tag)
     return _artifact(parse_manifest(found, where), f"sha256:{tag}", where)
 
 
@@ -73,9 +81,9 @@ def read_report(registry: Registry, repository: str, artifact: EngineArtifact) -
     where = place(registry, repository, artifact.digest)
     try:
         report = from_json(EngineReport, registry.read_blob(repository, artifact.report.digest))
-    except ContractError as error:
+    except (ValueError, RecursionError, OverflowError) as error:
         raise RegistryError(
-            f"{where}: its report cannot be read: {error}", hint="update fleet, or build again"
+            f"{where}: its report cannot be read: {said(error)}", hint="update fleet, or build again"
         ) from error
     if report.identity.key != artifact.key:
         raise RegistryError(
@@ -92,11 +100,14 @@ def push_engine(
     folder: Path,
     *,
     report: EngineReport,
+    proven: Callable[[EngineArtifact], bool] | None = None,
+    attest: Attest | None = None,
 ) -> EngineArtifact:
     """Store the engine in ``folder`` (a builder's results) under its key, unless the key is taken already.
 
     The first engine of a key stays: TensorRT builds of one key differ by a few bytes, and replacing one would change
-    images that are published. Raises RegistryError, BuildError.
+    images that are published. With ``proven`` it stays only when that says so of it; ``attest`` is called for what was
+    made from ``folder``, never for what was there, and the tag follows it. Raises RegistryError, BuildError.
     """
     identity = report.identity
     if identity.key != key:
@@ -104,10 +115,10 @@ def push_engine(
             f"{folder}: the build answered key {identity.key}, asked was {key}", hint="build the engine again"
         )
     tag = key.removeprefix("sha256:")
-    if existing := engine_artifact(registry, repository, tag):
+    if existing := _standing(registry, repository, tag, proven):
         return existing
     layer = engine_layer(folder, identity.model)
-    document = Bytes.of(canonical_json(report))
+    document = Bytes.of(canonical_json(replace(report, files=layer.files())))
     uploads: list[Callable[[], None]] = [
         lambda: registry.push_blob(repository, layer),
         lambda: registry.push_blob(repository, document),
@@ -116,8 +127,27 @@ def push_engine(
     config = Descriptor(REPORT_TYPE, document.digest, document.size)
     described = Descriptor(LAYER_TAR, layer.digest, layer.size)
     body = manifest_bytes(config, [described], annotations=_annotations(identity))
-    digest = registry.put_manifest(repository, tag, body, MANIFEST)
+    digest = Bytes.of(body).digest
+    if attest is not None:
+        registry.put_manifest(repository, digest, body, MANIFEST)
+        attest(Descriptor(MANIFEST, digest, len(body)))
+    registry.put_manifest(repository, tag, body, MANIFEST)
     return EngineArtifact(key, identity.model, identity.precision, digest, config, described)
+
+
+def _standing(
+    registry: Registry, repository: str, tag: str, proven: Callable[[EngineArtifact], bool] | None
+) -> EngineArtifact | None:
+    """Return the engine that has the key already and keeps it."""
+    try:
+        existing = engine_artifact(registry, repository, tag)
+    except RegistryError:
+        if proven is None or registry.head_manifest(repository, tag) is None:
+            raise
+        return None  # the tag holds something else, which nobody attests as this engine: ours takes its place
+    if existing is None or proven is None or proven(existing):
+        return existing
+    return None
 
 
 def _annotations(identity: EngineIdentity) -> dict[str, str]:

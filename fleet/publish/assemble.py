@@ -145,5 +145,5 @@ def _copy_blob(registry: Registry, origin: str, repository: str, blob: Descripto
         )
     with tempfile.TemporaryDirectory(prefix="jetfleet-blob-") as folder:
         path = Path(folder) / "blob"
-        registry.fetch_blob(origin, blob.digest, path)
+        registry.fetch_blob(origin, blob.digest, path, size=blob.size)
         registry.push_blob(repository, _FileBlob(path, blob.size, blob.digest))

@@ -13,12 +13,12 @@ from typing import BinaryIO
 from fleet.errors import BuildError
 from fleet.publish.streams import PIECE, reader_of
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity
+from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity, FileFacts
 from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
 
-_BLOCK = 512
+BLOCK = 512
 #: tar ends in two zero blocks; writers pad to records of 10 KiB, which readers do not ask for.
-_END = b"\0" * (2 * _BLOCK)
+END = b"\0" * (2 * BLOCK)
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,13 @@ class Entry:
         """Bytes. Raises OSError."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
+    def facts(self) -> FileFacts:
+        """Return size and hash; reads the content once."""
+        sha256 = hashlib.sha256()
+        for piece in self.pieces():
+            sha256.update(piece)
+        return FileFacts(self.size, sha256.hexdigest())
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the content; refuse a file that changed its size since the layer was measured."""
         if isinstance(self.content, bytes):
@@ -48,6 +55,11 @@ class Entry:
                 raise BuildError(f"{self.content}: changed while it was published", hint="run the command again")
 
 
+def layer_frame(paths: Sequence[str]) -> bytes:
+    """Return the directories that a layer with these files begins with."""
+    return b"".join(_directory(path) for path in _parents(paths))
+
+
 class Layer:
     """An uncompressed tar, so its digest is also its diff id. A `fleet.ports.BlobSource`; nothing is held in memory."""
 
@@ -55,13 +67,17 @@ class Layer:
         self.entries = tuple(sorted(entries, key=lambda entry: entry.path))
         if len({entry.path for entry in self.entries}) != len(self.entries):
             raise ValueError("a layer holds each path once")
-        self._directories = b"".join(_directory(path) for path in _parents(self.entries))
+        self._directories = layer_frame([entry.path for entry in self.entries])
 
     @cached_property
     def size(self) -> int:
         """Bytes of the tar. Raises OSError."""
-        files = sum(_BLOCK + entry.size + len(_padding(entry.size)) for entry in self.entries)
-        return len(self._directories) + files + len(_END)
+        files = sum(BLOCK + entry.size + len(padding(entry.size)) for entry in self.entries)
+        return len(self._directories) + files + len(END)
+
+    def files(self) -> dict[str, FileFacts]:
+        """Return the layer's files by their last name; reads them once."""
+        return {PurePosixPath(each.path).name: each.facts() for each in self.entries}
 
     @cached_property
     def digest(self) -> str:
@@ -78,10 +94,10 @@ class Layer:
     def _pieces(self) -> Iterator[bytes]:
         yield self._directories
         for entry in self.entries:
-            yield _header(entry.path, entry.size)
+            yield header(entry.path, entry.size)
             yield from entry.pieces()
-            yield _padding(entry.size)
-        yield _END
+            yield padding(entry.size)
+        yield END
 
 
 def engine_layer(folder: Path, model: str) -> Layer:
@@ -102,7 +118,7 @@ def engine_layer(folder: Path, model: str) -> Layer:
             f"{files[identity.engine_file]}: {size} bytes, but {IDENTITY_FILE} says {identity.engine_bytes}",
             hint="build the engine again",
         )
-    inside = PurePosixPath(ENGINES_DIR.lstrip("/")) / model / identity.precision
+    inside = engine_folder(model, identity.precision)
     return Layer([Entry(str(inside / name), path) for name, path in files.items()])
 
 
@@ -123,12 +139,18 @@ def config_layer(config: RuntimeConfig) -> Layer:
     return Layer([Entry(CONFIG_PATH.lstrip("/"), canonical_json(config))])
 
 
-def _parents(entries: Sequence[Entry]) -> list[str]:
-    parents = {str(parent) for entry in entries for parent in PurePosixPath(entry.path).parents}
+def engine_folder(model: str, precision: str) -> PurePosixPath:
+    """Return where an engine lies inside an image."""
+    return PurePosixPath(ENGINES_DIR.lstrip("/")) / model / precision
+
+
+def _parents(paths: Sequence[str]) -> list[str]:
+    parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
     return sorted(parents - {"."})
 
 
-def _header(path: str, size: int) -> bytes:
+def header(path: str, size: int) -> bytes:
+    """Return the block before a file's content."""
     info = tarfile.TarInfo(path)
     info.size, info.mode, info.mtime = size, 0o644, 0
     return _encoded(info)
@@ -147,5 +169,6 @@ def _encoded(info: tarfile.TarInfo) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT, "utf-8", "strict")
 
 
-def _padding(size: int) -> bytes:
-    return b"\0" * (-size % _BLOCK)
+def padding(size: int) -> bytes:
+    """Return what fills the block after a file's content."""
+    return b"\0" * (-size % BLOCK)

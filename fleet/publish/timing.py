@@ -18,8 +18,9 @@ from pathlib import Path
 from fleet.errors import FleetError, RegistryError
 from fleet.manifest.files.named_files import file_sha256
 from fleet.oci.image_spec import MANIFEST, Bytes, Descriptor, manifest_bytes, parse_manifest, place
+from fleet.oci.skim import chosen, said
 from fleet.ports import Registry
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.device import same_fact
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.engine.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
@@ -63,10 +64,11 @@ class TimingStore:
     def fetch(self, device: DeviceFacts, folder: Path) -> list[str]:
         """Put the caches of all power modes of ``device`` into ``folder``; return notes on what is not there."""
         try:
-            tags = [tag for tag in self._registry.tags(self._repository) if _may_fit(tag, device)]
+            fitting = [tag for tag in self._registry.tags(self._repository) if _may_fit(tag, device)]
         except RegistryError as error:
             return [f"timing caches were not fetched, so this build takes longer: {error.message}"]
-        return [note for tag in tags for note in self._fetch(tag, folder)]
+        tags, left_out = chosen(fitting)
+        return left_out + [note for tag in tags for note in self._fetch(tag, folder)]
 
     def _fetch(self, tag: str, folder: Path) -> list[str]:
         try:
@@ -80,9 +82,10 @@ class TimingStore:
                 if part.size > MAX_TIMING_BYTES:
                     notes.append(f"timing cache {tag}: a part of {part.size >> 20} MiB is too large, and was left out")
                 else:
-                    self._registry.fetch_blob(self._repository, part.digest, folder / timing_file(facts, number))
-        except (FleetError, ContractError) as error:
-            message = error.message if isinstance(error, FleetError) else str(error)
+                    to = folder / timing_file(facts, number)
+                    self._registry.fetch_blob(self._repository, part.digest, to, size=part.size)
+        except (FleetError, ValueError, RecursionError, OverflowError) as error:
+            message = error.message if isinstance(error, FleetError) else said(error)
             return [f"timing cache {tag} was not fetched, so this build takes longer: {message}"]
         return notes
 

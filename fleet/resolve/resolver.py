@@ -61,6 +61,8 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
             port=settings.port,
             user=settings.user or DEFAULT_USER,
             identity_file=None if identity is None else variants.file(identity, loaded.root),
+            port_given=settings.port_given,
+            user_given=settings.user is not None,
         ),
         group=robot.group,
         labels=settings.labels,

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import socket
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from fleet.oci.json_documents import get_record, put_record
-from fleet.parallel import side_by_side
-from fleet.ports import Clock, Registry
+from fleet.oci.skim import skim
+from fleet.ports import Clock, LogLine, Registry
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
+from runtime.contract.printable import printable
+from runtime.contract.robot.update import COMMITTED
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
 ROLLOUT, ROLLBACK, LOCK_BROKEN = "rollout", "rollback", "lock-broken"
-SUCCEEDED, FAILED, INTERRUPTED = "succeeded", "failed", "interrupted"
-_PARALLEL = 8
+SUCCEEDED, FAILED, INTERRUPTED, NOBODY_REACHED = "succeeded", "failed", "interrupted", "nobody reached"
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
+#: Tags beyond those asked for that are read where some are junk.
+_MORE = 64
+MAX_REASON = 1000
+"""Characters of a reason that are kept."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class AuditRecord:
     version: str = ""
     release_digest: str = ""
     outcome: str = ""
-    """succeeded | failed | interrupted."""
+    """succeeded | failed | interrupted | nobody reached."""
     reason: str = ""
     seconds: float = 0.0
     selector: str = ""
@@ -81,9 +88,14 @@ def record_of(
     override: str = "",
 ) -> AuditRecord:
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
-    outcome = INTERRUPTED if result.interrupted else SUCCEEDED if result.succeeded else FAILED
     entries = tuple(
-        RobotEntry(each.name, each.outcome.value, each.reason, round(each.seconds, 3), each.fetched_bytes or 0)
+        RobotEntry(
+            each.name,
+            each.outcome.value,
+            printable(each.reason, MAX_REASON),
+            round(each.seconds, 3),
+            each.fetched_bytes or 0,
+        )
         for each in result.robots
     )
     return AuditRecord(
@@ -94,14 +106,32 @@ def record_of(
         fleet=fleet,
         version=result.version,
         release_digest=release_digest,
-        outcome=outcome,
-        reason=result.failed or result.stalled,
+        outcome=_outcome(result),
+        reason=printable(result.failed or result.outdated or result.stalled, MAX_REASON),
         seconds=round(result.seconds, 3),
-        selector=selector,
-        override=override,
+        selector=printable(selector),
+        override=printable(override),
         counts=result.counts,
         robots=entries,
     )
+
+
+def _outcome(result: RolloutResult) -> str:
+    if result.interrupted:
+        return INTERRUPTED
+    if result.succeeded:
+        return SUCCEEDED
+    return NOBODY_REACHED if result.nobody_reached else FAILED
+
+
+def committed(record: AuditRecord) -> int:
+    """Return how many robots committed and stayed."""
+    return record.counts.get(COMMITTED, 0)
+
+
+def ran(record: AuditRecord) -> bool:
+    """Say whether robots ran the version: one committed, or (in a record that counts no robots) it succeeded."""
+    return committed(record) > 0 if record.counts else record.outcome == SUCCEEDED
 
 
 def new_id(at: float) -> str:
@@ -114,13 +144,33 @@ def append(registry: Registry, prefix: str, record: AuditRecord) -> None:
     put_record(registry, f"{prefix}/audit", record.id, record, AUDIT_TYPE)
 
 
-def history(registry: Registry, prefix: str, limit: int = 20) -> list[AuditRecord]:
-    """Return the last ``limit`` records, newest first: one request for the list, two for each record."""
-    newest = sorted(registry.tags(f"{prefix}/audit"), reverse=True)[:limit]
-    found = side_by_side(
-        lambda tag: get_record(registry, f"{prefix}/audit", tag, AuditRecord), newest, workers=_PARALLEL
-    )
-    return [each[0] for each in found if each is not None]
+def history(registry: Registry, prefix: str, limit: int = 20, on_junk: LogLine = lambda _: None) -> list[AuditRecord]:
+    """Return the last ``limit`` records, newest first: one request for the list, two for each record.
+
+    What else lies there is skipped, and ``on_junk`` gets a sentence for it. Records are not signed: whoever can
+    write to the registry can write one.
+    """
+    repository = f"{prefix}/audit"
+    tags = registry.tags(repository)
+    newest = sorted((tag for tag in tags if _ID.fullmatch(tag)), reverse=True)
+    if strange := [tag for tag in tags if not _ID.fullmatch(tag)]:
+        on_junk(f"{registry.host}/{repository}: {len(strange)} tags are no records, such as {strange[0]}")
+
+    def load(tag: str) -> AuditRecord | None:
+        found = get_record(registry, repository, tag, AuditRecord)
+        if found is not None and found[0].id != tag:
+            raise ValueError(f"it holds the record {found[0].id[:40]}")
+        return found[0] if found else None
+
+    records: list[AuditRecord] = []
+    asked = newest[: limit + _MORE]
+    while asked and len(records) < limit:
+        now, asked = asked[: limit - len(records)], asked[limit - len(records) :]
+        good, junk = skim(registry, repository, now, load)
+        records += good
+        for line in junk:
+            on_junk(line)
+    return records
 
 
 def lock_broken(fleet: str, reason: str, clock: Clock) -> AuditRecord:

@@ -16,8 +16,9 @@ from datetime import datetime, timezone
 from types import TracebackType
 
 from fleet.errors import LockHeld, RegistryError
-from fleet.oci.json_documents import get_record, put_record
-from fleet.ports import Clock, Registry
+from fleet.oci.json_documents import NewerRecord, get_record, put_record
+from fleet.oci.skim import skim
+from fleet.ports import Clock, LogLine, Registry
 from fleet.rollout import audit
 from fleet.rollout.ended_tickets import OVER_S, EndedTickets
 from runtime.contract.codec import SCHEMA
@@ -28,6 +29,8 @@ _RENEW_S = TTL_S / 5
 _LOOK_AGAIN_S = 5.0
 _TRIES = 8
 _PREFIX = "rollout-"
+#: Where a registry allows no deletes, each rollout leaves an ended ticket behind.
+_MOST_TICKETS = 5000
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,10 @@ class Ticket:
 class RolloutLock:
     """``with RolloutLock(…) as lock:`` holds it; call ``lock.keep()`` often. Raises LockHeld, RegistryError."""
 
-    def __init__(self, registry: Registry, prefix: str, clock: Clock, *, reason: str) -> None:
+    def __init__(
+        self, registry: Registry, prefix: str, clock: Clock, *, reason: str, on_junk: LogLine = lambda _: None
+    ) -> None:
+        """``on_junk`` gets a sentence for each tag there that is no ticket; such a tag holds nobody up."""
         self._registry = registry
         self._prefix = prefix
         self._repository = f"{prefix}/locks"
@@ -57,6 +63,8 @@ class RolloutLock:
         self._renew_at = 0.0
         self._intruders: frozenset[str] = frozenset()
         self._ended = EndedTickets(registry, self._repository)
+        self._on_junk = on_junk
+        self._junk: set[str] = set()
 
     def __enter__(self) -> RolloutLock:
         self.acquire()
@@ -125,18 +133,36 @@ class RolloutLock:
             self._take_down(ticket)
 
     def holders(self) -> list[Ticket]:
-        """Return the live tickets of others, the oldest first."""
+        """Return the live tickets of others, the oldest first. Raises LockHeld where there are too many to read."""
         own = self._ticket.id if self._ticket else ""
         tags = self._ended.without(self._tags())
-        found = (get_record(self._registry, self._repository, tag, Ticket) for tag in tags)
+        if len(tags) > _MOST_TICKETS:
+            # To skip some would be to take a lock that somebody may hold.
+            raise LockHeld(
+                f"{self._registry.host}/{self._repository} holds {len(tags)} tickets, at most {_MOST_TICKETS} are read",
+                hint="look at who can write to the registry, and delete those tags",
+            )
+        found, junk = skim(self._registry, self._repository, tags, self._load)
+        for line in junk:
+            if line not in self._junk:
+                self._junk.add(line)
+                self._on_junk(line)
         now = self._clock.now()
-        tickets = [each[0] for each in found if each]
-        self._ended.note(self._tag(each) for each in tickets if each.expires < now - OVER_S)
-        live = [each for each in tickets if each.expires > now and each.id != own]
+        self._ended.note(self._tag(each) for each in found if each.expires < now - OVER_S)
+        live = [each for each in found if each.expires > now and each.id != own]
         return sorted(live, key=lambda ticket: (ticket.acquired, ticket.id))
 
     def _tags(self) -> list[str]:
         return [tag for tag in self._registry.tags(self._repository) if tag.startswith(_PREFIX)]
+
+    def _load(self, tag: str) -> Ticket | None:
+        try:
+            found = get_record(self._registry, self._repository, tag, Ticket)
+        except NewerRecord as error:
+            raise LockHeld(f"a newer fleet may hold the rollout lock: {error.message}", hint=error.hint) from error
+        if found is not None and self._tag(found[0]) != tag:
+            raise ValueError(f"it holds the ticket {found[0].id[:40]}")
+        return found[0] if found else None
 
     def steal(self, fleet: str) -> list[Ticket]:
         """Take the lock from whoever holds it, with a record in the audit trail; return whose it was.
@@ -210,4 +236,5 @@ class RolloutLock:
 
 
 def _clock_time(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    within = max(0.0, min(at, 4e10))  # what a ticket says may be any number
+    return f"{datetime.fromtimestamp(within, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from fleet.rollout.gate import judge
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.json_decoder import WORDS
+from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.contract.robot.update import Attestation
 from runtime.contract.robot.verification import Finding, Verification
@@ -30,7 +32,7 @@ def _own(attestation: Attestation) -> tuple[Finding, ...]:
         why = attestation.verification_error or attestation.report_error or "the agent gave no verification"
         return (Finding(AGENT, "", False, why),)
     try:
-        verification = from_json(Verification, attestation.verification_json)
+        verification = from_json(Verification, attestation.verification_json, WORDS, clean=printable)
     except ContractError as error:
         return (Finding(AGENT, "", False, f"the verification can't be read: {error}"),)
     if not verification.findings:

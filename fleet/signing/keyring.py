@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,14 @@ from pathlib import Path
 from fleet.errors import NotSigned, UsageError
 from fleet.oci.releases import PublishedRelease
 from fleet.ports import Registry, Signer
+from fleet.signing.allowed_signers import known_keys
+from fleet.signing.intent import at, covers, why_beyond
 from fleet.signing.signatures import StoredSignature, push_signature, stored_signatures
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json
 from runtime.contract.robot.trust import (
-    EVERY_ROBOT,
+    MOST_RELEASE_S,
+    MOST_ROLLBACK_S,
     NAMESPACES,
     RELEASE,
     SignatureFacts,
@@ -33,6 +35,8 @@ class JudgedSignature:
     facts: SignatureFacts
     problem: str = ""
     """Why it does not count; empty when it does."""
+    expired: bool = False
+    """That it has run out is all that is wrong with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,11 @@ class Bundle:
     def people(self) -> tuple[str, ...]:
         """Who signed, each by a key of their own."""
         return distinct_signers([each.facts for each in self.signatures if not each.problem])
+
+    @property
+    def people_once(self) -> tuple[str, ...]:
+        """Who signed, those included whose signature has run out since."""
+        return distinct_signers([each.facts for each in self.signatures if not each.problem or each.expired])
 
     def signed_by(self, key: str) -> bool:
         """Whether that key (``SHA256:…``) is among them."""
@@ -80,12 +89,48 @@ class Keyring:
 
     def bundles(self, release: PublishedRelease, kind: str = RELEASE) -> tuple[list[Bundle], list[str]]:
         """Return the statements about a release, the one with the most signers first, and what cannot be read."""
-        stored, damaged = stored_signatures(self._registry, self._prefix, release, kind)
-        by_text: dict[str, list[JudgedSignature]] = {}
+        assert self._trust.signers is not None, "an unsigned fleet judges nothing"
+        known = known_keys(self._trust.signers, NAMESPACES[kind]) or ()
+        stored, damaged = stored_signatures(self._registry, self._prefix, release, kind, known)
+        by_text: dict[str, dict[str, JudgedSignature]] = {}
         for each in stored:
-            by_text.setdefault(each.text, []).append(self._judge(release, each))
-        bundles = [Bundle(text, judged[0].stored.statement, tuple(judged)) for text, judged in by_text.items()]
+            judged = self._judge(release, each)
+            # A signature that was copied to other tags is one; robots look at a few only.
+            there = by_text.setdefault(each.text, {}).setdefault(judged.facts.key or each.tag, judged)
+            if there.problem and not judged.problem:
+                by_text[each.text][judged.facts.key] = judged
+        bundles = [
+            Bundle(text, next(iter(found.values())).stored.statement, tuple(found.values()))
+            for text, found in by_text.items()
+        ]
         return sorted(bundles, key=lambda b: (-len(b.people), -b.statement.issued_at)), damaged
+
+    def within(self, bundles: Sequence[Bundle], mine: Statement, key: str = "") -> tuple[list[Bundle], list[str]]:
+        """Return those bundles whose words may be signed instead of ``mine``, and a sentence for each that may not.
+
+        ``key`` (``SHA256:…``): the signer's own, whose earlier words are named so.
+        """
+        fitting, beyond = [], []
+        for bundle in bundles:
+            if not bundle.people:
+                continue
+            why = why_beyond(bundle.text, bundle.statement, mine)
+            if why:
+                who = "you" if bundle.people and bundle.signed_by(key) else ", ".join(bundle.people)
+                beyond.append(f"words that {who} signed are not signed with you: {why}")
+            elif covers(bundle.statement, mine):
+                fitting.append(bundle)
+        return fitting, beyond
+
+    def counted(self, release: PublishedRelease) -> bool:
+        """Whether enough people have signed for this very document, be it that time ran out since."""
+        needed = self._trust.threshold
+        return any(len(bundle.people_once) >= needed for bundle in self.bundles(release)[0])
+
+    def signed_before(self, release: PublishedRelease, key: str) -> bool:
+        """Whether that key (``SHA256:…``) has signed for this very document, be it that time ran out since."""
+        judged = (each for bundle in self.bundles(release)[0] for each in bundle.signatures)
+        return any(each.facts.key == key and (not each.problem or each.expired) for each in judged)
 
     def _judge(self, release: PublishedRelease, stored: StoredSignature) -> JudgedSignature:
         statement, signers = stored.statement, self._trust.signers
@@ -97,23 +142,21 @@ class Keyring:
             allowed=signers,
             revoked=self._trust.revoked,
         )
-        problem = facts.problem if not facts.counts else ""
-        if (statement.fleet, statement.version) != (release.document.fleet, release.version):
-            problem = f"it is for {statement.fleet} {statement.version}"
-        elif statement.expires_at < self._now:
+        problem = facts.problem if not facts.counts else _odd_words(statement, release)
+        expired = not problem and statement.expires_at < self._now
+        if expired:
             problem = f"it expired at {at(statement.expires_at)}"
-        return JudgedSignature(stored, facts, problem)
+        return JudgedSignature(stored, facts, problem, expired)
 
     def sign(self, statement: Statement, beside: Sequence[Bundle], key: tuple[Path, str]) -> Bundle | None:
-        """Sign ``statement``, or the same words as those before us in ``beside``; None when our key has signed those.
+        """Sign ``statement``, or the first of ``beside`` (see :meth:`within`); None when our key has signed that.
 
         Raises UsageError when robots would not take the key's signature.
         """
         path, fingerprint = key
-        mine = [bundle for bundle in beside if bundle.people and bundle.signed_by(fingerprint)]
-        if mine:
+        open_ = [bundle for bundle in beside if bundle.people][:1]
+        if open_ and open_[0].signed_by(fingerprint):
             return None
-        open_ = [bundle for bundle in beside if bundle.people]
         text = open_[0].text if open_ else canonical_json(statement).decode()
         signature = self._signer.sign(text.encode(), NAMESPACES[statement.kind], path)
         assert self._trust.signers is not None, "key() refuses unsigned fleets"
@@ -154,17 +197,18 @@ class Keyring:
         missing = why_too_few(facts, self._trust.threshold)
         return "; ".join([missing, *dict.fromkeys(problems)]) if missing else ""
 
-    def covers(self, bundle: Bundle, robots: Sequence[str]) -> bool:
-        """Whether a rollback order counts now, and is for (at least) these robots; none means all."""
-        named = bundle.statement.robots
-        return bool(bundle.people) and (EVERY_ROBOT in named or (bool(robots) and set(robots) <= set(named)))
-
 
 def signed_of(bundle: Bundle) -> Signed:
     """Return a statement with those of its signatures that count."""
     return Signed(bundle.text, tuple(each.stored.signature for each in bundle.signatures if not each.problem))
 
 
-def at(moment: float) -> str:
-    """Return a moment as people read it, UTC."""
-    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(max(0.0, min(moment, 4e10))))
+def _odd_words(statement: Statement, release: PublishedRelease) -> str:
+    """Say what robots would not take about the words themselves, time apart; empty when nothing."""
+    if (statement.fleet, statement.version) != (release.document.fleet, release.version):
+        return f"it is for {statement.fleet} {statement.version}"
+    lasts = statement.expires_at - statement.issued_at
+    most = MOST_RELEASE_S if statement.kind == RELEASE else MOST_ROLLBACK_S
+    if lasts > most:
+        return f"it was made for {lasts / 86400:.1f} days, robots take {most / 86400:.1f} at most"
+    return ""

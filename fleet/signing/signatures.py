@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from fleet.errors import RegistryError
 from fleet.oci.image_spec import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
 from fleet.oci.releases import PublishedRelease, releases_of
+from fleet.oci.skim import bounded, chosen, skim
 from fleet.ports import Registry
-from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.robot.trust import EVERY_ROBOT, RELEASE, ROLLBACK, Signed, Statement, document_digest
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.robot.trust import (
+    EVERY_ROBOT,
+    MOST_ROLLBACK_S,
+    RELEASE,
+    ROLLBACK,
+    Signed,
+    Statement,
+    document_digest,
+)
 
 SIGNATURE_TYPE = "application/vnd.jetfleet.signature.v1+json"
-ROLLBACK_S = 24 * 3600.0
+ROLLBACK_S = MOST_ROLLBACK_S
 """A rollback order is for what happens now."""
 _PREFIX = {RELEASE: "sig", ROLLBACK: "rollback"}
 _EMPTY = Bytes.of(b"{}")
@@ -66,14 +74,15 @@ def signature_tag(kind: str, document: str, key: str) -> str:
 
     ``key``: ``SHA256:…``, as OpenSSH prints it.
     """
-    return f"{_tag_prefix(kind, document)}{_hex_of(key)[:12]}"
+    return f"{_tag_prefix(kind, document)}{key_hex(key)[:12]}"
 
 
 def _tag_prefix(kind: str, document: str) -> str:
     return f"{_PREFIX[kind]}-{document.removeprefix('sha256:')[:12]}-"
 
 
-def _hex_of(key: str) -> str:
+def key_hex(key: str) -> str:
+    """Return a fingerprint (``SHA256:…``, as OpenSSH prints it) in hex. Raises ValueError."""
     text = key.removeprefix("SHA256:")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).hex()
@@ -100,37 +109,31 @@ def push_signature(registry: Registry, prefix: str, text: str, signature: str, k
 
 
 def stored_signatures(
-    registry: Registry, prefix: str, release: PublishedRelease, kind: str
+    registry: Registry, prefix: str, release: PublishedRelease, kind: str, first: Collection[str] = ()
 ) -> tuple[list[StoredSignature], list[str]]:
-    """Return the signatures of a release, and a sentence for each that cannot be read. Raises RegistryError."""
+    """Return the signatures of a release, and a sentence for each that cannot be read or is one too many.
+
+    ``first``: fingerprints (``SHA256:…``) of keys whose signatures are looked at before others'. Raises RegistryError.
+    """
     repository, document = releases_of(prefix), document_digest(release.text)
     wanted = _tag_prefix(kind, document)
-    found: list[StoredSignature] = []
-    damaged: list[str] = []
-    for tag in registry.tags(repository):
-        if not tag.startswith(wanted):
-            continue
-        try:
-            stored = _load(registry, repository, tag)
-        except ContractError as error:
-            damaged.append(f"{place(registry, repository, tag)} cannot be read: {error}")
-            continue
-        if stored is not None and stored.statement.kind == kind and stored.statement.document == document:
-            found.append(stored)
-    return found, damaged
+    ends = [key_hex(key)[:12] for key in first]
+    tags, left_out = chosen([tag for tag in registry.tags(repository) if tag.startswith(wanted)], ends)
+    loaded, damaged = skim(registry, repository, tags, lambda tag: _load(registry, repository, tag))
+    found = [each for each in loaded if each.statement.kind == kind and each.statement.document == document]
+    return found, [*damaged, *left_out]
 
 
 def _load(registry: Registry, repository: str, tag: str) -> StoredSignature | None:
+    """Read one signature. Raises ValueError (and what decoders raise at junk), RegistryError."""
     manifest = registry.get_manifest(repository, tag)
     if manifest is None:
         return None
-    try:
-        parsed = parse_manifest(manifest, place(registry, repository, tag))
-    except RegistryError as error:
-        raise ContractError(error.message) from error
+    parsed = parse_manifest(manifest, place(registry, repository, tag))
     if [layer.media_type for layer in parsed.layers] != [SIGNATURE_TYPE]:
-        raise ContractError("something else was pushed there")
+        raise ValueError("something else was pushed there")
+    bounded(parsed.layers[0].size, "the signature")
     signed = from_json(Signed, registry.read_blob(repository, parsed.layers[0].digest))
     if len(signed.signatures) != 1:
-        raise ContractError(f"{len(signed.signatures)} signatures in one artifact")
+        raise ValueError(f"{len(signed.signatures)} signatures in one artifact")
     return StoredSignature(tag, signed.statement, from_json(Statement, signed.statement), signed.signatures[0])

@@ -18,6 +18,10 @@ class TrustSpec:
     expires_s: float = 0.0
     """So long a signature lasts."""
     revoked: Path | None = None
+    builders: Path | None = None
+    """The allowed_signers file of those who attest builds; None: the lines of ``signers`` that may."""
+    build_with: Path | None = None
+    """The key that `fleet build` attests with; None: ``sign_with``."""
 
     @property
     def unsigned(self) -> bool:

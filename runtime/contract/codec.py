@@ -12,7 +12,20 @@ import importlib
 import json
 import math
 import sys
-from typing import Any, Dict, Type, TypeVar, Union, get_type_hints
+from typing import Any, Callable, Dict, Optional, Type, TypeVar, Union, get_type_hints
+
+from runtime.contract.json_decoder import DOCUMENT, ContractError, Limits, decode
+
+__all__ = [
+    "SCHEMA",
+    "ContractError",
+    "canonical_json",
+    "digest_of",
+    "digest_of_bytes",
+    "from_dict",
+    "from_json",
+    "to_dict",
+]
 
 #: Version of every document below. Raised only when an older reader would misunderstand a newer document.
 SCHEMA = 1
@@ -20,18 +33,16 @@ SCHEMA = 1
 T = TypeVar("T")
 
 
-class ContractError(ValueError):
-    """A document does not fit its contract. The message starts with the path of the offending value."""
-
-
 def to_dict(value: Any) -> Any:
     """Return ``value`` (a contract dataclass, or a container of them) as plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if value is None or isinstance(value, (str, int, float)):  # most of a document; first, because this is asked often
+        return value
     if isinstance(value, (list, tuple)):
         return [to_dict(item) for item in value]
     if isinstance(value, dict):
         return {str(key): to_dict(item) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return value
 
 
@@ -63,13 +74,17 @@ def _sha256() -> Any:
         return importlib.import_module("hashlib").sha256
 
 
-def from_json(cls: Type[T], text: Union[str, bytes]) -> T:
-    """Parse a document. Raises :class:`ContractError` with the path of what is wrong."""
-    try:
-        data = json.loads(text)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ContractError("{}: not JSON: {}".format(cls.__name__, error)) from error
-    return from_dict(cls, data)
+def from_json(
+    cls: Type[T],
+    text: Union[str, bytes],
+    limits: Limits = DOCUMENT,
+    clean: Optional[Callable[[str], str]] = None,
+) -> T:
+    """Parse a document. Raises :class:`ContractError` with the path of what is wrong.
+
+    ``clean``: applied to every string, see :func:`runtime.contract.json_decoder.decode`.
+    """
+    return from_dict(cls, decode(text, cls.__name__, limits, clean=clean))
 
 
 def from_dict(cls: Type[T], data: Any, path: str = "") -> T:
@@ -129,7 +144,11 @@ def _listed(value: Any, path: str) -> Any:
 
 def _scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not math.isfinite(value):
+        try:
+            finite = math.isfinite(value)
+        except OverflowError:  # a whole number that no float holds
+            finite = False
+        if not finite:
             raise ContractError("{}: expected a finite number, got {}".format(path, value))
         return float(value)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):

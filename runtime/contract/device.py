@@ -24,7 +24,7 @@ L4T_LINES = {
 def version_parts(version: str) -> Tuple[int, ...]:
     """Return the numbers of ``R36.4.3`` or ``10.3.0.30``; empty when it is no version."""
     plain = version.lstrip("rR")
-    return tuple(int(part) for part in plain.split(".")) if re.match(r"^\d+(\.\d+)*$", plain) else ()
+    return tuple(int(part) for part in plain.split(".")) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})*", plain) else ()
 
 
 def l4t_line(l4t: Optional[str]) -> Optional[str]:

@@ -1,16 +1,18 @@
-"""The order of versions: semantic versioning, as the manifest writes it."""
+"""The order of versions: semantic versioning, as the manifest writes it; and what Docker must be at least."""
 
 from __future__ import annotations
 
 import re
 from typing import Tuple
 
-VERSION = re.compile(r"^(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?$")
+MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 0)
+"""Docker Engine and Compose that a robot needs at least; bootstrap and every order check it."""
+VERSION = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})(?:-([0-9A-Za-z.-]{1,100}))?")
 
 
 def version_order(version: str) -> Tuple[object, ...]:
     """Return the sort key of a version: numbers as numbers, a pre-release before its release. Raises ValueError."""
-    match = VERSION.match(version)
+    match = VERSION.fullmatch(version)
     if match is None:
         raise ValueError("{!r} is not a version".format(version))
     before = match.group(4)

@@ -144,6 +144,7 @@ def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode, trave
 
     if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
         _travel(process, traveller)
+        node.find_others()
         if not process.stop.is_set():
             node.attend()
     process.phase = SERVING

@@ -37,7 +37,8 @@ SWAP_POLL_S = 1.0
 BEAT_S = 0.5
 PAUSE_S = 2.0
 """How long a transition waits for the inference that is going on."""
-ALONE_S = 2.0
+FIND_POLL_S = 0.05
+ALONE_S = 0.15
 """How long an activation waits for the publishers of the node that served before to be gone from the graph."""
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -59,7 +60,7 @@ class ExecutorNode(LifecycleNode):
         self._standing_by = True
         self._transition = threading.RLock()
         self._intake: Intake | None = None
-        self._outputs = NodeOutputs(self)
+        self._outputs = NodeOutputs(self, self.gate)
         self.spin_progress = time.monotonic()
         """When the spin thread last ran a callback, seconds, monotonic."""
         self._diagnostics = Diagnostics(
@@ -116,6 +117,13 @@ class ExecutorNode(LifecycleNode):
         waits = self._standing_by and self.gate.refused and self.lifecycle == "inactive"
         return self.gate.why_not if waits else ""
 
+    def find_others(self) -> None:
+        """Wait until whoever else commands our topics has had the time to be found, or a stop. A node that says it
+        stands by can so take over at once."""
+        self._outputs.watch()
+        while not self._outputs.looked and not self._stop.wait(FIND_POLL_S):
+            self._outputs.watch()
+
     def attend(self) -> None:
         """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.
 
@@ -123,6 +131,7 @@ class ExecutorNode(LifecycleNode):
         """
         if not self._transition.acquire(blocking=False):
             return  # a transition that a service asks for is going on; the next look comes soon
+        self._outputs.watch()
         try:
             self._take_turns()
         finally:
@@ -153,9 +162,7 @@ class ExecutorNode(LifecycleNode):
         self._standing_by = False
         result = super().on_activate(state)
         link(self.models)
-        for model, reason in self._outputs.start(patient=took_over):
-            self._log(f"{model.model.name}: {reason}")
-            model.refuse(reason)
+        self._outputs.start()
         serving = [model for model in self.models if model.state != FAILED]
         for model in serving:
             model.activate()
@@ -259,6 +266,7 @@ class ExecutorNode(LifecycleNode):
         self._reserve.pin_spin_once()
         self.spin_progress = time.monotonic()
         self._outputs.announce()
+        self._outputs.watch()
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_dict
+from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.robot.power import PowerAnswer
 
 ASK_S = 10.0
@@ -92,8 +94,9 @@ def ask_host(path: Path, mode: str, why: str, timeout_s: float = ANSWER_S) -> Po
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout_s)
             connection.connect(str(path))
-            connection.sendall(request)
-            reply = json.loads(_line(connection))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(request)  # one that refuses us may answer, and close, before it has read this
+            reply = decode_object(_line(connection), "the host", WORDS)
         if reply["ok"]:
             return from_dict(PowerAnswer, reply["value"])
         error = reply["error"]

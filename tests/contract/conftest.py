@@ -8,6 +8,24 @@ from pathlib import Path
 import pytest
 
 from tests.contract.robot_process import Robot, StartRobot
+from tests.harness import share
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that share this machine's Engine on one worker."""
+    for item in items:
+        if item.get_closest_marker("docker"):
+            item.add_marker(pytest.mark.xdist_group("contract-engine"))
+
+
+@pytest.fixture(autouse=True)
+def _engine_turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Take turns with other test runs at this machine's Engine: the updater's kept images have one name on it."""
+    if request.node.get_closest_marker("docker") is None:
+        yield
+        return
+    with share.turn("engine"):
+        yield
 
 
 @pytest.fixture

@@ -36,14 +36,21 @@ def main() -> None:
             continue
         if not lines.get():
             return
-        commands = list(zip(peer.sources, peer.commands, strict=True))
+        commands = list(zip(peer.sources, peer.commands, peer.arrived, strict=True))
         runs = [
-            {"source": source, "last": group[-1][1], "count": len(group)}
+            {
+                "source": source,
+                "last": group[-1][1],
+                "count": len(group),
+                "first_at": group[0][2],
+                "last_at": group[-1][2],
+            }
             for source, group in ((source, list(members)) for source, members in groupby(commands, lambda one: one[0]))
         ]
         peer.tell(runs=runs, publishers=most, now=len(node.get_publishers_info_by_topic(COMMANDS)))
         peer.sources.clear()
         peer.commands.clear()
+        peer.arrived.clear()
         most = 0
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from fleet.ports import RobotAddress
+from tests.harness import share
 
 SSHD = shutil.which("sshd") or ("/usr/sbin/sshd" if Path("/usr/sbin/sshd").exists() else None)
 
@@ -21,11 +22,11 @@ class LocalSshd:
     """Start, stop, change its key, cut its connections."""
 
     def __init__(self, folder: Path) -> None:
-        assert SSHD is not None
+        assert SSHD is not None, "no sshd here: `make setup` installs openssh-server, without starting it"
         self.folder = folder
         self.user = getpass.getuser()
         self.identity = folder / "id"
-        self.port = _free_port()
+        self.port = share.free_port()
         self._process: subprocess.Popen[bytes] | None = None
         keygen(self.identity)
         shutil.copy(self.identity.with_suffix(".pub"), folder / "authorized_keys")
@@ -77,7 +78,7 @@ class LocalSshd:
             self.signal_connections(signal.SIGCONT)
             self.signal_connections(signal.SIGKILL)
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=60)
             self._process = None
 
     def signal_connections(self, number: int) -> int:
@@ -96,13 +97,6 @@ class LocalSshd:
 
 def keygen(path: Path, kind: str = "ed25519") -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path)], check=True, timeout=60)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _descendants(pid: int) -> list[int]:

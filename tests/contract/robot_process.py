@@ -19,6 +19,7 @@ import pytest
 
 from runtime.contract.codec import from_json
 from runtime.contract.node.health import HealthReport
+from tests.harness import share
 
 ROOT = Path(__file__).parents[2]
 READY_S = 120.0
@@ -26,8 +27,8 @@ STOP_S = 60.0
 
 
 def ros_environment(tmp_path: Path) -> dict[str, str]:
-    """The image's own defaults, a ROS domain that no other test run on this machine shares, and a folder for locks of
-    its own: one executor serves where they share one."""
+    """The image's own defaults, a ROS domain that no other test process on this machine has, and a folder for locks:
+    one executor serves where they share one."""
     node = tmp_path / "node"
     node.mkdir(exist_ok=True)
     lines = (ROOT / "images/runtime/runtime.env").read_text().splitlines()
@@ -37,7 +38,7 @@ def ros_environment(tmp_path: Path) -> dict[str, str]:
         **image,
         "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
         "FASTRTPS_DEFAULT_PROFILES_FILE": str(ROOT / "images/runtime/fastdds.xml"),
-        "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(share.ros_domain()),
         "ROS_LOG_DIR": str(tmp_path / "log"),
         "JETFLEET_NODE_DIR": str(node),
         "PYTHONPATH": str(ROOT),
@@ -74,13 +75,13 @@ class Robot:
 
     def status(self, path: str) -> int:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
 
     def report(self) -> HealthReport:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=30) as answer:
             return from_json(HealthReport, answer.read())
 
     def until(self, what: str, done: Callable[[HealthReport], object], deadline_s: float = READY_S) -> HealthReport:
@@ -94,7 +95,7 @@ class Robot:
     def peer(self, *arguments: str) -> dict[str, Any]:
         command = [*self.prefix, sys.executable, "-m", "tests.contract.ros_peer", *arguments]
         done = subprocess.run(
-            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            command, env=self.environment, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False
         )
         assert done.returncode == 0, done.stderr + self.log.read_text()
         result: dict[str, Any] = json.loads(done.stdout)

@@ -23,7 +23,7 @@ from std_msgs.msg import String
 from tests.fakes.runtime_folder import HEIGHT, TOPIC, WIDTH, frame_with_box
 
 RESULTS = "/jetfleet/signs/text"
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 
 def spin_until(node: Node, what: str, done: Callable[[], bool], deadline_s: float = DEADLINE_S) -> None:

@@ -24,7 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, Imu, LaserScan, PointCloud2, PointField, Range
 from std_msgs.msg import String
 
-DEADLINE_S = 40.0
+DEADLINE_S = 120.0
 HEIGHT, WIDTH, BEAMS = 6, 8, 4
 
 

@@ -22,9 +22,10 @@ from fleet.adapters.docker.docker_host import DockerHost
 from fleet.errors import BuildError, DockerError
 from fleet.ports import ContainerHost, JobResult
 from tests.fakes.container_host import FakeContainerHost, press_ctrl_c, wait_until
+from tests.harness import share
 
 BASE = os.environ.get("JETFLEET_LAB_BASE_IMAGE", "jetfleet-lab/debian:bookworm")
-TAG = "jetfleet-build-contract:suite"
+TAG = f"jetfleet-build-contract:suite-{share.number()}"
 LABEL = {"io.jetfleet.test": uuid.uuid4().hex}
 
 COPY = (
@@ -51,7 +52,7 @@ def tar_of(files: dict[str, bytes]) -> BinaryIO:
 DOCKERFILE = f"FROM {BASE}\nRUN mkdir -p /job\n".encode()
 
 
-@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.lab)])
+@pytest.fixture(params=["fake", pytest.param("docker", marks=pytest.mark.docker)])
 def host(request: pytest.FixtureRequest) -> Iterator[ContainerHost]:
     if request.param == "fake":
         yield FakeContainerHost()
@@ -206,7 +207,7 @@ def test_removing_by_label_ends_a_running_job(host: ContainerHost, image: str, t
     assert errors != [0]
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_a_failing_build_step_is_quoted(tmp_path: Path) -> None:
     dockerfile = f"FROM {BASE}\nRUN echo one\nRUN echo what went wrong; exit 7\n".encode()
     with pytest.raises(BuildError) as caught:
@@ -217,7 +218,7 @@ def test_a_failing_build_step_is_quoted(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
-@pytest.mark.parametrize("host", [pytest.param("docker", marks=pytest.mark.lab)], indirect=True)
+@pytest.mark.parametrize("host", [pytest.param("docker", marks=pytest.mark.docker)], indirect=True)
 def test_a_job_has_no_network(image: str, host: ContainerHost, tmp_path: Path) -> None:
     script = (
         "import socket, sys\n"

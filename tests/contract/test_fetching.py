@@ -6,12 +6,14 @@ What stands for the Engine here asks the registry on 127.0.0.1 as an Engine does
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
 import os
 import random
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -30,6 +32,8 @@ from runtime.updater.fetching.download import Downloads
 from runtime.updater.fetching.errors import Cannot, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.loopback import Loopback
+from runtime.updater.fetching.pace import Pace
+from runtime.updater.fetching.peer import uid_of
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way, tls_context, way_to
 from runtime.updater.fetching.upstream import Upstream
@@ -93,7 +97,7 @@ class Site:
 
     def ask(self, loopback: Loopback, content: bytes, start: int = 0) -> bytes:
         headers = {"Range": f"bytes={start}-"} if start else {}
-        url = f"http://{loopback.address}/v2/jetfleet-fetch/blobs/{digest(content)}"
+        url = f"http://{loopback.address}/v2/{loopback.repository}/blobs/{digest(content)}"
         try:
             with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=60) as answer:
                 found: bytes = answer.read()
@@ -256,6 +260,107 @@ def test_what_no_manifest_names_is_not_given(site: Site) -> None:
     site.server.blobs[digest(other)] = other
     loopback, _ = site.begin()
     assert site.ask(loopback, other) == b""
+    loopback.close()
+
+
+# ── who else may ask ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def status_of(loopback: Loopback, path: str) -> int:
+    host, _, port = loopback.address.partition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_what_is_not_part_of_the_image_is_not_asked_for_and_ends_nothing(site: Site) -> None:
+    other = json.dumps({"layers": []}).encode()
+    site.server.manifests[digest(other)] = other
+    loopback, _ = site.begin()
+    asked = len(site.server.seen)
+    for unknown in ("0" * 64, digest(other).removeprefix("sha256:")):
+        assert status_of(loopback, f"/v2/{loopback.repository}/manifests/sha256:{unknown}") == 404
+        assert status_of(loopback, f"/v2/{loopback.repository}/blobs/sha256:{unknown}") == 404
+    for name in ("x", "jetfleet-fetch", "jetfleet-fetch/" + "0" * 32, loopback.repository[:-1]):
+        assert status_of(loopback, f"/v2/{name}/manifests/{site.manifest}") == 404
+        assert status_of(loopback, f"/v2/{name}/blobs/{digest(LAYER)}") == 404
+    assert not loopback.failed.is_set()
+    assert len(site.server.seen) == asked, "the registry was asked with this robot's credentials"
+    assert site.ask(loopback, LAYER) == LAYER
+    loopback.close()
+
+
+JUNK = {
+    "silence": b"",
+    "TLS": b"\x16\x03\x01\x02\x00\x01",
+    "a long line": b"GET " + b"x" * 100_000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 3000,
+}
+
+
+@pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
+def test_junk_on_the_loopback_ends_nothing(site: Site, junk: bytes) -> None:
+    loopback, _ = site.begin()
+    host, _, port = loopback.address.partition(":")
+    held = [socket.create_connection((host, int(port)), timeout=10) for _ in range(80)]
+    for connection in held:
+        with contextlib.suppress(OSError):
+            connection.sendall(junk)
+    assert site.ask(loopback, LAYER) == LAYER
+    assert loopback.connections <= 64
+    for connection in held:
+        connection.close()
+    assert not loopback.failed.is_set()
+    loopback.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_gets_nothing_and_ends_nothing(site: Site) -> None:
+    loopback, _ = site.begin()
+    program = (
+        "import http.client, sys\n"
+        "for path in sys.argv[2:]:\n"
+        "    try:\n"
+        "        c = http.client.HTTPConnection(sys.argv[1], timeout=10); c.request('GET', path)\n"
+        "        print(c.getresponse().status)\n"
+        "    except (OSError, http.client.HTTPException): print('nothing')\n"
+    )
+    paths = [f"/v2/{loopback.repository}/manifests/{site.manifest}", f"/v2/{loopback.repository}/blobs/{digest(LAYER)}"]
+    asks = ["/usr/bin/python3", "-c", program, loopback.address, "/v2/", *paths]
+    ran = subprocess.run(
+        ["setpriv", "--reuid", "65534", "--clear-groups", *asks], capture_output=True, text=True, cwd="/", check=True
+    )
+    assert ran.stdout.split() == ["nothing"] * 3
+    assert (loopback.asked, loopback.failed.is_set()) == (0, False)
+    assert site.ask(loopback, LAYER) == LAYER
+    loopback.close()
+
+
+def test_the_kernel_says_who_asks_and_a_closed_connection_is_nobody_s(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        taken, address = server.accept()
+        assert uid_of(address, taken.getsockname()) == os.getuid()
+        assert uid_of((address[0], 1), taken.getsockname()) is None
+        client.close()
+        assert uid_of(address, taken.getsockname()) is None, "the kernel calls a closed one root's"
+        taken.close()
+    assert uid_of(address, ("127.0.0.1", 5), tables=[tmp_path / "none"]) is None
+
+
+@pytest.mark.parametrize("how", ["drip", "drip_head"])
+def test_a_registry_that_drips_is_left(site: Site, how: str) -> None:
+    site.fault(how, times=99)
+    loopback, link = site.begin()
+    link.pace = Pace(lambda: link.moved, 1024, 2.0)
+    stop = threading.Event()
+    threading.Thread(target=link.pace.watch, args=(stop,), daemon=True).start()
+    with pytest.raises(UpstreamError, match="less than 1024 bytes a second") as told:
+        site.ask(loopback, LAYER)
+    assert told.value.transient
+    stop.set()
     loopback.close()
 
 
@@ -427,7 +532,7 @@ def test_a_helper_that_knows_nobody_leaves_what_docker_login_wrote(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
+        pytest.fail("no openssl here: `make setup` installs it")
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]

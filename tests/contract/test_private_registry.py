@@ -10,11 +10,11 @@ import json
 import os
 import ssl
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bcrypt
 import pytest
@@ -23,7 +23,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
 from fleet.adapters.registry.registry_http import RetryPolicy
-from fleet.bootstrap.registry_access import program_text, registry_access
+from fleet.bootstrap.registry_access import registry_access
 from fleet.errors import RegistryAuthError, RegistryError
 from fleet.manifest.schema.registry_schema import RegistryRef
 from fleet.oci.image_spec import EMPTY, MANIFEST, Bytes, Descriptor, manifest_bytes
@@ -33,6 +33,7 @@ from runtime.updater.fetching.link import Link
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import way_to
 from runtime.updater.fetching.upstream import Upstream
+from tests.fakes.local_root import run_registry_program
 from tests.fakes.registry_process import find_registry_binary, registry_process
 
 PREFIX, REPOSITORY = "warehouse", "warehouse/runtime"
@@ -127,13 +128,12 @@ class Robot:
     def bootstrap(self, **registry: object) -> bool:
         """Return whether anything changed."""
         access = registry_access(RegistryRef.model_validate({"address": f"{self.private.host}/{PREFIX}", **registry}))
-        told = {"identity": str(self.folder / "robot.json"), "robot": "amr-001", "fleet": "warehouse"}
+        told: dict[str, Any] = {"identity": str(self.folder / "robot.json"), "robot": "amr-001", "fleet": "warehouse"}
         told |= {"host": access.host, "certs": str(self.folder / "certs.d"), "folder": str(self.folder / "registry")}
         authority = base64.b64encode(access.authority).decode() if access.authority else None
-        program = program_text({**told, "authority": authority, "login": access.login, "helper": access.helper})
-        done = subprocess.run(
-            [sys.executable, "-I", "-"], input=program, capture_output=True, text=True, timeout=60, check=True
-        )
+        told |= {"authority": authority, "login": access.login, "helper": access.helper}
+        done = run_registry_program(told)
+        assert done.exit_code == 0, done.stderr
         found: dict[str, bool] = json.loads(done.stdout)
         return found["changed"]
 

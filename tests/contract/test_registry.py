@@ -26,7 +26,7 @@ from tests.fakes.registry_process import find_registry_binary, registry_process
 def real_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     binary = find_registry_binary()
     if binary is None:
-        pytest.skip("no docker-registry binary: apt-get install docker-registry")
+        pytest.fail("no docker-registry here: `make setup` brings it")
     with registry_process(binary, tmp_path_factory.mktemp("registry")) as host:
         yield host
 

@@ -10,17 +10,19 @@ import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.least_rate import pieces
 from fleet.adapters.registry.oci_registry import OciRegistry
 from fleet.adapters.registry.registry_http import RetryPolicy, Timeouts
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError
 from fleet.oci.image_spec import MANIFEST, Bytes
-from tests.fakes.registry_process import free_port
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
+from tests.harness import share
 
 REPOSITORY = "warehouse/engines"
 CHUNK = 1 << 20
@@ -143,7 +145,7 @@ def test_a_broken_link_is_tried_again(server: FaultyRegistry, connect: Connect) 
 
 
 def test_nobody_listening_says_where_and_what_to_do(connect: Connect) -> None:
-    host = f"127.0.0.1:{free_port()}"
+    host = f"127.0.0.1:{share.free_port()}"
     with pytest.raises(RegistryError, match="not reachable") as caught:
         connect(host=host).ping()
     assert host in caught.value.message
@@ -306,6 +308,39 @@ def test_a_folder_that_is_not_there_is_an_error_of_ours(
     digest = hold(server, b"x")
     with pytest.raises(OutsideError, match="cannot be written"):
         connect().fetch_blob(REPOSITORY, digest, tmp_path / "none" / "blob")
+
+
+def test_a_blob_is_not_read_past_what_its_descriptor_or_the_registry_says(
+    server: FaultyRegistry, connect: Connect, tmp_path: Path
+) -> None:
+    digest = hold(server, os.urandom(CHUNK))
+    with pytest.raises(RegistryError, match="larger than the 9 bytes"):
+        connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob", size=9)
+    connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob", size=CHUNK)
+    server.faults = [Fault("GET", "endless", times=2)]
+    with pytest.raises(RegistryError, match="does not say how large it is"):
+        connect().fetch_blob(REPOSITORY, digest, tmp_path / "other")
+    with pytest.raises(RegistryError, match=f"larger than the {CHUNK} bytes"):
+        connect().fetch_blob(REPOSITORY, digest, tmp_path / "other", size=CHUNK)
+    assert not [path for path in tmp_path.iterdir() if path.name not in ("blob", "docker")]
+
+
+def test_a_blob_that_does_not_fit_the_disk_is_refused_before_it_comes(
+    server: FaultyRegistry, connect: Connect, tmp_path: Path
+) -> None:
+    digest = hold(server, b"x")
+    with pytest.raises(OutsideError, match="are to come"):
+        connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob", size=1 << 60)
+
+
+def test_a_registry_that_drips_is_left(
+    server: FaultyRegistry, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = hold(server, os.urandom(CHUNK))
+    server.faults = [Fault("GET", "drip", times=9)]
+    monkeypatch.setattr("fleet.adapters.registry.registry_download.pieces", partial(pieces, over_s=0.5))
+    with pytest.raises(RegistryError, match="less than 1024 a second"):
+        connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob")
 
 
 # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -476,7 +511,7 @@ def test_netrc_is_not_taken(
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
+        pytest.fail("no openssl here: `make setup` installs it")
     folder = tmp_path_factory.mktemp("tls")
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=registry"]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"]

@@ -155,7 +155,7 @@ def test_an_inference_hung_in_native_code_is_ended_and_the_report_tells_its_exit
     robot: StartRobot,
 ) -> None:
     folder = tmp_path / "rt"
-    write_runtime(folder)
+    write_runtime(folder, heartbeat_timeout_s=5.0)
     write_engine(folder / "engines" / "signs", hangs=True)
     one = robot(folder)
     one.until("readiness", lambda report: report.ready, WAIT_S)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, TrustSettings
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, TrustSettings, why_too_few
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.world import World, WorldError
 from tests.fakes.robot_world import FakeWorld, fake_signature
@@ -260,3 +260,32 @@ def test_a_robot_without_ssh_keygen_says_what_to_install(
     with pytest.raises(WorldError, match="cannot run ssh-keygen") as caught:
         robot.world.check_signature(STATEMENT, signature, NAMESPACE)
     assert "openssh-client" in caught.value.hint
+
+
+def test_a_certificate_names_the_authority_that_vouches_for_it(robot: Robot, keys: Keys) -> None:
+    robot.allow(f"*@x cert-authority {keys.public('one-for-all')}", f"anna@x {keys.public('anna')}")
+    facts = []
+    for name in ("made-up-1", "made-up-2"):
+        signature = keys.sign(keys.certify(name, "one-for-all", f"{name}@x"))
+        facts.append(robot.world.check_signature(STATEMENT, signature, NAMESPACE))
+    assert [each.counts for each in facts] == [True, True]
+    assert {each.authority for each in facts} == {keys.fingerprint("one-for-all")}
+    assert "by 1 of 2" in why_too_few(facts, 2)
+    anna = robot.world.check_signature(STATEMENT, keys.sign(keys.path("anna")), NAMESPACE)
+    assert (anna.authority, why_too_few([facts[0], anna], 2)) == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["rsa", "ecdsa"])
+def test_certificates_of_every_kind_name_their_authority(robot: Robot, keys: Keys, kind: str) -> None:
+    robot.allow(f"*@x cert-authority {keys.public('authority')}")
+    keys.path(f"holder-{kind}", kind)
+    signature = keys.sign(keys.certify(f"holder-{kind}", "authority", "holder@x"))
+    assert robot.world.check_signature(STATEMENT, signature, NAMESPACE).authority == keys.fingerprint("authority")
+
+
+def test_two_signatures_in_one_file_do_not_count(robot: Robot, keys: Keys) -> None:
+    """What is verified and what is asked for its authority would be two different signatures."""
+    robot.allow(f"*@x cert-authority {keys.public('authority')}", f"anna@x {keys.public('anna')}")
+    certified = keys.sign(keys.certify("holder", "authority", "holder@x"))
+    both = certified + keys.sign(keys.path("anna"))
+    assert not robot.world.check_signature(STATEMENT, both, NAMESPACE).counts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,10 +19,12 @@ from typing import Any
 import pytest
 
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
-from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_dict, from_json
 from runtime.contract.robot.update import UpdateState
+from runtime.updater.robot.json_socket import ask
 from runtime.updater.state.transitions import accept, enter
 from runtime.updater.storage.journal import JournalStore
+from runtime.updater.transaction.update_state import Rejected
 from tests.fakes.robot_world import FakeWorld, order
 
 SOURCES = Path(__file__).parents[2] / "runtime"
@@ -59,7 +62,7 @@ class Daemon:
             self.command("serve"), env=self.environment, stdout=log, stderr=log, start_new_session=True
         )
         log.close()
-        self.wait(lambda: self.ask("status", "--json").returncode == 0, "the daemon")
+        self.wait(self._answers, "the daemon")
 
     def ask(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -73,19 +76,29 @@ class Daemon:
         )
 
     def state(self) -> UpdateState:
-        return from_json(UpdateState, self.ask("status", "--json").stdout)
+        """Ask as the command does, without the cost of starting it."""
+        return from_dict(UpdateState, ask(self.root / "updater.sock", {"verb": "status"}))
 
-    def wait(self, done: Any, what: str, seconds: float = 40.0) -> None:
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "the daemon ended\n" + (self.root / "log").read_text()
+        try:
+            self.state()
+        except ConnectionError:
+            return False
+        return True
+
+    def wait(self, done: Any, what: str, seconds: float = 120.0) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
                 raise AssertionError(f"no {what} within {seconds:g} s\n" + (self.root / "log").read_text())
-            time.sleep(0.1)
+            time.sleep(0.03)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        code = self.process.wait(timeout=20)
+        code = self.process.wait(timeout=60)
         self.process = None
         return code
 
@@ -239,12 +252,20 @@ def test_what_the_socket_cannot_use_is_refused(daemon: Daemon, sent: bytes, said
     daemon.start()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(daemon.root / "updater.sock"))
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):  # refused before all of it was read
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
         answer = json.loads(connection.makefile().readline())
     assert answer["ok"] is False
     assert answer["error"]["kind"] == "usage"
     assert said in answer["error"]["message"]
+    assert daemon.state().state == "idle"
+
+
+def test_a_request_that_is_too_long_is_told_so(daemon: Daemon) -> None:
+    daemon.start()
+    with pytest.raises(Rejected, match="at most 4194304 bytes"):
+        ask(daemon.root / "updater.sock", {"verb": "status", "more": "x" * (9 << 20)})
     assert daemon.state().state == "idle"
 
 

@@ -27,7 +27,7 @@ from tests.fakes import tiny_images
 from tests.fakes.robot_turns import Container
 from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
-pytestmark = pytest.mark.lab
+pytestmark = pytest.mark.docker
 
 
 class Road:
@@ -46,7 +46,7 @@ class Road:
             variant=variant(letter, image=image["reference"], engines=(engine,), layers=layers),
             compose={"robot.compose.yaml": COMPOSE},
             environment={ENV_HEALTH_PORT: str(self.port)},
-            probation=Probation(soak_s=2.0, ready_timeout_s=180.0, confirm_timeout_s=180.0),
+            probation=Probation(soak_s=0.2, ready_timeout_s=180.0, confirm_timeout_s=180.0),
             issued_at=time.time(),
         )
         return replace(told, **changes)
@@ -193,6 +193,7 @@ def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, wh
     while road.daemon.state().state not in (where, "idle") and time.monotonic() < deadline:
         if road.daemon.state().awaiting_confirmation:
             break
+        time.sleep(0.005)
     road.daemon.stop(signal.SIGKILL)
     road.daemon.start()
     road.daemon.wait(road._ended_or_awaits, "end of probation", 240.0)

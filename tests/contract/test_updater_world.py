@@ -29,8 +29,9 @@ from runtime.updater.storage.blob_store import BlobStore
 from runtime.updater.transaction.preflight import moved_bytes
 from tests.fakes import tiny_images
 from tests.fakes.robot_world import FakeWorld, order, reference, variant
+from tests.harness import share
 
-PROJECT = "jetfleet-updater-test"
+PROJECT = f"jetfleet-updater-test-{share.number()}"
 COMPOSE = "services:\n  runtime:\n    image: ${JETFLEET_IMAGE}\n    env_file: .env\n    stop_grace_period: 1s\n"
 CHECKOUT = Path(__file__).parents[2]
 
@@ -60,7 +61,7 @@ class Side:
         return folder
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.lab)])
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.docker)])
 def side(request: pytest.FixtureRequest, tmp_path: Path) -> Side:
     if request.param == "fake":
         return Side(FakeWorld(tmp_path), tmp_path, variant("1"), variant("2"), reference("1")[:-4] + "dead")
@@ -233,7 +234,7 @@ def test_the_store_is_emptied_but_for_what_is_kept(side: Side) -> None:
     assert side.world.bytes_in_store(layer.digest for layer in side.first.layers) == 0
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_a_fetch_counts_the_blobs_that_came(real_side: Side, published: dict[str, Any]) -> None:
     heard = Listener()
     real_side.world.fetch(real_side.first.image, "order-1", 0, heard)
@@ -243,7 +244,7 @@ def test_a_fetch_counts_the_blobs_that_came(real_side: Side, published: dict[str
     assert real_side.world.fetched_bytes("another") is None
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_a_blob_that_went_bad_on_the_disk_is_fetched_anew(real_side: Side, published: dict[str, Any]) -> None:
     store = BlobStore(real_side.root / "blobs")
     store.folder.mkdir()
@@ -256,7 +257,7 @@ def test_a_blob_that_went_bad_on_the_disk_is_fetched_anew(real_side: Side, publi
     assert real_side.world.image(real_side.first.image) is not None
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_an_engine_that_is_away_is_told_apart_in_a_fetch_too(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{real_side.root}/none.sock")
@@ -447,7 +448,7 @@ def test_disk_of_a_path_that_is_not_there_yet_is_its_parent_s(side: Side) -> Non
     assert there.volume == below.volume
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_values_of_dot_env_reach_the_container_literally(real_side: Side, published: dict[str, Any]) -> None:
     values = {
         "PLAIN": "a b",
@@ -471,7 +472,7 @@ def test_values_of_dot_env_reach_the_container_literally(real_side: Side, publis
     assert {name: found[name] for name in wanted} == wanted
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_by_hand_in_current_changes_nothing(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = real_side.write(real_side.first)
     real_side.world.set_links(Links(folder))
@@ -482,7 +483,7 @@ def test_by_hand_in_current_changes_nothing(real_side: Side, monkeypatch: pytest
     assert real_side.world.container() == before
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_an_engine_that_is_away_is_told_apart(real_side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setenv("DOCKER_HOST", f"unix://{real_side.root}/none.sock")
@@ -491,7 +492,7 @@ def test_an_engine_that_is_away_is_told_apart(real_side: Side, monkeypatch: pyte
     assert caught.value.engine_down
 
 
-@pytest.mark.lab
+@pytest.mark.docker
 def test_the_shipped_compose_files_are_what_the_updater_needs(real_side: Side) -> None:
     names = ("robot.compose.yaml", "jetson.compose.yaml")
     shipped = {name: (CHECKOUT / "compose" / name).read_text() for name in names}

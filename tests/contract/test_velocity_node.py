@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from runtime.executor.main import EXIT_ABANDONED
-from tests.contract.robot_process import READY_S, ROOT, STOP_S, ros_environment
+from tests.contract.robot_process import READY_S, ROOT, STOP_S, StartRobot, ros_environment
 from tests.fakes.runtime_folder import KEY, TOPIC
 from tests.fakes.velocity_engine import LIMITS, write_driver
 
@@ -113,6 +113,25 @@ def test_a_topic_that_another_node_commands_is_refused(site: Site) -> None:
     assert json.loads(rival.stdout.readline() or "{}") == {"there": True}
     site.executor()
     site.until_logged("/jetfleet/driver/cmd_vel is also commanded by /peer: stop it, remap one of the two")
+
+
+def test_the_report_says_who_holds_a_robot_that_stands_still(robot: StartRobot, tmp_path: Path) -> None:
+    write_driver(tmp_path / "rt")
+    one = robot(tmp_path / "rt")
+    rival = subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.velocity_peer", "rival"],
+        env=one.environment, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        report = one.until("the other to be named", lambda report: report.models and report.models[0].held)
+    finally:
+        rival.kill()
+        rival.communicate(timeout=STOP_S)
+    assert "/jetfleet/driver/cmd_vel is also commanded by /peer: stop it" in report.models[0].held
+    assert "(/peer: participant 010f" in report.models[0].held
+    check = next(check for check in report.checks if check.name == "model:driver:command")
+    assert (check.level, check.message) == ("warn", f"commands nothing: {report.models[0].held}")
+    one.until("nobody to be named once he is dead", lambda report: report.models and not report.models[0].held)
 
 
 def test_where_that_is_allowed_both_command(site: Site) -> None:

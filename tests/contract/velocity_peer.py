@@ -38,6 +38,8 @@ class Peer:
         self.stamps: list[float] = []
         self.frames: set[str] = set()
         self.sources: list[str] = []
+        self.arrived: list[float] = []
+        """When each command came, seconds, monotonic: the same clock for every process of the machine."""
         self._camera = node.create_publisher(
             Image, TOPIC, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         )
@@ -49,6 +51,7 @@ class Peer:
         self.stamps.append(message.header.stamp.sec + message.header.stamp.nanosec / 1e9)
         self.frames.add(message.header.frame_id)
         self.sources.append(message.header.frame_id)
+        self.arrived.append(time.monotonic())
 
     def _send(self) -> None:
         if self.colour is None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fleet.errors import BuildError, DockerError
-from fleet.ports import HostInfo, JobResult, LogLine
+from fleet.ports import DEFAULT_LIMITS, HostInfo, JobLimits, JobResult, LogLine
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -118,6 +118,7 @@ class FakeContainerHost:
         deadline_s: float,
         on_log: LogLine | None = None,
         jetson: bool = False,
+        limits: JobLimits = DEFAULT_LIMITS,
     ) -> JobResult:
         self._answer()
         if image not in self.images:
@@ -135,6 +136,9 @@ class FakeContainerHost:
                 return JobResult(code, False, tail, None)
             with tarfile.open(output_to, "w") as tar:
                 tar.add(mapped[output_dir], arcname=Path(output_dir).name)
+            if output_to.stat().st_size > limits.output_bytes:
+                output_to.unlink()
+                raise DockerError(f"the container left more than {limits.output_bytes >> 20} MiB", hint="raise it")
             return JobResult(137 if self.oom else code, self.oom, tail, output_to)
         finally:
             self._remove(number)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fleet.errors import DockerError
-from fleet.ports import JobResult, LogLine
+from fleet.ports import DEFAULT_LIMITS, JobLimits, JobResult, LogLine
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import IDENTITY_FILE, JOB_FILE, REPORT_FILE, BuildJob, EngineIdentity, EngineReport
 from runtime.contract.engine.timing import TIMING_DIR
@@ -45,6 +45,7 @@ class RecordedBuilder(FakeContainerHost):
         deadline_s: float,
         on_log: LogLine | None = None,
         jetson: bool = False,
+        limits: JobLimits = DEFAULT_LIMITS,
     ) -> JobResult:
         self._answer()
         self.jobs.append(dict(labels))

@@ -93,8 +93,11 @@ class FakeRegistry:
         except KeyError:
             raise RegistryError(f"{self.host}: {repository}@{digest}: BLOB_UNKNOWN") from None
 
-    def fetch_blob(self, repository: str, digest: str, to: Path) -> None:
-        to.write_bytes(self.read_blob(repository, digest))
+    def fetch_blob(self, repository: str, digest: str, to: Path, *, size: int | None = None) -> None:
+        content = self.read_blob(repository, digest)
+        if size is not None and len(content) > size:
+            raise RegistryError(f"{self.host}: {repository}@{digest}: larger than the {size} bytes that it may have")
+        to.write_bytes(content)
 
     def tags(self, repository: str) -> list[str]:
         self._request("tags", repository)

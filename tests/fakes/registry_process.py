@@ -11,22 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CACHE = Path(__file__).parents[2] / ".lab" / "cache"
-_UNPACKED = CACHE / "registry" / "usr" / "bin" / "docker-registry"
+from tests.harness import share
+
+_UNPACKED = Path(__file__).parents[2] / ".lab" / "cache" / "registry" / "usr" / "bin" / "docker-registry"
 
 
 def find_registry_binary() -> Path | None:
-    """Return the binary: installed, unpacked before, or out of Debian's package; None where none of it works."""
+    """Return the binary: installed, or unpacked by ``make setup``; None without it."""
     if installed := shutil.which("docker-registry"):
         return Path(installed)
-    if not _UNPACKED.exists() and shutil.which("apt-get"):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        fetched = subprocess.run(
-            ["apt-get", "download", "docker-registry"], cwd=CACHE, capture_output=True, timeout=180, check=False
-        )
-        if fetched.returncode == 0:
-            (package,) = CACHE.glob("docker-registry_*.deb")
-            subprocess.run(["dpkg", "-x", package, CACHE / "registry"], check=True, timeout=60)
     return _UNPACKED if _UNPACKED.exists() else None
 
 
@@ -35,7 +28,7 @@ def registry_process(
     binary: Path, folder: Path, *, extra: str = "", tls: tuple[Path, Path] | None = None
 ) -> Iterator[str]:
     """Run it with its storage in ``folder`` on a free port; yield ``127.0.0.1:<port>``. ``tls``: certificate, key."""
-    port = free_port()
+    port = share.free_port()
     config = folder / "registry.yml"
     served = f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}" if tls else ""
     config.write_text(
@@ -51,17 +44,11 @@ def registry_process(
             yield f"127.0.0.1:{port}"
         finally:
             process.terminate()
-            process.wait(timeout=10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+            process.wait(timeout=60)
 
 
 def _wait_until_up(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -12,7 +12,7 @@ import struct
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,7 +25,8 @@ class Fault:
 
     match: str
     action: str
-    """status | reset | truncate | corrupt | hang | ignore_range."""
+    """status | reset | truncate | corrupt | hang | ignore_range | drip (a byte now and then) | drip_head (the same, of
+    the answer's headers) | endless (a body without a length that does not end)."""
     times: int = 1
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
@@ -158,6 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.state.stop.wait(30)
             self.close_connection = True
             return None
+        if fault and fault.action in ("drip_head", "endless"):
+            return self._without_end(fault)
         if fault and fault.action == "status":
             return self._answer(fault.status, fault.headers, fault.body)
         if urlsplit(self.path).path == "/token":
@@ -165,6 +168,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._allowed():
             return self._challenge()
         return self._route(body, fault)
+
+    def _without_end(self, fault: Fault) -> None:
+        """Send headers a byte at a time, or a body without a length, until the client has enough."""
+        self.close_connection = True
+        piece = b"x"
+        if fault.action == "endless":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            piece = b"100000\r\n" + b"\0" * (1 << 20) + b"\r\n"
+        else:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        with suppress(OSError):
+            while not self.state.stop.wait(0.0 if fault.action == "endless" else 0.02):
+                self.wfile.write(piece)
 
     def _reset(self, fault: Fault) -> None:
         taken = self.rfile.read(fault.after_bytes)
@@ -319,4 +335,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.action == "truncate":
             body = body[: fault.after_bytes]
             self.close_connection = True
+        if fault and fault.action == "drip":
+            with suppress(OSError):
+                for at in range(len(body)):
+                    self.wfile.write(body[at : at + 1])
+                    if self.state.stop.wait(0.02):
+                        return
+            return
         self.wfile.write(body)

@@ -130,6 +130,8 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.lock_held = False
         self.settings: TrustSettings | None = TrustSettings("warehouse", unsigned=True)
         self.signers: dict[str, tuple[str, ...]] = {}
+        self.authorities: dict[str, str] = {}
+        """Key → the certificate authority that vouches for it."""
         """Key → whom it stands for."""
         self.revoked: set[str] = set()
 
@@ -312,7 +314,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
             return SignatureFacts(key, problem=f"{key} is no allowed signer")
         if key in self.revoked:
             return SignatureFacts(key, (), True, f"{key} of {', '.join(self.signers[key])} is revoked")
-        return SignatureFacts(key, self.signers[key])
+        return SignatureFacts(key, self.signers[key], authority=self.authorities.get(key, ""))
 
     # ── inside ──
 

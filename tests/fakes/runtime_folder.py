@@ -27,8 +27,13 @@ def frame_with_box(left: int, top: int, width: int, height: int) -> np.ndarray:
     return frame
 
 
-def write_runtime(folder: Path, *, golden_shift: float = 0.0, thresholds: Thresholds | None = None) -> RuntimeConfig:
-    """Write ``runtime.json`` and ``engines/signs``; a ``golden_shift`` makes the self-test fail."""
+def write_runtime(
+    folder: Path, *, golden_shift: float = 0.0, thresholds: Thresholds | None = None, heartbeat_timeout_s: float = 60.0
+) -> RuntimeConfig:
+    """Write ``runtime.json`` and ``engines/signs``; a ``golden_shift`` makes the self-test fail.
+
+    ``heartbeat_timeout_s`` is short only where something is to hang: an executor on a busy machine is not to be ended.
+    """
     write_engine(folder / "engines" / "signs", golden_shift=golden_shift)
     config = RuntimeConfig(
         models=(
@@ -41,7 +46,7 @@ def write_runtime(folder: Path, *, golden_shift: float = 0.0, thresholds: Thresh
                 thresholds=thresholds or Thresholds(),
             ),
         ),
-        heartbeat_timeout_s=3.0,
+        heartbeat_timeout_s=heartbeat_timeout_s,
         max_restarts=3,
         restart_window_s=30.0,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument, release_digest
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Proof, Signed, Statement, document_digest
 from runtime.contract.robot.update import UpdateOrder
 from tests.fakes.robot_world import START, fake_signature
@@ -69,4 +69,6 @@ def prove(
     document = document or document_of(order)
     release = signed(statement_of(document, **statement), keys, sign)
     back = None if rollback is None else signed(rollback, keys, sign)
-    return replace(order, proof=Proof(canonical_json(document).decode(), release, back))
+    text = canonical_json(document).decode()
+    digest = release_digest(text, document.fleet, document.version)
+    return replace(order, release_digest=digest, proof=Proof(text, release, back))

@@ -10,11 +10,17 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tests.harness import share
+
 LABEL = "jetfleet-updater-test"
+"""On containers, with the number of the process that made them."""
+_SALT = uuid.uuid4().bytes
+"""In every layer: what this process fetches, no other one has brought to the Engine already."""
 _X86_WAITS = bytes.fromhex("b8220000000f05ebf7")  # again: pause(); jump again
 _X86_ENDS = bytes.fromhex("bf01000000b83c0000000f05")  # exit(1)
 _ARM_WAITS = bytes.fromhex("000080d2010080d2020080d2030080d2280980d2010000d4fbffff17")  # ppoll forever
@@ -38,8 +44,8 @@ def context(ends: bool, extra: bytes) -> io.BytesIO:
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, content, mode in (
             ("Dockerfile", dockerfile, 0o644),
-            ("run", program(ends), 0o755),
-            ("extra", extra, 0o644),
+            ("run", program(ends) + _SALT, 0o755),
+            ("extra", extra + _SALT, 0o644),
         ):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode = len(content), mode
@@ -53,14 +59,13 @@ def registry(client: Any) -> Iterator[str]:
     """Run the lab's registry image, built where it is missing; yield its address, plain HTTP for every Engine."""
     from fleetbox.images import ensure_registry_image
 
-    for left in client.containers.list(all=True, filters={"label": LABEL}):
-        left.remove(force=True, v=True)  # of a run that was killed
+    _remove_what_killed_runs_left(client)
     container = client.containers.run(
         ensure_registry_image(client, print),
         detach=True,
         ports={"5000/tcp": ("127.0.0.1", None)},
-        labels={LABEL: "1"},
-        name=LABEL + "-registry",
+        labels={LABEL: str(share.number())},
+        name=f"{LABEL}-registry-{share.number()}",
     )
     try:
         container.reload()
@@ -69,6 +74,13 @@ def registry(client: Any) -> Iterator[str]:
         yield address
     finally:
         container.remove(force=True, v=True)
+
+
+def _remove_what_killed_runs_left(client: Any) -> None:
+    for left in client.containers.list(all=True, filters={"label": LABEL}):
+        number = int(left.labels[LABEL])
+        if number == share.number() or not share.in_use(number):
+            left.remove(force=True, v=True)
 
 
 def publish(client: Any, repository: str, tag: str, *, ends: bool = False) -> dict[str, Any]:
@@ -100,10 +112,10 @@ def _manifest(repository: str, tag: str) -> dict[str, Any]:
 
 
 def _wait(url: str) -> None:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while not _answers(url):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{url} does not answer within 20 s")
+            raise AssertionError(f"{url} does not answer within 60 s")
         time.sleep(0.1)
 
 

@@ -1,7 +1,7 @@
 """Hold the TensorRT backend against APIs that are not installed here: `make check-tensorrt`. No GPU needed.
 
 mypy over `runtime/engines/tensorrt_` with the stubs of 10.13 (builder and runner), and the runner's names against the
-imported lean runtime of 10.16, which has no builder: those of `test_lean.py`, and every member of a class that the
+imported lean runtime of 10.16, which has no builder: those of `lean_names.py`, and every member of a class that the
 runner can name by the stubs. Fetches about 50 MB once, into `.lab/tensorrt-api`.
 The stubs do not parse as they are published: each mend below must still be what it says, or the check fails.
 """
@@ -124,7 +124,7 @@ def main() -> int:
         return 1
     found = mypy(stubs, "-p", OURS.replace("/", "."))
     print("\n".join(found) or f"{OURS}: mypy strict finds nothing against {STUBS[0]}")
-    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/engines/trt/test_lean.py"]
+    test = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit/engines/trt/lean_names.py"]
     done = subprocess.run(
         test, cwd=ROOT, env={"PYTHONPATH": str(lean), "PATH": ""}, capture_output=True, text=True, check=False
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xdist.workermanage import WorkerController
 
 LAB_WORKERS = "JETFLEET_LAB_WORKERS"
-DEFAULT_LAB_WORKERS = 1
+DEFAULT_LAB_WORKERS = 3
 
 
 class TierScheduling(LoadGroupScheduling):

@@ -1,12 +1,12 @@
-"""The lab for tests: brought up once a session when it is not up, and left up (`make lab-down` takes it down).
+"""The lab for tests: every worker has robots of its own, a bay; registry, images and the first releases are shared.
 
 Nothing is skipped in silence: without a Docker Engine these tests fail. JETFLEET_NO_LAB=1 skips them by name.
+What a test may share, and how it gets a robot, is in docs/lab.md.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 HERE = Path(__file__).parent
+TIMEOUT_S = 1500
+"""For one test, with all that it is the first to need: what the workers share may have to be made by a busy machine."""
 
 if TYPE_CHECKING:
     from fleetbox.running import RunningLab
 
+    from tests.lab.bays import WorkerBay
+    from tests.lab.faults.releases import Releases
+    from tests.lab.faults.robot import KillRobot
     from tests.lab.road import Road
 
 
@@ -27,46 +32,67 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT_S))
             if unwanted:
                 item.add_marker(pytest.mark.skip(reason="JETFLEET_NO_LAB=1"))
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[RunningLab]:
-    """The running lab. Whoever breaks something in it mends it, or uses `breakable_lab`."""
-    from fleetbox.lab import Lab
-    from fleetbox.running import RunningLab
+def bay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerBay]:
+    """This worker's robots, none of which runs before a test puts it somewhere; gone at the end of the session."""
     from fleetbox.spec import LabError, LabSpec
 
-    box = Lab(LabSpec.from_environment(), lambda text: print(f"lab: {text}", file=sys.stderr))
+    from tests.lab.bays import claimed_bay
+
+    # All workers of a run share what is made once; JETFLEET_LAB_SHARED=NAME lets later runs of the same code do so too.
+    run = getattr(request.config, "workerinput", {}).get("testrunuid") or f"{os.getpid()}"
+    key = os.environ.get("JETFLEET_LAB_SHARED") or run[:12]
     try:
-        box.up()
+        claim = claimed_bay(LabSpec.from_environment(), tmp_path_factory.mktemp("bay"), key)
+        worker = claim.__enter__()
     except LabError as error:
         pytest.fail(f"the lab does not come up: {error}. {error.hint} (JETFLEET_NO_LAB=1 skips these tests)")
-    yield RunningLab(box)
-    box.client.close()
-
-
-@pytest.fixture
-def breakable_lab(lab: RunningLab) -> Iterator[RunningLab]:
-    """The same lab; every break is mended after the test, whether it passed or not."""
-    yield lab
-    lab.repair()
+    yield worker
+    claim.__exit__(None, None, None)
 
 
 @pytest.fixture(scope="session")
-def road(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Three releases of the example fleet in the lab's registry."""
-    from tests.lab.road import make_road
-
-    return make_road(lab, tmp_path_factory.mktemp("road") / "manifests")
+def lab(bay: WorkerBay) -> RunningLab:
+    """This worker's robots and the shared registry, to look at and to break; `bay` says which robots run."""
+    return bay.running
 
 
 @pytest.fixture
-def on_first(road: Road) -> Road:
-    """Every robot bootstrapped, healthy and on 1.0.0."""
-    road.site.lab.repair()
-    road.site.fleet("bootstrap")
-    # A robot that a test left on a mission would wait for its lock; nobody drives in the lab.
-    road.site.fleet("rollout", "1.0.0", "--yes", "--force", "--override", "between two tests")
-    return road
+def road(bay: WorkerBay) -> Road:
+    """A checkout with a registry prefix of its own, in which 1.0.0, 1.1.0 and the bad 1.2.0 are published."""
+    return bay.road()
+
+
+@pytest.fixture
+def on_first(bay: WorkerBay) -> Road:
+    """The same, with all three robots bootstrapped, well and on 1.0.0."""
+    return bay.on_first()
+
+
+@pytest.fixture
+def published(bay: WorkerBay) -> Road:
+    """A checkout of where the shared releases were published: nothing may be changed there."""
+    return bay.published()
+
+
+@pytest.fixture(scope="module")
+def releases(bay: WorkerBay) -> Releases:
+    """A good release that can be ordered of a robot past `fleet`."""
+    from tests.lab.faults.releases import GOOD, publish_releases
+
+    return publish_releases(bay.road("1.0.0"), GOOD[:1])
+
+
+@pytest.fixture
+def robot(bay: WorkerBay, releases: Releases) -> KillRobot:
+    """The scout, on 1.0.0."""
+    from tests.lab.faults.robot import KillRobot
+
+    bay.put("scout-001")
+    return KillRobot(releases.site.lab, "scout-001")

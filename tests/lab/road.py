@@ -1,21 +1,16 @@
-"""Three published releases of the example fleet, made once a session: good, scout at int8, and one that must fail."""
+"""Three published releases of the example fleet, good, scout at int8, and one that must fail."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
-from fleetbox.running import RunningLab
 
 from tests.lab.site import Site
-
-PREFIX = "road"
 
 
 @dataclass
@@ -33,17 +28,13 @@ class Road:
         self.builds[version] = self.site.fleet_json("build")
         self.publishes[version] = self.site.fleet_json("publish")
 
-
-def make_road(lab: RunningLab, folder: Path) -> Road:
-    """Publish 1.0.0, 1.1.0 and 1.2.0 into an empty corner of the lab's registry."""
-    road = Road(Site.create(lab, folder, f"{PREFIX}-{int(time.time())}"))
-    road.publish("1.0.0")
-    road.site.set_version("1.1.0", scout="int8")
-    road.publish("1.1.0")
-    spoil(road.site)
-    road.site.set_version("1.2.0")
-    road.publish("1.2.0")
-    return road
+    def publish_others(self) -> None:
+        """Publish 1.1.0 and 1.2.0 after 1.0.0."""
+        self.site.set_version("1.1.0", scout="int8")
+        self.publish("1.1.0")
+        spoil(self.site)
+        self.site.set_version("1.2.0")
+        self.publish("1.2.0")
 
 
 def spoil(site: Site) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ from typing import Any
 
 import yaml
 from fleetbox.running import RunningLab
+
+from fleet.build.cache import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 420.0
@@ -47,6 +51,8 @@ class Site:
     lab: RunningLab
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    scope: tuple[str, ...] = ()
+    """The robots that the test uses; all when empty. Those of the others may be without power."""
 
     @classmethod
     def create(cls, lab: RunningLab, folder: Path, prefix: str) -> Site:
@@ -55,14 +61,43 @@ class Site:
         (folder / "known_hosts").unlink(missing_ok=True)
         site = cls(lab, folder)
         manifest = site.manifest()
-        manifest["registry"]["address"] = f"{lab.registry}/{prefix}"
         manifest["defaults"]["identity_file"] = str(lab.key)
         manifest["defaults"]["update"] = {"handover": "stop-start"}
         manifest["rollout"] = {"waves": [1, "100%"], "soak": "2s", "ready_timeout": "90s", "confirm_timeout": "30s"}
-        for robot in manifest["robots"]:
-            robot["host"] = lab.robots[robot["name"]]
         site.save(manifest)
+        site.move(f"{lab.registry}/{prefix}")
         return site
+
+    def move(self, address: str) -> None:
+        """Point the manifest at a place in a registry, and at the robots of its lab."""
+        manifest = self.manifest()
+        manifest["registry"]["address"] = address
+        for robot in manifest["robots"]:
+            robot["host"] = self.lab.robots[robot["name"]]
+        self.save(manifest)
+        pins = self.folder / "known_hosts"
+        if pins.exists():
+            lines = pins.read_text(encoding="utf-8").splitlines()
+            for number, line in enumerate(lines):
+                name = line.partition(",")[0]
+                if name in self.lab.robots:  # `name,address kind key`: the lab's robots of one name have one key
+                    lines[number] = f"{name},{self.lab.robots[name]} {line.partition(' ')[2]}"
+            pins.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @property
+    def prefix(self) -> str:
+        """The manifest's place in the registry."""
+        return str(self.manifest()["registry"]["address"]).partition("/")[2]
+
+    @property
+    def robots(self) -> tuple[str, ...]:
+        """The robots that the test uses."""
+        return self.scope or tuple(self.lab.robots)
+
+    @property
+    def only(self) -> tuple[str, ...]:
+        """The options that name them."""
+        return ("--robots", ",".join(self.scope)) if self.scope else ()
 
     def manifest(self) -> dict[str, Any]:
         """Return fleet.yaml as plain values."""
@@ -80,6 +115,21 @@ class Site:
         if scout:
             manifest["groups"]["scout"]["models"][0]["precision"] = scout
         self.save(manifest)
+
+    def lock_alone(self, cache: Path) -> None:
+        """Let this site share no locks with other workers, so that its builder containers can be told from theirs."""
+        shared = cache_dir()
+        cache = cache / "jetfleet"
+        cache.mkdir(parents=True)
+        for folder in shared.iterdir() if shared.is_dir() else ():
+            if folder.name != "locks":
+                (cache / folder.name).symlink_to(folder)
+        self.environment["XDG_CACHE_HOME"] = str(cache.parent)
+
+    def owner(self) -> str:
+        """Return the label of this site's builder containers, after `lock_alone`."""
+        cache = (Path(self.environment["XDG_CACHE_HOME"]) / "jetfleet").resolve()
+        return f"{socket.gethostname()}/{hashlib.sha256(str(cache).encode()).hexdigest()[:12]}"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `fleet` in a process group of its own, as a terminal does."""
@@ -106,14 +156,14 @@ class Site:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Return what every robot attests, by name. Robots may be offline."""
-        document = self.fleet_json("status", code=(0, 6))
+        document = self.fleet_json("status", *self.only, code=(0, 6))
         return {robot["name"]: robot for robot in document["robots"]}
 
     def releases(self) -> dict[str, str | None]:
         """Return the release that each robot runs."""
         return {name: robot["release"] for name, robot in self.status().items()}
 
-    def until_well(self, deadline_s: float = 90.0) -> dict[str, dict[str, Any]]:
+    def until_well(self, deadline_s: float = 240.0) -> dict[str, dict[str, Any]]:
         """Wait until every robot is `ok` (a busy machine makes a camera's rate degraded for a while)."""
         ends = time.monotonic() + deadline_s
         while True:
@@ -122,10 +172,11 @@ class Site:
             if not unwell:
                 return robots
             assert time.monotonic() < ends, f"not well within {deadline_s:g} s: {unwell}"
+            time.sleep(0.1)
 
     def containers(self) -> dict[str, str]:
         """Return the id of each robot's runtime container, from its own Engine."""
-        return {name: self.container(name) for name in self.lab.robots}
+        return {name: self.container(name) for name in self.robots}
 
     def container(self, robot: str) -> str:
         """Return the id of the robot's container that serves; tests before may have left it in either project."""

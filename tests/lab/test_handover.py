@@ -1,25 +1,20 @@
-"""Both containers at once on a real robot: Compose, the kernel's lock, rclpy, and a listener that counts publishers."""
+"""Both containers at once on a real robot: Compose, the kernel's lock, rclpy, and who published each command."""
 
 from __future__ import annotations
 
 import pytest
-from fleetbox.running import RunningLab
 
-from tests.lab.handover import Pair
+from tests.lab.bays import WorkerBay
+from tests.lab.handover import ROBOT, Pair
 from tests.lab.road import spoil
 
-
-@pytest.fixture(scope="module")
-def made(lab: RunningLab, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    lab.repair()
-    return Pair.create(lab, tmp_path_factory.mktemp("both") / "manifests")
+pytestmark = pytest.mark.xdist_group("lab-handover")
 
 
 @pytest.fixture
-def pair(made: Pair) -> Pair:
+def pair(bay: WorkerBay) -> Pair:
     """Idle, well, with one container."""
-    made.site.until_well(240.0)
-    return made
+    return Pair(bay.on_first(ROBOT, version="1.0.0").site)
 
 
 def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_the_commit(pair: Pair) -> None:
@@ -34,12 +29,12 @@ def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_th
     assert len(both) == 2
     result = pair.end(rollout)
     assert result["outcome"] == "committed"
-    pair.until("the old one's end", lambda: len(pair.runtimes()) == 1, 60)
+    pair.until("the old one's end", lambda: len(pair.runtimes()) == 1)
     heard = pair.heard()
     new = pair.only()
     assert new.project != old.project
     assert new.id != old.id
-    assert heard.publishers == 1
+    assert heard.turns == 1, "one took over from the other, once"
     print(f"\nlongest time without an answer: {heard.gap_s:.2f} s, of {heard.answers} answers")
 
     by_hand = "cd /var/lib/jetfleet/{} && docker compose up --detach 2>&1"
@@ -66,7 +61,7 @@ def test_one_that_turns_out_bad_in_probation_gives_way_to_the_same_old_container
     assert pair.started(old.id) == since
     assert pair.site.until_well()[pair.robot]["health"] == "ok"
     heard = pair.heard()
-    assert heard.publishers == 1
+    assert heard.turns == 2, "there and back"
 
 
 def test_too_little_memory_for_both_stops_the_old_one_first(pair: Pair) -> None:
@@ -93,7 +88,7 @@ def test_a_power_cut_in_the_middle_leaves_one_that_serves(pair: Pair) -> None:
     assert pair.journal()["last"]["outcome"] in ("committed", "reverted")
     pair.site.until_well()
     pair.listen()
-    assert pair.heard().publishers == 1
+    assert pair.heard().turns == 0
 
 
 def test_a_release_that_fails_its_self_test_never_stops_the_old_one(pair: Pair) -> None:
@@ -111,5 +106,5 @@ def test_a_release_that_fails_its_self_test_never_stops_the_old_one(pair: Pair) 
     assert pair.only() == old
     assert pair.started(old.id) == since
     heard = pair.heard()
-    assert heard.publishers == 1
+    assert heard.turns == 0
     assert "standing by" not in pair.sh(f"docker logs --since {since} {old.id} 2>&1")

@@ -16,10 +16,31 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fleetbox.running import RunningLab
 
-ROBOTS = ("amr-001", "amr-002", "scout-001")
+    from tests.lab.bays import WorkerBay
+
+pytestmark = pytest.mark.xdist_group("lab-itself")
+
+ROBOTS = ("amr-002", "scout-001")
+"""Two show that robots are apart from each other."""
 LAB_PY = Path(__file__).parents[2] / "compose" / "lab" / "lab.py"
+
+
+@pytest.fixture(scope="module")
+def up(bay: WorkerBay) -> RunningLab:
+    """Robots as just flashed."""
+    bay.fresh(*ROBOTS)
+    return bay.running
+
+
+@pytest.fixture
+def breakable(up: RunningLab) -> Iterator[RunningLab]:
+    """The same; every break is mended after the test."""
+    yield up
+    up.repair()
 
 
 def fetch(url: str, method: str = "GET") -> tuple[int, str]:
@@ -43,50 +64,50 @@ def test_registry_allows_deletes(lab: RunningLab) -> None:
 
 
 def test_registry_access_log_names_requests(lab: RunningLab) -> None:
-    before = len(lab.registry_requests())
-    fetch(f"http://{lab.registry}/v2/lab-self-test/tags/list")
-    lines = lab.registry_requests()[before:]
-    assert any("lab-self-test/tags/list" in line for line in lines), lines
+    path = f"lab-self-test-{uuid.uuid4().hex}/tags/list"
+    fetch(f"http://{lab.registry}/v2/{path}")
+    lines = lab.registry_requests()
+    assert any(path in line for line in lines), lines[-3:]
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_ssh_lets_the_key_in_and_the_host_key_is_known(lab: RunningLab, robot: str) -> None:
-    output = lab.ssh(robot, "hostname; id -un; sudo -n id -u; python3 -c 'import sys; print(sys.version_info[0])'")
+def test_ssh_lets_the_key_in_and_the_host_key_is_known(up: RunningLab, robot: str) -> None:
+    output = up.ssh(robot, "hostname; id -un; sudo -n id -u; python3 -c 'import sys; print(sys.version_info[0])'")
     assert output.check().split() == [robot, "jetson", "0", "3"]
 
 
-def test_ssh_refuses_another_key(lab: RunningLab, tmp_path: Path) -> None:
+def test_ssh_refuses_another_key(up: RunningLab, tmp_path: Path) -> None:
     stranger = tmp_path / "stranger"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(stranger)], check=True)
     options = [
         "-oBatchMode=yes",
         "-oIdentitiesOnly=yes",
-        f"-oUserKnownHostsFile={lab.known_hosts}",
+        f"-oUserKnownHostsFile={up.known_hosts}",
         "-oConnectTimeout=5",
     ]
-    argv = ["ssh", "-F", "none", "-i", str(stranger), *options, f"jetson@{lab.robots['amr-001']}", "true"]
+    argv = ["ssh", "-F", "none", "-i", str(stranger), *options, f"jetson@{up.robots['amr-002']}", "true"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 255
     assert "Permission denied" in done.stderr
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_inner_engine_compose_and_plain_http_registry(lab: RunningLab, robot: str) -> None:
-    output = lab.ssh(
+def test_inner_engine_compose_and_plain_http_registry(up: RunningLab, robot: str) -> None:
+    output = up.ssh(
         robot, "docker info --format '{{json .RegistryConfig.IndexConfigs}}'; docker compose version --short"
     )
     configs, compose = output.check().splitlines()
-    assert json.loads(configs)[lab.registry]["Secure"] is False
+    assert json.loads(configs)[up.registry]["Secure"] is False
     assert int(compose.split(".")[0].lstrip("v")) >= 2
 
 
-def test_engines_of_robots_are_their_own(lab: RunningLab) -> None:
-    ids = {lab.ssh(robot, "docker info --format '{{.ID}}'").check().strip() for robot in ROBOTS}
+def test_engines_of_robots_are_their_own(up: RunningLab) -> None:
+    ids = {up.ssh(robot, "docker info --format '{{.ID}}'").check().strip() for robot in ROBOTS}
     assert len(ids) == len(ROBOTS)
 
 
-def test_camera_images_arrive_at_their_rate_and_stay_on_their_robot(lab: RunningLab) -> None:
-    report = lab.camera("amr-001", count=15)
+def test_camera_images_arrive_at_their_rate_and_stay_on_their_robot(up: RunningLab) -> None:
+    report = up.camera("amr-002", count=15)
     assert report["received"] == 15
     assert report["rate_hz"] == pytest.approx(5.0, rel=0.3)
     assert (report["width"], report["height"], report["encoding"]) == (640, 480, "rgb8")
@@ -94,8 +115,8 @@ def test_camera_images_arrive_at_their_rate_and_stay_on_their_robot(lab: Running
     assert report["publishers"] == 1, "another robot's camera is visible: discovery left the robot"
 
 
-def test_camera_ends_cleanly_and_is_restarted(breakable_lab: RunningLab) -> None:
-    lab = breakable_lab
+def test_camera_ends_cleanly_and_is_restarted(breakable: RunningLab) -> None:
+    lab = breakable
     assert lab.camera("amr-002")["received"] == 1, "the camera must have begun before it can end cleanly"
     old = lab.exec("amr-002", ["cat", "/run/jetfleet-lab/camera.pid"]).check()
     lab.stop_service("amr-002", "camera")
@@ -107,8 +128,8 @@ def test_camera_ends_cleanly_and_is_restarted(breakable_lab: RunningLab) -> None
     assert lab.exec("amr-002", ["cat", "/run/jetfleet-lab/camera.pid"]).check() != old
 
 
-def test_power_cycle_keeps_volumes_and_host_key(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_power_cycle_keeps_volumes_and_host_key(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     lab.ssh(robot, "sudo mkdir -p /var/lib/jetfleet && date +%s%N | sudo tee /var/lib/jetfleet/lab-self-test").check()
     mark = lab.ssh(robot, "cat /var/lib/jetfleet/lab-self-test; docker info --format '{{.ID}}'").check()
     boot = lab.exec(robot, ["stat", "-c", "%Y", "/proc/1"]).check()
@@ -119,8 +140,8 @@ def test_power_cycle_keeps_volumes_and_host_key(breakable_lab: RunningLab) -> No
     lab.ssh(robot, "sudo rm /var/lib/jetfleet/lab-self-test").check()
 
 
-def test_cut_link_stops_ssh_and_the_robot_goes_on(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_cut_link_stops_ssh_and_the_robot_goes_on(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     lab.cut_link(robot)
     assert lab.ssh(robot, "true").exit_code == 255
     assert lab.camera(robot)["received"] == 1, "a robot without a network still sees"
@@ -128,8 +149,8 @@ def test_cut_link_stops_ssh_and_the_robot_goes_on(breakable_lab: RunningLab) -> 
     assert lab.ssh(robot, "hostname").check().strip() == robot
 
 
-def test_a_robot_without_its_nic_cannot_be_reached_after_a_power_cycle_either(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_a_robot_without_its_nic_cannot_be_reached_after_a_power_cycle_either(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     lab.remove_nic(robot)
     lab.power_off(robot)
     lab.lab.container(robot).start()
@@ -138,8 +159,8 @@ def test_a_robot_without_its_nic_cannot_be_reached_after_a_power_cycle_either(br
     lab.lab.wait_robot(robot)
 
 
-def test_a_slow_link_is_slow(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_a_slow_link_is_slow(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     lab.slow_link(robot, 1000)
     try:
         argv = ["ssh", *lab.lab.ssh_options(), f"jetson@{lab.robots[robot]}", "cat > /dev/null"]
@@ -152,16 +173,16 @@ def test_a_slow_link_is_slow(breakable_lab: RunningLab) -> None:
     assert 1.8 < took < 20
 
 
-def test_inner_engine_can_be_stopped(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_inner_engine_can_be_stopped(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     lab.stop_inner_engine(robot)
     assert "Cannot connect to the Docker daemon" in lab.ssh(robot, "docker ps").stderr
     lab.start_inner_engine(robot)
     lab.ssh(robot, "docker ps").check()
 
 
-def test_a_small_disk_is_small_and_the_old_one_comes_back(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "amr-002"
+def test_a_small_disk_is_small_and_the_old_one_comes_back(breakable: RunningLab) -> None:
+    lab, robot = breakable, "amr-002"
     engine = lab.ssh(robot, "docker info --format '{{.ID}}'").check()
     lab.shrink_disk(robot, 64)
     free = lab.exec(robot, ["df", "--output=size", "--block-size=1M", "/var/lib/docker"]).check()
@@ -170,10 +191,8 @@ def test_a_small_disk_is_small_and_the_old_one_comes_back(breakable_lab: Running
     assert lab.ssh(robot, "docker info --format '{{.ID}}'").check() == engine
 
 
-def test_the_supervisor_starts_the_updater_once_installed(breakable_lab: RunningLab) -> None:
-    lab, robot = breakable_lab, "scout-001"
-    if lab.exec(robot, ["test", "-e", "/var/lib/jetfleet/updater/fleet-updater.pyz"]).exit_code == 0:
-        pytest.skip("this robot has a real updater: its own tests cover the restart")
+def test_the_supervisor_starts_the_updater_once_installed(breakable: RunningLab) -> None:
+    lab, robot = breakable, "scout-001"
     script = "import sys, time; print('serving', sys.argv[1:], flush=True); time.sleep(3600)"
     folder = "/var/lib/jetfleet/updater"
     try:
@@ -188,13 +207,16 @@ def test_the_supervisor_starts_the_updater_once_installed(breakable_lab: Running
         lab.kill_service(robot, "updater", "KILL")
 
 
-def test_registry_can_be_stopped(breakable_lab: RunningLab) -> None:
-    lab = breakable_lab
+def test_the_bay_s_own_registry_has_all_and_can_be_stopped(bay: WorkerBay) -> None:
+    release = f"v2/{bay.shared.prefix}/releases/tags/list"
+    lab = bay.with_own_registry()
+    assert fetch(f"http://{lab.registry}/{release}")[0] == 200
     lab.stop_registry()
     with pytest.raises(OSError, match=r"refused|timed out|unreachable|No route"):
         fetch(f"http://{lab.registry}/v2/")
     lab.start_registry()
-    assert fetch(f"http://{lab.registry}/v2/")[0] == 200
+    assert fetch(f"http://{lab.registry}/{release}")[0] == 200
+    assert fetch(f"http://{bay.running.registry}/v2/")[0] == 200
 
 
 @pytest.mark.parametrize(

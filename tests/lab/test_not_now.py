@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab.road import Road
+from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
+
+pytestmark = pytest.mark.xdist_group("lab-not-now")
 
 ROBOT = "amr-001"
 TOPIC = "/mission/active"
@@ -46,15 +45,12 @@ def publish(site: Site, version: str, update: dict[str, Any], shift: str) -> Non
 
 
 @pytest.fixture
-def guarded(on_first: Road, tmp_path: Path) -> Iterator[Site]:
-    """One robot on a release whose node holds the update lock while a mission is on; the rest on 1.0.0."""
-    prefix = on_first.site.manifest()["registry"]["address"].rpartition("/")[2]
-    site = Site.create(on_first.site.lab, tmp_path / "manifests", prefix)  # as 1.0.0 was: the road's model is spoiled
-    shutil.copy(on_first.site.folder / "known_hosts", site.folder / "known_hosts")
+def guarded(bay: WorkerBay) -> Site:
+    """One robot on a release whose node holds the update lock while a mission is on."""
+    site = bay.on_first(ROBOT, version="1.0.0").site
     publish(site, f"2.{int(time.time())}.0", {"wait": "3s"}, "day")
     site.fleet("rollout", "--yes", "--robots", ROBOT)
-    yield site
-    end_mission(site)
+    return site
 
 
 def next_version(site: Site, update: dict[str, Any]) -> str:
@@ -69,19 +65,13 @@ def begin_mission(site: Site) -> None:
     until(site, TOPIC)
 
 
-def end_mission(site: Site) -> None:
-    site.lab.exec(
-        ROBOT, ["sh", "-c", "test ! -e /tmp/mission.pid || { kill $(cat /tmp/mission.pid); rm /tmp/mission.pid; }"]
-    )
-
-
-def until(site: Site, word: str, deadline_s: float = 60.0) -> None:
+def until(site: Site, word: str, deadline_s: float = 180.0) -> None:
     """Wait until the node's lock file has ``word``."""
     ends = time.monotonic() + deadline_s
     while word not in (found := site.lab.exec(ROBOT, ["sh", "-c", LOCK]).stdout):
         log = site.lab.exec(ROBOT, ["cat", "/tmp/mission.log"]).stdout
         assert time.monotonic() < ends, f"the lock file never said {word}: {found!r}; the mission: {log!r}"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 def rollout(site: Site, *options: str, code: int = 0) -> dict[str, Any]:

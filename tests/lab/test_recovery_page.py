@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
 
 from fleet.errors import RobotError
 from tests.fakes.updater_zipapps import EXITS, another
+from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
 from tests.lab.site import ROOT
 from tests.lab.test_updater_update import Robot
 
+pytestmark = pytest.mark.xdist_group("lab-recovery")
+
+SECOND = "second"
 PAGE = ROOT / "docs" / "robot-recovery.md"
 ROBOT = "scout-001"
 STATE = "/var/lib/jetfleet/state"
@@ -84,12 +88,20 @@ class Patient(Robot):
         assert re.search(rf"^current +{re.escape(version)} ", state, re.MULTILINE), state
 
 
+@pytest.fixture(scope="module")
+def road_to_second(bay: WorkerBay) -> Road:
+    """A robot that is kept on 1.1.0, to which it came from 1.0.0."""
+    road = bay.on_first(ROBOT)
+    road.site.fleet("rollout", "1.1.0", "--yes", "--robots", ROBOT)
+    road.site.until_well()
+    bay.keep(ROBOT, SECOND)
+    return road
+
+
 @pytest.fixture
-def robot(road: Road) -> Iterator[Patient]:
-    found = Patient(road)
-    found.bring_to("1.0.0", "1.1.0")
-    yield found
-    road.site.lab.repair()
+def robot(bay: WorkerBay, road_to_second: Road) -> Patient:
+    bay.put(ROBOT, state=SECOND)
+    return Patient(road_to_second)
 
 
 def _cut_in_a_switch(robot: Patient) -> None:
@@ -136,7 +148,6 @@ BREAKS: dict[str, Callable[[Patient], None]] = {
     "The container is gone": _remove_the_container,
     "The disk is full": _fill_the_disk,
     "A new updater is bad": _try_a_bad_updater,
-    # Last, because it alone leaves the robot on the release before.
     "The updater was killed in the middle of a switch": _cut_in_a_switch,
 }
 
@@ -150,12 +161,10 @@ def test_every_section_is_followed() -> None:
 def test_the_page_brings_the_robot_back(robot: Patient, heading: str) -> None:
     section = SECTIONS[heading]
     BREAKS[heading](robot)
-    try:
-        said = robot.follow(section)
-        for line in section.printed:
-            assert _pattern(line, robot.named).search(said), f"{line!r} was not printed:\n{said}"
-    finally:
-        _give_the_disk_back(robot)
+    said = robot.follow(section)
+    for line in section.printed:
+        assert _pattern(line, robot.named).search(said), f"{line!r} was not printed:\n{said}"
+    _give_the_disk_back(robot)
     robot.assert_wholly("1.0.0" if "switch" in heading else "1.1.0")
 
 

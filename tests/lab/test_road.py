@@ -8,71 +8,65 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
 from tests.lab.site import Site
 
+RELEASES = pytest.mark.xdist_group("lab-releases")
+FLEET = pytest.mark.xdist_group("lab-fleet")
+ONE = pytest.mark.xdist_group("lab-road-one")
 
-def builder_containers_since(road: Road, started: float) -> int:
-    """Count the builder containers that the Engine created since ``started`` (Unix seconds)."""
-    filters = {"type": "container", "event": "create", "label": "io.jetfleet.job"}
-    events = road.site.lab.lab.client.events(
-        since=int(started), until=int(time.time()) + 1, filters=filters, decode=True
-    )
+
+def builder_containers_since(site: Site, started: float) -> int:
+    """Count the builder containers that the Engine created for this site since ``started`` (Unix seconds)."""
+    filters = {"type": "container", "event": "create", "label": f"io.jetfleet.owner={site.owner()}"}
+    events = site.lab.lab.client.events(since=int(started), until=int(time.time()) + 1, filters=filters, decode=True)
     return sum(1 for _ in events)
 
 
-def test_three_robots_of_two_variants_are_two_engines(road: Road) -> None:
-    built = road.builds["1.0.0"]["built"]
+@RELEASES
+def test_three_robots_of_two_variants_are_two_engines(published: Road) -> None:
+    built = published.builds["1.0.0"]["built"]
     assert sorted((each["model"], each["precision"]) for each in built) == [
         ("sign_text", "fp16"),
         ("sign_text", "fp32"),
     ]
 
 
-def test_int8_is_really_int8(road: Road) -> None:
-    (engine,) = road.builds["1.1.0"]["built"]
+@RELEASES
+def test_int8_is_really_int8(published: Road) -> None:
+    (engine,) = published.builds["1.1.0"]["built"]
     assert engine["precision"] == "int8"
     assert engine["main_layers"]["int8"] > engine["main_layers"].get("fp32", 0)
-    assert all("int8" not in each["layer_precisions"] for each in road.builds["1.0.0"]["built"])
+    assert all("int8" not in each["layer_precisions"] for each in published.builds["1.0.0"]["built"])
 
 
-def test_a_second_build_starts_no_container(road: Road) -> None:
+@RELEASES
+def test_a_second_build_starts_no_container(road: Road, tmp_path: Path) -> None:
+    road.site.lock_alone(tmp_path / "cache")
     started = time.time()
     again = road.site.fleet_json("build")
     assert again["built"] == []
-    assert builder_containers_since(road, started) == 0
+    assert builder_containers_since(road.site, started) == 0
 
 
-def test_publishing_again_from_another_clean_checkout_is_the_same(road: Road, tmp_path: Path) -> None:
-    other = Site.create(
-        road.site.lab, tmp_path / "manifests", road.site.manifest()["registry"]["address"].partition("/")[2]
-    )
+@RELEASES
+def test_publishing_again_from_another_clean_checkout_is_the_same(published: Road, tmp_path: Path) -> None:
+    other = Site.create(published.site.lab, tmp_path / "manifests", published.site.prefix)
     again = other.fleet_json("publish")
     assert again["already_published"]
-    assert again["release"] == road.publishes["1.0.0"]["release"]
+    assert again["release"] == published.publishes["1.0.0"]["release"]
 
 
-def test_the_same_manifest_gives_the_same_images_in_an_empty_registry(road: Road, tmp_path: Path) -> None:
-    other = Site.create(road.site.lab, tmp_path / "manifests", f"elsewhere-{int(time.time())}")
-    other.fleet("build")
-    published = other.fleet_json("publish")
-    digests = {image["variant"]: image["image"].partition("@")[2] for image in published["images"]}
-    assert digests == {
-        image["variant"]: image["image"].partition("@")[2] for image in road.publishes["1.0.0"]["images"]
-    }
-
-
-def test_a_published_version_never_changes(road: Road) -> None:
-    site = road.site
-    site.set_version("1.0.0")
-    try:
-        result = site.fleet("publish", code=4)
-    finally:
-        site.set_version("1.2.0")
+@RELEASES
+def test_a_published_version_never_changes(published: Road) -> None:
+    published.site.set_version("1.0.0")  # its model is that of 1.2.0
+    result = published.site.fleet("publish", code=4)
     assert "1.0.0 is published already with other content" in result.stderr
     assert "raise version" in result.stderr
 
 
+@FLEET
 def test_robots_prove_what_they_run(on_first: Road) -> None:
     images = {image["variant"]: image["image"].partition("@")[2] for image in on_first.publishes["1.0.0"]["images"]}
     for name, robot in on_first.site.until_well().items():
@@ -82,17 +76,19 @@ def test_robots_prove_what_they_run(on_first: Road) -> None:
     assert {robot["to"]["version"] for robot in plan["robots"]} == {"1.2.0"}
 
 
-def test_detections_arrive_on_the_robot(on_first: Road) -> None:
+@ONE
+def test_detections_arrive_on_the_robot(bay: WorkerBay) -> None:
+    site = bay.on_first("scout-001").site
     echo = [
         "docker",
         "exec",
-        on_first.site.container("scout-001"),
+        site.container("scout-001"),
         "python3",
         "-m",
         "runtime.executor.checks.echo",
         "/jetfleet/sign_text/text",
     ]
-    result = on_first.site.fleet_json("exec", "--robots", "scout-001", "--", *echo, "--count", "3")
+    result = site.fleet_json("exec", "--robots", "scout-001", "--", *echo, "--count", "3")
     messages = [json.loads(line) for line in result["robots"][0]["stdout"].splitlines()]
     assert len(messages) == 3
     stamps = [message["header"]["stamp"]["sec"] + message["header"]["stamp"]["nanosec"] / 1e9 for message in messages]
@@ -100,16 +96,20 @@ def test_detections_arrive_on_the_robot(on_first: Road) -> None:
     assert all(message["model"] == "sign_text" for message in messages)
 
 
-def test_compose_by_hand_in_the_release_folder_changes_nothing(on_first: Road) -> None:
-    before = on_first.site.containers()["amr-001"]
+@ONE
+def test_compose_by_hand_in_the_release_folder_changes_nothing(bay: WorkerBay) -> None:
+    robot, site = "scout-001", bay.on_first("scout-001").site
+    before = site.container(robot)
     by_hand = "cd /var/lib/jetfleet/current && docker compose up -d"
-    assert on_first.site.lab.ssh("amr-001", by_hand).exit_code == 0
-    assert on_first.site.containers()["amr-001"] == before
-    assert on_first.site.lab.ssh("amr-001", "cd /var/lib/jetfleet/current && docker compose down").exit_code == 0
-    assert on_first.site.lab.ssh("amr-001", by_hand, deadline_s=60).exit_code == 0
-    assert on_first.site.container("amr-001")
+    assert site.lab.ssh(robot, by_hand, deadline_s=120).exit_code == 0
+    assert site.container(robot) == before
+    down = "cd /var/lib/jetfleet/current && docker compose down"
+    assert site.lab.ssh(robot, down, deadline_s=120).exit_code == 0
+    assert site.lab.ssh(robot, by_hand, deadline_s=120).exit_code == 0
+    assert site.container(robot)
 
 
+@FLEET
 def test_only_what_changed_is_pulled_and_the_bad_release_stops(on_first: Road) -> None:
     site = on_first.site
     before = site.containers()
@@ -170,6 +170,7 @@ def _moving_tags(road: Road) -> dict[str, str]:
         registry.close()
 
 
+@RELEASES
 @pytest.mark.parametrize("verb", ["plan", "status", "history", "validate"])
 def test_piped_output_has_no_escape_codes(road: Road, verb: str) -> None:
     result = road.site.fleet(verb, code=(0, 3, 6))

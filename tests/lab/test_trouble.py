@@ -5,48 +5,70 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fleetbox.running import RunningLab
 
+from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
 from tests.lab.site import Site, finish
 
+OUTSIDE = pytest.mark.xdist_group("lab-outside")
+FLEET = pytest.mark.xdist_group("lab-fleet")
+ONE = pytest.mark.xdist_group("lab-trouble-one")
+ROBOT = "scout-001"
+
 
 @pytest.fixture
-def site(on_first: Road) -> Iterator[Site]:
-    """All robots on 1.0.0; whatever a test broke is mended afterwards."""
-    yield on_first.site
-    on_first.site.lab.repair()
+def site(bay: WorkerBay) -> Site:
+    """One robot on 1.0.0."""
+    return bay.on_first(ROBOT).site
 
 
 @pytest.fixture
 def empty_site(lab: RunningLab, tmp_path: Path) -> Site:
-    """A manifest of which the registry has nothing yet."""
-    return Site.create(lab, tmp_path / "manifests", f"trouble-{time.monotonic_ns()}")
+    """A manifest of one group of robots, of which the registry has nothing yet."""
+    site = Site.create(lab, tmp_path / "manifests", f"trouble-{time.time_ns()}")
+    manifest = site.manifest()
+    manifest["robots"] = [robot for robot in manifest["robots"] if robot["group"] == "scout"]
+    manifest["groups"] = {"scout": manifest["groups"]["scout"]}
+    site.save(manifest)
+    return site
 
 
-def wait_until(what: str, condition: Callable[[], Any], deadline_s: float = 120.0) -> None:
+@pytest.fixture(scope="module")
+def without_registry(bay: WorkerBay) -> Road:
+    """A checkout whose registry has stopped."""
+    made = bay.road()
+    own = bay.with_own_registry()
+    made.site.move(f"{own.registry}/{made.site.prefix}")
+    own.stop_registry()
+    return made
+
+
+def wait_until(what: str, condition: Callable[[], Any], deadline_s: float = 240.0) -> None:
     ends = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < ends, f"{what} did not come within {deadline_s:g} s"
-        time.sleep(0.2)
+        time.sleep(0.05)
 
 
 # ── registry ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@OUTSIDE
 @pytest.mark.parametrize("verb", [["plan", "--no-robots"], ["publish"], ["rollout", "--yes"]])
-def test_registry_down(breakable_lab: RunningLab, road: Road, verb: list[str]) -> None:
-    breakable_lab.stop_registry()
-    result = road.site.fleet(*verb, code=3)
-    assert breakable_lab.registry in result.stderr
+def test_registry_down(without_registry: Road, verb: list[str]) -> None:
+    site = without_registry.site
+    result = site.fleet(*verb, code=3)
+    assert site.manifest()["registry"]["address"].partition("/")[0] in result.stderr
     assert "→" in result.stderr
 
 
+@OUTSIDE
 def test_a_version_that_is_not_there_names_those_that_are(road: Road) -> None:
     result = road.site.fleet("rollout", "9.9.9", "--yes", code=2)
     assert "no release 9.9.9" in result.stderr
@@ -57,6 +79,7 @@ def test_a_version_that_is_not_there_names_those_that_are(road: Road) -> None:
 # ── builder ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@OUTSIDE
 def test_docker_down_on_the_builder(empty_site: Site, tmp_path: Path) -> None:
     empty_site.environment["DOCKER_HOST"] = f"unix://{tmp_path}/no-docker.sock"
     result = empty_site.fleet("build", code=3)
@@ -64,9 +87,11 @@ def test_docker_down_on_the_builder(empty_site: Site, tmp_path: Path) -> None:
     assert "→" in result.stderr
 
 
-def test_ctrl_c_while_building_leaves_no_container_and_the_next_run_builds(empty_site: Site) -> None:
+@OUTSIDE
+def test_ctrl_c_while_building_leaves_no_container_and_the_next_run_builds(empty_site: Site, tmp_path: Path) -> None:
     client = empty_site.lab.lab.client
-    ours: dict[str, Any] = {"label": "io.jetfleet.job"}
+    empty_site.lock_alone(tmp_path / "cache")
+    ours: dict[str, Any] = {"label": f"io.jetfleet.owner={empty_site.owner()}"}
     process = empty_site.start("build")
     wait_until("a builder container", lambda: process.poll() is not None or client.containers.list(filters=ours))
     assert process.poll() is None, "the build ended before it could be interrupted"
@@ -74,13 +99,16 @@ def test_ctrl_c_while_building_leaves_no_container_and_the_next_run_builds(empty
     result = finish(process, 3)
     assert "run the same command again" in result.stderr
     assert client.containers.list(all=True, filters=ours) == []
-    assert len(empty_site.fleet_json("build")["built"]) + len(empty_site.fleet_json("build")["built"]) == 2
+    assert len(empty_site.fleet_json("build")["built"]) == 1
+    assert empty_site.fleet_json("build")["built"] == []
 
 
 # ── robots ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_an_offline_robot_is_counted_apart_and_caught_up_later(site: Site) -> None:
+@FLEET
+def test_an_offline_robot_is_counted_apart_and_caught_up_later(on_first: Road) -> None:
+    site = on_first.site
     site.lab.power_off("scout-001")
     result = site.fleet_json("rollout", "1.1.0", "--yes", code=6)
     outcomes = {robot["name"]: robot["outcome"] for robot in result["robots"]}
@@ -92,25 +120,25 @@ def test_an_offline_robot_is_counted_apart_and_caught_up_later(site: Site) -> No
     assert set(site.releases().values()) == {"1.1.0"}
 
 
+@ONE
 def test_a_changed_host_key_is_refused(site: Site) -> None:
     path = site.folder / "known_hosts"
     pinned = path.read_text(encoding="utf-8")
     lines = pinned.splitlines()
-    mine = next(line for line in lines if line.startswith("amr-001"))
+    mine = next(line for line in lines if line.startswith(ROBOT))
     other = next(line for line in lines if line.startswith("amr-002"))
     forged = " ".join([mine.split(" ", 1)[0], other.split(" ", 1)[1]])
-    try:
-        path.write_text(pinned.replace(mine, forged), encoding="utf-8")
-        result = site.fleet("exec", "--robots", "amr-001", "--", "true", code=3)
-        assert "amr-001" in result.stdout + result.stderr
-        assert "key" in result.stdout + result.stderr
-        result = site.fleet("rollout", "1.1.0", "--yes", "--robots", "amr-001", code=(3, 4))
-        assert site.lab.exec("amr-001", ["fleet-updater", "status"]).exit_code == 0
-    finally:
-        path.write_text(pinned, encoding="utf-8")
-    assert site.releases()["amr-001"] == "1.0.0"
+    path.write_text(pinned.replace(mine, forged), encoding="utf-8")
+    result = site.fleet("exec", "--robots", ROBOT, "--", "true", code=3)
+    assert ROBOT in result.stdout + result.stderr
+    assert "key" in result.stdout + result.stderr
+    site.fleet("rollout", "1.1.0", "--yes", "--robots", ROBOT, code=(3, 4))
+    assert site.lab.exec(ROBOT, ["fleet-updater", "status"]).exit_code == 0
+    path.write_text(pinned, encoding="utf-8")
+    assert site.releases()[ROBOT] == "1.0.0"
 
 
+@ONE
 def test_a_robot_without_its_engine_refuses_and_keeps_its_release(site: Site) -> None:
     site.lab.stop_inner_engine("scout-001")
     result = site.fleet_json("rollout", "1.1.0", "--yes", "--robots", "scout-001", code=4)
@@ -121,6 +149,7 @@ def test_a_robot_without_its_engine_refuses_and_keeps_its_release(site: Site) ->
     assert site.until_well()["scout-001"]["release"] == "1.0.0"
 
 
+@ONE
 def test_a_full_disk_is_refused_with_both_numbers_before_anything_is_fetched(site: Site) -> None:
     site.lab.shrink_disk("scout-001", 60)
     result = site.fleet_json("rollout", "1.1.0", "--yes", "--robots", "scout-001", code=4)
@@ -129,6 +158,7 @@ def test_a_full_disk_is_refused_with_both_numbers_before_anything_is_fetched(sit
     assert robot["reason"].count("MB") >= 2 or robot["reason"].count("MiB") >= 2, robot["reason"]
 
 
+@OUTSIDE
 def test_a_wrong_selector_names_what_there_is(road: Road) -> None:
     result = road.site.fleet("status", "--robots", "amr-0001", code=2)
     assert "amr-001" in result.stderr
@@ -137,6 +167,7 @@ def test_a_wrong_selector_names_what_there_is(road: Road) -> None:
 # ── interrupted rollouts ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@ONE
 def test_ctrl_c_in_a_rollout_sends_the_robot_back_and_the_next_run_finishes(site: Site) -> None:
     process = site.start("rollout", "1.1.0", "--yes", "--robots", "scout-001")
     _wait_for_transaction(site, "scout-001")
@@ -148,8 +179,16 @@ def test_ctrl_c_in_a_rollout_sends_the_robot_back_and_the_next_run_finishes(site
     assert site.releases()["scout-001"] == "1.1.0"
 
 
-def test_a_controller_that_dies_strands_nobody(site: Site) -> None:
-    process = site.start("rollout", "1.1.0", "--yes", "--robots", "scout-001")
+@ONE
+def test_a_controller_that_dies_strands_nobody(bay: WorkerBay) -> None:
+    site = bay.on_first(ROBOT, version="1.0.0").site
+    # The robot waits so long for a word of its controller before it goes back.
+    manifest = site.manifest()
+    manifest["rollout"]["confirm_timeout"] = "3s"
+    site.save(manifest)
+    site.set_version("1.0.1", scout="int8")
+    site.fleet("publish")
+    process = site.start("rollout", "1.0.1", "--yes", "--robots", "scout-001")
     _wait_for_transaction(site, "scout-001")
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -159,11 +198,11 @@ def test_a_controller_that_dies_strands_nobody(site: Site) -> None:
     assert site.until_well()["scout-001"]["release"] == "1.0.0"
 
     # The dead controller's lease is still there: somebody else is told who has it, and may break it.
-    result = site.fleet("rollout", "1.1.0", "--yes", code=5)
+    result = site.fleet("rollout", "1.1.0", "--yes", "--robots", ROBOT, code=5)
     assert "fleet lock steal" in result.stderr
     site.fleet("lock", "steal")
-    site.fleet("rollout", "1.1.0", "--yes", "--force")
-    assert set(site.releases().values()) == {"1.1.0"}
+    site.fleet("rollout", "1.1.0", "--yes", "--force", "--robots", ROBOT)
+    assert site.releases() == {ROBOT: "1.1.0"}
 
 
 def _wait_for_transaction(site: Site, robot: str) -> None:

@@ -11,26 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleetbox.running import RunningLab
 
 from fleet.cli.ui.signature_view import keyring
 from fleet.cli.wiring import Wiring
 from fleet.link.robot import RobotClient
+from fleet.oci.image_spec import Bytes
 from fleet.oci.releases import PublishedRelease, load_release, release_artifact, releases_of
 from fleet.rollout.orders import order_for
 from fleet.signing.keyring import signed_of
 from fleet.signing.signatures import release_statement
 from runtime.contract.codec import canonical_json
-from runtime.contract.robot.trust import NAMESPACES, Proof, Signed, Statement
+from runtime.contract.robot.trust import NAMESPACES, Proof, Signed, Statement, document_digest
 from runtime.contract.robot.update import UpdateOrder, UpdateState
-from tests.lab.road import Road
+from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
+
+pytestmark = pytest.mark.xdist_group("lab-trust")
 
 ROBOT = "amr-001"
 ONLY = ("--robots", ROBOT)
 """Not the whole fleet: the road's moving tags stay."""
 DAY = 86400.0
 DEADLINE_S = 240.0
+SIGNED = "signed"
 #: Stands before the robot's docker in its path, and does something to the disk when a release has just been verified.
 WRAPPER = "/usr/local/bin/docker"
 AFTER_VERIFYING = """#!/bin/sh
@@ -47,20 +50,20 @@ class SignedFleet:
     5.0.0 and 5.1.0 differ in the environment alone, 5.2.0 has another engine.
     """
 
-    def __init__(self, lab: RunningLab, folder: Path, registry: str) -> None:
-        self.lab = lab
+    def __init__(self, site: Site, folder: Path) -> None:
+        self.site, self.lab = site, site.lab
         self.keys = folder / "keys"
         self.keys.mkdir(parents=True)
         for name in ("anna", "ben", "eve"):
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(self.keys / name)]
             subprocess.run(command, check=True, timeout=30)
-        self.site = Site.create(lab, folder / "manifests", registry.partition("/")[2])
         self.signers("anna", "ben")
         (self.site.folder / "revoked_keys").write_text("")
         # A busy machine may take long to come back to a robot; how long is not what is shown here.
         self.change(rollout={**self.site.manifest()["rollout"], "ready_timeout": "180s", "confirm_timeout": "180s"})
         self.change(robots=[robot for robot in self.site.manifest()["robots"] if robot["name"] == ROBOT])
         self.trust()
+        self.trusts = ""
 
     # ── the manifest ──
 
@@ -78,15 +81,20 @@ class SignedFleet:
         lines = [f'{name}@x namespaces="jetfleet.*" {self.public(name)}\n' for name in names]
         (self.site.folder / "allowed_signers").write_text("".join(lines))
 
-    def publish(self, version: str, precision: str = "fp32") -> None:
+    def at(self, version: str, precision: str = "fp32") -> None:
+        """Make the manifest that of a version, as a checkout would."""
         manifest = self.site.manifest()
         manifest["version"] = version
         manifest["groups"]["amr"]["models"][0]["precision"] = precision
         manifest["groups"]["amr"]["environment"] = {"OF_RELEASE": version}
         self.site.save(manifest)
+
+    def publish(self, version: str, precision: str = "fp32") -> None:
+        self.at(version, precision)
+        # What the unsigned road built is attested by nobody: it is built again, once.
         self.site.fleet("build")
         published = self.site.fleet_json("publish")
-        assert published["signed_by"] == ["anna@x"]
+        assert (published["signed_by"], published["attested_by"]) == (["anna@x"], ["anna@x"])
 
     # ── orders that no honest controller would give ──
 
@@ -138,6 +146,19 @@ class SignedFleet:
         found: dict[str, Any] = self.site.fleet_json("status")["robots"][0]
         return found
 
+    def at_rest(self, version: str) -> bool:
+        """Whether the robot is idle and well on a version, and trusts whom it trusted at first."""
+        asked = self.lab.exec(ROBOT, ["fleet-updater", "status", "--json"])
+        if asked.exit_code != 0 or self.lab.exec(ROBOT, ["test", "-e", WRAPPER]).exit_code == 0:
+            return False
+        state = json.loads(asked.stdout)
+        runs = state["current"] or {}
+        return (state["state"], runs.get("version"), self.trusted()) == ("idle", version, self.trusts)
+
+    def trusted(self) -> str:
+        """Return a digest over what the robot has been told to trust."""
+        return self.exec("sh", "-c", "cat /var/lib/jetfleet/trust/* | sha256sum")
+
     def after_verifying(self, what: str) -> None:
         """Have ``what`` (shell) done on the robot's disk once the next release is verified; `honest` undoes it."""
         text = AFTER_VERIFYING.format(what=what)
@@ -148,18 +169,32 @@ class SignedFleet:
 
 
 @pytest.fixture(scope="module")
-def fleet(road: Road, tmp_path_factory: pytest.TempPathFactory) -> SignedFleet:
-    """The road's engines and base images are there already: only releases are new."""
-    lab = road.site.lab
-    signed = SignedFleet(lab, tmp_path_factory.mktemp("trust"), road.site.manifest()["registry"]["address"])
-    lab.repair()
-    # A robot remembers the highest version that it ever committed, and other tests raise theirs as they like.
-    lab.factory_reset(ROBOT)
-    signed.publish("5.0.0")
-    signed.publish("5.1.0")
-    signed.publish("5.2.0", precision="fp16")
-    signed.site.fleet("bootstrap")
-    signed.site.fleet("rollout", "5.0.0", "--yes", "--force", *ONLY)
+def signed(bay: WorkerBay, tmp_path_factory: pytest.TempPathFactory) -> SignedFleet:
+    """Robot kept on 5.0.0. The engines and base images are there already: only releases are new.
+
+    The registry is the bay's own, since a test changes a blob on its disk.
+    """
+    site = bay.on_first(ROBOT, version="1.0.0").site
+    site.lab = bay.with_own_registry()
+    site.move(f"{site.lab.registry}/{site.prefix}")
+    made = SignedFleet(site, tmp_path_factory.mktemp("trust"))
+    made.publish("5.0.0")
+    made.publish("5.1.0")
+    made.publish("5.2.0", precision="fp16")
+    site.fleet("bootstrap")
+    site.fleet("rollout", "5.0.0", "--yes", "--force", *ONLY)
+    made.trusts = made.trusted()
+    bay.keep(ROBOT, SIGNED)
+    return made
+
+
+@pytest.fixture
+def fleet(bay: WorkerBay, signed: SignedFleet) -> SignedFleet:
+    """The robot runs 5.0.0 and is at rest: what refused an order before did not change that."""
+    if not signed.at_rest("5.0.0"):
+        bay.forget(ROBOT)
+        bay.put(ROBOT, state=SIGNED)
+    signed.trust()
     return signed
 
 
@@ -262,7 +297,9 @@ def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
         code, output = registry.exec_run(["sh", "-c", command], user="root")
         assert code == 0, output
 
-    on_disk(f"cp {path} {path}.honest && printf XXXX | dd of={path} bs=1 seek=70000 conv=notrunc")
+    # A copy is changed and put in its place: other registries of the lab have the same file.
+    spoil = f"cp {path} {path}.bad && printf XXXX | dd of={path}.bad bs=1 seek=70000 conv=notrunc"
+    on_disk(f"{spoil} && mv {path} {path}.honest && mv {path}.bad {path}")
     try:
         result = fleet.site.fleet_json("rollout", "5.2.0", "--yes", *ONLY, code=4)
         (robot,) = result["robots"]
@@ -270,6 +307,32 @@ def test_a_blob_changed_on_the_registry_s_disk(fleet: SignedFleet) -> None:
         assert fleet.status()["release"] == "5.0.0"
     finally:
         on_disk(f"mv {path}.honest {path}")
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_swapped_engine_and_junk_signatures_in_the_registry(fleet: SignedFleet) -> None:
+    wiring = fleet.wiring()
+    registry, prefix = wiring.registry, wiring.desired.registry.prefix
+    spec = next(iter(wiring.desired.engines.values()))
+    honest = registry.get_manifest(f"{prefix}/engines", spec.tag)
+    assert honest is not None
+    evil = Bytes.of(b"no tar at all")
+    registry.push_blob(f"{prefix}/engines", evil)
+    body = json.loads(honest.body)
+    body["layers"][0].update(digest=evil.digest, size=evil.size)
+    junk = f"sig-{document_digest(fleet.release('5.2.0').text)[7:19]}-{0:012x}"
+    try:
+        registry.put_manifest(f"{prefix}/engines", spec.tag, canonical_json(body), honest.media_type)
+        said = fleet.site.fleet("publish", code=4).stderr
+        assert "not attested by a builder: engine sign_text" in " ".join(said.split())
+        registry.push_blob(f"{prefix}/releases", Bytes.of(evil.content))
+        registry.put_manifest(
+            f"{prefix}/releases", junk, canonical_json({**body, "config": body["layers"][0]}), honest.media_type
+        )
+        assert junk in "".join(fleet.site.fleet("keys", "verify", "5.2.0").stderr.split())
+    finally:
+        registry.put_manifest(f"{prefix}/engines", spec.tag, honest.body, honest.media_type)
+    assert fleet.site.fleet_json("publish")["already_published"]
 
 
 def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
@@ -281,7 +344,11 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
         assert "by 1 of 2 allowed signers that are needed (anna@x)" in " ".join(said.split())
         refused(fleet, fleet.order("5.1.0"), "by 1 of 2")
         assert fleet.container() == before
-        signed = fleet.site.fleet_json("keys", "sign", "5.1.0", "--key", str(fleet.keys / "ben"))
+        fleet.at("5.1.0")
+        document = fleet.site.fleet_json("keys", "verify", "5.1.0", code=4)["document"]
+        ben = ("--key", str(fleet.keys / "ben"))
+        assert "nobody can be asked" in " ".join(fleet.site.fleet("keys", "sign", *ben, code=2).stderr.split())
+        signed = fleet.site.fleet_json("keys", "sign", "5.1.0", *ben, "--digest", document)
         assert signed["signed_by"] == ["anna@x", "ben@x"]
         fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY)
         status = fleet.status()
@@ -292,6 +359,7 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
 
 
 def test_an_older_release_needs_a_signed_rollback_order(fleet: SignedFleet) -> None:
+    fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY)
     before = fleet.container()
     assert fleet.status()["release"] == "5.1.0"
     result = fleet.site.fleet_json("rollout", "5.0.0", "--yes", *ONLY, code=4)

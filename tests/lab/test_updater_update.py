@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
 from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
-from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.errors import RobotError
 from fleet.ports import RobotAddress
 from tests.fakes.updater_zipapps import EXITS, HANGS, another
+from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
+
+pytestmark = pytest.mark.xdist_group("lab-updater")
 
 ROBOT = "amr-001"
 FOLDER = "/var/lib/jetfleet/updater"
@@ -29,23 +30,7 @@ class Robot:
         self.name, self.site, self.lab = name, road.site, road.site.lab
         address = RobotAddress(name, self.lab.robots[name], 22, self.lab.user, str(self.lab.key))
         self.address, self.shells = address, SshShells(road.site.folder / "known_hosts")
-
-    def bring_to(self, *versions: str) -> None:
-        """Have the robot run the last of ``versions``, coming from those before, well."""
-        self.lab.repair()
-        if self.releases()[: len(versions)] != versions[::-1]:
-            self.site.fleet("bootstrap", "--robots", self.name)
-            for version in versions:
-                self.site.fleet("rollout", version, "--yes", "--force", "--robots", self.name)
-        self.until_well()
         self.container = self.containers()
-
-    def releases(self) -> tuple[str, ...]:
-        """Return what the robot runs, and what it ran before, by its journal."""
-        shown = self.lab.ssh(self.name, "fleet-updater status --json")
-        state = json.loads(shown.stdout) if shown.exit_code == 0 else {}
-        found = [state.get(name) for name in ("current", "previous")]
-        return tuple(release["version"] for release in found if release)
 
     def containers(self) -> str:
         """Return the ids of the runtime containers that run."""
@@ -54,7 +39,7 @@ class Robot:
 
     def until_well(self) -> str:
         """Wait until the robot is well (a busy machine degrades a camera); return the release that it attests."""
-        ends = time.monotonic() + 180
+        ends = time.monotonic() + 300
         while True:
             (shown,) = self.site.fleet_json("status", "--robots", self.name, code=(0, 6))["robots"]
             if shown["health"] in ("ok", "degraded"):
@@ -80,12 +65,8 @@ class Robot:
 
 
 @pytest.fixture
-def robot(road: Road) -> Iterator[Robot]:
-    found = Robot(road)
-    found.bring_to("1.0.0")
-    yield found
-    found.lab.repair()
-    found.install(updater_zipapp(), updater_version())
+def robot(bay: WorkerBay) -> Robot:
+    return Robot(bay.on_first(ROBOT))
 
 
 def test_a_good_one_stays_through_a_power_cut(robot: Robot) -> None:
@@ -156,7 +137,7 @@ def _die_at(step: str) -> Callable[[str], None]:
 
 
 def _wait_for(robot: Robot, version: str) -> None:
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 240
     while robot.version() != version:
         assert time.monotonic() < ends, f"{robot.version() or 'nobody'} answers, not {version}"
-        time.sleep(0.5)
+        time.sleep(0.1)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from pytest_socket import disable_socket, enable_socket
+
+from tests.unit import examples as _registers_the_profile  # noqa: F401
+
+settings.load_profile("jetfleet")
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,38 @@ LABEL_LAB = "jetfleet-lab"
 LABEL_SPEC = "jetfleet-lab.spec"
 LABEL_HOME = "jetfleet-lab.home"
 
+CGROUP = "/jetfleet-lab"
+"""Parent of the robots' control groups, where the Engine makes them itself (cgroupfs). In the Engine's own one all
+robots together weigh as much as one process of this machine, and stand still as soon as some of those compute."""
 ROBOT_SHM = 512 * 1024 * 1024
 """Bytes of /dev/shm; Docker's 64 MB default is soon full of images."""
+
+
+@dataclass(frozen=True)
+class KeptState:
+    """What a robot had on its disks at one time, to begin from again; nobody writes to it."""
+
+    name: str
+    """Prefix of its two volumes, and its folder on a robot."""
+
+    @property
+    def folder(self) -> str:
+        """Where a robot has it."""
+        return f"/states/{self.name}"
+
+    @property
+    def docker_volume(self) -> str:
+        """Name of the volume of what was /var/lib/docker."""
+        return f"{self.name}-docker"
+
+    @property
+    def state_volume(self) -> str:
+        """Name of the volume of what was /var/lib/jetfleet."""
+        return f"{self.name}-state"
+
+    def mounts(self) -> tuple[tuple[str, str], ...]:
+        """Return (volume, path on a robot)."""
+        return (self.docker_volume, f"{self.folder}/docker"), (self.state_volume, f"{self.folder}/jetfleet")
 
 
 def labels(spec: LabSpec) -> dict[str, str]:
@@ -38,7 +70,9 @@ def find(client: DockerClient, name: str) -> Container | None:
 
 def refuse_foreign(client: DockerClient, spec: LabSpec) -> None:
     """Raise LabError when a lab of the same name belongs to another checkout that still exists."""
-    for container in client.containers.list(all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}):
+    for container in client.containers.list(
+        all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}, ignore_removed=True
+    ):
         home = container.labels.get(LABEL_HOME, "")
         if home == str(spec.home):
             continue
@@ -74,20 +108,26 @@ def ensure_registry(client: DockerClient, spec: LabSpec, image: str) -> Containe
     """Make and start the registry; what it stores outlives the container."""
     host_config = client.api.create_host_config(
         binds={spec.registry_volume: {"bind": "/var/lib/registry", "mode": "rw"}},
-        port_bindings={REGISTRY_PORT: ("127.0.0.1", spec.published_port)},
+        port_bindings={} if spec.own_registry else {REGISTRY_PORT: ("127.0.0.1", spec.published_port)},
     )
     address = spec.registry_address.partition(":")[0]
     config = {"ports": [REGISTRY_PORT], "host_config": host_config, "stop_signal": "SIGTERM"}
     return _ensure(client, spec, Wanted(spec.registry_container, image, address, config, (spec.registry_volume,)))
 
 
-def ensure_robot(client: DockerClient, spec: LabSpec, robot: RobotSpec, image: str) -> Container:
-    """Make and start one robot; /var/lib/docker and /var/lib/jetfleet outlive the container."""
+def ensure_robot(
+    client: DockerClient, spec: LabSpec, robot: RobotSpec, image: str, states: Sequence[KeptState] = ()
+) -> Container:
+    """Make and start one robot; /var/lib/docker and /var/lib/jetfleet outlive the container.
+
+    With ``states``, a robot whose volumes are empty begins as the last of them; those before are what it stands on.
+    """
     host_config = client.api.create_host_config(
         binds={
             "/sys/fs/cgroup": {"bind": "/sys/fs/cgroup", "mode": "rw"},
             robot.docker_volume: {"bind": "/var/lib/docker", "mode": "rw"},
             robot.state_volume: {"bind": "/var/lib/jetfleet", "mode": "rw"},
+            **{volume: {"bind": path, "mode": "ro"} for state in states for volume, path in state.mounts()},
         },
         # A container Engine inside a container. Not --privileged: hosts without CAP_SYS_RESOURCE refuse that.
         cap_add=["ALL"],
@@ -96,12 +136,19 @@ def ensure_robot(client: DockerClient, spec: LabSpec, robot: RobotSpec, image: s
         tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108 - mount points inside the robot
         shm_size=ROBOT_SHM,
     )
+    own_cgroup = client.info().get("CgroupDriver") == "cgroupfs"
+    if own_cgroup:
+        host_config["CgroupParent"] = CGROUP
     # What the command line calls --security-opt systempaths=unconfined.
     host_config["MaskedPaths"] = []
     host_config["ReadonlyPaths"] = []
     config = {
         "hostname": robot.name,
-        "environment": {"JETFLEET_LAB_REGISTRIES": spec.registry_address},
+        "environment": {
+            "JETFLEET_LAB_REGISTRIES": ",".join(spec.registries),
+            "JETFLEET_LAB_STATE": states[-1].folder if states else "",
+            "JETFLEET_LAB_CGROUP": CGROUP if own_cgroup else "",
+        },
         "host_config": host_config,
         "stop_signal": "SIGTERM",
     }
@@ -113,7 +160,7 @@ def remove_everything(client: DockerClient, spec: LabSpec) -> int:
     """Remove all containers, volumes and the network of this lab, whoever brought it up; return how many."""
     removed = 0
     mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL_LAB}={spec.name}"}
-    for container in client.containers.list(all=True, filters=mine):
+    for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
         container.remove(force=True, v=True)
         removed += 1
     for volume in client.volumes.list(filters=mine):
@@ -135,6 +182,40 @@ def remove_robots(client: DockerClient, spec: LabSpec) -> int:
         if volume.name in names:
             volume.remove()
     return len(found)
+
+
+def remove_registry(client: DockerClient, spec: LabSpec) -> None:
+    """Remove the registry and what it stores, if it is there."""
+    container = find(client, spec.registry_container)
+    if container is not None:
+        container.remove(force=True)
+    remove_volumes(client, [spec.registry_volume])
+
+
+def remove_robot(client: DockerClient, robot: RobotSpec) -> None:
+    """Remove one robot with its volumes, if it is there."""
+    container = find(client, robot.container)
+    if container is not None:
+        container.remove(force=True)
+    remove_volumes(client, [robot.docker_volume, robot.state_volume])
+
+
+def remove_volumes(client: DockerClient, names: Sequence[str]) -> None:
+    """Remove those of the volumes that are there."""
+    there = {str(volume.name): volume for volume in client.volumes.list()}
+    for name in names:
+        if name in there:
+            there[name].remove()
+
+
+def bays_in_use(client: DockerClient, spec: LabSpec) -> set[int]:
+    """Return the bays of which there are containers."""
+    listed = client.containers.list(
+        all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}, ignore_removed=True, sparse=True
+    )
+    names = [str(name).lstrip("/") for container in listed for name in container.attrs["Names"]]
+    found = [re.match(rf"{re.escape(spec.name)}-b(\d+)-", name) for name in names]
+    return {int(match[1]) for match in found if match}
 
 
 def remove_images(client: DockerClient, keep: set[str]) -> None:

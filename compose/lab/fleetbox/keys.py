@@ -26,7 +26,7 @@ def ensure_keys(spec: LabSpec) -> None:
 
 def known_hosts(spec: LabSpec) -> Path:
     """Return the file of host keys as the lab made them."""
-    return spec.home / ("known_hosts" if spec.name == PREFIX else f"known_hosts-{spec.name}")
+    return spec.home / ("known_hosts" if spec.place == PREFIX else f"known_hosts-{spec.place}")
 
 
 def host_key(spec: LabSpec, robot: RobotSpec) -> Path:

@@ -68,7 +68,7 @@ class Lab:
 
     def up(self) -> None:
         """Make and start what is missing, then wait until every part answers. Can be called at any time."""
-        with self._lock():
+        with self.locked():
             containers.refuse_foreign(self.client, self.spec)
             network.ensure_network(self.client, self.spec, containers.labels(self.spec))
             keys.ensure_keys(self.spec)
@@ -86,12 +86,12 @@ class Lab:
 
     def down(self) -> int:
         """Remove robots, registry, volumes and the network; return how many things were removed."""
-        with self._lock():
+        with self.locked():
             return containers.remove_everything(self.client, self.spec)
 
     def fresh_robots(self) -> int:
         """Remove all robots, volumes included; `up` makes them as just flashed. The registry keeps what it has."""
-        with self._lock():
+        with self.locked():
             return containers.remove_robots(self.client, self.spec)
 
     def wait_ready(self) -> None:
@@ -210,7 +210,7 @@ class Lab:
         return None if report["received"] else f"none arrived; publishers on the topic: {report['publishers']}"
 
     @contextmanager
-    def _lock(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """One `up` or `down` at a time in this checkout."""
         self.spec.home.mkdir(parents=True, exist_ok=True)
         with (self.spec.home / "lock").open("w") as file:

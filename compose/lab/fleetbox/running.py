@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fleetbox import keys
+from fleetbox import containers, keys
 from fleetbox.faults import SERVICES, Faults
 from fleetbox.lab import Lab, Output
 from fleetbox.spec import USER
@@ -52,20 +52,6 @@ class RunningLab(Faults):
         log = self._registry().logs(stdout=True, stderr=True).decode(errors="replace")
         return [line for line in log.splitlines() if ACCESS.search(line)]
 
-    def factory_reset(self, robot: str) -> None:
-        """Make the robot anew with empty volumes, as just flashed (same address, same host key)."""
-        spec = self.lab.robot(robot)
-        self.lab.container(robot).remove(force=True)
-        for volume in (spec.docker_volume, spec.state_volume):
-            self.lab.client.volumes.get(volume).remove()
-        self.lab.up()
-
-    def empty_registry(self) -> None:
-        """Make the registry anew, with nothing in it."""
-        self._registry().remove(force=True)
-        self.lab.client.volumes.get(self.lab.spec.registry_volume).remove()
-        self.lab.up()
-
     def repair(self) -> None:
         """Undo every break, whatever it was, and wait until all is well; quick when nothing is broken."""
         registry = self._registry()
@@ -73,7 +59,8 @@ class RunningLab(Faults):
             registry.start()
         self.lab.wait_registry()
         for robot in self.robots:
-            self.lab.wait_robot(robot, camera=self._mend_robot(robot))
+            if containers.find(self.lab.client, self.lab.robot(robot).container) is not None:
+                self.lab.wait_robot(robot, camera=self._mend_robot(robot))
 
     def _mend_robot(self, robot: str) -> bool:
         """Return whether something had to be mended whose effect the camera would show."""

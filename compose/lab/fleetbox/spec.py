@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -14,6 +14,8 @@ REGISTRY_PORT = 5000
 USER = "jetson"
 ROBOT_HOSTS = {"amr-001": 11, "amr-002": 12, "scout-001": 13}
 REGISTRY_HOST = 2
+BAY_HOSTS = 16
+"""Addresses of one bay. Bay 0 is the lab that a person brings up; tests take bays from 1 on."""
 
 
 class LabError(Exception):
@@ -52,6 +54,10 @@ class LabSpec:
     published_port: int
     home: Path
     """Folder of keys, wheels and logs (`.lab` of this checkout)."""
+    bay: int = 0
+    """Which set of robots: each has all names, under its own addresses, containers and volumes."""
+    own_registry: bool = False
+    """Whether "the registry" is the bay's own, which may be broken, or the lab's, which all bays share."""
 
     @classmethod
     def from_environment(cls) -> LabSpec:
@@ -71,6 +77,19 @@ class LabSpec:
             raise LabError(f"JETFLEET_LAB_REGISTRY_PORT={port_text!r} is no TCP port")
         return cls(name, subnet, int(port_text), ROOT / ".lab")
 
+    def in_bay(self, bay: int, *, own_registry: bool = False) -> LabSpec:
+        """Return the same lab as one bay has it. LabError when the subnet has no addresses for it."""
+        if BAY_HOSTS * (bay + 1) > self.subnet.num_addresses:
+            raise LabError(
+                f"{self.subnet} has no room for bay {bay}", f"each takes {BAY_HOSTS} addresses: set JETFLEET_LAB_SUBNET"
+            )
+        return replace(self, bay=bay, own_registry=own_registry)
+
+    @property
+    def place(self) -> str:
+        """What the names of the bay's containers and volumes begin with."""
+        return self.name if self.bay == 0 else f"{self.name}-b{self.bay}"
+
     @property
     def network(self) -> str:
         """Name of the Docker network."""
@@ -79,22 +98,31 @@ class LabSpec:
     @property
     def registry_container(self) -> str:
         """Name of the registry's container."""
-        return f"{self.name}-registry"
+        return f"{self.place if self.own_registry else self.name}-registry"
 
     @property
     def registry_volume(self) -> str:
         """Name of the volume behind the registry's storage."""
-        return f"{self.name}-registry-data"
+        return f"{self.registry_container}-data"
 
     @property
     def registry_address(self) -> str:
         """``host:port`` as image references carry it."""
-        return f"{self.address(REGISTRY_HOST)}:{REGISTRY_PORT}"
+        return f"{self.address(REGISTRY_HOST + (BAY_HOSTS * self.bay if self.own_registry else 0))}:{REGISTRY_PORT}"
+
+    @property
+    def registries(self) -> tuple[str, ...]:
+        """``host:port`` of every registry that a robot of this bay may use."""
+        both = (replace(self, own_registry=own).registry_address for own in (False, True))
+        return tuple(dict.fromkeys(both))
 
     @property
     def robots(self) -> tuple[RobotSpec, ...]:
         """All robots, in order of their addresses."""
-        return tuple(RobotSpec(name, self.address(host), f"{self.name}-{name}") for name, host in ROBOT_HOSTS.items())
+        first = BAY_HOSTS * self.bay
+        return tuple(
+            RobotSpec(name, self.address(first + host), f"{self.place}-{name}") for name, host in ROBOT_HOSTS.items()
+        )
 
     @property
     def key(self) -> Path:

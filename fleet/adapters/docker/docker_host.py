@@ -18,7 +18,7 @@ from docker.utils import kwargs_from_env
 from fleet.adapters.docker.docker_errors import is_no_space, no_space, translated
 from fleet.adapters.docker.docker_job import ContainerJob
 from fleet.errors import BuildError, DockerError
-from fleet.ports import HostInfo, JobResult, LogLine
+from fleet.ports import DEFAULT_LIMITS, HostInfo, JobLimits, JobResult, LogLine
 
 _ANSWER_S = 60.0
 """For one answer of the Engine; builds and jobs have deadlines of their own."""
@@ -156,14 +156,22 @@ class DockerHost:
         deadline_s: float,
         on_log: LogLine | None = None,
         jetson: bool = False,
+        limits: JobLimits = DEFAULT_LIMITS,
     ) -> JobResult:
         """See ContainerHost. The container has no network, and no mounts but a Jetson's own files."""
         doing = f"run {' '.join(command[:4])} in {image}"
         with (
             translated(self._where, doing),
             ContainerJob(
-                self._api(), image, command, labels, endpoint=self._where, deadline_s=deadline_s, jetson=jetson
-            ) as job,
+                self._api(),
+                image,
+                command,
+                labels,
+                endpoint=self._where,
+                deadline_s=deadline_s,
+                jetson=jetson,
+                limits=limits,
+            ) as job,  # fmt: skip
         ):
             job.copy_in(inputs, input_dir, output_dir)
             job.run(on_log)

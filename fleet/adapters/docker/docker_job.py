@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import docker
 import docker.errors
 import requests.exceptions
-from docker.types import Mount
+from docker.types import LogConfig, Mount
 
 from fleet.adapters.docker.docker_errors import is_timeout
 from fleet.errors import DockerError
-from fleet.ports import JobResult, LogLine
+from fleet.ports import DEFAULT_LIMITS, JobLimits, JobResult, LogLine
 
 JETSON_FILES = {
     "/proc/device-tree/compatible": "/run/jetfleet/device-tree-compatible",
@@ -33,7 +33,7 @@ _VIDEO = "44"
 """The group of the GPU's device files on Debian and Ubuntu."""
 
 _TAIL_BYTES = 64 * 1024
-_WAIT_SLICE_S = 60
+_WAIT_SLICE_S = 30
 _LOG_DRAIN_S = 10.0
 
 
@@ -50,18 +50,20 @@ class ContainerJob:
         endpoint: str,
         deadline_s: float,
         jetson: bool = False,
+        limits: JobLimits = DEFAULT_LIMITS,
     ) -> None:
         self._api, self._endpoint, self._image = api, endpoint, image
         self._command, self._labels = list(command), dict(labels)
         self._deadline_s = deadline_s
-        self._jetson = jetson
+        self._jetson, self._limits = jetson, limits
         self._ends = time.monotonic() + deadline_s
         self._id = ""
         self._exit_code = -1
         self._log = _LogFollower()
 
     def __enter__(self) -> ContainerJob:
-        host_config = self._api.create_host_config(network_mode="none", **_device(self._jetson))
+        bounds = _bounds(self._limits, self._memory())
+        host_config = self._api.create_host_config(network_mode="none", **bounds, **_device(self._jetson))
         created = self._api.create_container(
             self._image, self._command, labels=self._labels, host_config=host_config, stdin_open=False
         )
@@ -106,7 +108,24 @@ class ContainerJob:
             except requests.exceptions.RequestException as error:
                 if not is_timeout(error):
                     raise
+            self._check_disk()
         self._log.finish(self._api, self._id)
+
+    def _memory(self) -> int:
+        if self._limits.memory_bytes is not None:
+            return self._limits.memory_bytes
+        return int(self._api.info()["MemTotal"]) * 9 // 10
+
+    def _check_disk(self) -> None:
+        """Raise DockerError when the container wrote more than it may. Looked at while it runs."""
+        found = self._api.containers(all=True, size=True, filters={"id": self._id})
+        written = int(found[0].get("SizeRw") or 0) if found else 0
+        if written > self._limits.disk_bytes:
+            raise DockerError(
+                f"the container of {self._image} on {self._endpoint} wrote {written >> 20} MiB, more than the "
+                f"{self._limits.disk_bytes >> 20} MiB that it may, and was stopped",
+                hint="raise builder.disk in the profile if its builds need that much",
+            )
 
     def result(self, output_dir: str, output_to: Path) -> JobResult:
         """Copy the output folder out and say how the container ended."""
@@ -120,9 +139,21 @@ class ContainerJob:
         except docker.errors.NotFound:
             return None
         partial = output_to.with_name(output_to.name + ".partial")
-        with partial.open("wb") as file:
-            for chunk in chunks:
-                file.write(chunk)
+        left = self._limits.output_bytes
+        try:
+            with partial.open("wb") as file:
+                for chunk in chunks:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise DockerError(
+                            f"the container of {self._image} on {self._endpoint} left more than "
+                            f"{self._limits.output_bytes >> 20} MiB",
+                            hint="raise builder.output in the profile if an engine is that large",
+                        )
+                    file.write(chunk)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
         return partial.replace(output_to)
 
 
@@ -168,6 +199,8 @@ class _LogFollower:
             self._kept -= len(self._chunks.popleft())
         if self._on_log is not None:
             *lines, self._pending = (self._pending + chunk).split(b"\n")
+            if len(self._pending) > _TAIL_BYTES:  # a line without an end is handed on in pieces
+                lines, self._pending = [*lines, self._pending], b""
             for line in lines:
                 self._on_log(line.decode("utf-8", "replace").rstrip("\r"))
 
@@ -179,6 +212,17 @@ class _LogFollower:
         """Wait until the thread has read what there is."""
         if self._thread is not None:
             self._thread.join(_LOG_DRAIN_S)
+
+
+def _bounds(limits: JobLimits, memory: int) -> dict[str, Any]:
+    """Return what a builder may take. It is given another's model, and code of its framework reads it."""
+    return {
+        "mem_limit": memory,
+        "pids_limit": limits.pids,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "log_config": LogConfig(type="json-file", config={"max-size": "64m", "max-file": "2"}),
+    }
 
 
 def _device(jetson: bool) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import re
 import ssl
 from pathlib import Path
@@ -20,6 +19,7 @@ from fleet.adapters.registry.registry_upload import CHUNK_BYTES, BlobUpload
 from fleet.adapters.system_clock import SystemClock
 from fleet.errors import RegistryError
 from fleet.ports import BlobSource, Clock, OciManifest
+from runtime.contract.json_decoder import ContractError, decode_object
 
 MANIFEST_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -27,7 +27,7 @@ MANIFEST_TYPES = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
 )
-_DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
 #: `read_blob` is for documents.
 _SMALL_BLOB = 64 << 20
@@ -98,7 +98,7 @@ class OciRegistry:
             silent = reply.status != 200
             if not silent:
                 self._heads.found("manifests")
-            if not silent and _DIGEST.match(digest):  # the header is optional: without it only the bytes tell
+            if not silent and _DIGEST.fullmatch(digest):  # the header is optional: without it only the bytes tell
                 return digest
             if reply.status == 404 and self._heads.believed("manifests"):
                 return None
@@ -212,9 +212,9 @@ class OciRegistry:
         self._download(repository, digest).run(sink, limit=_SMALL_BLOB)
         return sink.getvalue()
 
-    def fetch_blob(self, repository: str, digest: str, to: Path) -> None:
-        """Download a blob into a file: temporary name, digest checked, atomic rename."""
-        download_to_file(self._download(repository, digest), to)
+    def fetch_blob(self, repository: str, digest: str, to: Path, *, size: int | None = None) -> None:
+        """Download a blob into a file: temporary name, size and digest checked, atomic rename."""
+        download_to_file(self._download(repository, digest), to, size)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -267,18 +267,15 @@ class OciRegistry:
 
     def _parsed(self, reply: Reply, what: str) -> dict[str, object]:
         try:
-            document = json.loads(reply.body)
-        except ValueError:
-            document = None
-        if isinstance(document, dict):
-            return document
-        raise RegistryError(
-            f"{self.host}: {what}: the answer is not a JSON document",
-            hint="check that registry.address is an OCI registry, not a web server or a login page",
-        )
+            return decode_object(reply.body, "the answer")
+        except ContractError as error:
+            raise RegistryError(
+                f"{self.host}: {what}: the answer is not a JSON document that can be read: {error}",
+                hint="check that registry.address is an OCI registry, not a web server or a login page",
+            ) from error
 
     def _checked(self, digest: str) -> str:
-        if _DIGEST.match(digest):
+        if _DIGEST.fullmatch(digest):
             return digest
         raise RegistryError(f"{self.host}: {digest!r} is not a sha256 digest", hint="write sha256: and 64 hex digits")
 

@@ -5,18 +5,23 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
+import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import requests
 
+from fleet.adapters.least_rate import TooSlow, pieces
 from fleet.adapters.registry.registry_auth import Scopes
 from fleet.adapters.registry.registry_errors import DigestMismatch, TransientRegistryError, link_broken
 from fleet.adapters.registry.registry_http import RegistryHttp, Request
 from fleet.errors import OutsideError, RegistryError
 
 _PIECE = 1 << 20
+CheckRoom = Callable[[int], None]
 
 
 class BlobDownload:
@@ -29,8 +34,11 @@ class BlobDownload:
         self._url = f"{http.base_url}/v2/{repository}/blobs/{digest}"
         self._what = f"download of {digest[:19]}… from {repository}"
 
-    def run(self, sink: BinaryIO, *, limit: int | None = None) -> None:
-        """Fill ``sink`` and check the digest; at most ``limit`` bytes. Raises RegistryError."""
+    def run(self, sink: BinaryIO, *, limit: int | None = None, check_room: CheckRoom = lambda _size: None) -> None:
+        """Fill ``sink`` and check the digest; at most ``limit`` bytes, or as many as the registry announces.
+
+        ``check_room`` is called with that many before the first byte is written, and may raise. Raises RegistryError.
+        """
         sha256, offset, failures = hashlib.sha256(), 0, 0
         while True:
             before = offset
@@ -39,6 +47,8 @@ class BlobDownload:
                 if offset and response.status_code != 206:
                     offset = _rewind(sink)
                     sha256 = hashlib.sha256()
+                limit = self._limit(response, offset) if limit is None else limit
+                check_room(limit - offset)
                 offset = self._receive(response, sink, sha256, offset, limit)
                 break
             except _Broken as broken:
@@ -65,18 +75,36 @@ class BlobDownload:
             )
         return response
 
+    def _limit(self, response: requests.Response, offset: int) -> int:
+        announced = response.headers.get("Content-Length", "")
+        if re.fullmatch("[0-9]{1,15}", announced):
+            return offset + int(announced)
+        response.close()
+        raise RegistryError(
+            f"{self._http.host}: {self._what}: the registry does not say how large it is",
+            hint="look at the registry, and at a proxy before it: a blob's answer has a Content-Length",
+        )
+
     def _receive(
-        self, response: requests.Response, sink: BinaryIO, sha256: hashlib._Hash, offset: int, limit: int | None
+        self, response: requests.Response, sink: BinaryIO, sha256: hashlib._Hash, offset: int, limit: int
     ) -> int:
-        expected = int(response.headers.get("Content-Length") or -1)
+        announced = response.headers.get("Content-Length", "")
+        expected = int(announced) if re.fullmatch("[0-9]{1,15}", announced) else -1
         start = offset
         try:
-            for piece in response.iter_content(_PIECE):
+            for piece in pieces(response, _PIECE):
                 offset += len(piece)
-                if limit is not None and offset > limit:
-                    raise RegistryError(f"{self._http.host}: {self._what}: larger than {limit >> 20} MiB")
+                if offset > limit:
+                    raise RegistryError(
+                        f"{self._http.host}: {self._what}: larger than the {limit} bytes that it may have",
+                        hint="something else is stored there, or the registry is damaged: publish again",
+                    )
                 sink.write(piece)
                 sha256.update(piece)
+        except TooSlow as slow:
+            raise RegistryError(
+                f"{self._http.host}: {self._what}: {slow}", hint="look at the registry and at the link to it"
+            ) from slow
         except requests.RequestException as error:
             raise _broken(offset, link_broken(self._http.host, self._what, error)) from error
         finally:
@@ -107,10 +135,10 @@ def _rewind(sink: BinaryIO) -> int:
     return 0
 
 
-def download_to_file(download: BlobDownload, to: Path) -> None:
+def download_to_file(download: BlobDownload, to: Path, size: int | None) -> None:
     """Run a download into a temporary file beside ``to``, sync it, and rename it into place."""
     try:
-        _download_atomically(download, to)
+        _download_atomically(download, to, size)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise OutsideError(
@@ -119,11 +147,20 @@ def download_to_file(download: BlobDownload, to: Path) -> None:
         ) from error
 
 
-def _download_atomically(download: BlobDownload, to: Path) -> None:
+def _check_room(to: Path, count: int) -> None:
+    free = shutil.disk_usage(to.parent).free
+    if count > free:
+        raise OutsideError(
+            f"{to}: {count / 1e6:.0f} MB are to come, {free / 1e6:.0f} MB are free",
+            hint="free space on this disk and run the command again",
+        )
+
+
+def _download_atomically(download: BlobDownload, to: Path, size: int | None) -> None:
     descriptor, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".part", dir=to.parent)
     try:
         with os.fdopen(descriptor, "wb") as sink:
-            download.run(sink)
+            download.run(sink, limit=size, check_room=lambda count: _check_room(to, count))
             sink.flush()
             os.fsync(sink.fileno())
         Path(name).replace(to)

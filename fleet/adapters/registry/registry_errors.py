@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import requests
 
 from fleet.errors import RegistryAuthError, RegistryError, RepositoryMissing
 from fleet.oci.repositories import repositories_of
+from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.printable import printable
 
 _SOCKS = "pip install pysocks in fleet's environment, or take the proxy out of ALL_PROXY and HTTPS_PROXY"
 
 #: Statuses worth another try: the registry, or the proxy before it, says that it is not its day.
 TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
+
+
+#: Characters of a registry's own words that are shown.
+_SHOWN = 500
 
 
 class TransientRegistryError(RegistryError):
@@ -180,9 +185,9 @@ def _hint(status: int, body: bytes) -> str:
 def _said(body: bytes) -> str:
     """Return ``: CODE: message`` out of the registry's error document, or the start of whatever it sent."""
     try:
-        errors = json.loads(body)["errors"]
+        errors = decode_object(body, "the answer", WORDS)["errors"]
         parts = [": ".join(str(e[k]) for k in ("code", "message") if e.get(k)) for e in errors if isinstance(e, dict)]
         text = "; ".join(parts)
     except (ValueError, KeyError, TypeError):
         text = body[:200].decode("utf-8", "replace").strip()
-    return f": {text}" if text else ""
+    return f": {printable(text, _SHOWN)}" if text else ""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from dataclasses import dataclass
 
 import paramiko
 from paramiko.ssh_exception import (
     AuthenticationException,
+    ChannelException,
     ConfigParseError,
     CouldNotCanonicalize,
     IncompatiblePeer,
@@ -16,9 +18,15 @@ from paramiko.ssh_exception import (
     ProxyCommandFailure,
 )
 
-from fleet.errors import HostKeyError, RobotError, RobotOffline
+from fleet.adapters.ssh.login import LoginRefused
+from fleet.adapters.ssh.proxy import ProxyCommandFailed
+from fleet.errors import RobotError, RobotOffline
 from fleet.ports import RobotAddress
 
+_PROHIBITED = 1
+"""SSH_OPEN_ADMINISTRATIVELY_PROHIBITED (RFC 4254 §5.1)."""
+_SILENT = re.compile(r"refused|timed out|no route to host|host is down|network is unreachable", re.IGNORECASE)
+_JUMP_HINT = "it is the jump host that does not answer: check it and your network; robots behind it catch up later"
 _OFFLINE_HINT = "check the robot's power and network; it catches up at the next rollout"
 
 
@@ -31,11 +39,17 @@ class Attempt:
     tried: str = ""
     """Ways of authentication, for a person."""
     via: str = ""
-    """Jump host or proxy command; empty for a direct connection."""
+    """Jump hosts or proxy command; empty for a direct connection."""
+    jump: str = ""
+    """The jump host at which it failed, ``ops@bastion:22``; empty when that was the robot itself."""
+    said: str = ""
+    """The other side's own words when it closed the connection."""
 
     @property
     def where(self) -> str:
-        """``jetson@10.0.0.11:22 (via bastion)``."""
+        """``jetson@10.0.0.11:22 (via bastion)``, or the jump host."""
+        if self.jump:
+            return f"the jump host {self.jump}"
         place = f"{self.robot.user}@{self.robot.host}:{self.robot.port}"
         return f"{place} via {self.via}" if self.via else place
 
@@ -45,24 +59,54 @@ def connect_error(error: Exception, attempt: Attempt) -> RobotError:
     name = attempt.robot.name
     if isinstance(error, RobotError):
         return error
+    if isinstance(error, LoginRefused):
+        return RobotError(name, f"{attempt.where} {error.words}", hint=error.hint)
     if isinstance(error, AuthenticationException):
         return _authentication(error, attempt)
     if isinstance(error, (ConfigParseError, CouldNotCanonicalize)):
-        return RobotError(name, f"the SSH configuration is wrong: {error}", hint="mend ~/.ssh/config")
+        return RobotError(name, f"the SSH configuration is wrong: {error}", hint="correct ~/.ssh/config")
     if isinstance(error, IncompatiblePeer):
         return RobotError(name, f"no common SSH algorithm with {attempt.where}: {error}", hint="update its OpenSSH")
-    if isinstance(error, ProxyCommandFailure):
-        return RobotOffline(name, f"the proxy command to {attempt.where} failed: {error}", hint=_OFFLINE_HINT)
-    if isinstance(error, paramiko.SSHException) and "known_hosts" in str(error):
-        hop = attempt.via.split(",")[0]
-        return RobotError(
-            name, f"the jump host {attempt.via} is not trusted: {error}", hint=f"log in there once: ssh {hop}"
-        )
+    if isinstance(error, ChannelException):
+        return _not_forwarded(error, attempt)
+    if isinstance(error, (ProxyCommandFailed, ProxyCommandFailure)):
+        return _proxy(error, attempt)
+    if attempt.jump and isinstance(error, socket.gaierror):
+        words = f"{attempt.where} {_unreachable(error, attempt)}"
+        return RobotError(name, words, hint="correct ProxyJump in ~/.ssh/config, or join its network (VPN)")
     if isinstance(error, (OSError, EOFError, paramiko.SSHException)):
-        return RobotOffline(name, f"{attempt.where} {_unreachable(error, attempt)}", hint=_OFFLINE_HINT)
+        hint = _JUMP_HINT if attempt.jump else _OFFLINE_HINT
+        return RobotOffline(name, f"{attempt.where} {_unreachable(error, attempt)}", hint=hint)
     return RobotError(
         name, f"cannot connect to {attempt.where}: {type(error).__name__}: {error}", hint="check host and user"
     )
+
+
+def _not_forwarded(error: ChannelException, attempt: Attempt) -> RobotError:
+    """A jump host that is logged in to does not open the way to the next host: by rule, or as that one is not there."""
+    name, target = attempt.robot.name, attempt.jump or f"{attempt.robot.host}:{attempt.robot.port}"
+    through = attempt.via.split(", ")[-1] or "the jump host"
+    if error.code == _PROHIBITED:
+        return RobotError(
+            name,
+            f"the jump host {through} does not forward connections to {target}: {error.text}",
+            hint="see AllowTcpForwarding and PermitOpen in its sshd_config, and restrict in authorized_keys",
+        )
+    return RobotOffline(
+        name, f"{target} cannot be reached from the jump host {through}: {error.text}", hint=_OFFLINE_HINT
+    )
+
+
+def _proxy(error: ProxyCommandFailed | ProxyCommandFailure, attempt: Attempt) -> RobotError:
+    """Pass the proxy command's own words on. It is ours to mend unless it says that the robot does not answer."""
+    name, host = attempt.robot.name, attempt.robot.host
+    code = getattr(error, "code", None)
+    ended = f" (exit code {code})" if code else ""
+    words = f"the proxy command {attempt.via} failed{ended}: {error}"
+    text = str(error)
+    if "open failed: connect failed" in text or (host in text and _SILENT.search(text)):
+        return RobotOffline(name, words, hint=_OFFLINE_HINT)
+    return RobotError(name, words, hint="correct ProxyCommand in ~/.ssh/config, or what it goes through")
 
 
 def link_lost(error: BaseException | None, robot: str, doing: str) -> RobotOffline:
@@ -71,30 +115,6 @@ def link_lost(error: BaseException | None, robot: str, doing: str) -> RobotOffli
     return RobotOffline(
         robot, f"the connection was lost during {doing}{cause}", hint="run the command again when it is back"
     )
-
-
-def host_key_changed(robot: RobotAddress, pinned: paramiko.PKey, shown: paramiko.PKey) -> HostKeyError:
-    """Return the error for a robot that shows another key than the pinned one."""
-    return HostKeyError(
-        robot.name,
-        f"the host key of {robot.host}:{robot.port} is {describe(shown)}, pinned is {describe(pinned)}",
-        hint=f"compare with `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` at the robot itself; when it is really "
-        f"the new one: fleet bootstrap --robots {robot.name} --accept-new-host-key",
-    )
-
-
-def host_key_missing(robot: RobotAddress, shown: paramiko.PKey) -> HostKeyError:
-    """Return the error for a robot whose key nobody has pinned yet."""
-    return HostKeyError(
-        robot.name,
-        f"no host key is pinned (it shows {describe(shown)})",
-        hint=f"fleet bootstrap --robots {robot.name}",
-    )
-
-
-def describe(key: paramiko.PKey) -> str:
-    """Return ``ssh-ed25519 SHA256:…``, as ``ssh-keygen -l`` prints it."""
-    return f"{key.get_name()} {key.fingerprint}"
 
 
 def _authentication(error: AuthenticationException, attempt: Attempt) -> RobotError:
@@ -117,6 +137,8 @@ def _unreachable(error: Exception, attempt: Attempt) -> str:
         return "refused the connection: " + "; ".join(sorted({str(each) for each in error.errors.values()}))
     if isinstance(error, TimeoutError):
         return f"did not answer within {attempt.timeout_s:g} s"
+    if attempt.said:
+        return f"closed the connection: {' '.join(attempt.said.split())[:200]}"
     if isinstance(error, EOFError) or "banner" in str(error) or "No existing session" in str(error):
         return f"took the connection, but did not speak SSH within {attempt.timeout_s:g} s"
     return f"cannot be reached: {error}"

@@ -1,7 +1,6 @@
-"""Robots over SSH: fabric for the user's SSH configuration and agent, paramiko below for deadlines and host keys.
+"""Robots over SSH: OpenSSH's configuration, keys and known hosts; paramiko below for deadlines and many at a time.
 
-No `fabric.Group` (unbounded threads, no deadline) and no `Connection.run` (a dead session hangs it for ever): the
-rollout has a bounded pool of its own, and commands run in `ssh_command`.
+`ssh_link` opens connections, `ssh_command` runs commands in them; here is what the rest of `fleet` sees.
 """
 
 from __future__ import annotations
@@ -11,21 +10,22 @@ import math
 import shlex
 import threading
 import uuid
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from fabric import Config, Connection
-from paramiko.ssh_exception import ConfigParseError
-
 from fleet.adapters.ssh.host_keys import HostKeyFile
-from fleet.adapters.ssh.ssh_command import OUTPUT_LIMIT, RemoteCommand
-from fleet.adapters.ssh.ssh_errors import describe, host_key_changed, interrupted
-from fleet.adapters.ssh.ssh_link import KeySeen, Learn, Pinned, close_link, open_link
-from fleet.errors import OutsideError, RobotError
+from fleet.adapters.ssh.judge import UserKnownHosts
+from fleet.adapters.ssh.keys import FileKeys
+from fleet.adapters.ssh.resolve import Resolver
+from fleet.adapters.ssh.ssh_command import OUTPUT_LIMIT, RemoteCommand, Take
+from fleet.adapters.ssh.ssh_errors import interrupted
+from fleet.adapters.ssh.ssh_link import Link, Operator, learn_key, open_link
+from fleet.errors import RobotError
 from fleet.ports import CommandResult, LogLine, RobotAddress
 
 _LINE_LIMIT = 65536
+_NO_DEADLINE_S = 30 * 86400
+"""Of `logs --follow`: somebody watches it, and the robot ends it when they are gone."""
 PUT_PROGRAM = (
     'umask 077; cat >"$1" && [ "$(sha256sum <"$1" | cut -c1-64)" = "$2" ] && chmod "$3" "$1" && mv -f "$1" "$4" '
     '|| { rm -f "$1"; exit 1; }'
@@ -36,10 +36,25 @@ PUT_PROGRAM = (
 class SshShells:
     """Opens connections. One for all robots; safe to use from many threads."""
 
-    def __init__(self, known_hosts: Path, *, ssh_config: Path | None = None) -> None:
-        """``known_hosts``: our pinned host keys. ``ssh_config``: instead of the user's and the system's own."""
-        self._pins = HostKeyFile(known_hosts)
-        self._ssh_config_path = ssh_config
+    def __init__(
+        self,
+        known_hosts: Path,
+        *,
+        ssh_config: Path | None = None,
+        robots: Collection[str] = (),
+        on_note: Callable[[str, str], None] = lambda _robot, _words: None,
+    ) -> None:
+        """``known_hosts``: our pinned host keys. ``ssh_config``: instead of the user's and the system's own.
+
+        ``robots``: every name in the fleet. ``on_note`` is called once with each thing that is to be said and stops
+        nothing: with a robot's name, or an empty one, and a sentence.
+        """
+        self._told: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self._on_note = on_note
+        self.resolver = Resolver(ssh_config, self._note)
+        pins = HostKeyFile(known_hosts, robots)
+        self._operator = Operator(self.resolver, pins, UserKnownHosts(), FileKeys(), self._note)
         self._interrupted = threading.Event()
 
     def interrupt(self) -> None:
@@ -49,57 +64,49 @@ class SshShells:
     def connect(self, robot: RobotAddress, *, timeout_s: float = 10.0) -> SshShell:
         """Open a connection; the deadline holds for each of: TCP, key exchange, login, and each jump host.
 
-        Raises RobotOffline, HostKeyError, RobotError (authentication, configuration).
+        Raises RobotOffline, HostKeyError, RobotError (authentication), OutsideError (configuration).
         """
         self._refuse_when_interrupted(robot)
-        policy = Pinned(robot, self._pins.pinned(robot.name))
-        return SshShell(robot.name, open_link(robot, self._config, policy, timeout_s), self._interrupted)
+        link = open_link(robot, self._operator, timeout_s)
+        return SshShell(robot.name, link, self._interrupted, self._noisy)
 
     def learn_host_key(self, robot: RobotAddress, *, replace: bool = False, timeout_s: float = 10.0) -> str:
         """Fetch and pin the robot's host key; return ``ssh-ed25519 SHA256:…``.
 
-        Raises HostKeyError when another key is pinned and ``replace`` is not set.
+        Raises HostKeyError when another key is known and ``replace`` is not set.
         """
         self._refuse_when_interrupted(robot)
-        pinned = self._pins.pinned(robot.name)
-        policy = Learn(None if replace else pinned)
-        try:
-            close_link(open_link(robot, self._config, policy, timeout_s))
-        except KeySeen as seen:
-            if pinned is not None and pinned != seen.key and not replace:
-                raise host_key_changed(robot, pinned, seen.key) from None
-            if pinned != seen.key:
-                self._pins.pin(robot, seen.key)
-            return describe(seen.key)
-        raise RobotError(robot.name, "showed no host key", hint="check that an SSH server listens there")
+        return learn_key(robot, self._operator, timeout_s, replace=replace)
 
     def _refuse_when_interrupted(self, robot: RobotAddress) -> None:
         if self._interrupted.is_set():
             raise interrupted(robot.name)
 
-    @cached_property
-    def _config(self) -> Config:
-        """Read ssh_config once for all robots. Raises OutsideError when it is not one."""
-        try:
-            loaded = Config(runtime_ssh_path=str(self._ssh_config_path) if self._ssh_config_path else None)
-        except (OSError, UnicodeDecodeError, ConfigParseError) as error:
-            raise OutsideError(
-                f"the SSH configuration cannot be read: {error}", hint="mend ~/.ssh/config (`ssh -G HOST` checks it)"
-            ) from error
-        # Explicit and lazy, so that the clones that connections make do not read it again.
-        return Config(ssh_config=loaded.base_ssh_config, lazy=True)
+    def _note(self, robot: str, words: str, about: str = "") -> None:
+        with self._lock:
+            told = (robot, about or words)
+            if told in self._told:
+                return
+            self._told.add(told)
+        self._on_note(robot, words)
+
+    def _noisy(self, robot: str, noise: str) -> None:
+        first = "".join(letter for letter in noise.splitlines()[0] if letter.isprintable())[:60]
+        words = f"its login shell prints {first!r} with every command: cut off (see ~/.bashrc there)"
+        self._note(robot, words, about="noise")
 
 
 class SshShell:
     """One open connection; used by one thread at a time."""
 
-    def __init__(self, robot: str, connection: Connection, interrupted: threading.Event) -> None:
+    def __init__(self, robot: str, link: Link, interrupted: threading.Event, noisy: Callable[[str, str], None]) -> None:
         self._robot = robot
-        self._connection = connection
+        self._link = link
         self._interrupted = interrupted
+        self._noisy = noisy
 
     def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
-        """Run an argument list to its end. Raises RobotError past the deadline or past 4 MiB of output."""
+        """Run an argument list to its end. Raises RobotSilent past the deadline, RobotError past 4 MiB of output."""
         out, err = bytearray(), bytearray()
 
         def take(data: bytes, is_error: bool) -> None:
@@ -112,9 +119,7 @@ class SshShell:
                     hint="narrow the command down",
                 )
 
-        # The robot keeps the deadline too: what a lost link leaves behind there must not run for ever.
-        guarded = ["timeout", "-k", "5", str(math.ceil(timeout_s) + 2), *command]
-        code = self._command(guarded, (stdin or "").encode(), timeout_s, shown=command).run(take)
+        code = self._run(command, None if stdin is None else stdin.encode(), timeout_s, take)
         return CommandResult(code, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
 
     def stream(self, command: Sequence[str], on_line: LogLine, *, timeout_s: float | None = None) -> int:
@@ -133,7 +138,7 @@ class SshShell:
             for line in lines:
                 on_line(line.decode("utf-8", "replace").rstrip("\r"))
 
-        code = self._command(command, b"", timeout_s, shown=command).run(take)
+        code = self._run(command, None, timeout_s, take)
         for tail in rest.values():
             if tail:
                 on_line(tail.decode("utf-8", "replace"))
@@ -146,20 +151,37 @@ class SshShell:
         errors = bytearray()
         line = ["sh", "-c", PUT_PROGRAM, "put", temporary, digest, f"{mode:o}", path]
         limit_s = 60.0 + len(content) / 100_000
-        command = self._command(line, content, limit_s, shown=["put", path])
-        code = command.run(lambda data, _is_error: errors.extend(data))
+        code = self._run(line, content, limit_s, lambda data, _is_error: errors.extend(data), ["put", path])
         if code != 0:
             reason = errors.decode("utf-8", "replace").strip() or "the bytes that arrived are not those sent"
             raise RobotError(self._robot, f"cannot write {path}: {reason}", hint="check the disk and the user's rights")
 
     def close(self) -> None:
         """Close the connection, and those to its jump hosts."""
-        close_link(self._connection)
+        self._link.close()
 
-    def _command(
-        self, command: Sequence[str], stdin: bytes, timeout_s: float | None, *, shown: Sequence[str]
-    ) -> RemoteCommand:
-        transport = self._connection.transport
-        return RemoteCommand(
-            transport, self._robot, shlex.join(command), shlex.join(shown), stdin, timeout_s, self._interrupted
+    def _run(
+        self,
+        command: Sequence[str],
+        stdin: bytes | None,
+        timeout_s: float | None,
+        take: Take,
+        shown: Sequence[str] = (),
+    ) -> int:
+        # The robot keeps the deadline too: what a lost link leaves behind there must not run for ever.
+        limit_s = _NO_DEADLINE_S if timeout_s is None else math.ceil(timeout_s) + 2
+        remote = RemoteCommand(
+            self._link.transport,
+            self._robot,
+            ["timeout", "-k", "5", str(limit_s), *command],
+            shlex.join(shown or command),
+            stdin,
+            timeout_s,
+            self._interrupted,
         )
+        try:
+            return remote.run(take)
+        finally:
+            noise = remote.noise
+            if noise:
+                self._noisy(self._robot, noise)

@@ -14,7 +14,9 @@ from fleet.build.events import BUILT, FAILED, IMAGE, LOG, SOURCE, STARTED, Build
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary
 from fleet.cli import options
-from fleet.cli.ui.console import Activity, Stopwatch, activity, conclude, many, remarks, short, size, table
+from fleet.cli.base_image import publish_base
+from fleet.cli.provenance import attests_engine, builders_of, engine_is_proven, unproven_lines
+from fleet.cli.ui.console import Activity, Stopwatch, activity, conclude, many, notice, remarks, short, size, table
 from fleet.cli.wiring import Wiring
 from fleet.errors import EngineGateError, FleetError
 from fleet.publish.artifact import push_engine
@@ -37,10 +39,16 @@ def run(
     wanted = {engine.key for name in chosen for engine in wiring.desired.variants[name].all_engines}
     with activity() as shown:
         shown.update("registry", f"asking {wiring.desired.registry.host}")
-        facts = look_up(wiring.registry, wiring.desired)
+        facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
         missing = [wiring.desired.engines[key] for key in facts.missing_engines() if key in wanted]
+        images = [wiring.desired.variants[name].runtime_recipe for name in sorted(chosen)]
+        unproven = {recipe.tag: recipe for recipe in images if recipe.tag in facts.unproven}
+        notice(f"{line}: it is built again" for line in unproven_lines(wiring.desired, facts))
         summary = build_missing(wiring, missing, shown)
+        for recipe in unproven.values():
+            publish_base(wiring, recipe, shown)
     document = _document(summary, present=len(wanted) - len(missing), seconds=watch.seconds)
+    document["unproven"] = dict(facts.unproven)
     conclude(as_json, document, lambda console: _render(console, document, watch), summary.error())
 
 
@@ -51,10 +59,21 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
     # Minutes of building are not to end in a registry that refuses us, or lacks the repository.
     wiring.registry.ping()
     wiring.registry.check_push(f"{wiring.desired.registry.prefix}/engines")
+    builders = builders_of(wiring)
+    if builders is not None:
+        builders.key()  # nor in a key that counts for nothing
     repository = f"{wiring.desired.registry.prefix}/engines"
 
     def push(built: BuiltEngine) -> None:
-        push_engine(wiring.registry, repository, built.spec.key, built.folder, report=built.report)
+        push_engine(
+            wiring.registry,
+            repository,
+            built.spec.key,
+            built.folder,
+            report=built.report,
+            proven=engine_is_proven(wiring, built.spec),
+            attest=attests_engine(wiring, built.spec, built.seconds),
+        )
 
     with tempfile.TemporaryDirectory(prefix="jetfleet-build-") as work:
         return build_engines(

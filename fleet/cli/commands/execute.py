@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import activity, conclude
+from fleet.cli.ui.console import activity, conclude, print_line
 from fleet.cli.ui.robots import each, with_shell
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, RobotsOffline
@@ -22,6 +22,7 @@ def run(
     command: Annotated[list[str], typer.Argument(help="After `--`: the command and its arguments.")],
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
+    colour: options.Colour = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds for each robot.")] = 60.0,
     as_json: options.Json = False,
 ) -> None:
@@ -38,12 +39,12 @@ def run(
     with activity() as shown:
         results = each(wiring, chosen, one, shown, "running")
     document = {"command": command, "robots": [_document(name, result) for name, result in results.items()]}
-    conclude(as_json, document, lambda console: _render_all(console, results), _error(list(results.values())))
+    conclude(as_json, document, lambda console: _render_all(console, results, colour), _error(list(results.values())))
 
 
-def _render_all(console: Console, results: Mapping[str, CommandResult | FleetError]) -> None:
+def _render_all(console: Console, results: Mapping[str, CommandResult | FleetError], colour: bool) -> None:
     for name, result in results.items():
-        _render(console, name, result)
+        _render(console, name, result, colour)
 
 
 def _document(name: str, result: CommandResult | FleetError) -> dict[str, object]:
@@ -70,12 +71,12 @@ def _words(error: FleetError) -> str:
     return error.words if isinstance(error, RobotError) else error.message
 
 
-def _render(console: Console, name: str, result: CommandResult | FleetError) -> None:
+def _render(console: Console, name: str, result: CommandResult | FleetError, colour: bool) -> None:
     if isinstance(result, FleetError):
         console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True, style="yellow")
         return
     for line in (result.stdout + result.stderr).splitlines():
-        console.print(f"{name}: {line}", markup=False, soft_wrap=True)
+        print_line(console, f"{name}: {line}", colour)
     if result.exit_code:
         console.print(f"{name}: exit code {result.exit_code}", markup=False, soft_wrap=True, style="red")
 

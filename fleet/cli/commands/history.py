@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import emit, remarks, table
+from fleet.cli.ui.console import emit, notice, remarks, table
 from fleet.cli.wiring import Wiring
-from fleet.oci.releases import current_release, list_releases
+from fleet.oci.releases import CURRENT, PublishedRelease, find_release, list_releases, releases_of
+from fleet.oci.skim import skim
 from fleet.rollout import audit
 
 STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow"}
@@ -27,16 +28,29 @@ def run(
     """Show rollouts and rollbacks, newest first, and the published versions."""
     wiring = Wiring(manifest)
     prefix = wiring.desired.registry.prefix
-    records = audit.history(wiring.registry, prefix, limit)
+    skipped: list[str] = []
+    records = audit.history(wiring.registry, prefix, limit, skipped.append)
     published = list_releases(wiring.registry, prefix)
-    current = current_release(wiring.registry, prefix)
+    current = _current(wiring, skipped)
     document = {
         "fleet": wiring.desired.fleet,
         "published": published,
         "current": current.version if current else None,
         "history": [dataclasses.asdict(record) for record in records],
+        **({"skipped": skipped} if skipped else {}),
     }
+    notice(skipped)
     emit(as_json, document, lambda console: _render(console, records, published, current.version if current else ""))
+
+
+def _current(wiring: Wiring, skipped: list[str]) -> PublishedRelease | None:
+    """Return the release that was rolled out last; a tag that is none is named and skipped."""
+    prefix = wiring.desired.registry.prefix
+    found, junk = skim(
+        wiring.registry, releases_of(prefix), [CURRENT], lambda tag: find_release(wiring.registry, prefix, tag)
+    )
+    skipped += junk
+    return found[0] if found else None
 
 
 def _render(console: Console, records: Sequence[audit.AuditRecord], published: Sequence[str], current: str) -> None:
@@ -58,7 +72,8 @@ def _render(console: Console, records: Sequence[audit.AuditRecord], published: S
 
 
 def _when(record: audit.AuditRecord) -> str:
-    return f"{datetime.fromtimestamp(record.at).astimezone():%Y-%m-%d %H:%M:%S}"
+    within = max(0.0, min(record.at, 4e10))  # what a record says may be any number
+    return f"{datetime.fromtimestamp(within).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def _said(record: audit.AuditRecord) -> str:

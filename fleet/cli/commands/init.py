@@ -14,6 +14,8 @@ import yaml
 from fleet.cli import options
 from fleet.cli.ui.console import emit
 from fleet.errors import UsageError
+from fleet.manifest.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
+from runtime.contract.engine.onnx_tensors import external_tensors
 
 FRAME = (480, 640)
 """Height and width written for the camera; the user sets their own."""
@@ -22,7 +24,7 @@ FLEET = """\
 apiVersion: jetfleet/v1
 fleet: {fleet}
 version: 0.1.0                       # raise it with every change: a published version never changes
-registry: registry.example:5000/{fleet}
+registry: {registry}:5000/{fleet}
 trust: unsigned                      # robots take any release; who must sign instead: docs/trust.md
 profiles: [profiles/sim-x86.yaml]
 models: [models/{model}.yaml]
@@ -30,7 +32,7 @@ defaults: {{profile: sim-x86, user: jetson}}
 groups:
   first: {{models: [{{model: {model}, precision: fp32}}]}}
 robots:
-  - {{name: robot-001, host: robot-001.local, group: first}}
+  - {{name: robot-001, host: {host}, group: first}}
 rollout: {{waves: [1, 100%], soak: 30s, on_failure: revert}}
 # every key is explained by: fleet docs manifest
 """
@@ -70,7 +72,8 @@ def run(
         {"written": [str(path) for path in written]},
         lambda console: console.print(
             "\n".join(f"wrote {path}" for path in written)
-            + "\nNow: set registry, hosts and topics, put real frames into the golden data, then `fleet validate`."
+            + "\nNow: set registry, hosts and topics, put real frames into the golden data; `fleet validate` "
+            "names what is left."
         ),
     )
 
@@ -78,7 +81,7 @@ def run(
 def _write(folder: Path, model: Path, name: str, fleet: str, declared: dict[str, Any]) -> list[Path]:
     onnx = folder / "models" / "onnx" / f"{name}.onnx"
     files = {
-        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name),
+        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name, registry=REGISTRY, host=ROBOT_HOST),
         folder / "profiles" / "sim-x86.yaml": PROFILE,
         folder / "models" / f"{name}.yaml": yaml.safe_dump(
             declared, sort_keys=False, default_flow_style=None, width=110
@@ -103,6 +106,7 @@ def _write_golden(path: Path, declared: dict[str, Any]) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, *FRAME, channels), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, **{str(declared["tensor"]): frames})
+    mark_as_noise(path)
 
 
 def _model(path: Path, name: str) -> dict[str, Any]:
@@ -156,6 +160,12 @@ def _graph(path: Path) -> Any:
         raise UsageError(
             f"{path}: not an ONNX model: {error}", hint="give a file written by an ONNX exporter"
         ) from error
+    elsewhere = next(external_tensors(model), None)
+    if elsewhere is not None:
+        raise UsageError(
+            f"{path}: keeps its weights in other files ({elsewhere[:80]!a})",
+            hint="save it as one file: onnx.save_model(model, path, save_as_external_data=False)",
+        )
     if not model.graph.node:
         raise UsageError(
             f"{path}: not an ONNX model: its graph is empty", hint="give a file written by an ONNX exporter"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,24 +9,30 @@ import typer
 from rich.console import Console
 
 from fleet.bootstrap.trust_files import install_trust, trust_files
-from fleet.cli import options
-from fleet.cli.ui.console import activity, conclude, emit, plain, table
+from fleet.cli import complete, options
+from fleet.cli.rebuild import confirm, release_to_sign
+from fleet.cli.ui.console import activity, conclude, emit, notice, plain, table
 from fleet.cli.ui.robots import each, with_shell
 from fleet.cli.ui.signature_view import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotSigned, OutsideError, RobotError, RobotOffline, RobotsOffline
-from fleet.manifest.checks.check_trust import read_signers
 from fleet.oci.releases import PublishedRelease, load_release
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
-from fleet.signing.keyring import Bundle, JudgedSignature, at
+from fleet.signing.allowed_signers import read_signers
+from fleet.signing.intent import at
+from fleet.signing.keyring import Bundle, JudgedSignature
+from fleet.signing.provenance import PROVENANCE
 from fleet.signing.trust_spec import TrustSpec
-from runtime.contract.robot.trust import NAMESPACES, RELEASE
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, document_digest
 
 app = typer.Typer(help="Who signs releases: list them, sign, verify, bring the list to robots.", no_args_is_help=True)
 
-Version = Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")]
+Version = Annotated[
+    str | None,
+    typer.Argument(help="A published version. Default: the manifest's.", autocompletion=complete.versions),
+]
 
 
 @app.command("list")
@@ -42,6 +46,8 @@ def show(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: o
         "expires_days": None if trust.unsigned else round(trust.expires_s / 86400, 2),
         "sign_with": None if trust.sign_with is None else str(trust.sign_with),
         "revoked": None if trust.revoked is None else str(trust.revoked),
+        "builders": _builders(trust),
+        "build_with": None if trust.build_with is None else str(trust.build_with),
         "signers": signers,
     }
     emit(as_json, document, lambda console: _render_list(console, document))
@@ -54,15 +60,35 @@ def sign(
     key: Annotated[
         Path | None, typer.Option("--key", help="Your SSH key, or its .pub for an agent's. Default: trust/sign_with.")
     ] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Sign anew, for another span of trust/expires.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Sign what counts already anew, for another span of trust/expires.")
+    ] = False,
+    digest: Annotated[
+        str | None, typer.Option("--digest", help="Do not ask: the document's (or release's) digest must be this one.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask; needs --digest.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Add your signature to a published release. Others who sign it later sign the same words."""
+    """Add your signature to a published release, once the manifest at hand makes the same. Others sign these words."""
     wiring = Wiring(manifest)
-    mine = keyring(wiring).key(key.expanduser() if key else None)
-    release = _release(wiring, version)
+    keys = keyring(wiring)
+    mine = keys.key(key.expanduser() if key else None)
+    release = release_to_sign(wiring, version)
+    if renew and not keys.counted(release):
+        raise NotSigned(
+            f"release {release.version} does not count yet: too few allowed signers have signed its document",
+            hint=f"--renew lengthens what counts; run fleet keys sign {release.version} without it",
+        )
+    if digest is not None or yes or not keys.signed_before(release, mine[1]):
+        confirm(wiring, release, digest, yes)
     standing = sign_release(wiring, release, mine, renew=renew)
-    document = {"version": release.version, "release": release.digest, "key": mine[1], **standing.document()}
+    document = {
+        "version": release.version,
+        "release": release.digest,
+        "document": document_digest(release.text),
+        "key": mine[1],
+        **standing.document(),
+    }
     emit(
         as_json,
         document,
@@ -82,10 +108,12 @@ def verify(
     document = {
         "version": release.version,
         "release": release.digest,
+        "document": document_digest(release.text),
         **standing.document(),
         "signatures": rows,
         "damaged": damaged,
     }
+    notice(damaged)
     error = _too_few(release, standing, damaged)
     conclude(as_json, document, lambda console: _render_verify(console, release, rows, standing), error)
 
@@ -132,25 +160,27 @@ def _standing(wiring: Wiring, release: PublishedRelease) -> tuple[Standing, list
 
 
 def _signers(trust: TrustSpec) -> list[dict[str, Any]]:
-    if trust.signers is None:
-        return []
-    lines = read_signers(trust.signers.read_text(encoding="utf-8"))
+    return [] if trust.signers is None else _lines(trust.signers, NAMESPACES[RELEASE])
+
+
+def _builders(trust: TrustSpec) -> list[dict[str, Any]]:
+    allowed = trust.builders or trust.signers
+    return [] if allowed is None else _lines(allowed, PROVENANCE)
+
+
+def _lines(path: Path, namespace: str) -> list[dict[str, Any]]:
+    lines = read_signers(path.read_text(encoding="utf-8"))
     return [
         {
             "principals": list(line.principals),
-            "key": _fingerprint(line.key),
+            "key": line.fingerprint,
             "type": line.key.split()[0],
             "authority": line.is_authority,
             "options": line.options,
         }
         for line in lines
-        if line.may_sign(NAMESPACES[RELEASE])
+        if line.may_sign(namespace)
     ]
-
-
-def _fingerprint(key: str) -> str:
-    digest = hashlib.sha256(base64.b64decode(key.split()[1])).digest()
-    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
 def _row(bundle: Bundle, judged: JudgedSignature) -> dict[str, Any]:
@@ -199,13 +229,14 @@ def _render_list(console: Console, document: dict[str, Any]) -> None:
     if document["unsigned"]:
         console.print("unsigned: robots of this fleet take any release (trust: unsigned)")
         return
-    rows = table("signer", "key", "type", "")
-    for signer in document["signers"]:
-        kind = "authority" if signer["authority"] else ""
-        rows.add_row(plain(", ".join(signer["principals"])), signer["key"], signer["type"], kind)
-    console.print(rows)
+    for role in ("signer", "builder"):
+        rows = table(role, "key", "type", "")
+        for each_ in document[f"{role}s"]:
+            kind = "authority" if each_["authority"] else ""
+            rows.add_row(plain(", ".join(each_["principals"])), each_["key"], each_["type"], kind)
+        console.print(rows)
     console.print(f"{document['threshold']} must sign; a signature lasts {document['expires_days']:g} days")
-    for name in ("sign_with", "revoked"):
+    for name in ("sign_with", "build_with", "revoked"):
         if document[name]:
             console.print(plain(f"{name.replace('_', ' ')} {document[name]}"))
 

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import emit, table
+from fleet.cli.ui.console import emit, notice, table
 from fleet.cli.wiring import Wiring
 from fleet.rollout.lock import RolloutLock, Ticket
 
@@ -40,7 +40,8 @@ def steal(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: 
 
 
 def _lock(wiring: Wiring, reason: str) -> RolloutLock:
-    return RolloutLock(wiring.registry, wiring.desired.registry.prefix, wiring.clock, reason=reason)
+    prefix = wiring.desired.registry.prefix
+    return RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line]))
 
 
 def _render(console: Console, holders: list[Ticket], now: float) -> None:

@@ -11,11 +11,13 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.commands.publish import compose_files
-from fleet.cli.ui.console import activity, emit, many, plain, short, table
+from fleet.cli.provenance import builders_of, unproven_lines
+from fleet.cli.ui.console import activity, emit, many, notice, plain, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
 from fleet.plan.diff import Action, Plan, RobotChange, counts, make_plan
 from fleet.plan.observed import Observed
+from fleet.plan.registry_facts import RegistryFacts
 from fleet.publish.lookup import look_up
 from fleet.publish.publish import compose_names
 from fleet.resolve.inventory import select
@@ -36,10 +38,15 @@ def run(
     chosen = () if no_robots else select(wiring.desired, robots)
     with activity() as shown:
         shown.update("registry", f"asking {wiring.desired.registry.host}")
-        facts = look_up(wiring.registry, wiring.desired)
+        facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
         observed = observe(wiring, chosen, shown)
         plan = make_plan(wiring.desired, facts, observed, _folders(wiring, observed))
-    emit(as_json, document(plan), lambda console: render(console, plan))
+    notice(f"{line}: it is to be built again" for line in unproven_lines(wiring.desired, facts))
+    emit(as_json, document(plan) | _unproven(facts), lambda console: render(console, plan))
+
+
+def _unproven(facts: RegistryFacts) -> dict[str, Any]:
+    return {"unproven": dict(facts.unproven)} if facts.unproven else {}
 
 
 def _folders(wiring: Wiring, observed: Mapping[str, Observed]) -> dict[str, str]:
@@ -85,7 +92,7 @@ def document(plan: Plan) -> dict[str, Any]:
 def render(console: Console, plan: Plan) -> None:
     """Print a plan for a person."""
     console.print(f"[bold]{plan.fleet} {plan.version}[/]")
-    if plan.empty and not any(change.action is Action.OFFLINE for change in plan.robots):
+    if plan.empty:
         console.print("Nothing to do: everything is built and published, and every robot asked runs it.")
         return
     rows = table("", "what", "detail")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.rollout_flow import run_rollout
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
@@ -16,7 +16,10 @@ from fleet.rollout import audit
 
 
 def run(
-    version: Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(help="A published version. Default: the manifest's.", autocompletion=complete.versions),
+    ] = None,
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
     yes: options.Yes = False,

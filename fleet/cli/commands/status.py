@@ -17,7 +17,9 @@ from fleet.plan.observed import Observed
 from fleet.resolve.desired import Desired, DesiredRobot
 from fleet.resolve.inventory import select
 from runtime.contract.codec import ContractError, from_json, to_dict
+from runtime.contract.json_decoder import WORDS
 from runtime.contract.node.health import LEVEL_OK, HealthReport
+from runtime.contract.printable import printable
 from runtime.contract.robot.update import Attestation
 
 NO_UPDATER, UNKNOWN = "no updater", "unknown"
@@ -110,7 +112,7 @@ def _report(attestation: Attestation | None) -> tuple[HealthReport | None, str]:
     if not attestation.report_json:
         return None, attestation.report_error if attestation.running_image else "nothing runs"
     try:
-        return from_json(HealthReport, attestation.report_json), ""
+        return from_json(HealthReport, attestation.report_json, WORDS, printable), ""
     except ContractError as error:
         return None, f"the health report can't be read: {error}"
 

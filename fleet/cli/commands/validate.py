@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
 from fleet.cli import options
 from fleet.cli.ui.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
+from fleet.manifest.placeholders import placeholders
 from fleet.resolve.desired import Desired
+from fleet.signing.allowed_signers import known_keys
+from fleet.signing.provenance import PROVENANCE
 
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
     """Check the manifest and every file that it names; show what it comes to."""
-    desired = Wiring(manifest).desired
-    emit(as_json, document(desired), lambda console: _render(console, desired))
+    wiring = Wiring(manifest)
+    desired = wiring.desired
+    said = [*placeholders(wiring.loaded), *notes(desired)]
+    emit(as_json, document(desired) | {"notes": said}, lambda console: _render(console, desired, said))
 
 
 def document(desired: Desired) -> dict[str, object]:
@@ -34,12 +39,17 @@ def document(desired: Desired) -> dict[str, object]:
             for variant in desired.variants.values()
         ],
         "tags": dict(desired.tags),
-        "notes": list(notes(desired)),
     }
 
 
 def notes(desired: Desired) -> Iterator[str]:
-    """Yield what is right, and not the same everywhere: ranges of shapes that an engine does not have."""
+    """Yield what is right and still to be known: shapes that an engine does not have, a fleet without builders."""
+    trust = desired.trust
+    if trust.signers is not None and known_keys(trust.builders or trust.signers, PROVENANCE, authorities=True) == ():
+        yield (
+            "nobody may attest builds, so nothing can be published: name builders in trust/builders, a file with lines "
+            f'such as: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA… (docs/provenance.md)'
+        )
     for engine in desired.engines.values():
         for spec in engine.job.inputs if engine.profile.backend == "onnxruntime" else ():
             if spec.max_shape:
@@ -49,7 +59,7 @@ def notes(desired: Desired) -> Iterator[str]:
                 )
 
 
-def _render(console: Console, desired: Desired) -> None:
+def _render(console: Console, desired: Desired, said: Sequence[str]) -> None:
     console.print(
         f"[bold]{desired.fleet} {desired.version}[/]: {many(len(desired.robots), 'robot')}, "
         f"{many(len(desired.variants), 'variant')}, {many(len(desired.engines), 'engine')}. The manifest is valid."
@@ -62,5 +72,5 @@ def _render(console: Console, desired: Desired) -> None:
         engines = ", ".join(f"{e.model} {e.precision} ({short(e.key)})" for e in variant.engines)
         rows.add_row(variant.name, str(robots.get(variant.name, 0)), engines)
     console.print(rows)
-    for note in notes(desired):
+    for note in said:
         console.print(f"note: {plain(note)}")

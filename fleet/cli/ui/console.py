@@ -5,24 +5,35 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from fleet.cli.ui.already_shown import AlreadyShown
 from fleet.cli.ui.process_exit import to_nowhere
+from fleet.cli.ui.streams import OutputLost, StdoutFailed
 from fleet.errors import FleetError, ManifestError
+from runtime.contract.printable import printable_colours, printable_lines, unicode_text
 
 #: Wide enough for a table when the output is piped: a column cut to an ellipsis helps no script.
 PIPED_WIDTH = 160
 
 
 class PipeConsole(Console):
-    """Rich ends the process with exit code 1 when a pipe's reader is gone; how a command ends is decided elsewhere."""
+    """What this command prints, made fit for a terminal: whatever a robot or a registry said is in it as text.
+
+    Rich ends the process with exit code 1 when a pipe's reader is gone; how a command ends is decided elsewhere.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """As rich does, for every string that is printed, in tables and titles too."""
+        return super().render_str(printable_lines(text), **options)
 
     def on_broken_pipe(self) -> None:
         """Let the caller know."""
@@ -31,29 +42,43 @@ class PipeConsole(Console):
 
 def stdout() -> Console:
     """Return a console for results: colours and the terminal's width on a terminal, plain text when piped."""
-    return PipeConsole(
-        highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH, soft_wrap=not sys.stdout.isatty()
-    )
+    terminal = sys.stdout.isatty()
+    return _console(width=None if terminal else PIPED_WIDTH, soft_wrap=not terminal)
 
 
 def stderr() -> Console:
     """Return a console for progress and errors."""
-    return PipeConsole(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True, soft_wrap=True)
+
+
+def _console(**settings: Any) -> Console:
+    """The one place that makes consoles. ``:b:`` is part of an address here, never a picture."""
+    return PipeConsole(highlight=False, emoji=False, emoji_variant=None, **settings)
 
 
 def emit(as_json: bool, document: Any, render: Callable[[Console], None]) -> None:
     """Print a result: ``document`` as the only thing on stdout for machines, or ``render`` it for a person.
 
-    A reader that went away (`| head`) does not change how the command ends.
+    A reader that went away (`| head`) does not change how the command ends. Raises StdoutFailed for an output that is
+    full or closed.
     """
     if as_json:
         # ASCII, so that it is the same document in every locale.
-        write(json.dumps(document, indent=2, default=str) + "\n")
+        write(json.dumps(_valid(document), indent=2, default=str) + "\n")
         return
     try:
         render(stdout())
     except BrokenPipeError:
         to_nowhere(sys.stdout)
+
+
+def _valid(value: Any) -> Any:
+    """Return JSON values as they are, but in Unicode that every reader takes."""
+    if isinstance(value, str):
+        return unicode_text(value)
+    if isinstance(value, Mapping):
+        return {unicode_text(str(key)): _valid(item) for key, item in value.items()}
+    return [_valid(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def write(text: str) -> None:
@@ -69,11 +94,14 @@ def conclude(
     as_json: bool, document: dict[str, Any], render: Callable[[Console], None], error: FleetError | None
 ) -> None:
     """Print a result that may end with an error: still one document, with the error in it. Raises Told."""
-    if error is not None:
-        document = {**document, "error": error_document(error)}
-    emit(as_json, document, render)
-    if error is not None:
-        raise AlreadyShown(error)
+    if error is None:
+        emit(as_json, document, render)
+        return
+    try:
+        emit(as_json, {**document, "error": error_document(error)}, render)
+    except StdoutFailed as failure:  # The command's own error decides how it ends; this one is said too.
+        _write_error(OutputLost(failure))
+    raise AlreadyShown(error)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -95,14 +123,21 @@ def fact_table() -> Table:
 def show_error(error: FleetError, as_json: bool) -> None:
     """Print what happened, where, and what to do. In JSON mode the document goes to stdout as well."""
     if as_json:
-        emit(True, {"error": error_document(error)}, lambda _: None)
-    try:
-        _write_error(error)
-    except BrokenPipeError:
-        to_nowhere(sys.stderr)
+        try:
+            emit(True, {"error": error_document(error)}, lambda _: None)
+        except StdoutFailed as failure:
+            _write_error(OutputLost(failure))
+    _write_error(error)
 
 
 def _write_error(error: FleetError) -> None:
+    try:
+        _print_error(error)
+    except OSError:  # No reader, or a terminal that was closed: how the command ends is decided already.
+        to_nowhere(sys.stderr)
+
+
+def _print_error(error: FleetError) -> None:
     console = stderr()
     console.print(f"[bold red]error[/] {plain(error.message)}")
     if isinstance(error, ManifestError):
@@ -131,6 +166,18 @@ def error_document(error: FleetError) -> dict[str, Any]:
     return document
 
 
+def note(about: str, words: str) -> None:
+    """Print what stops nothing and should be known, on stderr; ``about`` is a robot's name, or empty."""
+    with suppress(OSError):  # Nobody reads it any more.
+        stderr().print(f"[yellow]note[/] {plain(f'{about}: ' if about else '')}{plain(words)}")
+
+
+def notice(lines: Iterable[str]) -> None:
+    """Say on stderr what was skipped or set aside, each once."""
+    for line in dict.fromkeys(lines):
+        note("", line)
+
+
 def remarks(console: Console, lines: Mapping[str, str]) -> None:
     """Print what is to be said of single rows below their table: a column of sentences can't be read."""
     for name, text in lines.items():
@@ -150,9 +197,9 @@ class Activity:
         if self._progress is None:
             return
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(plain(text), total=None)
+            self._tasks[key] = self._progress.add_task(text, total=None)
         else:
-            self._progress.update(self._tasks[key], description=plain(text))
+            self._progress.update(self._tasks[key], description=text)
 
     def done(self, key: str, text: str) -> None:
         """End the line of ``key``; it stays on the screen as ``text``."""
@@ -170,7 +217,7 @@ def activity() -> Iterator[Activity]:
     if not console.is_terminal:
         yield Activity(None)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield Activity(progress)
 
@@ -211,6 +258,13 @@ def short(digest: str) -> str:
     return digest.rpartition("@")[2].rpartition(":")[2][:12]
 
 
+def print_line(console: Console, line: str, colour: bool) -> None:
+    """Print a line of a robot's; with ``colour`` in its colours, which are all that stays of its escape sequences."""
+    shown: str | Text = Text.from_ansi(printable_colours(line)) if colour else line
+    console.print(shown, markup=False, soft_wrap=True)
+
+
 def plain(text: str) -> str:
-    """Return text with rich's markup escaped: user data is never markup."""
-    return text.replace("[", r"\[")
+    """Return text with rich's markup escaped, and nothing in it that is no text: user data is neither."""
+    # At its end rich would double a backslash, in case a tag follows. None does.
+    return escape(printable_lines(text) + " ")[:-1]

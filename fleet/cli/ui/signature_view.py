@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.cli.ui.console import notice
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotSigned
 from fleet.oci.releases import PublishedRelease
@@ -32,10 +33,17 @@ class Standing:
     people: tuple[str, ...] = ()
     missing: str = ""
     """What it lacks before robots take it; empty when nothing."""
+    set_aside: tuple[str, ...] = ()
+    """Words of other signers that were not signed with ours, and what in the registry could not be read."""
 
     def document(self) -> dict[str, object]:
         """Return it as JSON values."""
-        return {"unsigned": self.unsigned, "signed_by": list(self.people), "missing": self.missing or None}
+        return {
+            "unsigned": self.unsigned,
+            "signed_by": list(self.people),
+            "missing": self.missing or None,
+            "set_aside": list(self.set_aside),
+        }
 
     def line(self, version: str) -> str:
         """Say it in a line."""
@@ -59,12 +67,15 @@ def sign_release(
     if trust.unsigned:
         return Standing(unsigned=True)
     keys = keyring(wiring)
+    beyond: list[str] = []
     if key is not None:
-        beside = [] if renew else keys.bundles(release)[0]
-        keys.sign(release_statement(release, wiring.clock.now(), trust.expires_s), beside, key)
-    bundles, _ = keys.bundles(release)
+        mine = release_statement(release, wiring.clock.now(), trust.expires_s)
+        beside, beyond = keys.within([] if renew else keys.bundles(release)[0], mine, key[1])
+        keys.sign(mine, beside, key)
+    bundles, damaged = keys.bundles(release)
     best = bundles[0] if bundles else None
-    return Standing(False, best.people if best else (), keys.missing(best))
+    notice([*beyond, *damaged])
+    return Standing(False, best.people if best else (), keys.missing(best), (*beyond, *damaged))
 
 
 def release_proof(wiring: Wiring, release: PublishedRelease) -> Proof | None:
@@ -107,8 +118,9 @@ def _order(
     """Sign a rollback order, or the one that waits for more signers. Raises NotSigned while it lacks some."""
     # With one signer there is nothing to wait for, and robots take each order once: always a new one.
     waiting = [] if renew or wiring.desired.trust.threshold == 1 else keys.bundles(release, ROLLBACK)[0]
-    beside = [bundle for bundle in waiting if keys.covers(bundle, names)]
     statement = rollback_statement(release, wiring.clock.now(), names, reason)
+    beside, beyond = keys.within(waiting, statement, key[1])
+    notice(beyond)
     bundle = keys.sign(statement, beside, key) or beside[0]
     missing = keys.missing(bundle)
     if missing:

@@ -75,7 +75,7 @@ def _check_order(case: _Case, modes: tuple[str, ...]) -> None:
 
 def _watts(mode: str) -> float | None:
     """Return what a mode's name says of its power: 15W → 15, MAXN_SUPER → no limit; None when it says nothing."""
-    match = re.match(r"^(\d+)W", mode)
+    match = re.match(r"([0-9]{1,9})W", mode)
     return float(match[1]) if match else (float("inf") if mode.startswith("MAXN") else None)
 
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from runtime.contract.engine.onnx_tensors import external_tensors
+
 MAX_ONNX_BYTES = 2**31 - 1
 """Protobuf reads no more in one message."""
 
@@ -70,9 +72,10 @@ def read_graph(path: Path, _sha256: str) -> Graph:
         raise NotOnnx("is not an ONNX file", "give a file written by an ONNX exporter") from error
     if not model.graph.node or model.ir_version < 1:
         raise NotOnnx("is not an ONNX file: it has no graph", "give a file written by an ONNX exporter")
-    if any(weight.data_location == onnx.TensorProto.EXTERNAL for weight in model.graph.initializer):
+    elsewhere = next(external_tensors(model), None)
+    if elsewhere is not None:
         hint = "save it as one file: onnx.save_model(model, path, save_as_external_data=False)"
-        raise NotOnnx("keeps its weights in other files, which sha256 does not cover", hint)
+        raise NotOnnx(f"keeps its weights in other files ({elsewhere[:80]!a}), which sha256 does not cover", hint)
     weights = {weight.name for weight in model.graph.initializer}
     return Graph(
         inputs={value.name: _tensor(value) for value in model.graph.input if value.name not in weights},

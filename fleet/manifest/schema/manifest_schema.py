@@ -30,7 +30,7 @@ from fleet.manifest.schema.model_schema import (
 )
 from fleet.manifest.schema.power_schema import Governor, Power
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
-from fleet.manifest.schema.resources_schema import Inhibit, Resources
+from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.schema.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.schema.update_schema import Update
 from fleet.manifest.schema.values import (
@@ -63,6 +63,7 @@ __all__ = [
     "Governor",
     "ImagePreprocess",
     "Int8Options",
+    "Lost",
     "Manifest",
     "MaxUnavailable",
     "Model",
@@ -93,6 +94,10 @@ __all__ = [
 # ── profiles ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+MIN_BUILDER_BYTES = 256 << 20
+"""With less no engine is built."""
+
+
 class Builder(Frozen):
     """Where engines and images of a profile are built."""
 
@@ -101,6 +106,13 @@ class Builder(Frozen):
     parallel: Annotated[int, Field(ge=1, le=64)] = 1
     """Builder containers at the same time."""
     timeout: Seconds = 3600.0
+    memory: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] | None = None
+    """Of one container; nine tenths of the machine's when not given."""
+    pids: Annotated[int, Field(ge=64, le=1 << 22)] = 4096
+    disk: Annotated[Size, Field(ge=MIN_BUILDER_BYTES)] = 64 << 30
+    """What one container may write."""
+    output: Annotated[Size, Field(ge=1 << 20)] = 16 << 30
+    """What one container may hand over."""
 
 
 class Profile(Frozen):
@@ -114,12 +126,12 @@ class Profile(Frozen):
     builder_image: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]\S*$")] | None = None
     """What the builder image starts from, where that is another image: one with TensorRT's builder in it."""
     ros_distro: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
-    python: Annotated[str, StringConstraints(pattern=r"^3\.\d+$")] | None = None
+    python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]+$")] | None = None
     """Python of both images, ``3.10``; when not given, that of the L4T line's Ubuntu, or of the simulated images."""
-    module: Annotated[str, StringConstraints(pattern=r"^p3767-\d{4}$")] | None = None
-    l4t: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
-    tensorrt: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(\.\d+)?$")] | None = None
-    cuda: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+(\.\d+)?$")] | None = None
+    module: Annotated[str, StringConstraints(pattern=r"^p3767-[0-9]{4}$")] | None = None
+    l4t: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    tensorrt: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
+    cuda: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     sm_count: Annotated[int, Field(ge=1)] | None = None
     power_modes: tuple[Text, ...] = ()
     """Names as ``nvpmodel -q`` prints them, never numbers: those differ between modules."""
@@ -246,12 +258,24 @@ class MaxUnavailable(Frozen):
     robots: Annotated[int, Field(ge=1)]
 
 
+class Lost(Frozen):
+    """What becomes of robots that took their order and went silent."""
+
+    after: Seconds = 600.0
+    """A silent robot is lost so long after its own deadline: the time by which it has ended or gone back by itself."""
+    at_most: Share = 0.05
+    """Share of the whole rollout's robots that may be lost, rounded down; with more the rollout ends as failed."""
+    then: Literal["stop", "revert"] = "stop"
+    """When more are lost. stop: what committed stays; revert: what this rollout committed goes back."""
+
+
 class Rollout(Frozen):
     """How a release reaches robots."""
 
     waves: Annotated[tuple[Wave, ...], Field(min_length=1), AfterValidator(check_waves)] = (1, "10%", "50%", "100%")
     success: Share = 1.0
-    """Share of a wave's reachable robots that must commit, or the rollout stops."""
+    """Share of a wave's robots that answered which must commit, or the rollout stops."""
+    lost: Lost = Lost()
     soak: Seconds = 30.0
     ready_timeout: Seconds = 120.0
     confirm_timeout: Seconds = 120.0

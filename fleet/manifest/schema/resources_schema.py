@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Wi
 
 from fleet.manifest.schema.values import Frozen, Seconds, Topic
 
-_SIZE = re.compile(r"^(\d+(?:\.\d+)?)(KiB|MiB|GiB)$")
+_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(KiB|MiB|GiB)")
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def _size(value: Any) -> Any:
-    if isinstance(value, str) and (match := _SIZE.match(value)):
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(float(match[1]) * _UNITS[match[2]])
     raise ValueError(f"{value!r} is not a size: write a number and a unit, such as 512MiB or 2GiB")
 
@@ -29,7 +29,7 @@ Size = Annotated[
     int,
     BeforeValidator(_size),
     PlainSerializer(lambda value: f"{value / (1 << 20):g}MiB", return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?(KiB|MiB|GiB)$", "examples": ["512MiB", "2GiB"]}),
+    WithJsonSchema({"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(KiB|MiB|GiB)$", "examples": ["512MiB", "2GiB"]}),
 ]
 Cpus = Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], AfterValidator(_distinct)]
 MIN_MEMORY = 256 << 20

@@ -8,17 +8,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from fleet.manifest.schema.values import Frozen, Text
+from runtime.contract.robot.trust import MOST_RELEASE_S
 
-_LIFETIME = re.compile(r"^(\d{1,4})(h|d)$")
+_LIFETIME = re.compile(r"([0-9]{1,4})(h|d)")
 _SECONDS = {"h": 3600.0, "d": 86400.0}
 DEFAULT_S = 90 * _SECONDS["d"]
 
 
 def _lifetime(value: Any) -> Any:
-    match = _LIFETIME.match(value) if isinstance(value, str) else None
+    match = _LIFETIME.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise ValueError(f"{value!r} is not how long a signature lasts: write hours or days, such as 12h or 90d")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > MOST_RELEASE_S:
+        raise ValueError(f"{value!r} is longer than robots take a release: write {MOST_RELEASE_S / 86400:.0f}d or less")
+    return seconds
 
 
 Lifetime = Annotated[
@@ -42,6 +46,11 @@ class Trust(Frozen):
     """Robots take a release for so long after it was signed."""
     revoked: Text | None = None
     """File of public keys, or an OpenSSH KRL, that count no more; relative to fleet.yaml."""
+    builders: Text | None = None
+    """An allowed_signers file of those who attest engines and base images; relative to fleet.yaml. Left out: the lines
+    of ``signers`` that may sign in the namespace ``jetfleet.provenance``."""
+    build_with: Text | None = None
+    """The key that `fleet build` attests with, as ``sign_with`` names one; ``sign_with`` when left out."""
 
     @property
     def unsigned(self) -> bool:
@@ -49,7 +58,9 @@ class Trust(Frozen):
         return not self.signers
 
 
-UNSIGNED = Trust.model_construct(signers="", threshold=0, sign_with=None, expires=0.0, revoked=None)
+UNSIGNED = Trust.model_construct(
+    signers="", threshold=0, sign_with=None, expires=0.0, revoked=None, builders=None, build_with=None
+)
 """What ``trust: unsigned`` comes to."""
 
 

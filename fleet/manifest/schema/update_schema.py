@@ -12,14 +12,15 @@ from runtime.contract.robot.switching import Window
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = "(?:" + "|".join(DAYS) + ")"
-WINDOW_PATTERN = rf"^(?:({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) )?(\d\d):(\d\d)-(\d\d):(\d\d)$"
+_TWO = "[0-9][0-9]"
+WINDOW_PATTERN = rf"^(?:({_DAY}(?:-{_DAY})?(?:,{_DAY}(?:-{_DAY})?)*) )?({_TWO}):({_TWO})-({_TWO}):({_TWO})$"
 _WINDOW = re.compile(WINDOW_PATTERN)
-_RATE = re.compile(r"^(\d+(?:\.\d+)?)(kB|MB|kbit|Mbit)/s$")
+_RATE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(kB|MB|kbit|Mbit)/s")
 _BYTES = {"kB": 1e3, "MB": 1e6, "kbit": 1e3 / 8, "Mbit": 1e6 / 8}
 
 
 def _window(value: Any) -> Any:
-    match = _WINDOW.match(value) if isinstance(value, str) else None
+    match = _WINDOW.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(
             f'{value!r} is not a window: write "22:00-06:00", "mon-fri 02:00-04:00" or "sat,sun 00:00-24:00"'
@@ -54,7 +55,7 @@ def window_text(window: Window) -> str:
 
 
 def _rate(value: Any) -> Any:
-    if isinstance(value, str) and (match := _RATE.match(value)) and float(match[1]) > 0:
+    if isinstance(value, str) and (match := _RATE.fullmatch(value)) and float(match[1]) > 0:
         return max(1, int(float(match[1]) * _BYTES[match[2]]))
     raise ValueError(f"{value!r} is not a rate: write a number and a unit, such as 500kB/s, 2MB/s or 8Mbit/s")
 

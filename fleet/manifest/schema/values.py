@@ -11,12 +11,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 Precision = Literal["fp32", "fp16", "int8"]
 Backend = Literal["tensorrt", "onnxruntime"]
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
+_DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _duration(value: Any) -> Any:
-    if isinstance(value, str) and (match := _DURATION.match(value)):
+    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
         return float(match[1]) * _SECONDS[match[2]]
     if isinstance(value, str) or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         raise ValueError(f"{value!r} is not a duration: write a number and a unit, such as 200ms, 30s, 5m or 1h")
@@ -24,7 +24,7 @@ def _duration(value: Any) -> Any:
 
 
 def _share(value: Any) -> Any:
-    if isinstance(value, str) and (match := re.match(r"^(\d+(?:\.\d+)?)%$", value)):
+    if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)%", value)):
         return float(match[1]) / 100.0
     raise ValueError(f"{value!r} is not a percentage: write 95%")
 
@@ -32,7 +32,7 @@ def _share(value: Any) -> Any:
 def _wave(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
         return value
-    if isinstance(value, str) and re.match(r"^\d+(\.\d+)?%$", value) and 0 < float(value[:-1]) <= 100:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?%", value) and 0 < float(value[:-1]) <= 100:
         return value
     raise ValueError(f"{value!r} is not a wave: write a count of robots (1) or a percentage (10%)")
 
@@ -54,8 +54,8 @@ def check_waves(waves: tuple[int | str, ...]) -> tuple[int | str, ...]:
     return waves
 
 
-DURATION_PATTERN = r"^\d+(\.\d+)?(ms|s|m|h)$"
-SHARE_PATTERN = r"^\d+(\.\d+)?%$"
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
 
 Seconds = Annotated[
     float,
@@ -78,7 +78,7 @@ Wave = Annotated[
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$")]
 """Lower-case letters, digits, ``. _ -``: it becomes part of file names, tags and topics."""
-Version = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?$")]
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]

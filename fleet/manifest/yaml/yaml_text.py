@@ -5,8 +5,8 @@ The file's events are turned into plain values directly. That is several times f
 anchors, aliases and tags before anything is built from them. Lines are found by a second pass, made only for a file
 that has a problem.
 
-The subset: one document; mappings with text keys, each once; lists; text, whole numbers, numbers, true, false, null.
-What YAML 1.1 and 1.2 read differently (``yes``, ``no``, ``on``, ``off``, ``010``) must be quoted.
+The subset: one document; mappings with text keys, each once; lists; text, whole numbers, numbers, true, false, null,
+as YAML 1.2 has them. What YAML 1.1 reads differently must be quoted: see `yaml_ambiguity`.
 """
 
 from __future__ import annotations
@@ -29,17 +29,21 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from fleet.manifest.yaml.ambiguity import READ_DIFFERENTLY, ambiguity
+
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML has it. Only its events are used: nothing is constructed by PyYAML."""
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 """10,000 robots, everything spelled out for each, are about 3 MB."""
+MAX_VALUES, MAX_FLAWS = 1_000_000, 100
+"""Keys and values that are built, and flaws that are told: more of either is no manifest."""
 MAX_DEPTH = 32
+_SPLIT = "split the fleet, or move settings to groups"
 _TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "flatten it")
 
 KeyPath = tuple[str | int, ...]
 
-_AMBIGUOUS = re.compile(r"(?i:yes|no|on|off)|[-+]?0[0-9]+")
 _NUMBERISH = re.compile(r"[-+.0-9]")
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -88,9 +92,7 @@ class Document:
 def read_document(path: Path) -> Document:
     """Read and parse a file. Every flaw is in the answer; only a file that cannot be read at all raises OSError."""
     if path.stat().st_size > MAX_BYTES:
-        return _broken(
-            0, f"the file is larger than {MAX_BYTES >> 20} MB", "split the fleet, or move settings to groups"
-        )
+        return _broken(0, f"the file is larger than {MAX_BYTES >> 20} MB", _SPLIT)
     with path.open("rb") as file:
         raw = file.read(MAX_BYTES + 1)
     return parse_document(raw)
@@ -129,6 +131,7 @@ class _Builder:
         self._places = places
         self._path: list[str | int] = []
         self.flaws: list[Flaw] = []
+        self._values = 0
 
     def document(self) -> Any:
         self._next()  # the stream's start
@@ -146,6 +149,9 @@ class _Builder:
 
     def _value(self, event: Any, key_line: int) -> Any:
         kind = type(event)
+        self._values += 1
+        if self._values > MAX_VALUES:
+            self._give_up(_line(event), f"the file holds more than {MAX_VALUES} values", _SPLIT)
         if kind is AliasEvent or event.anchor is not None:
             self._give_up(
                 _line(event),
@@ -173,6 +179,8 @@ class _Builder:
                 self._give_up(line, "a key must be plain text", "write `key: value`; lists and mappings cannot be keys")
             key = event.value
             path.append(key)
+            if event.implicit[0] and (hint := ambiguity(key)):
+                self._flaw(line, f"{key} {READ_DIFFERENTLY}", hint)
             if key in values:
                 self._flaw(line, f"{key} is given twice", "keep one of them")
             values[key] = self._value(following(), line)
@@ -190,16 +198,15 @@ class _Builder:
 
     def _plain(self, event: Any) -> Any:
         text: str = event.value
-        if _AMBIGUOUS.fullmatch(text):
-            hint = f'write true or false where a switch is meant, "{text}" in quotes where text is meant'
-            if text[-1].isdigit():
-                hint = f'write "{text}" in quotes where text is meant, or drop the leading zero'
-            self._flaw(_line(event), f"{text} means different things to different YAML readers", hint)
+        if hint := ambiguity(text):
+            self._flaw(_line(event), f"{text} {READ_DIFFERENTLY}", hint)
             return text
         return _scalar(text)
 
     def _flaw(self, line: int, message: str, hint: str) -> None:
         self.flaws.append(Flaw(line, tuple(self._path), message, hint))
+        if len(self.flaws) >= MAX_FLAWS:
+            raise _TooBroken
 
     def _give_up(self, line: int, message: str, hint: str) -> None:
         self._flaw(line, message, hint)
@@ -213,7 +220,7 @@ def _line(event: Any) -> int:
 def _scalar(text: str) -> Any:
     if _NUMBERISH.match(text):
         if _INT.fullmatch(text):
-            return int(text, 0) if len(text) <= 20 else text
+            return int(text, 0)
         return float(text) if _FLOAT.fullmatch(text) else text
     if text in _NULLS:
         return None

@@ -16,4 +16,12 @@ def trust_spec(trust: Trust, root: Path) -> TrustSpec:
     def path(name: str | None) -> Path | None:
         return None if name is None else (root / Path(name).expanduser()).absolute()
 
-    return TrustSpec(path(trust.signers), trust.threshold, path(trust.sign_with), trust.expires, path(trust.revoked))
+    return TrustSpec(
+        path(trust.signers),
+        trust.threshold,
+        path(trust.sign_with),
+        trust.expires,
+        path(trust.revoked),
+        path(trust.builders),
+        path(trust.build_with),
+    )

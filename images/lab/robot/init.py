@@ -2,7 +2,9 @@
 """First program of a lab robot (below tini, which reaps): starts the robot's services and restarts those that end.
 
 It stands in for systemd: sshd, the robot's own Docker Engine, the camera, and `fleet-updater serve` once somebody
-has installed it. `jetfleet-lab-init` runs it; SIGTERM stops everything in reverse order.
+has installed it. `jetfleet-lab-init` runs it; SIGTERM stops everything in reverse order. A robot with empty disks
+begins from the state that JETFLEET_LAB_STATE names, if it does (`fleetbox/bay.py`); `jetfleet-lab-init --keep`, run on
+a robot, makes its disks fit for that.
 Each service writes to /var/log/jetfleet-lab/NAME.log and leaves its process id in /run/jetfleet-lab/NAME.pid.
 """
 
@@ -26,7 +28,13 @@ most of them are lost."""
 UPDATER = Path("/var/lib/jetfleet/updater/fleet-updater.pyz")
 LOGS = Path("/var/log/jetfleet-lab")
 PIDS = Path("/run/jetfleet-lab")
-POLL_S = 0.2
+DISKS = {"docker": Path("/var/lib/docker"), "jetfleet": Path("/var/lib/jetfleet")}
+COMMAND, KEPT_COMMAND = Path("/usr/local/bin/fleet-updater"), Path("/var/lib/docker/jetfleet-lab/fleet-updater")
+"""The one file of a bootstrapped robot that lies on neither disk, and where it is kept with them."""
+CGROUPS = Path("/sys/fs/cgroup")
+WEIGHT = 8
+"""What all robots of this machine may compute, against one process of it, when both want to."""
+POLL_S = 0.1
 STOP_DEADLINE_S = 8.0
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
 STEADY_S = 10.0
@@ -142,6 +150,56 @@ def services() -> list[Service]:
     ]
 
 
+def begin_from(state: Path) -> None:
+    """Fill the disks with a state that was kept, if they are empty: a power cycle later finds them as they are."""
+    if any(DISKS["docker"].iterdir()) or any(DISKS["jetfleet"].iterdir()):
+        return
+    for entry in (state / "jetfleet").iterdir():
+        copy(entry, DISKS["jetfleet"] / entry.name)
+    kept, disk = state / "docker", DISKS["docker"]
+    own = container_layers(kept)
+    for entry in kept.iterdir():
+        if entry.name != "overlay2":
+            copy(entry, disk / entry.name)
+    (disk / "overlay2").mkdir(mode=0o710)
+    for layer in (kept / "overlay2").iterdir():
+        if layer.name == "l" or layer.name in own:
+            copy(layer, disk / "overlay2" / layer.name)
+        else:
+            begin_layer(layer, disk / "overlay2" / layer.name)
+    command = disk / "jetfleet-lab" / COMMAND.name
+    if command.exists():
+        copy(command, COMMAND)
+
+
+def begin_layer(kept: Path, layer: Path) -> None:
+    """Make an image's layer. Nobody writes to its files, so they stay where they are kept; the rest is copied."""
+    layer.mkdir(mode=0o700)
+    for entry in kept.iterdir():
+        if entry.name == "diff" and not entry.is_symlink():
+            (layer / "diff").symlink_to(entry)
+        else:
+            copy(entry, layer / entry.name)
+
+
+def container_layers(docker: Path) -> set[str]:
+    """Return the names of the layers that belong to containers."""
+    mounts = (docker / "image" / "overlay2" / "layerdb" / "mounts").glob("*/*-id")
+    return {path.read_text().strip() for path in mounts}
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, a link or a folder with owners, modes and times."""
+    subprocess.run(["cp", "--archive", "--no-target-directory", str(source), str(target)], check=True)
+
+
+def keep() -> None:
+    """Put beside the Engine's data what is needed to begin from these disks on another robot."""
+    if COMMAND.exists():
+        KEPT_COMMAND.parent.mkdir(exist_ok=True)
+        copy(COMMAND, KEPT_COMMAND)
+
+
 def prepare() -> None:
     """Give this robot what a flashed one has: identity, Engine settings, folders that live in RAM."""
     for folder in (LOGS, PIDS, Path("/run/sshd")):
@@ -150,8 +208,19 @@ def prepare() -> None:
     Path("/etc/machine-id").write_text(hashlib.sha256(f"jetfleet-lab {name}".encode()).hexdigest()[:32] + "\n")
     registries = [r for r in os.environ.get("JETFLEET_LAB_REGISTRIES", "").split(",") if r]
     Path("/etc/docker").mkdir(parents=True, exist_ok=True)
-    settings = {"insecure-registries": registries, "log-opts": {"max-size": "10m", "max-file": "2"}}
+    settings: dict[str, object] = {"insecure-registries": registries, "log-opts": {"max-size": "10m", "max-file": "2"}}
+    cgroup = os.environ.get("JETFLEET_LAB_CGROUP")
+    if cgroup:
+        settings["cgroup-parent"] = cgroup
+        weigh(cgroup.lstrip("/"))
     Path("/etc/docker/daemon.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def weigh(cgroup: str) -> None:
+    """Give the robots' control group its weight, in whichever version of them this machine has."""
+    for file, unit in ((CGROUPS / "cpu" / cgroup / "cpu.shares", 1024), (CGROUPS / cgroup / "cpu.weight", 100)):
+        if file.exists():
+            file.write_text(f"{WEIGHT * unit}\n")
 
 
 def main() -> int:
@@ -165,6 +234,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     prepare()
+    state = os.environ.get("JETFLEET_LAB_STATE")
+    if state:
+        begin_from(Path(state))
     running = services()
     while not stopping:
         for service in running:
@@ -178,4 +250,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:] == ["--keep"]:
+        keep()
+    else:
+        sys.exit(main())

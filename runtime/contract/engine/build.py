@@ -196,6 +196,16 @@ class OutputAccuracy:
 
 
 @dataclass(frozen=True)
+class FileFacts:
+    """One file, whatever its name."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex."""
+
+
+@dataclass(frozen=True)
 class EngineReport:
     """``report.json``: what was built, and what was measured while building it."""
 
@@ -219,6 +229,8 @@ class EngineReport:
     (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
     metric: Optional[TaskMetric] = None
     """None when the job asks for none."""
+    files: Dict[str, FileFacts] = field(default_factory=dict)
+    """What the engine's layer holds, by file name; written by `fleet` as it pushes the engine. Empty in older ones."""
     schema: int = SCHEMA
 
 

@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s)$")
-_PLUGIN = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za-z0-9_.-]*$")
+_DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s)")
+_PLUGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za-z0-9_.-]*")
 
 
 class OptionError(ValueError):
@@ -110,7 +110,7 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
 
 def is_plugin(name: str) -> bool:
     """Say whether ``name`` has the form ``package:name`` of somebody's own decoder."""
-    return _PLUGIN.match(name) is not None
+    return _PLUGIN.fullmatch(name) is not None
 
 
 def option_problems(decoder: str, options: Mapping[str, Any]) -> List[OptionProblem]:
@@ -201,7 +201,7 @@ def _value(spec: OptionSpec, value: Any) -> Any:
 
 
 def _seconds(value: Any) -> Optional[float]:
-    match = _DURATION.match(value) if isinstance(value, str) else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     return None if match is None else float(match.group(1)) * (0.001 if match.group(2) == "ms" else 1.0)
 
 

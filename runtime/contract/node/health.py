@@ -62,6 +62,9 @@ class ModelHealth:
     """Findings that were not published, because a decoder's ``max_detections`` or ``max_boxes`` was reached."""
     by_udp: Tuple[str, ...] = ()
     """Large inputs that do not come through shared memory, ``<topic> from <node>``: their frames get lost."""
+    held: str = ""
+    """Why a velocity output of it commands nothing: who else commands the topic, with participant and host. Empty:
+    nobody does, or an older executor."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Tuple
 from urllib.parse import urlsplit
 
+from runtime.contract.printable import printable
 from runtime.contract.registry.challenge import Challenge, parse_challenges
 from runtime.contract.registry.docker_logins import Credentials
 from runtime.contract.registry.origin import RedirectRefused, origin_of
@@ -30,6 +31,8 @@ Lookup = Callable[[str], Optional[Credentials]]
 
 #: A token this close to its end is renewed, so that it does not expire under a request.
 _MARGIN_S = 5.0
+#: Characters of a server's own words that are shown.
+MAX_SHOWN = 200
 
 
 class AuthError(Exception):
@@ -147,9 +150,9 @@ class Authorizer:
         status, body = self._ask(realm, bearer, wanted, scopes)
         if status in (400, 401, 403) and self._renewed(scopes):
             status, body = self._ask(realm, bearer, wanted, scopes)
-        shown = realm.partition("?")[0]
+        shown = printable(realm.partition("?")[0], MAX_SHOWN)
         if status != 200:
-            said = body[:200].decode("utf-8", "replace").strip()
+            said = printable(body[:MAX_SHOWN].decode("utf-8", "replace").strip(), MAX_SHOWN)
             raise AuthError(
                 "{}: its token server {} refused {} ({}: {})".format(
                     self._host, shown, " ".join(wanted) or "a login", status, said
@@ -174,6 +177,6 @@ class Authorizer:
         except RedirectRefused as error:
             raise AuthError("{}: its token server is {}: no credentials were sent".format(self._host, error)) from error
         if self._tls and origin.scheme != "https":
-            shown = urlsplit(realm)._replace(query="", fragment="").geturl()
+            shown = printable(urlsplit(realm)._replace(query="", fragment="").geturl(), MAX_SHOWN)
             raise AuthError("{}: its token server {} is not https: no credentials were sent".format(self._host, shown))
         return realm

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
+from runtime.contract.printable import printable
 
 HELPER_TIMEOUT_S = 30.0
 #: Docker files Docker Hub's credentials under this name, whatever its API's host is called.
@@ -97,13 +99,10 @@ class DockerLogins:
                 content = file.read(_MAX_BYTES + 1)
             if len(content) > _MAX_BYTES:
                 raise ValueError("it is larger than 1 MiB")
-            config = json.loads(content.decode("utf-8"))
-            if not isinstance(config, dict):
-                raise ValueError("it is no JSON object")
-            return config
+            return decode_object(content, "it", WORDS)
         except FileNotFoundError:
             return {}
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError) as error:
             raise LoginError(
                 "{}: Docker's configuration cannot be read: {}".format(self.path, error),
                 "correct the file, or point DOCKER_CONFIG to another folder",
@@ -153,7 +152,7 @@ class DockerLogins:
         said = done.stdout.decode("utf-8", "replace")
         if done.returncode == 0:
             return _helper_answer(source, said)
-        words = (said.strip() or done.stderr.decode("utf-8", "replace").strip())[:500]
+        words = printable(said.strip() or done.stderr.decode("utf-8", "replace").strip(), 500)
         # The protocol has no error codes: this sentence is how every helper says that it knows nothing.
         if "credentials not found" in words.lower():
             return None
@@ -163,9 +162,9 @@ class DockerLogins:
 
 def _helper_answer(source: str, said: str) -> Optional[Credentials]:
     try:
-        answer = json.loads(said)
+        answer = decode_object(said, source, WORDS)
         username, secret = str(answer.get("Username") or ""), str(answer.get("Secret") or "")
-    except (ValueError, AttributeError, RecursionError) as error:
+    except ContractError as error:
         raise LoginError("{}: its answer is not JSON".format(source), "update the credential helper") from error
     if not secret:
         return None

@@ -43,7 +43,7 @@ def origin_of(url: str) -> Origin:
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
         raise RedirectRefused("a URL that cannot be read") from error
-    if parts.scheme not in _PORTS or not host or any(ord(letter) <= 32 for letter in host):
+    if parts.scheme not in _PORTS or not host or not all(32 < ord(letter) < 127 for letter in host):
         raise RedirectRefused("a URL that is neither http nor https, or names no host")
     if "@" in parts.netloc:
         raise RedirectRefused("a URL with a user or a password in it, to {}".format(host))
@@ -59,7 +59,12 @@ def redirect_target(url: str, location: str, registry: Origin) -> str:
     if not location.strip():
         raise RedirectRefused("nowhere: the answer has no Location")
     here = origin_of(url)
-    target = quote(urljoin(url, location.strip()).partition("#")[0], safe=_AS_IS)
+    try:
+        joined = urljoin(url, location.strip()).partition("#")[0]
+    except ValueError as error:
+        raise RedirectRefused("a URL that cannot be read") from error
+    # Headers come as Latin-1: so the bytes of the address stay what they were.
+    target = quote(joined, safe=_AS_IS, encoding="latin-1", errors="replace")
     there = origin_of(target)
     if there.scheme == "https" or "https" not in (here.scheme, registry.scheme):
         return target

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Dict, FrozenSet, List, Optional, Tuple
 from urllib.parse import urlencode, urlsplit
 
+from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.registry.docker_logins import Credentials
 
 Scopes = Tuple[str, ...]
@@ -53,10 +53,10 @@ def token_request(realm: str, service: str, scopes: Scopes, known: Optional[Cred
 def read_token(body: bytes) -> Token:
     """Return the token of an answer. Raises ValueError for one that has none."""
     try:
-        answer = json.loads(body.decode("utf-8"))
+        answer = decode_object(body, "its answer", WORDS)
         value = answer.get("token") or answer["access_token"]
         lifetime_s = float(answer.get("expires_in") or _DEFAULT_LIFETIME_S)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError("no token") from error
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
         raise ValueError("no token that fits into a header")

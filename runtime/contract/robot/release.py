@@ -5,9 +5,42 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
-from runtime.contract.codec import SCHEMA
+from runtime.contract.codec import SCHEMA, canonical_json, digest_of_bytes
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.robot.switching import SwitchRules
+
+#: The artifact that a release is in the registry: media types, the empty blob that its config is, our annotations.
+RELEASE_TYPE = "application/vnd.jetfleet.release.v1+json"
+EMPTY_TYPE, EMPTY_BLOB = "application/vnd.oci.empty.v1+json", b"{}"
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+ANNOTATIONS = "io.jetfleet"
+
+
+def release_manifest(document: bytes, fleet: str, version: str) -> bytes:
+    """Return the manifest of the artifact that holds a ReleaseDocument's canonical JSON.
+
+    Its digest is the release's. A function of the document alone, so that a robot can hold what an order calls the
+    release against what was signed.
+    """
+    return canonical_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": RELEASE_TYPE,
+            "config": _descriptor(EMPTY_TYPE, EMPTY_BLOB),
+            "layers": [_descriptor(RELEASE_TYPE, document)],
+            "annotations": {ANNOTATIONS + ".fleet": fleet, ANNOTATIONS + ".version": version},
+        }
+    )
+
+
+def release_digest(document: str, fleet: str, version: str) -> str:
+    """Return ``sha256:<hex>`` of :func:`release_manifest`: what identifies the release."""
+    return digest_of_bytes(release_manifest(document.encode("utf-8"), fleet, version))
+
+
+def _descriptor(media_type: str, content: bytes) -> Dict[str, object]:
+    return {"mediaType": media_type, "digest": digest_of_bytes(content), "size": len(content)}
 
 
 @dataclass(frozen=True)

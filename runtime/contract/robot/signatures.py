@@ -5,8 +5,11 @@ Pure but for ``run``, which each side gives: it runs one command. OpenSSH 8.2 or
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
-from typing import Callable, List, Sequence, Tuple
+from pathlib import Path
+from typing import Callable, List, Optional, Sequence, Tuple
 
 from runtime.contract.robot.trust import SignatureFacts
 
@@ -17,6 +20,10 @@ Run = Callable[[Sequence[str], bytes], Tuple[int, str, str]]
 MAX_PRINCIPALS = 8
 
 _KEY = re.compile(r"(SHA256:\S+)")
+_AUTHORITY = re.compile(r"^\s*Signing CA: \S+ (SHA256:\S+)", re.MULTILINE)
+_ARMOR = re.compile(r"-----BEGIN SSH SIGNATURE-----\s([A-Za-z0-9+/=\s]+)-----END SSH SIGNATURE-----\s*")
+_MAGIC = b"SSHSIG"
+_CERTIFICATE = "-cert-v01@openssh.com"
 
 
 def judge_signature(
@@ -33,6 +40,9 @@ def judge_signature(
         said = _said(err) or "no reason given"
         return SignatureFacts(problem="a signature is not one of this statement as {}: {}".format(namespace, said))
     key = found.group(1)
+    authority = _authority(run, signature)
+    if authority is None:
+        return SignatureFacts(key, problem="{}: what vouches for the key of this signature cannot be read".format(key))
     code, out, err = run(["-Y", "find-principals", "-s", signature, "-f", allowed], b"")
     names = [line.strip() for line in out.splitlines() if line.strip()][:MAX_PRINCIPALS]
     if code != 0 or not names:
@@ -51,10 +61,46 @@ def judge_signature(
             principals.append(name)
         reason = err if not good else reason
     if principals:
-        return SignatureFacts(key, tuple(principals))
+        return SignatureFacts(key, tuple(principals), authority=authority)
     if blocked and any(verify(name)[0] for name in names):
         return SignatureFacts(key, (), True, "{} of {} is revoked".format(key, ", ".join(names)))
     return SignatureFacts(key, problem="{} of {} may not sign this{}".format(key, ", ".join(names), _because(reason)))
+
+
+def _authority(run: Run, signature: str) -> Optional[str]:
+    """Return ``SHA256:…`` of the authority whose certificate made the signature, "" where a plain key did.
+
+    None when that cannot be said. What was verified is read here: the certificate is inside of the signature.
+    """
+    try:
+        key = _public_key(Path(signature).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    length = int.from_bytes(key[:4], "big")
+    kind = key[4 : 4 + length].decode("ascii", "replace")
+    if not kind.endswith(_CERTIFICATE):
+        return ""
+    line = "{} {}".format(kind, base64.b64encode(key).decode("ascii"))
+    code, out, _ = run(["-L", "-f", "-"], line.encode("ascii", "replace"))
+    found = _AUTHORITY.search(out)
+    return found.group(1) if code == 0 and found else None
+
+
+def _public_key(armored: str) -> bytes:
+    """Return the key that a signature names (PROTOCOL.sshsig: magic, version, then the key). Raises ValueError."""
+    match = _ARMOR.fullmatch(armored)
+    if match is None:
+        raise ValueError("not an armored signature")
+    try:
+        raw = base64.b64decode("".join(match.group(1).split()), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    start = len(_MAGIC) + 4
+    length = int.from_bytes(raw[start : start + 4], "big")
+    key = raw[start + 4 : start + 4 + length]
+    if raw[: len(_MAGIC)] != _MAGIC or len(key) != length:
+        raise ValueError("not an SSH signature")
+    return key
 
 
 def _because(err: str) -> str:

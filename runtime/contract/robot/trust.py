@@ -14,6 +14,8 @@ from runtime.contract.codec import SCHEMA, digest_of_bytes
 #: Kinds of statements, and the namespaces in which they are signed.
 RELEASE, ROLLBACK = "release", "rollback"
 NAMESPACES = {RELEASE: "jetfleet.release", ROLLBACK: "jetfleet.rollback"}
+#: Longest that a robot takes what was signed, whatever the words say: nobody notices a key that was stolen years ago.
+MOST_RELEASE_S, MOST_ROLLBACK_S = 365 * 86400.0, 24 * 3600.0
 #: Stands for all robots of the fleet in a rollback order.
 EVERY_ROBOT = "*"
 
@@ -73,6 +75,10 @@ class TrustSettings:
     """So many different people must have signed, each with a key of their own."""
     unsigned: bool = False
     """Take orders without any signature: the manifest says so."""
+    max_release_s: float = MOST_RELEASE_S
+    """A release that was signed for longer (seconds from issue to expiry) is refused."""
+    max_rollback_s: float = MOST_ROLLBACK_S
+    """The same for a rollback order."""
     schema: int = SCHEMA
 
 
@@ -87,6 +93,13 @@ class SignatureFacts:
     revoked: bool = False
     problem: str = ""
     """Why it does not count, for a person."""
+    authority: str = ""
+    """``SHA256:…`` of the certificate authority that vouches for the key; empty for a key that is allowed itself."""
+
+    @property
+    def root(self) -> str:
+        """The key whose owner could have made this signature alone: the authority's, where there is one."""
+        return self.authority or self.key
 
     @property
     def counts(self) -> bool:
@@ -102,12 +115,13 @@ def document_digest(document: str) -> str:
 def distinct_signers(facts: Sequence[SignatureFacts]) -> Tuple[str, ...]:
     """Return the names of the most people that these signatures can stand for, each by another key; sorted.
 
-    Two signatures of one key are one, and so are two keys of one person.
+    Two signatures of one key are one, and so are two keys of one person, and all that one certificate authority
+    vouches for: its owner can make as many people as they like.
     """
     keys: Dict[str, List[str]] = {}
     for fact in facts:
         if fact.counts:
-            keys.setdefault(fact.key, []).extend(fact.principals)
+            keys.setdefault(fact.root, []).extend(fact.principals)
     owner: Dict[str, str] = {}
     for key in sorted(keys):
         _assign(key, keys, owner, set())
@@ -134,4 +148,14 @@ def why_too_few(facts: Sequence[SignatureFacts], threshold: int) -> str:
     text = "signed by {} of {} allowed signers that are needed".format(len(people), threshold)
     text += " ({})".format(", ".join(people)) if people else ""
     others = [fact.problem for fact in facts if not fact.counts and fact.problem]
-    return "; ".join([text, *others])
+    return "; ".join([text, *_one_authority(facts), *others])
+
+
+def _one_authority(facts: Sequence[SignatureFacts]) -> List[str]:
+    """Say which authorities stand for several signatures, as that is why those count once."""
+    keys: Dict[str, "set[str]"] = {}
+    for fact in facts:
+        if fact.counts and fact.authority:
+            keys.setdefault(fact.authority, set()).add(fact.key)
+    text = "{} signatures are vouched for by one certificate authority ({}), which counts once"
+    return [text.format(len(found), authority) for authority, found in sorted(keys.items()) if len(found) > 1]

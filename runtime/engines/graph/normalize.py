@@ -20,6 +20,7 @@ from onnx import (
 )
 
 from runtime.contract.engine.build import TensorSpec
+from runtime.contract.engine.onnx_tensors import external_tensors
 from runtime.engines.errors import EngineError
 from runtime.engines.graph.shapes import is_free
 
@@ -34,6 +35,9 @@ def load_source(path: Path) -> ModelProto:
     """Read and check an ONNX file as it is. Raises EngineError of kind ``bad-model``."""
     try:
         model = onnx.load(str(path))
+        elsewhere = next(external_tensors(model), None)
+        if elsewhere is not None:  # what was beside the model is loaded by now; the rest nobody reads
+            raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, and nobody loads them")
         onnx.checker.check_model(model)
     except FileNotFoundError as error:
         raise EngineError("bad-model", f"{path.name}: {error}", "give a self-contained ONNX file") from error

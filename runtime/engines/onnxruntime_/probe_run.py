@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,15 @@ import onnx
 import onnxruntime as ort
 
 from runtime.contract.engine.build import BuildJob, TensorSpec
+from runtime.contract.json_decoder import Limits, decode
 from runtime.engines.errors import EngineError
 from runtime.engines.graph.precision import Layer
 from runtime.engines.graph.preprocess import engine_input
 from runtime.engines.onnxruntime_.layer_names import named_by_node
 from runtime.engines.onnxruntime_.session import DTYPES, open_session
 
+#: ONNX Runtime writes one event a kernel, each of some hundred bytes.
+_PROFILE = Limits(size=1 << 30, values=1 << 26)
 Specs = tuple[TensorSpec, ...]
 
 
@@ -71,7 +73,7 @@ def _run(session: ort.InferenceSession, inputs: Specs) -> list[Any]:
 def _layers(profile: Path) -> list[Layer]:
     """Read ONNX Runtime's profile: every kernel that ran, once, with the types of what it read."""
     found: dict[str, Layer] = {}
-    for event in json.loads(profile.read_text("utf-8")):
+    for event in decode(profile.read_bytes(), "ONNX Runtime's profile", _PROFILE):
         details = event.get("args", {})
         if event.get("cat") == "Node" and "op_name" in details and "input_type_shape" in details:
             types = tuple(kind for item in details["input_type_shape"] for kind in item)

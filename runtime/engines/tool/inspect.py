@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from runtime.contract.device import same_fact
 from runtime.contract.engine.build import REPORT_FILE, DeviceFacts, EngineIdentity, EngineReport, TensorSpec
 from runtime.contract.engine.engine_facts import Compatibility, EngineFacts, LayerFacts, PlanFacts
 from runtime.contract.engine.engine_tool import USAGE, InspectRequest, Shapes
+from runtime.contract.json_decoder import WORDS, decode
 from runtime.engines.backend import Progress, backend_named
 from runtime.engines.device.device_facts import JetsonFacts, read_jetson
 from runtime.engines.device.plan_header import HEADER_BYTES, read_plan_header
@@ -130,7 +130,7 @@ def _front(stream: BinaryIO, start: bytes) -> str:
     stream.seek(4)
     try:
         text = stream.read(length).decode("utf-8")
-        json.loads(text)
+        decode(text, "the exporter's words", WORDS)
     except ValueError:
         return ""
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -15,6 +16,9 @@ from runtime.executor.inputs.frames import Stamp
 from runtime.executor.outputs.messages import HAS_VISION_MSGS, NO_VISION_MSGS, message_of
 from runtime.executor.outputs.model_info import ModelInfo
 from runtime.executor.outputs.velocity_output import VelocityOutput
+from runtime.executor.robot.commanders import Identity
+from runtime.executor.robot.graph import identity_of
+from runtime.executor.robot.serving_gate import ServingGate
 from runtime.executor.serving.candidates import Publish
 from runtime.executor.serving.pipeline import FAILED, Pipeline
 
@@ -29,6 +33,10 @@ RESULT_QOS = QoSProfile(
 
 ALONE_POLL_S = 0.01
 """Between two looks at who else publishes."""
+NO_PARTICIPANT = (
+    "this middleware's GIDs do not name processes: a publisher of velocities that died counts as another commander for "
+    "as long as the graph shows it"
+)
 
 
 class ResultPublisher:
@@ -63,8 +71,9 @@ class ResultPublisher:
 class NodeOutputs:
     """Everything that the node publishes of its models: results, velocities, and what they are."""
 
-    def __init__(self, node: LifecycleNode) -> None:
-        self._node = node
+    def __init__(self, node: LifecycleNode, gate: ServingGate) -> None:
+        self._node, self._gate = node, gate
+        self._identity: Identity | None = None
         self._results: list[ResultPublisher] = []
         self._velocities: list[tuple[Pipeline, VelocityOutput]] = []
         self._infos: list[ModelInfo] = []
@@ -78,7 +87,8 @@ class NodeOutputs:
             try:
                 result = result_of(output.decoder)
                 if result is Velocity:
-                    guarded = VelocityOutput(self._node, model.model.name, output)
+                    self._identity = self._identity or identity_of(self._node)
+                    guarded = VelocityOutput(self._node, model.model.name, output, self._identity, self._gate)
                     self._velocities.append((model, guarded))
                     made[output.topic] = guarded
                     continue
@@ -105,22 +115,30 @@ class NodeOutputs:
             publisher.close()
 
     def wait_alone(self, timeout_s: float) -> None:
-        """Wait until the node that served before is gone from the velocity topics, at most ``timeout_s``. A dead
-        one's are seen for longer; its guard then keeps ours at zero (:meth:`VelocityOutput.start`)."""
+        """Wait until the node that served before is gone from the velocity topics, at most ``timeout_s``, so that
+        nobody sees both. A dead one's publishers are seen for longer, and do not matter (:class:`Claim`)."""
         end = time.monotonic() + timeout_s
         while any(velocity.others() for _, velocity in self._velocities) and time.monotonic() < end:
             time.sleep(ALONE_POLL_S)
 
-    def start(self, *, patient: bool = False) -> list[tuple[Pipeline, str]]:
-        """Begin to command velocities, at zero; return the models that must not serve, with the reason. ``patient``:
-        another node of our name may be seen for a while after its end."""
-        refused = []
+    def watch(self) -> None:
+        """Look at who is on the velocity topics. Called often, whether the node serves or not."""
+        for _, velocity in list(self._velocities):
+            velocity.watch()
+
+    @property
+    def looked(self) -> bool:
+        """Whether all that command velocities have looked for others for long enough."""
+        return all(velocity.looked for _, velocity in list(self._velocities))
+
+    def start(self) -> None:
+        """Begin to command velocities, at zero, each as soon as nobody else commands its topic."""
+        uses = Counter(velocity.topic for _, velocity in self._velocities)
         for model, velocity in self._velocities:
-            if reason := velocity.start(patient=patient):
-                refused.append((model, reason))
-            elif model.state == FAILED:
+            velocity.shared = uses[velocity.topic] > 1
+            velocity.start()
+            if model.state == FAILED:
                 velocity.failed(model.stats.last_error)
-        return refused
 
     def stop(self, reason: str) -> None:
         """Command zero, and nothing after it. From any thread; before anything that may take long."""
@@ -136,6 +154,10 @@ class NodeOutputs:
     def notes(self) -> tuple[str, ...]:
         """What a person should know."""
         note = () if HAS_VISION_MSGS else (NO_VISION_MSGS,)
+        if self._velocities and self._identity is not None and self._identity.participant is None:
+            note = (*note, NO_PARTICIPANT)
+        if self._velocities and self._gate.record_problem:
+            note = (*note, self._gate.record_problem)
         return (*note, *(velocity.note for _, velocity in self._velocities if velocity.note))
 
     def destroy(self) -> None:

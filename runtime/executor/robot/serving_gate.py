@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from runtime.contract.node.runtime_config import NODE_DIR
-from runtime.contract.node.serving import ENV_NODE_DIR, ENV_SERVE_DIR, ENV_SLOT, SERVE_DIR_INSIDE, SERVING_LOCK, TOKEN
+from runtime.contract.node.serving import (
+    ENV_NODE_DIR,
+    ENV_SERVE_DIR,
+    ENV_SLOT,
+    SERVE_DIR_INSIDE,
+    SERVING_LOCK,
+    SERVING_RECORD,
+    TOKEN,
+)
+from runtime.executor.robot.serving_record import ServingRecord
 from runtime.health.process.serving_token import Token
 
 
@@ -21,8 +30,14 @@ class ServingGate:
 
     def __init__(self, slot: str, token: Path, lock: Path) -> None:
         self._token, self._path = Token(token, slot), lock
+        self._record = ServingRecord(lock.with_name(SERVING_RECORD))
         self._descriptor: int | None = None
         self._tried = False
+        self._ours: frozenset[bytes] = frozenset()
+        self.gone: frozenset[bytes] = frozenset()
+        """GIDs of velocity publishers of earlier holders of the lock, which are dead while it is in our hands."""
+        self.record_problem = ""
+        """Why ours are not written down, for a person: after our death they count until their lease is over."""
         self.refused = False
         """The last :meth:`enter` said no. Before the first one nobody has been asked."""
         self.waited = False
@@ -78,7 +93,7 @@ class ServingGate:
             return False
         if self._descriptor is not None and not self._replaced(self._descriptor):
             return True
-        self.leave()
+        self._release()  # of a lock that was put anew: our publishers are still there
         return self._try(self._take)
 
     def _try(self, take: Callable[[], bool]) -> bool:
@@ -94,9 +109,25 @@ class ServingGate:
 
     def leave(self) -> None:
         """Give the lock back. Only when no publisher exists any more; leaving twice is fine."""
+        self._ours = frozenset()
+        self._release()
+
+    def _release(self) -> None:
         if self._descriptor is not None:
+            self.gone = frozenset()  # whoever wrote them down may hold it again
             os.close(self._descriptor)
             self._descriptor = None
+
+    def remember(self, gids: Collection[bytes]) -> None:
+        """Write down publishers of ours, before they say anything, so that who comes after us knows them to be gone."""
+        self._ours = self._ours.union(gids)
+        if self._descriptor is None or not self._ours:
+            return  # no lock, no proof
+        try:
+            self._record.add(_lock_id(self._descriptor), sorted(self._ours))
+            self.record_problem = ""
+        except OSError as error:
+            self.record_problem = f"velocity publishers cannot be written down beside {self._path}: {error.strerror}"
 
     def _open(self) -> int:
         # For reading: another release's container may run as another user.
@@ -118,6 +149,8 @@ class ServingGate:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        self.gone = self._record.read(_lock_id(descriptor)) - self._ours
+        self.remember(())
         return True
 
     def _replaced(self, descriptor: int) -> bool:
@@ -126,5 +159,9 @@ class ServingGate:
             there = self._path.stat()
         except OSError:
             return True
-        ours = os.fstat(descriptor)
-        return (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+        return (there.st_dev, there.st_ino) != _lock_id(descriptor)
+
+
+def _lock_id(descriptor: int) -> tuple[int, int]:
+    ours = os.fstat(descriptor)
+    return ours.st_dev, ours.st_ino

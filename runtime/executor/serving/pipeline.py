@@ -193,6 +193,7 @@ class Pipeline:
             serving=self.slot.who_serves(serving),
             serving_model=serving.candidate.model.name if serving is not None else "",
             serving_reason=self.slot.reason,
+            held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.slot.publishers.values()))),
         )
 
 

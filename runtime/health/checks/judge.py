@@ -107,6 +107,8 @@ class Judge:
 
     def _model(self, model: ModelRuntime, health: ModelHealth | None, process: Snapshot, now: float) -> Iterator[Check]:
         yield model_check(model, health, process.state)
+        if health is not None and health.held:
+            yield Check(f"model:{model.name}:command", LEVEL_WARN, f"commands nothing: {health.held}")
         if health is None or health.state != "active":
             self._hysteresis.forget(f"model:{model.name}:")
             return

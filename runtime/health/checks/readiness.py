@@ -42,9 +42,9 @@ def waiting_for(
     late = [
         f"model {model.name}: no real frame has come through yet" for model in config.models if not frames[model.name]
     ]
-    rates = {f"model:{model.name}:input" for model in config.models}
+    work = {f"model:{model.name}:{what}" for model in config.models for what in ("input", "command")}
     return [*late, *lost(process.status.transport)] + [
-        f"{check.name}: {check.message}" for check in checks if check.name in rates and check.level != LEVEL_OK
+        f"{check.name}: {check.message}" for check in checks if check.name in work and check.level != LEVEL_OK
     ]
 
 

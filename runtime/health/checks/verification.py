@@ -94,7 +94,7 @@ def findings(config: RuntimeConfig, before: HealthReport, after: HealthReport, e
         yield _model(model, health, after)
         yield _sensors(model, health)
         yield _inference(model, earlier.get(model.name), health, before, after, span)
-        yield _outputs(model, evidence)
+        yield _outputs(model, health, evidence)
 
 
 def _engine(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Finding:
@@ -175,7 +175,9 @@ def _inference(
     return Finding(INFERENCE, model.name, True, f"{frames} frames in {span:.1f} s{slow}{failed}")
 
 
-def _outputs(model: ModelRuntime, evidence: Evidence) -> Finding:
+def _outputs(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Finding:
+    if health.held:  # whatever was heard there is not ours
+        return Finding(OUTPUTS, model.name, False, f"commands nothing: {health.held}")
     if evidence.error:
         return Finding(OUTPUTS, model.name, False, f"cannot listen: {evidence.error}")
     heard = {output.topic: evidence.topics.get(output.topic) for output in model.outputs}

@@ -10,18 +10,17 @@ import json
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import HTTPServer
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
+from socketserver import UnixStreamServer
 
+from runtime.contract.bounded_http import BoundedHandler, BoundedServer
 from runtime.contract.codec import to_dict
 from runtime.contract.node.health import LEVEL_OK, HealthReport
 
 ADDRESS = "127.0.0.1"
 REQUEST_TIMEOUT_S = 5.0
-"""A client that sends or reads slower than this loses its connection."""
-MAX_WAITING = 128
-"""Connections that the kernel holds until they are accepted."""
+"""A client that takes longer to send its request, or to read an answer, loses its connection."""
 
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,6 +48,11 @@ class HealthServer:
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
+
+    @property
+    def connections(self) -> int:
+        """How many are open now."""
+        return self._server.connections
 
     def close(self) -> None:
         """Stop answering and free the port."""
@@ -104,24 +108,21 @@ def _probe(report: HealthReport, fine: bool, facts: dict[str, object], reasons: 
     return status, _JSON, dump({**facts, "state": report.state, "reasons": reasons})
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
+class _Server(BoundedServer, HTTPServer):
     allow_reuse_address = True
-    request_queue_size = MAX_WAITING
 
 
-class _SocketServer(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = MAX_WAITING
+class _SocketServer(BoundedServer, UnixStreamServer):
+    """The same on a Unix socket."""
 
 
-def _handler(routes: dict[str, Render]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = REQUEST_TIMEOUT_S
+def _handler(routes: dict[str, Render]) -> type[BoundedHandler]:
+    class Handler(BoundedHandler):
+        head_s = answer_s = REQUEST_TIMEOUT_S
         server_version = "jetfleet-health"
         sys_version = ""
 
-        def do_GET(self) -> None:
+        def do_GET(self) -> None:  # noqa: N802
             path, _, query = self.path.partition("?")
             page = routes.get(path)
             if page is None:

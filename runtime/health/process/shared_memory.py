@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 SHM_DIR = Path("/dev/shm")  # noqa: S108 - where Fast DDS keeps them
-#: Lock file of one participant's segment; ``fastrtps_`` is Fast DDS 2 (Humble), ``fastdds_`` is Fast DDS 3.
-_LOCK_NAME = re.compile(r"(?:fastrtps|fastdds)_[0-9a-f]{16}_el")
+#: Lock file of one participant's segment, or of a port's reader.
+#: ``fastrtps_`` is Fast DDS 2 (Humble), ``fastdds_`` is Fast DDS 3.
+_LOCK_NAME = re.compile(r"(?:fastrtps|fastdds)_(?:[0-9a-f]{16}|port[0-9]+)_el")
 MIN_AGE_S = 2.0
 """A younger file may belong to a participant that has not locked it yet."""
 MAX_FILES = 4096
@@ -20,7 +21,11 @@ def remove_leftovers(directory: Path = SHM_DIR, *, min_age_s: float = MIN_AGE_S)
     """Delete segments whose owner is dead, and return the bytes freed.
 
     The owner holds an exclusive ``flock`` on ``<segment>_el`` for as long as it lives, in whatever container: a lock
-    that can be taken is a lock nobody holds. Ports are left alone: Fast DDS recovers those itself, and they are small.
+    that can be taken is a lock nobody holds.
+
+    The same goes for ports, of which the next node takes that of the last one. Fast DDS would use the dead reader's
+    port again. Seen with 3.x: when the reader had hung for 5 s before its end, the next one stayed deaf ("Failed
+    init_port …: open_and_lock_file failed", 0 of 10 frames back to itself). A port that is gone is made anew.
     """
     freed = 0
     try:
@@ -44,6 +49,7 @@ def _remove_if_dead(lock: Path, min_age_s: float) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         size = segment.stat().st_blocks * 512 if segment.exists() else 0
         segment.unlink(missing_ok=True)
+        segment.with_name(f"sem.{segment.name}_mutex").unlink(missing_ok=True)  # a port's
         lock.unlink(missing_ok=True)
     except OSError:  # locked: its owner lives
         return 0

@@ -245,6 +245,7 @@ def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:
             input_rate_hz=0.0,
             output_rate_hz=0.0,
             by_udp=(),
+            held="",
         )
         for model in status.models
     )

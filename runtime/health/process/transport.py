@@ -29,11 +29,20 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 _ROOT = re.compile(r"<dds\b[^>]*>")
 _NO_SHORT_CUT = "\n  <library_settings><intraprocess_delivery>OFF</intraprocess_delivery></library_settings>"
 """The round trip at the start is to take the road that cameras' frames take."""
+_LEASE = """<leaseDuration><sec>2</sec><nanosec>0</nanosec></leaseDuration>
+        <leaseAnnouncement><sec>0</sec><nanosec>250000000</nanosec></leaseAnnouncement>"""
 _STOCK = f"""<?xml version="1.0" encoding="UTF-8"?>
 <dds xmlns="http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles">{_NO_SHORT_CUT}
+  <profiles>
+    <participant profile_name="jetfleet" is_default_profile="true">
+      <rtps><builtin><discovery_config>
+        {_LEASE}
+      </discovery_config></builtin></rtps>
+    </participant>
+  </profiles>
 </dds>
 """
-"""Fast DDS as it is, but for the short cut: where nobody named a profile."""
+"""Fast DDS as it is, but for the short cut and the lease (as in the image's): where nobody named a profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +96,11 @@ def prepare(config: RuntimeConfig, environment: Mapping[str, str], place: Path) 
     files = {name: environment[name] for name in PROFILE_VARIABLES if environment.get(name)}
     for name, file in files.items():
         try:
-            text = profile(Path(file).read_text("utf-8"), wanted)
+            base = Path(file).read_text("utf-8")
+            text = profile(base, wanted)
             if text is None:
-                return result, f"{file} is not the image's profile: its sizes are left alone ({_needs(wanted)})"
+                said = f"{file} is not the image's profile: its sizes are left alone ({_needs(wanted)})"
+                return result, said + _without_lease(config, base)
             place.write_text(text, "utf-8")
         except OSError as error:
             return result, f"transport is not sized: {error.filename}: {error.strerror} ({_needs(wanted)})"
@@ -132,6 +143,14 @@ def too_small(wanted: Sizes, directory: str = "/dev/shm") -> str:  # noqa: S108 
         f"{directory} has {free // MIB} MiB free, a camera and this node need {need // MIB} MiB: images may be lost; "
         "enlarge it (ipc: host, or shm_size), or remove what fills it"
     )
+
+
+def _without_lease(config: RuntimeConfig, profile_text: str) -> str:
+    """Say what a profile without a lease costs a robot whose velocities are commanded here."""
+    commands = any(output.decoder == "velocity" for model in config.models for output in model.outputs)
+    if not commands or "<leaseDuration>" in profile_text:
+        return ""
+    return "; it sets no leaseDuration: a publisher of velocities that died counts as another commander for 20 s"
 
 
 def _needs(wanted: Sizes) -> str:

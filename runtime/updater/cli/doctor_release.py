@@ -8,19 +8,13 @@ from typing import Iterator, List, Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.health import HealthReport
+from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
 from runtime.updater.cli.doctor_result import FAIL, OK, RECOVER, RESTART, WARN, Checks, DoctorResult, Patient
 from runtime.updater.state.release_folder import health_port, order_in
 from runtime.updater.state.transitions import kept_releases, links_of, serving_slot
 from runtime.updater.storage.journal import RESERVE, RESERVE_BYTES
 from runtime.updater.transaction.observe import references_of
-from runtime.updater.transaction.preflight import (
-    MARGIN_BYTES,
-    MIN_COMPOSE,
-    MIN_ENGINE,
-    STATE_RESERVE_BYTES,
-    Refused,
-    check_version,
-)
+from runtime.updater.transaction.preflight import MARGIN_BYTES, STATE_RESERVE_BYTES, Refused, check_version
 
 #: What else could be in the way of the journal on its own volume.
 LARGE_BYTES = 1024 * 1024

@@ -8,6 +8,7 @@ import sys
 from typing import Any, Callable, List
 
 from runtime.contract.codec import to_dict
+from runtime.contract.printable import printable
 from runtime.updater.transaction.update_state import EXIT
 
 #: One less than a serial console has: a full line would be followed by an empty one.
@@ -25,7 +26,8 @@ def show(arguments: argparse.Namespace, value: Any, lines: Callable[[Any], List[
 
 
 def print_lines(lines: List[str]) -> None:
-    """Print lines; at a terminal folded to its width."""
+    """Print lines; at a terminal folded to its width. They may hold a container's words."""
+    lines = [printable(line) for line in lines]
     folded = [part for line in lines for part in fold(line)] if sys.stdout.isatty() else lines
     sys.stdout.write("".join(line + "\n" for line in folded))
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
 import sys
@@ -11,7 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any, Dict
 
-from runtime.contract.codec import from_dict, to_dict
+from runtime.contract.codec import ContractError, from_dict, to_dict
+from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater.daemon.retention import pinned, unpinned
@@ -116,8 +116,8 @@ def robot_name(root: Path) -> str:
     if not path.exists():
         return ""
     try:
-        name = json.loads(path.read_text(encoding="utf-8"))["robot"]
-    except (ValueError, KeyError, TypeError) as error:
+        name = decode_object(path.read_bytes(), ROBOT_FILE, WORDS)["robot"]
+    except (ContractError, KeyError) as error:
         raise Rejected("outside", "{} is damaged: {}".format(path, error), "run `fleet bootstrap` again") from error
     return str(name)
 

@@ -16,13 +16,13 @@ from runtime.contract.robot.update import COMMITTED, IDLE, Attestation, UpdateOr
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
 from runtime.updater.state.release_folder import health_port, order_in
-from runtime.updater.state.transitions import BEFORE_SWITCH, accept, serving_slot
+from runtime.updater.state.transitions import BEFORE_SWITCH, accept, retry, serving_slot
 from runtime.updater.state.world import StepInterrupted, World, WorldError
 from runtime.updater.storage.journal import History, JournalStore
 from runtime.updater.transaction.observe import look
 from runtime.updater.transaction.recover import rebuild, recover
 from runtime.updater.transaction.repair import repair
-from runtime.updater.transaction.state_machine import advance, is_active, is_awaiting, pause
+from runtime.updater.transaction.state_machine import advance, defect, is_active, is_awaiting, pause
 from runtime.updater.transaction.update_state import Rejected, busy, state_of
 
 #: A request is acted on between two steps; a switch in progress may take its whole deadline first.
@@ -119,7 +119,11 @@ class Updater:
                 after = replace(after, request=present.request)
             if present.pinned is not before.pinned:
                 after = replace(after, pinned=present.pinned)
-            self._put(after)
+            try:
+                self._put(after)
+            except ValueError as error:  # something in it is no text and no number that can be written down
+                after = retry(before, defect(error), self.world.mark())
+                self._put(after)
         moved = after.state != before.state or after.takeover != before.takeover
         return moved or after.request is not None or after.last is not before.last
 

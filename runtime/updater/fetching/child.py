@@ -23,11 +23,11 @@ from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.robot import process
 from runtime.updater.robot.docker_cli import STALL_S, PullReader, failure
 from runtime.updater.robot.registry_login import docker_folder, login_folder, pull_words
-from runtime.updater.robot.throwaway_name import REPOSITORY
 from runtime.updater.state.world import StepInterrupted, WorldError
 from runtime.updater.storage.blob_store import BlobStore
 
-#: Without a byte for so long a fetch ends; the transaction tries again. Shorter than the parent's own patience.
+#: Without a byte, or with next to none, for so long a fetch ends; the transaction tries again. Shorter than the
+#: parent's own patience.
 UPSTREAM_STALL_S = 90.0
 ASK_S = 30.0
 #: The Engine is silent while it waits for us: what ends that wait is the upstream's stall, or the parent's.
@@ -64,11 +64,12 @@ class Fetch:
         self._store = BlobStore(options.store)
         self._root: Path = options.store.parent
         self._reference = parse_reference(options.reference)
-        self._link = Link(options.rate, stop, self._store.moved(options.order) or 0)
+        self._link = Link(options.rate, stop, self._store.moved(options.order) or 0, options.stall)
         self._downloads = self._begin(self._reference)
 
     def run(self) -> None:
         """Bring the image under its own name. Raises UpstreamError, WorldError, Cannot, Interrupted, OSError."""
+        threading.Thread(target=self._link.pace.watch, args=(self._stop,), name="pace", daemon=True).start()
         self._downloads.manifest(self._reference.digest)
         done = threading.Event()
         reporter = threading.Thread(target=self._report, args=(done,), name="reporter", daemon=True)
@@ -99,7 +100,7 @@ class Fetch:
         """Have the Engine pull from us what it lacks, under a name that is thrown away."""
         loopback = Loopback(self._downloads, self._store)
         threading.Thread(target=self._end_on, args=(loopback,), name="failure", daemon=True).start()
-        name = "{}/{}@{}".format(loopback.address, REPOSITORY, self._reference.digest)
+        name = "{}/{}@{}".format(loopback.address, loopback.repository, self._reference.digest)
         try:
             said = self._pull(name, NEVER_S, layers=True)
         except StepInterrupted:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import threading
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
+from runtime.contract.json_decoder import ContractError, Limits, decode_object
 from runtime.updater.fetching.errors import Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.upstream import MANIFEST_TYPES, Answer, Upstream
@@ -19,7 +19,8 @@ from runtime.updater.storage.durable import remove
 #: A power cut may take so many bytes of what came last.
 FLUSH_BYTES = 8 * 1024 * 1024
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-_CONTENT_RANGE = re.compile(r"^bytes (\d+)-\d+/(\d+|\*)$")
+_MANIFEST = Limits(size=MAX_MANIFEST_BYTES + 65536, depth=16, values=200000)
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", re.ASCII)
 _PIECE = 1024 * 1024
 MakePatience = Callable[[], Patience]
 
@@ -121,7 +122,7 @@ def _answered_from(answer: Answer, start: int) -> int:
     """Return the offset at which the answer begins: ``start``, or 0 from a registry that knows no ranges."""
     if answer.status != 206:
         return 0
-    match = _CONTENT_RANGE.match(answer.header("Content-Range"))
+    match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
     if match is None or int(match.group(1)) != start:
         raise UpstreamError("the registry answers another range than was asked for", transient=True)
     return start
@@ -134,6 +135,8 @@ class Downloads:
         self._store, self._upstream, self._link, self._patience = store, upstream, link, patience
         self._lock = threading.Lock()
         self._sizes: Dict[str, int] = {}
+        self._listed: Set[str] = set()
+        """Manifests that an index named which was fetched."""
         self._manifests: Dict[str, Tuple[str, bytes]] = {}
         self._blobs: Dict[str, Download] = {}
 
@@ -143,6 +146,10 @@ class Downloads:
             if digest not in self._manifests:
                 self._manifests[digest] = self._get_manifest(digest)
             return self._manifests[digest]
+
+    def knows_manifest(self, digest: str) -> bool:
+        """Say whether a manifest is part of the image: the one that was fetched first, or one that it names."""
+        return digest in self._manifests or digest in self._listed
 
     def blob(self, digest: str) -> Optional[Download]:
         """Return the download of a blob that a manifest named, begun; None for any other."""
@@ -179,7 +186,9 @@ class Downloads:
         if "sha256:" + hashlib.sha256(body).hexdigest() != digest:
             text = "the registry gives another manifest than {} stands for".format(digest)
             raise UpstreamError(text, "the registry is damaged, or changed: publish the release again")
-        self._sizes.update(_sizes_in(body))
+        sizes, listed = _named_in(body)
+        self._sizes.update(sizes)
+        self._listed.update(listed)
         return kind, body
 
     def _read_manifest(self, digest: str) -> Tuple[str, bytes]:
@@ -196,12 +205,18 @@ class Downloads:
             answer.close()
 
 
-def _sizes_in(body: bytes) -> Dict[str, int]:
-    """Return digest → size of what a manifest is made of. Raises UpstreamError for one that is none."""
+def _named_in(body: bytes) -> Tuple[Dict[str, int], Set[str]]:
+    """Return digest → size of the blobs that a manifest is made of, and the manifests that an index names.
+
+    Raises UpstreamError for one that is neither.
+    """
     try:
-        told: Any = json.loads(body.decode("utf-8"))
+        told = decode_object(body, "its answer", _MANIFEST)
         parts = [*told.get("layers", ()), *([told["config"]] if "config" in told else ())]
-        return {str(part["digest"]): int(part["size"]) for part in parts}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        sizes = {str(part["digest"]): int(part["size"]) for part in parts}
+        if any(size < 0 for size in sizes.values()):
+            raise ValueError("a size below zero")
+        return sizes, {str(part["digest"]) for part in told.get("manifests", ())}
+    except (ContractError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = "the image's manifest cannot be read: {}".format(error)
         raise UpstreamError(text, "publish the release again") from error

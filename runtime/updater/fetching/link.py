@@ -7,6 +7,7 @@ import time
 from typing import Callable
 
 from runtime.updater.fetching.errors import Stopped, UpstreamError
+from runtime.updater.fetching.pace import LEAST_BYTES_PER_S, LEAST_OVER_S, Pace
 
 #: Waits between two attempts to reach a registry, seconds.
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
@@ -17,11 +18,18 @@ BURST_S = 0.25
 
 
 class Link:
-    """One for all connections of a fetch; its threads share the rate. ``bytes_per_s``: 0 for no limit."""
+    """One for all connections of a fetch; its threads share the rate. ``bytes_per_s``: 0 for no limit.
 
-    def __init__(self, bytes_per_s: int, stop: threading.Event, moved: int = 0) -> None:
+    ``least_over_s``: over so many seconds the least rate must be kept, see `pace`.
+    """
+
+    def __init__(
+        self, bytes_per_s: int, stop: threading.Event, moved: int = 0, least_over_s: float = LEAST_OVER_S
+    ) -> None:
         self.bytes_per_s = bytes_per_s
         self.moved = moved
+        least = min(LEAST_BYTES_PER_S, bytes_per_s // 2) if bytes_per_s > 0 else LEAST_BYTES_PER_S
+        self.pace = Pace(lambda: self.moved, least, least_over_s)
         self._stop = stop
         self._lock = threading.Lock()
         self._heard = time.monotonic()
@@ -67,6 +75,8 @@ class Patience:
 
     def wait(self, error: UpstreamError) -> None:
         """Wait before the next attempt; raise ``error`` when there is to be none. Raises Stopped."""
+        if self._link.pace.slow is not None:
+            raise self._link.pace.slow
         if self._link.moved != self._moved:
             self._moved, self._delay = self._link.moved, FIRST_DELAY_S
         silent_s = min(self._link.silent_s(), time.monotonic() - self._since)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from runtime.updater.fetching.errors import Cannot
 
-_REFERENCE = re.compile(r"^([^/@\s]+)/([^@\s]+)@(sha256:[0-9a-f]{64})$")
+_REFERENCE = re.compile(r"([^/@\s]+)/([^@\s]+)@(sha256:[0-9a-f]{64})")
 #: Where Docker's own rules differ: mirrors, short names, another host for the API.
 _HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
@@ -24,7 +24,7 @@ class Reference:
 
 def parse_reference(text: str) -> Reference:
     """Return the parts. Raises Cannot for what only the Engine can resolve."""
-    match = _REFERENCE.match(text)
+    match = _REFERENCE.fullmatch(text)
     host = match.group(1) if match else ""
     if match is None or not ("." in host or ":" in host or host == "localhost"):
         raise Cannot("{} does not name its registry".format(text))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from runtime.contract.json_decoder import ContractError, decode_object
 from runtime.contract.registry.no_proxy import without_proxy
 from runtime.updater.fetching.errors import Cannot
 
@@ -59,12 +59,9 @@ def tls_context(host: str, certs: Path, insecure: bool, own_keys: bool = True) -
 def parse_info(text: str) -> Dict[str, Any]:
     """Return `docker info --format '{{json .}}'`. Raises Cannot."""
     try:
-        info = json.loads(text)
-    except ValueError as error:
-        raise Cannot("`docker info` does not answer in JSON") from error
-    if not isinstance(info, dict):
-        raise Cannot("`docker info` does not answer with an object")
-    return info
+        return decode_object(text, "`docker info`")
+    except ContractError as error:
+        raise Cannot(str(error)) from error
 
 
 def _is_insecure(host: str, registries: Dict[str, Any]) -> bool:

@@ -25,6 +25,7 @@ from runtime.contract.registry.origin import (
 from runtime.contract.registry.tokens import Scopes, TokenRequest
 from runtime.updater.fetching.errors import Cannot, UpstreamError
 from runtime.updater.fetching.link import Link
+from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way
 from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT
@@ -49,11 +50,13 @@ class Answer:
     """One answer whose body is still on the way. Close it."""
 
     def __init__(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, origin: Origin
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, origin: Origin, pace: Pace
     ) -> None:
         self.status = response.status
         self.origin = origin
         """Who answered."""
+        self._left: Optional[int] = response.length
+        self._pace = pace
         self._host = connection.host if connection.port is None else "{}:{}".format(connection.host, connection.port)
         self._connection, self._response = connection, response
 
@@ -66,14 +69,21 @@ class Answer:
         return self._response.headers.get_all(name) or []
 
     def read(self, count: int) -> bytes:
-        """Return at most ``count`` bytes, empty at the end. Raises UpstreamError."""
+        """Return what has come, at most ``count`` bytes; empty at the end. Raises UpstreamError."""
+        if self._left is not None:
+            count = min(count, self._left)
+        if count <= 0:
+            return b""
         try:
-            return self._response.read(count)
+            piece = self._response.read1(count)  # `read` waits until all of them are there
+            self._left = None if self._left is None else self._left - len(piece)
+            return piece
         except (OSError, http.client.HTTPException) as error:
             raise broken(error, self._host) from error
 
     def close(self) -> None:
         """Hang up."""
+        self._pace.closed(self._connection)
         self._connection.close()
 
 
@@ -132,6 +142,7 @@ class Upstream:
     def _once(self, method: str, url: str, headers: Dict[str, str], body: Optional[bytes] = None) -> Answer:
         origin, parts = origin_of(url), urlsplit(url)
         connection = self._connection(origin)
+        self._link.pace.opened(connection)
         try:
             connection.connect()
             if self._link.buffer:
@@ -139,9 +150,12 @@ class Upstream:
             connection.sock.settimeout(READ_S)
             path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
             connection.request(method, path, body=body, headers={"User-Agent": "jetfleet-updater", **headers})
-            return Answer(connection, connection.getresponse(), origin)
-        except (OSError, http.client.HTTPException) as error:
+            return Answer(connection, connection.getresponse(), origin, self._link.pace)
+        except BaseException as error:
+            self._link.pace.closed(connection)
             connection.close()
+            if not isinstance(error, (OSError, http.client.HTTPException)):
+                raise
             raise broken(error, parts.netloc) from error
 
     def _connection(self, origin: Origin) -> http.client.HTTPConnection:

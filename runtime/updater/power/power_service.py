@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict
 
 from runtime.contract.codec import to_dict
+from runtime.contract.printable import printable
 from runtime.contract.robot.power import POWER_SOCKET
 from runtime.updater.power.mode_keeper import PULSE_S, PowerKeeper
 from runtime.updater.robot.json_socket import Peer, Server
@@ -17,6 +18,7 @@ from runtime.updater.transaction.update_state import Rejected
 #: Below the folder of the updater's own socket, in a folder of its own: that one is mounted into the container.
 PLACE = (Path(POWER_SOCKET).parent.name, Path(POWER_SOCKET).name)
 MAX_WHY = 200
+MAX_REQUEST_BYTES = 16 * 1024
 
 
 class PowerService:
@@ -30,7 +32,7 @@ class PowerService:
         """Begin. A socket that cannot be made is said and costs nothing but the socket."""
         threading.Thread(target=self._keep, name="power-keeper", daemon=True).start()
         try:
-            server = Server(self._path, self._reply, mode=0o666, admit=self._admit)
+            server = Server(self._path, self._reply, mode=0o666, admit=self._admit, max_bytes=MAX_REQUEST_BYTES)
             self._path.parent.chmod(0o755)
         except OSError as error:
             self._say("power: cannot listen on {}: {}".format(self._path, error))
@@ -47,6 +49,8 @@ class PowerService:
                 self._keeper.pulse()
             except WorldError as error:
                 self._say("power: {} -> {}".format(error.message, error.hint))
+            except Exception as error:  # noqa: BLE001  (whatever a file of the machine made of itself: the next pulse)
+                self._say("power: a defect: {}: {}".format(type(error).__name__, error))
             if self._stop.wait(PULSE_S):
                 return
 
@@ -64,7 +68,7 @@ class PowerService:
         if want is None or self._stop.is_set():
             return to_dict(self._keeper.status())
         who = "user {} (process {})".format(peer.uid, peer.pid)
-        return to_dict(self._keeper.ask(want, "".join(c for c in why[:MAX_WHY] if c.isprintable()), who))
+        return to_dict(self._keeper.ask(want, printable(why, MAX_WHY), who))
 
 
 def sayer() -> Callable[[str], None]:

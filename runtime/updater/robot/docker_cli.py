@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from runtime.contract.json_decoder import ContractError, decode
 from runtime.updater.robot import process
 from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT, pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
@@ -23,9 +23,11 @@ from runtime.updater.state.world import (
 )
 
 ASK_S, UP_S, STALL_S = 30.0, 240.0, 120.0
+#: Characters of the docker client's words that are looked at together.
+MAX_LINE = 1 << 20
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_LAYER = re.compile(r"^([0-9a-f]{12}): (.+)$")
+_LAYER = re.compile(r"([0-9a-f]{12}): (.+)")
 _LAYER_STATES = (
     ("Already exists", "exists"),
     ("Download complete", "downloaded"),
@@ -59,7 +61,7 @@ class DockerCli:
 
     def engine(self) -> DockerFacts:
         """Ask Docker and Compose what they are."""
-        server = json.loads(self._ask("version", "--format", "{{json .Server}}"))
+        server = _object("docker version", self._ask("version", "--format", "{{json .Server}}"))
         root = self._ask("info", "--format", "{{.DockerRootDir}}").strip()
         compose = process.run([self._docker, "compose", "version", "--short"], ASK_S)
         if compose.code != 0:
@@ -82,7 +84,7 @@ class DockerCli:
 
     def pull(self, reference: str, on_layer: OnLayer) -> None:
         """Fetch an image by digest; layer by layer, ended when nothing moves for ``STALL_S``."""
-        reader = PullReader(on_layer)
+        reader = PullReader(on_layer, again=True)
         code = process.follow(pull_words(self._docker, self._root, reference), reader.feed, STALL_S, self._interrupt)
         reader.feed("\n")
         if code != 0:
@@ -117,8 +119,9 @@ class DockerCli:
         return tuple(str(volume.get("source", "")) for volume in volumes if volume.get("type") == "bind")
 
     def _service(self, folder: str) -> Dict[str, Any]:
-        config = json.loads(self._compose(folder, "", ASK_S, "config", "--format", "json"))
-        service = (config.get("services") or {}).get(SERVICE)
+        config = _object("docker compose config", self._compose(folder, "", ASK_S, "config", "--format", "json"))
+        services = config.get("services")
+        service = services.get(SERVICE) if isinstance(services, dict) else None
         if not isinstance(service, dict):
             raise WorldError("the release's compose files have no service {!r}".format(SERVICE))
         return service
@@ -166,8 +169,7 @@ class DockerCli:
     def _inspect(self, kind: str, name: str) -> Optional[Dict[str, Any]]:
         ran = process.run([self._docker, kind, "inspect", name], ASK_S)
         if ran.code == 0:
-            found: Dict[str, Any] = json.loads(ran.out)[0]
-            return found
+            return _object("docker {} inspect".format(kind), ran.out)
         if "no such" in ran.err.lower():
             return None
         raise failure("docker {} inspect".format(kind), ran.err)
@@ -187,10 +189,27 @@ class DockerCli:
         return ran.out
 
 
-class PullReader:
-    """Reads what `docker pull` says on a terminal: a state for each layer, and other lines (errors among them)."""
+def _object(what: str, text: str) -> Dict[str, Any]:
+    """Return the object, or the first of a list of them, that the docker client printed. Raises WorldError."""
+    try:
+        value = decode(text, "`{}`".format(what))
+    except ContractError as error:
+        raise WorldError(str(error), "see the Engine's log on the robot", transient=True) from error
+    found = value[0] if isinstance(value, list) and value else value
+    if not isinstance(found, dict):
+        raise WorldError("`{}` answers without an object".format(what), "see the Engine's log on the robot")
+    return found
 
-    def __init__(self, on_layer: OnLayer) -> None:
+
+class PullReader:
+    """Reads what `docker pull` says on a terminal: a state for each layer, and other lines (errors among them).
+
+    ``again``: call ``on_layer`` for every line of a layer, so that whoever waits can look at the time; otherwise only
+    where its state is a new one.
+    """
+
+    def __init__(self, on_layer: OnLayer, again: bool = False) -> None:
+        self._again = again
         self.other: List[str] = []
         self._on_layer = on_layer
         self._states: Dict[str, str] = {}
@@ -198,18 +217,18 @@ class PullReader:
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
-        *lines, self._rest = re.split(r"[\r\n]+", self._rest + text)
+        *lines, self._rest = re.split(r"[\r\n]+", (self._rest + text)[-MAX_LINE:])
         for line in lines:
             self._line(_ESCAPES.sub("", line).strip())
 
     def _line(self, line: str) -> None:
-        match = _LAYER.match(line)
+        match = _LAYER.fullmatch(line)
         if not match:
             if line:
-                self.other = [*self.other[-20:], line]
+                self.other = [*self.other[-20:], line[:1000]]
             return
         state = next(state for words, state in _LAYER_STATES if match[2].startswith(words))
-        if self._states.get(match[1]) != state:
+        if self._again or self._states.get(match[1]) != state:
             self._states[match[1]] = state
             self._on_layer(match[1], state)
 

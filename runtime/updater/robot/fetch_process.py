@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater.robot import process
-from runtime.updater.robot.docker_cli import DockerCli
+from runtime.updater.robot.docker_cli import MAX_LINE, DockerCli
 from runtime.updater.robot.throwaway_name import remove_throwaways
 from runtime.updater.state.world import PROJECT, FetchListener, WorldError
 from runtime.updater.storage.blob_store import FOLDER, BlobStore
@@ -80,39 +80,55 @@ class ChildReader:
         self.other: List[str] = []
         self._listener = listener
         self._rest = ""
+        self._counts: Optional[Tuple[int, int, int]] = None
 
     def feed(self, text: str) -> None:
         """Take the next piece; a line may come in several."""
-        *lines, self._rest = (self._rest + text.replace("\r", "")).split("\n")
+        *lines, self._rest = (self._rest + text.replace("\r", ""))[-MAX_LINE:].split("\n")
         for line in lines:
             told = _object(line)
-            if told is not None:
-                self._take(told)
-            elif line.strip():
-                self.other = [*self.other[-20:], line]
+            if told is not None and self._take(told):
+                continue
+            if line.strip():
+                self.other = [*self.other[-20:], line[:1000]]
 
-    def _take(self, told: Dict[str, Any]) -> None:
-        if "moved" in told:
-            self._listener.moved(int(told["moved"]), int(told["here"]), int(told["total"]))
-        elif "layer" in told:
+    def _take(self, told: Dict[str, Any]) -> bool:
+        """Act on one thing that was said; False when it is none of those that are known."""
+        counts = _counts(told)
+        if counts is not None:
+            self._counts = counts
+            self._listener.moved(*counts)
+        elif "alive" in told:
+            if self._counts is not None:  # nothing new, but the fetch's deadline is looked at
+                self._listener.moved(*self._counts)
+        elif "layer" in told and "status" in told:
             self._listener.layer(str(told["layer"]), str(told["status"]))
         elif "waits" in told:
             self._listener.waits(str(told["waits"]))
         elif "cannot" in told:
             self.cannot = str(told["cannot"])
-        elif "failed" in told:
+        elif isinstance(told.get("failed"), dict):
             self.failed = _error(told["failed"])
+        elif not told.get("done"):
+            return False
         self.done = self.done or bool(told.get("done"))
+        return True
+
+
+def _counts(told: Dict[str, Any]) -> Optional[Tuple[int, int, int]]:
+    moved, here, total = (told.get(name) for name in ("moved", "here", "total"))
+    if isinstance(moved, int) and isinstance(here, int) and isinstance(total, int):
+        return moved, here, total
+    return None
 
 
 def _object(line: str) -> Optional[Dict[str, Any]]:
     if not line.startswith("{"):
         return None
     try:
-        told = json.loads(line)
-    except ValueError:
+        return decode_object(line, "the fetching process", WORDS)
+    except ContractError:
         return None
-    return told if isinstance(told, dict) else None
 
 
 def _error(told: Dict[str, Any]) -> WorldError:

@@ -8,16 +8,20 @@ import socket
 import struct
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional
 
 from runtime.contract.codec import ContractError
+from runtime.contract.json_decoder import WORDS, decode, decode_object
 from runtime.updater.state.world import WorldError
 from runtime.updater.storage.durable import remove, share
 from runtime.updater.transaction.update_state import EXIT, Rejected
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
+#: What the updater itself answers: an attestation with a report of a megabyte in it.
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
 READ_S, ANSWER_S = 10.0, 330.0
 MAX_CONNECTIONS = 16
 
@@ -39,11 +43,17 @@ class Server:
     """Listens on a Unix socket that root and group docker may use, or whoever ``mode`` says and ``admit`` lets in."""
 
     def __init__(
-        self, path: Path, handler: Handler, mode: int = 0o660, admit: Optional[Callable[[Peer], None]] = None
+        self,
+        path: Path,
+        handler: Handler,
+        mode: int = 0o660,
+        admit: Optional[Callable[[Peer], None]] = None,
+        max_bytes: int = MAX_REQUEST_BYTES,
     ) -> None:
         self._path = path
         self._handler = handler
         self._admit = admit
+        self._max_bytes = max_bytes
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +70,12 @@ class Server:
         while True:
             connection, _ = self._socket.accept()
             self._slots.acquire()
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            try:
+                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            except RuntimeError as error:  # the machine gives no more threads now
+                sys.stderr.write("socket: a client was sent away: {}\n".format(error))
+                connection.close()
+                self._slots.release()
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
@@ -72,6 +87,7 @@ class Server:
             with connection:
                 connection.settimeout(READ_S)
                 reply = self._reply(connection)
+                connection.settimeout(READ_S)
                 connection.sendall(json.dumps(reply).encode("utf-8") + b"\n")
         except OSError as error:
             sys.stderr.write("socket: a client went away: {}\n".format(error))
@@ -83,7 +99,8 @@ class Server:
             peer = peer_of(connection)
             if self._admit is not None:
                 self._admit(peer)
-            request = json.loads(read_line(connection).decode("utf-8"))
+            line = read_line(connection, self._max_bytes, time.monotonic() + READ_S)
+            request = decode(line, "the request", WORDS)
             if not isinstance(request, dict):
                 raise Rejected("usage", "a request is a JSON object")
             return {"ok": True, "value": self._handler(request, peer)}
@@ -112,9 +129,11 @@ def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any
         connection.settimeout(timeout_s)
         try:
             connection.connect(str(path))
-            connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
-            line = read_line(connection)
-            answer = json.loads(line.decode("utf-8"))
+            try:  # noqa: SIM105  (contextlib is not loaded otherwise)
+                connection.sendall(json.dumps(request).encode("utf-8") + b"\n")
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # refused before all of it was read: the answer, which is here already, says why
+            answer = decode_object(read_line(connection, MAX_ANSWER_BYTES), "the updater's answer")
         except PermissionError as error:
             hint = "use sudo, or join the group docker"
             raise Rejected("outside", "no permission to use {}".format(path), hint) from error
@@ -122,22 +141,35 @@ def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any
             raise ConnectionError("the updater does not answer on {}: {}".format(path, error)) from error
     if answer.get("ok"):
         return answer.get("value")
-    error_ = answer.get("error") or {}
-    kind = error_.get("kind", "internal")
-    raise Rejected(kind if kind in EXIT else "internal", error_.get("message", ""), error_.get("hint", ""))
+    error_ = answer.get("error")
+    said = {key: value for key, value in error_.items() if isinstance(value, str)} if isinstance(error_, dict) else {}
+    kind = said.get("kind", "internal")
+    raise Rejected(kind if kind in EXIT else "internal", said.get("message", ""), said.get("hint", ""))
 
 
-def read_line(connection: socket.socket) -> bytes:
-    """Return what comes before the first newline. Raises Rejected for too much or too little."""
+def read_line(connection: socket.socket, max_bytes: int, deadline: Optional[float] = None) -> bytes:
+    """Return what comes before the first newline. Raises Rejected for too much, too little or too slow.
+
+    ``deadline``: monotonic seconds for the whole line; None: the connection's own timeout for each piece of it.
+    """
     found = bytearray()
-    while b"\n" not in found:
+    looked = 0
+    while True:
+        end = found.find(b"\n", looked)
+        if end >= 0:
+            return bytes(found[:end])
+        looked = len(found)
+        if looked > max_bytes:
+            raise Rejected("usage", "a line is at most {} bytes".format(max_bytes))
+        if deadline is not None:
+            left = deadline - time.monotonic()
+            if left <= 0.0:
+                raise Rejected("usage", "the line took too long")
+            connection.settimeout(left)
         piece = connection.recv(65536)
         if not piece:
             raise Rejected("usage", "the connection ended before the line did")
         found += piece
-        if len(found) > MAX_REQUEST_BYTES:
-            raise Rejected("usage", "a request is at most {} bytes".format(MAX_REQUEST_BYTES))
-    return bytes(found[: found.index(b"\n")])
 
 
 def _no(kind: str, message: str, hint: str) -> Dict[str, Any]:

@@ -157,7 +157,10 @@ def exchange(connection: socket.socket, path: str, timeout_s: float) -> Tuple[in
         request = "GET {} HTTP/1.0\r\nHost: localhost\r\nAccept: application/json\r\n\r\n".format(path)
         connection.sendall(request.encode("ascii"))
         while True:
-            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            left = deadline - time.monotonic()
+            if left <= 0.0:
+                raise ValueError("not done within {:g} s".format(timeout_s))
+            connection.settimeout(left)
             piece = connection.recv(65536)
             if not piece:
                 break

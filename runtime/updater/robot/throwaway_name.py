@@ -6,22 +6,26 @@ from typing import List
 
 from runtime.updater.robot import process
 
-#: Repository of images that the Engine pulled from our own registry on 127.0.0.1.
+#: First part of the repository of images that the Engine pulled from our own registry on 127.0.0.1; the second part
+#: is a secret of that one fetch.
 REPOSITORY = "jetfleet-fetch"
 ASK_S, REMOVE_S = 30.0, 240.0
 
 
 def is_throwaway(reference: str) -> bool:
-    """Say whether a digest reference is such a name."""
-    return "/{}@".format(REPOSITORY) in reference
+    """Say whether a digest reference is such a name; one that an older updater left has no secret in it."""
+    return "/{}@".format(REPOSITORY) in reference or "/{}/".format(REPOSITORY) in reference
 
 
 def throwaway_names(docker: str) -> List[str]:
     """Return the digest references that fetches left in the Engine; empty too when it does not answer."""
-    wanted = "reference=127.0.0.1:*/" + REPOSITORY
-    ran = process.run(
-        [docker, "image", "ls", "--digests", "--filter", wanted, "--format", "{{.Repository}}@{{.Digest}}"], ASK_S
-    )
+    filters = [
+        "--filter",
+        "reference=127.0.0.1:*/" + REPOSITORY,
+        "--filter",
+        "reference=127.0.0.1:*/" + REPOSITORY + "/*",
+    ]
+    ran = process.run([docker, "image", "ls", "--digests", *filters, "--format", "{{.Repository}}@{{.Digest}}"], ASK_S)
     return [name for name in ran.out.split() if "@sha256:" in name] if ran.code == 0 else []
 
 

@@ -6,20 +6,25 @@ as locked, whoever died.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Callable, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.json_decoder import WORDS
 from runtime.contract.node.resources import LOCK_FILE, LOCK_STALE_S, LockState
 from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.printable import printable
 from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
 
 NODE_UID = 1000
 """User of the runtime container, unless JETFLEET_UID says otherwise."""
 _MAX_BYTES = 64 * 1024
+_MAX_REASONS, _MAX_REASON = 8, 1000
 
 
 class HeldLock:
@@ -57,8 +62,12 @@ def take(
     if not declared:
         return LockAnswer(FREE), None
     try:
-        descriptor = os.open(str(path), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
+        descriptor = os.open(str(path), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket
+            return LockAnswer(SILENT, ("{} is not a file".format(path),)), None
+        if error.errno != errno.ENOENT:
+            raise
         return LockAnswer(SILENT, ("nothing holds {}: the node has not started".format(path),)), None
     try:
         answer = _ask(descriptor, path, time.clock_gettime(time.CLOCK_BOOTTIME) if now is None else now)
@@ -72,21 +81,28 @@ def take(
 
 
 def _ask(descriptor: int, path: Path, now: float) -> LockAnswer:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return LockAnswer(SILENT, ("{} is not a file".format(path),))
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         ours = True
     except BlockingIOError:
         ours = False
     try:
-        state = from_json(LockState, os.pread(descriptor, _MAX_BYTES, 0))
+        state = from_json(LockState, os.pread(descriptor, _MAX_BYTES, 0), WORDS)
     except ContractError as error:
         return LockAnswer(SILENT, ("{} cannot be read: {}".format(path, error),))
-    age = now - state.boot_s
+    age, reasons = now - state.boot_s, _shown(state.reasons)
     if not ours:
-        return LockAnswer(HELD, state.reasons or ("another process holds {}".format(path),))
+        return LockAnswer(HELD, reasons or ("another process holds {}".format(path),))
     if age > LOCK_STALE_S or age < -LOCK_STALE_S:
         said = "the node last said {:.0f} s ago whether it may be updated (limit {:g} s)".format(age, LOCK_STALE_S)
         return LockAnswer(SILENT, (said,))
-    if state.reasons:  # the node has a reason and not yet the lock: it is about to take it
-        return LockAnswer(HELD, state.reasons)
+    if reasons:  # the node has a reason and not yet the lock: it is about to take it
+        return LockAnswer(HELD, reasons)
     return LockAnswer(FREE)
+
+
+def _shown(reasons: Tuple[str, ...]) -> Tuple[str, ...]:
+    """Return the container's reasons, fit for the journal and for a terminal."""
+    return tuple(printable(reason, _MAX_REASON) for reason in reasons[:_MAX_REASONS])

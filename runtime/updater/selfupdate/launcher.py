@@ -78,7 +78,7 @@ def read_trial(folder: Path) -> Optional[Trial]:
         found = json.loads((folder / TRIAL).read_text(encoding="utf-8"))
         trial = Trial(**{name: found[name] for name in Trial._fields if name in found})
         return trial if _is_sound(trial) else None
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 

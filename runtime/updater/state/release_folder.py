@@ -14,9 +14,9 @@ from runtime.updater.state.world import PROJECT, Files, FolderFile, World, World
 ENV_FILE, RELEASE_FILE = ".env", "release.json"
 COMPOSE_FILE, COMPOSE_PROJECT = "COMPOSE_FILE", "COMPOSE_PROJECT_NAME"
 
-_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-_DIGEST = re.compile(r"^[^\s'\"$@]+@sha256:[0-9a-f]{64}$")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_DIGEST = re.compile(r"[^\s'\"$@]+@sha256:[0-9a-f]{64}")
 #: Set by us alone; an order cannot say otherwise.
 OURS = (ENV_IMAGE, ENV_ROBOT, ENV_SLOT, COMPOSE_FILE, COMPOSE_PROJECT)
 
@@ -34,11 +34,11 @@ def files_of(order: UpdateOrder, slot: str = FIRST) -> Files:
 
     ``.env`` says nothing of the release's version: a container whose content did not change must not be replaced.
     """
-    if not _DIGEST.match(order.variant.image):
+    if not _DIGEST.fullmatch(order.variant.image):
         raise WorldError("the order names the image {!r}, not a digest".format(order.variant.image))
     files: Files = {}
     for name in order.variant.compose_files:
-        if not _FILE.match(name) or name in (ENV_FILE, RELEASE_FILE):
+        if not _FILE.fullmatch(name) or name in (ENV_FILE, RELEASE_FILE):
             raise WorldError("the order's compose file {!r} is not a plain file name".format(name))
         if name not in order.compose:
             raise WorldError("the order names the compose file {} and does not carry it".format(name))
@@ -79,7 +79,7 @@ def environment_text(values: Dict[str, str]) -> str:
 
 def quote(name: str, value: str) -> str:
     """Quote one value so that Compose takes it literally. Raises WorldError for one that no quoting keeps safe."""
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         raise WorldError("{!r} is not a name of an environment variable".format(name), "correct it in the manifest")
     control = any(ord(char) < 32 or ord(char) == 127 for char in value)
     if not control and "'" not in value and not value.endswith("\\"):

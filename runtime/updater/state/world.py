@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
+from runtime.contract.printable import printable
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.updater.state.lock_answer import LockAnswer
 from runtime.updater.state.records import Mark
@@ -20,13 +21,17 @@ KEEP_REPOSITORY = "jetfleet.local/runtime"
 PROJECT, SERVICE = "jetfleet", "runtime"
 
 
+#: Characters of what is said of a failure: it goes to the journal, to a terminal and to the operator.
+MAX_MESSAGE = 2000
+
+
 class WorldError(Exception):
     """Something outside failed. ``transient``: trying again may help. ``engine_down``: Docker does not answer."""
 
     def __init__(self, message: str, hint: str = "", transient: bool = False, engine_down: bool = False) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message, MAX_MESSAGE)
+        self.hint = printable(hint, MAX_MESSAGE)
         self.transient = transient or engine_down
         self.engine_down = engine_down
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterable, Iterator, Optional
 
+from runtime.contract.json_decoder import WORDS, ContractError, decode_object
 from runtime.updater.state.world import WorldError
 from runtime.updater.storage.durable import remove
 
@@ -55,9 +56,9 @@ class BlobStore:
     def moved(self, order_id: str) -> Optional[int]:
         """Return the bytes that this order took over the network so far; None when that was not counted."""
         try:
-            told = json.loads((self.folder / MOVED).read_text(encoding="utf-8"))
+            told = decode_object((self.folder / MOVED).read_bytes(), MOVED, WORDS)
             return int(told["bytes"]) if told["order_id"] == order_id else None
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ContractError, ValueError, KeyError, TypeError):
             return None
 
     def count(self, order_id: str, moved: int) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from pathlib import Path
 from typing import Any, List, Optional, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, digest_of, from_dict, from_json, to_dict
+from runtime.contract.json_decoder import decode_object
 from runtime.updater.state.records import HistoryEntry, Journal
 from runtime.updater.storage.durable import fsync_dir, remove, write_durable
 
@@ -105,11 +105,8 @@ class JournalStore:
 
 
 def _parse(body: bytes) -> Journal:
-    try:
-        envelope = json.loads(body.decode("utf-8"))
-    except ValueError as error:
-        raise ContractError("damaged: {}".format(error)) from error
-    if not isinstance(envelope, dict) or "journal" not in envelope:
+    envelope = decode_object(body, "damaged")
+    if "journal" not in envelope:
         raise ContractError("damaged: no journal inside")
     if envelope.get("checksum") != digest_of(envelope["journal"]):
         raise ContractError("damaged: its checksum does not fit")

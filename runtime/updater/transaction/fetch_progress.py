@@ -12,20 +12,22 @@ from runtime.updater.state.windows import is_open
 from runtime.updater.state.world import World, WorldError, elapsed
 from runtime.updater.transaction.preflight import moved_bytes
 
-#: A fetch that gets on is tried again and again, but not longer than this.
+#: A fetch that gets on is tried again and again, but not longer than this; looked at whenever there is any news of it.
 FETCH_DEADLINE_S = 24 * 3600.0
 ALONE = "fetching by the Engine alone: a cut link starts a layer anew, no rate limit: {}"
 
 
 class FetchProgress:
     """One attempt; see :class:`runtime.updater.state.world.FetchListener`. Raises WorldError when the download's window
-    closes: what came is kept."""
+    closes, or when the fetch takes longer than it may: what came is kept."""
 
     def __init__(self, journal: Journal, world: World) -> None:
         assert journal.order is not None
         self._order: UpdateOrder = journal.order
         self._world = world
         self._by_hand = journal.by_hand
+        self._entered = journal.entered
+        self._why = journal.reason or "it gets on too slowly"
         self._layers: Dict[str, str] = {}
         self._moved: Optional[int] = None
         self._alone = ""
@@ -35,22 +37,24 @@ class FetchProgress:
         """Count layers."""
         if self._layers.get(layer) != "downloaded":
             self._layers[layer] = status
-        self._check_window()
+        self._check()
         self._note(self._layers_text())
 
     def moved(self, moved: int, here: int, total: int) -> None:
         """Count bytes."""
         self._moved = moved
-        self._check_window()
+        self._check()
         self._note("{}, {:.1f} of {:.1f} MB".format(self._layers_text(), here / 1e6, total / 1e6))
 
     def waits(self, why: str) -> None:
         """Say that the link failed."""
-        self._check_window()
+        self._why = why
+        self._check()
         self._note("{}; trying again: {}".format(self._layers_text(), why))
 
     def alone(self, why: str) -> None:
         """Say what the robot does without."""
+        self._check()
         self._alone = ALONE.format(why)
         self._note(self._alone)
 
@@ -69,12 +73,15 @@ class FetchProgress:
     def try_again(self, journal: Journal, error: WorldError) -> Journal:
         """Return what comes after a failed attempt: only one that brought nothing counts as a try."""
         now, counted = self._world.mark(), self.counted(journal)
-        if journal.entered is not None and elapsed(journal.entered, now) > FETCH_DEADLINE_S:
+        if self._too_late():
             hours = FETCH_DEADLINE_S / 3600.0
             return give_up(counted, "not done within {:g} h: {}".format(hours, error.message), error.hint, now)
         if self._world.bytes_in_store(self._digests) > self._kept:
             counted = replace(counted, tries=0)
         return retry(counted, error, now)
+
+    def _too_late(self) -> bool:
+        return self._entered is not None and elapsed(self._entered, self._world.mark()) > FETCH_DEADLINE_S
 
     @property
     def _digests(self) -> Tuple[str, ...]:
@@ -84,7 +91,10 @@ class FetchProgress:
         told = self._world.fetched_bytes(self._order.order_id)
         return journal.fetched_bytes if told is None else told
 
-    def _check_window(self) -> None:
+    def _check(self) -> None:
+        """Raise WorldError when nothing more may be fetched: too late, or outside of the window."""
+        if self._too_late():
+            raise WorldError(self._why, "see the registry and the robot's link", transient=True)
         if self._order.override or self._by_hand:
             return
         if not is_open(self._order.switch.download, self._world.mark().wall):

@@ -17,6 +17,7 @@ from runtime.contract.node.health import (
     HealthReport,
     ModelHealth,
 )
+from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.updater.state.records import Baseline
 from runtime.updater.state.world import Observation
@@ -28,6 +29,9 @@ UNFIT = "unfit"
 
 #: Restarts of the container in probation after which it is a crash loop.
 CRASH_LOOP_RESTARTS = 3
+
+#: Characters of a verdict's reasons, of a check's name; checks that are remembered; restarts that are counted.
+MAX_WHY, MAX_NAME, MAX_CHECKS, MAX_RESTARTS = 1000, 100, 200, 10**9
 
 _RANK = {LEVEL_OK: 0, LEVEL_WARN: 1, LEVEL_STALE: 2, LEVEL_ERROR: 2}
 
@@ -45,7 +49,7 @@ class Judgement:
     @property
     def why(self) -> str:
         """The reasons as one line."""
-        return "; ".join(self.reasons)
+        return printable("; ".join(self.reasons), MAX_WHY)
 
 
 def judge(seen: Observation, baseline: Baseline, target: ReleaseVariant) -> Judgement:
@@ -60,7 +64,7 @@ def judge(seen: Observation, baseline: Baseline, target: ReleaseVariant) -> Judg
         report = from_json(HealthReport, seen.report_json)
     except ContractError as error:
         return Judgement(WAIT, ("the agent's report cannot be read: {}".format(error),), False, container_restarts)
-    restarts = container_restarts + report.executor.restarts
+    restarts = container_restarts + max(0, min(report.executor.restarts, MAX_RESTARTS))
     fatal = _fatal(report, target)
     if fatal:
         return Judgement(FATAL, tuple(fatal), False, restarts)
@@ -112,8 +116,9 @@ def baseline_of(seen: Observation) -> Baseline:
         report = from_json(HealthReport, seen.report_json)
     except ContractError:
         return Baseline()
-    levels: Dict[str, str] = {check.name: check.level for check in report.checks if check.level != LEVEL_OK}
-    return Baseline(True, report.state, levels)
+    wrong = [check for check in report.checks if check.level != LEVEL_OK][:MAX_CHECKS]
+    levels: Dict[str, str] = {printable(check.name, MAX_NAME): printable(check.level, MAX_NAME) for check in wrong}
+    return Baseline(True, printable(report.state, MAX_NAME), levels)
 
 
 def _container_trouble(seen: Observation, target: ReleaseVariant) -> Optional[Judgement]:
@@ -170,7 +175,7 @@ def _unwell(report: HealthReport, baseline: Baseline) -> List[str]:
 
 
 def _worse(check: Check, baseline: Baseline) -> bool:
-    before = baseline.checks.get(check.name, LEVEL_OK)
+    before = baseline.checks.get(printable(check.name, MAX_NAME), LEVEL_OK)
     return _RANK.get(check.level, 2) > _RANK.get(before, 2)
 
 

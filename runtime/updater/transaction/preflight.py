@@ -9,12 +9,12 @@ from runtime.contract.device import differing_facts
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.robot.release import LayerRef, ReleaseVariant
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
+from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
 from runtime.updater.state.records import Journal
 from runtime.updater.state.release_folder import files_of, health_port, order_in
 from runtime.updater.state.transitions import kept_releases
 from runtime.updater.state.world import DockerFacts, World, WorldError
 
-MIN_ENGINE, MIN_COMPOSE = (20, 10), (2, 0)
 #: Compressed layers unpack to about this many times their size on a Jetson image.
 UNPACK_FACTOR = 2.5
 MARGIN_BYTES = 256 * 1024 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Callable, Dict
 from zlib import crc32
@@ -19,7 +20,7 @@ from runtime.contract.robot.update import (
 )
 from runtime.updater.state.records import ABORT, CONFIRM, HANDED, Journal
 from runtime.updater.state.transitions import ABORTED, BEFORE_SWITCH, commit, finish, retry, revert
-from runtime.updater.state.world import World, WorldError
+from runtime.updater.state.world import StepInterrupted, World, WorldError
 from runtime.updater.transaction.probation import probation, reverting
 from runtime.updater.transaction.prune import tidy
 from runtime.updater.transaction.steps import fetch, preflight, switch, verify
@@ -51,14 +52,40 @@ def advance(journal: Journal, world: World) -> Journal:
     """Do one step: the request that came in, else the present state's. Raises Interrupted, with nothing decided."""
     if not is_active(journal):
         world.release_update_lock()
-        return tidy(journal, world) if journal.tidy_due else journal
+        return _tidied(journal, world) if journal.tidy_due else journal
     if journal.request is not None:
         return act_on_request(journal, world)
     try:
         return STEPS[journal.state](journal, world)
     except WorldError as error:
-        world.note("{}: {}".format(journal.state, error.message))
-        return retry(journal, error, world.mark())
+        failed = error
+    except StepInterrupted:
+        raise
+    except Exception as error:  # noqa: BLE001  (the boundary of a step: nothing that was read ends the daemon)
+        failed = defect(error)
+    world.note("{}: {}".format(journal.state, failed.message))
+    return retry(journal, failed, world.mark())
+
+
+def defect(error: Exception) -> WorldError:
+    """Return what is told of an error that no step expects, and put its traceback into the log.
+
+    Tried again like any failure: what was read may be another thing next time. After the state's last attempt the
+    order ends the safe way, and says this.
+    """
+    sys.excepthook(type(error), error, error.__traceback__)
+    text = "a defect of the updater: {}: {}".format(type(error).__name__, error)
+    return WorldError(text, "see `journalctl -u fleet-updater` on the robot, and report it", transient=True)
+
+
+def _tidied(journal: Journal, world: World) -> Journal:
+    try:
+        return tidy(journal, world)
+    except StepInterrupted:
+        raise
+    except Exception as error:  # noqa: BLE001  (as above; what is left is cleaned up at a later step)
+        world.note("cleaning up: {}".format(defect(error).message))
+        return journal
 
 
 def act_on_request(journal: Journal, world: World) -> Journal:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Dict, List, Optional, Protocol, Tuple
 
 from runtime.contract.codec import ContractError, from_json
-from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument, release_digest
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import (
     EVERY_ROBOT,
@@ -83,15 +83,20 @@ def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, worl
             "sign the release: `fleet keys sign {}`; a fleet that shall be unsigned says `trust: unsigned`, and "
             "bootstraps again".format(order.version),
         )
+    # Signatures are over bytes, and are judged before anything that nobody signed is decoded.
+    people = _count(proof.release, RELEASE, settings, world, order)
+    if proof.rollback is not None:
+        _count(proof.rollback, ROLLBACK, settings, world, order)
     rollback = _rollback(proof, order)
     release = _statement(proof.release, RELEASE)
     _check_names(release, order)
+    if rollback is None:  # where a rollback order is, its own times bound both
+        _check_lifetime(release, settings.max_release_s)
     _check_times(release, journal, now, expires=rollback is None)
     check_document(proof, release, order)
-    people = _count(proof.release, RELEASE, settings, world, order)
-    if rollback is not None and proof.rollback is not None:
+    if rollback is not None:
+        _check_lifetime(rollback, settings.max_rollback_s)
         _check_times(rollback, journal, now, expires=True)
-        _count(proof.rollback, ROLLBACK, settings, world, order)
     _check_floor(journal, order, release, rollback)
     return people
 
@@ -135,6 +140,19 @@ def _check_names(statement: Statement, order: UpdateOrder) -> None:
             raise Refused("signed is {} {}, the order says {}".format(what, signed, ordered), _FORGED)
 
 
+def _check_lifetime(statement: Statement, most_s: float) -> None:
+    """Refuse words that were to last longer than this robot takes any: whoever stole a key would write for ever."""
+    lasts = statement.expires_at - statement.issued_at
+    if lasts <= most_s:
+        return
+    text = "the {} of {} was made for {:.1f} days, this robot takes {:.1f} at most"
+    again = "sign it again: `fleet keys sign {}`" if statement.kind == RELEASE else "`fleet rollback {} --renew`"
+    raise Refused(
+        text.format(_WORDS[statement.kind], statement.version, lasts / 86400, most_s / 86400),
+        again.format(statement.version) + ", and ask who wrote the old words",
+    )
+
+
 def _check_times(statement: Statement, journal: Journal, now: float, expires: bool) -> None:
     """Refuse what is out of time. A clock that was set back does not bring a signature to life again."""
     again = "sign it again: `fleet keys sign {}`".format(statement.version)
@@ -151,7 +169,7 @@ def _check_times(statement: Statement, journal: Journal, now: float, expires: bo
         raise Refused(text.format(_at(now), _at(newest)), "set the robot's clock (timedatectl set-ntp true)")
 
 
-_WORDS = {RELEASE: "signature for", ROLLBACK: "rollback order"}
+_WORDS = {RELEASE: "signature", ROLLBACK: "rollback order"}
 
 
 def check_document(proof: Proof, statement: Statement, order: UpdateOrder) -> None:
@@ -180,6 +198,7 @@ def check_document(proof: Proof, statement: Statement, order: UpdateOrder) -> No
         "probation": document.probation,
         "switch": document.switch.get(order.robot, SwitchRules()),
     }
+    signed["release_digest"] = release_digest(proof.document, document.fleet, document.version)
     for name, value in signed.items():
         ordered = getattr(order, name)
         if ordered != value:

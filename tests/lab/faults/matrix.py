@@ -6,7 +6,7 @@ import itertools
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -69,35 +69,33 @@ def every_case() -> list[Case]:
     ]
 
 
-def run_matrix(releases: Releases, cases: Sequence[Case]) -> list[Seen]:
-    """Run the cases, the lab's robots side by side; say each as it ends."""
-    robots = [KillRobot(releases.site.lab, name) for name in releases.site.lab.robots]
+def run_matrix(
+    releases: Releases, cases: Sequence[Case], put: Callable[[str], None], said: Callable[[Seen], None] = lambda _: None
+) -> list[Seen]:
+    """Run the cases, the site's robots side by side; ``put`` makes one a robot on 1.0.0. Say each as it ends."""
+    robots = [KillRobot(releases.site.lab, name) for name in releases.site.robots]
     left = iter(cases)
+
+    def one_after_another(robot: KillRobot) -> list[Seen]:
+        found = []
+        for case in left:
+            found.append(_try_case(releases, robot, case, put))
+            print(found[-1], file=sys.stderr, flush=True)
+            said(found[-1])
+        return found
+
     with ThreadPoolExecutor(len(robots)) as pool:
-        done = list(pool.map(lambda robot: _one_after_another(releases, robot, left), robots))
-    return [seen for each in done for seen in each]
+        return [seen for each in pool.map(one_after_another, robots) for seen in each]
 
 
-def _one_after_another(releases: Releases, robot: KillRobot, left: Iterator[Case]) -> list[Seen]:
-    """Take the next case whenever the last one is done, from a robot on the first release."""
-    found = []
-    robot.set_free()
-    robot.bring(releases.order(robot.name, GOOD[0]))
-    for case in left:
-        found.append(_try_case(releases, robot, case))
-        print(found[-1], file=sys.stderr, flush=True)
-    return found
-
-
-def _try_case(releases: Releases, robot: KillRobot, case: Case) -> Seen:
+def _try_case(releases: Releases, robot: KillRobot, case: Case, put: Callable[[str], None]) -> Seen:
     """Run one case; one that cannot be run to its end is no whole robot either, and the next one begins anew."""
     began = time.monotonic()
     try:
         return run_case(releases, robot, case)
     except Exception as error:  # noqa: BLE001  (whatever it is, the other cases are worth knowing)
         traceback.print_exc()
-        robot.set_free()
-        robot.bring(releases.order(robot.name, GOOD[0]))
+        put(robot.name)
         return Seen(case, robot.name, "no end", time.monotonic() - began, (repr(error),))
 
 
@@ -105,7 +103,7 @@ def run_case(releases: Releases, robot: KillRobot, case: Case) -> Seen:
     """Kill once, on the way from the release that the robot runs; then be the controller until all is quiet."""
     began, old = time.monotonic(), robot.journal().current
     assert old is not None
-    version = BAD if case.release == "bad" else GOOD[(GOOD.index(old.version) + 1) % len(GOOD)]
+    version = BAD if case.release == "bad" else next_good(old.version)
     order = releases.order(robot.name, version)
     handover = HANDOVER_AUTO if case.takeover == BESIDE else HANDOVER_NEVER
     order = replace(order, switch=replace(order.switch, handover=handover))
@@ -119,6 +117,11 @@ def run_case(releases: Releases, robot: KillRobot, case: Case) -> Seen:
     robot.until("health", robot.well)
     wrong = _wrong(releases, robot, order, old.version)
     return Seen(case, robot.name, state.outcome, time.monotonic() - began, tuple(wrong))
+
+
+def next_good(version: str) -> str:
+    """Return the good release that comes after one of them, or after 1.0.0."""
+    return GOOD[(GOOD.index(version) + 1) % len(GOOD)] if version in GOOD else GOOD[0]
 
 
 def _until_stopped(robot: KillRobot, order: UpdateOrder, asks: ThreadPoolExecutor) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import yaml
 
@@ -33,24 +33,17 @@ class Releases:
         assert made is not None
         return made
 
-    def image(self, robot: str, version: str) -> str:
-        """Return the digest reference that this robot runs on this version."""
-        variant = self.published[version].document.variant_of(robot)
-        assert variant is not None
-        return variant.image
 
-
-def publish_releases(road: Road, folder: Path) -> Releases:
-    """Publish them beside the road's own releases, whose engines are used again."""
-    site = Site.create(road.site.lab, folder, road.site.manifest()["registry"]["address"].partition("/")[2])
+def publish_releases(road: Road, versions: Sequence[str] = (*GOOD, BAD)) -> Releases:
+    """Publish them beside the road's own releases, whose engines are used again; its manifest is that of 1.0.0."""
+    site = road.site
     manifest = site.manifest()
     manifest["rollout"].update(soak="1s")
     site.save(manifest)
-    (site.folder / "known_hosts").write_bytes((road.site.folder / "known_hosts").read_bytes())
     wiring = Wiring(site.folder)
     published = {}
-    for number, version in enumerate((*GOOD, BAD)):
-        _change_every_image(site, 0.6 + number / 100)
+    for version in versions:
+        _change_every_image(site, 0.6 + (*GOOD, BAD).index(version) / 100)
         if version == BAD:
             spoil(site)
         site.set_version(version, scout="int8")

@@ -18,7 +18,7 @@ from runtime.updater.state.transitions import kept_releases
 
 FOLDER, STOPPER = "/run/jetfleet-lab/faults", Path(__file__).with_name("stopper.py")
 DEADLINE_S = 480.0
-POLL_S = 0.3
+POLL_S = 0.1
 EXIT_OUTSIDE = 3
 END = "END-OF-ALL"
 

@@ -9,8 +9,9 @@ import pytest
 from docker.types import HostConfig
 
 from fleet.adapters.docker.docker_errors import translated
-from fleet.adapters.docker.docker_job import JETSON_FILES, ContainerJob
+from fleet.adapters.docker.docker_job import JETSON_FILES, ContainerJob, _LogFollower
 from fleet.errors import DockerError
+from fleet.ports import JobLimits
 from runtime.engines.device.device_facts import COMPATIBLE
 
 
@@ -26,6 +27,9 @@ class Api:
         self.asked = options
         return dict(HostConfig(version="1.41", **options))  # docker's own checks
 
+    def info(self) -> dict[str, Any]:
+        return {"MemTotal": 10 << 30}
+
     def create_container(self, image: str, command: list[str], **_: Any) -> dict[str, str]:
         if self.refusal:
             raise docker.errors.APIError("400", explanation=self.refusal)
@@ -39,12 +43,38 @@ def job(api: Api, *, jetson: bool) -> ContainerJob:
     return ContainerJob(api, "image", ["true"], {}, endpoint="ssh://jetson@b", deadline_s=1.0, jetson=jetson)  # type: ignore[arg-type]
 
 
-def test_an_ordinary_job_has_no_network_no_mounts_no_gpu() -> None:
+def test_an_ordinary_job_has_no_network_no_mounts_no_gpu_and_no_rights() -> None:
     api = Api()
     with job(api, jetson=False):
         pass
-    assert api.asked == {"network_mode": "none"}
+    asked = {name: value for name, value in api.asked.items() if name != "log_config"}
+    assert asked == {
+        "network_mode": "none",
+        "mem_limit": 9 << 30,
+        "pids_limit": 4096,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+    }
+    assert api.asked["log_config"]["Config"] == {"max-size": "64m", "max-file": "2"}
     assert api.removed == ["abc"]
+
+
+def test_a_profile_s_own_limits_hold() -> None:
+    api = Api()
+    with ContainerJob(api, "i", [], {}, endpoint="local", deadline_s=1.0, limits=JobLimits(512 << 20, 99)):  # type: ignore[arg-type]
+        pass
+    assert (api.asked["mem_limit"], api.asked["pids_limit"]) == (512 << 20, 99)
+
+
+def test_a_log_without_a_newline_is_handed_on_in_pieces_and_not_kept() -> None:
+    lines: list[str] = []
+    log = _LogFollower()
+    log._on_log = lines.append
+    for _ in range(100):
+        log._take(b"x" * 10_000)
+    assert sum(map(len, lines)) > 900_000
+    assert len(log._pending) <= 64 * 1024
+    assert len(log.tail()) == 64 * 1024
 
 
 def test_a_jetson_s_job_has_the_gpu_and_the_files_that_say_what_it_is() -> None:

@@ -19,6 +19,7 @@ from fleet.bootstrap import remote_install
 from fleet.bootstrap.host_facts import facts_from_probe, host_notes, host_problems
 from fleet.bootstrap.prepare_robot import START_DEADLINE_S, TRIAL_S, BootstrapReport, bootstrap
 from fleet.errors import HostKeyError, RobotError, RobotOffline
+from fleet.link.remote_python import EXIT_DAMAGED, LOADER, run_program
 from fleet.ports import CommandResult, RobotAddress
 from runtime.contract.robot.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
@@ -56,8 +57,7 @@ class Machine:
         self.updater = FakeUpdater("amr-001", self.clock, version="old")
         self.installed: list[dict[str, Any]] = []
         self.trusts: list[dict[str, Any]] = []
-        self.accesses: list[str] = []
-        """What was sent on stdin alone."""
+        self.accesses: list[dict[str, Any]] = []
         self.kept: list[tuple[str, int]] = []
         """Version, and how many connections were opened until then."""
         self.install_result = installed()
@@ -76,12 +76,13 @@ class Machine:
         return CommandResult(0, "".join(f"{key}={value}\n" for key, value in self.probe.items()), "")
 
     def _sudo(self, args: Sequence[str], stdin: str) -> CommandResult:
-        if list(args) == ["-n", "python3", "-I", "-"]:
-            self.accesses.append(stdin)
+        assert list(args) == ["-n", "python3", "-I", "-c", LOADER, hashlib.sha256(stdin.encode()).hexdigest()]
+        sent = json.loads(stdin)
+        assert "def main" in sent["program"]
+        parameters = sent["parameters"]
+        if "login" in parameters:
+            self.accesses.append(parameters)
             return CommandResult(0, '{"changed": true}\n', "")
-        assert list(args[:5]) == ["-n", "python3", "-I", "-", args[4]]
-        assert "def main" in stdin
-        parameters = json.loads(args[4])
         if "files" in parameters:
             self.trusts.append(parameters)
             return CommandResult(0, '{"changed": true}\n', "")
@@ -276,6 +277,10 @@ def problems(**probe: str) -> list[str]:
         ({"root": ""}, ["jetson cannot run commands as root without a password"]),
         ({"python": "3.7.3"}, ["it has Python 3.7.3, 3.8 is needed"]),
         ({"python": "Python?"}, ["it has Python none, 3.8 is needed"]),
+        (
+            {"root": "", "root_words": "sudo: a password is required"},
+            ["jetson cannot run commands as root without a password (sudo: a password is required)"],
+        ),
         ({"docker": "", "compose": ""}, ["no Docker Engine answers"]),
         ({"compose": ""}, ["Docker has no Compose plugin"]),
         ({"groups": "jetson"}, ["jetson is not in the group docker"]),
@@ -358,10 +363,13 @@ def zipped(files: dict[str, str], level: int = 9) -> bytes:
     return b"#!/usr/bin/env python3\n" + packed.getvalue()
 
 
-no_systemd = pytest.mark.skipif(Path("/run/systemd/system").is_dir(), reason="would speak to this machine's systemd")
+@pytest.fixture
+def no_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A robot without systemd, whatever this machine has."""
+    monkeypatch.setattr(remote_install, "SYSTEMD", tmp_path / "no-systemd")
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_installing_twice_changes_nothing_the_second_time(tmp_path: Path) -> None:
     assert done(parameters(tmp_path)) == (True, False)
     updater = tmp_path / "robot/updater"
@@ -375,7 +383,7 @@ def test_installing_twice_changes_nothing_the_second_time(tmp_path: Path) -> Non
     assert (updater / "fleet-updater.pyz").stat().st_ino == inode
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_another_updater_goes_into_the_free_slot_and_on_trial(tmp_path: Path) -> None:
     done(parameters(tmp_path))
     updater = tmp_path / "robot/updater"
@@ -394,7 +402,7 @@ def test_another_updater_goes_into_the_free_slot_and_on_trial(tmp_path: Path) ->
     assert not (updater / "trial.json").exists()
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_a_failed_trial_is_forgotten_with_the_next_installation(tmp_path: Path) -> None:
     done(parameters(tmp_path))
     trial = tmp_path / "robot/updater/trial.json"
@@ -404,7 +412,7 @@ def test_a_failed_trial_is_forgotten_with_the_next_installation(tmp_path: Path) 
     assert not trial.exists()
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_a_robot_of_the_older_layout_is_taken_over(tmp_path: Path) -> None:
     old, new = zipped({"__main__.py": "print('old')"}), zipped({"__main__.py": "print('new')"})
     target = tmp_path / "robot/updater/fleet-updater.pyz"
@@ -416,7 +424,7 @@ def test_a_robot_of_the_older_layout_is_taken_over(tmp_path: Path) -> None:
     assert (target.parent / "b" / target.name).read_bytes() == new
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_the_same_updater_in_the_older_layout_is_taken_over_without_a_trial(tmp_path: Path) -> None:
     same = zipped({"__main__.py": "print('same')"})
     target = tmp_path / "robot/updater/fleet-updater.pyz"
@@ -426,7 +434,7 @@ def test_the_same_updater_in_the_older_layout_is_taken_over_without_a_trial(tmp_
     assert target.read_text() == LAUNCHER
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_an_older_fleet_in_between_is_taken_over_again(tmp_path: Path) -> None:
     """It knows nothing of slots and puts its zipapp over the launcher."""
     done(parameters(tmp_path, zipped({"__main__.py": "1"})))
@@ -437,7 +445,7 @@ def test_an_older_fleet_in_between_is_taken_over_again(tmp_path: Path) -> None:
     assert (target.parent / "in-use" / target.name).read_bytes() == old
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_what_another_machine_packed_otherwise_is_the_same_updater(tmp_path: Path) -> None:
     text = "print('the same')\n" * 200
     ours, theirs = zipped({"__main__.py": text}, 9), zipped({"__main__.py": text}, 1)
@@ -447,7 +455,7 @@ def test_what_another_machine_packed_otherwise_is_the_same_updater(tmp_path: Pat
     assert done(parameters(tmp_path, zipped({"__main__.py": text + "\n"}))) == (True, True)
 
 
-@no_systemd
+@pytest.mark.usefixtures("no_systemd")
 def test_a_damaged_updater_is_replaced_even_by_the_same_one(tmp_path: Path) -> None:
     good = zipped({"__main__.py": "print('the same')\n" * 200})
     done(parameters(tmp_path, good))
@@ -472,3 +480,46 @@ def test_a_damaged_upload_is_refused(tmp_path: Path) -> None:
 
 def test_it_runs_on_the_robots_old_python() -> None:
     ast.parse(PROGRAM.read_text(), feature_version=(3, 8))
+
+
+# ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("answer", ["", "Welcome!\n", '["a list"]', '{"changed": tr'])
+def test_an_answer_that_is_none_is_this_robots_error(answer: str) -> None:
+    machine = Machine()
+    machine.install_result = CommandResult(0, answer, "")
+    with pytest.raises(RobotError, match="its answer cannot be read") as caught:
+        machine.bootstrap()
+    assert caught.value.robot == "amr-001"
+
+
+def test_a_host_that_cannot_be_checked_is_said_with_its_words() -> None:
+    machine = Machine()
+    machine.host.programs["sh"] = lambda _args, _stdin: CommandResult(1, "", "sh: /: Input/output error\n")
+    with pytest.raises(RobotError, match="its host cannot be checked: sh: /: Input/output error"):
+        machine.bootstrap()
+    assert machine.installed == []
+
+
+def test_what_was_changed_on_the_way_is_not_run(tmp_path: Path) -> None:
+    """The loader, by a real Python: whole it runs, with one byte less nothing does."""
+    program = tmp_path / "program.py"
+    program.write_text("import json, sys\nprint(json.dumps(json.loads(sys.argv[1])))\n")
+    sent: list[tuple[list[str], str]] = []
+
+    class Shell:
+        def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
+            sent.append((list(command), stdin or ""))
+            return CommandResult(0, "", "")
+
+    parameters = {"text": "back\\slash 'quotes' \"more\" $HOME ü\n"}
+    run_program(Shell(), program, parameters, as_root=True, timeout_s=1.0)  # type: ignore[arg-type]
+    ((command, stdin),) = sent
+    whole = subprocess.run([sys.executable, *command[1:]], input=stdin, capture_output=True, text=True, check=False)
+    assert json.loads(whole.stdout) == parameters
+    for damaged in (stdin[:-1], stdin.replace("\\\\", "\\"), ""):
+        done = subprocess.run(
+            [sys.executable, *command[1:]], input=damaged, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (EXIT_DAMAGED, "")

@@ -6,7 +6,6 @@ import ast
 import base64
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ import pytest
 
 from fleet.bootstrap import registry_access as module
 from fleet.bootstrap import remote_registry
-from fleet.bootstrap.registry_access import RegistryAccess, install_access, program_text, registry_access
+from fleet.bootstrap.registry_access import RegistryAccess, install_access, registry_access
 from fleet.bootstrap.secret import read_secret
 from fleet.errors import RobotError, UsageError
 from fleet.manifest.schema.registry_schema import RegistryRef, Secret
 from fleet.ports import CommandResult
 from runtime.updater.fetching.credentials import RobotLogins
+from tests.fakes.local_root import run_registry_program
 from tests.unit.bootstrap.test_prepare_robot import Machine
 
 HOST = "registry.test:5000"
@@ -84,8 +84,7 @@ def test_access_is_what_the_manifest_says(tmp_path: Path, monkeypatch: pytest.Mo
 def test_bootstrap_brings_it_on_stdin_alone() -> None:
     machine = Machine()
     assert machine.bootstrap(access=RegistryAccess(HOST, b"PEM", None, LOGIN)).changed
-    (sent,) = machine.accesses
-    told = json.loads(ast.literal_eval(sent.rstrip().rsplit("json.loads(", 1)[1][:-4]))
+    (told,) = machine.accesses
     assert (told["login"], told["host"], told["robot"]) == (LOGIN, HOST, "amr-001")
     assert (told["folder"], told["certs"]) == ("/var/lib/jetfleet/registry", "/etc/docker/certs.d")
 
@@ -119,16 +118,15 @@ def robot(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, **values: Any) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, **values: Any) -> CommandResult:
     told = {"identity": str(folder / "robot.json"), "robot": "amr-001", "fleet": "warehouse", "host": HOST}
     told |= {"certs": str(folder / "certs.d"), "folder": str(folder / "registry")}
     told |= {"authority": None, "login": None, "helper": None, **values}
-    command = [sys.executable, "-I", "-"]
-    return subprocess.run(command, input=program_text(told), capture_output=True, text=True, timeout=60, check=False)
+    return run_registry_program(told)
 
 
-def changed(done: subprocess.CompletedProcess[str]) -> bool:
-    assert done.returncode == 0, done.stderr
+def changed(done: CommandResult) -> bool:
+    assert done.exit_code == 0, done.stderr
     assert "pa55" not in done.stdout + done.stderr
     found: dict[str, bool] = json.loads(done.stdout)
     return found["changed"]
@@ -171,7 +169,7 @@ def test_an_authority_stands_beside_what_others_put_there(robot: Path) -> None:
 
 def test_a_helper_that_is_not_there_changes_nothing(robot: Path) -> None:
     done = run(robot, helper="no-such-helper", login={"credHelpers": {HOST: "no-such-helper"}}, authority="UEVN")
-    assert done.returncode == 3
+    assert done.exit_code == 3
     assert "docker-credential-no-such-helper is not in /usr/local/sbin:" in done.stderr
     assert sorted(path.name for path in robot.iterdir()) == ["robot.json"]
 
@@ -180,7 +178,7 @@ def test_a_helper_that_is_not_there_changes_nothing(robot: Path) -> None:
 def test_another_robot_s_machine_is_left_alone(tmp_path: Path, identity: str | None) -> None:
     if identity is not None:
         (tmp_path / "robot.json").write_text(identity)
-    assert run(tmp_path, login=LOGIN).returncode == 3
+    assert run(tmp_path, login=LOGIN).exit_code == 3
     assert not (tmp_path / "registry").exists()
 
 

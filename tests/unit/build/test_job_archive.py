@@ -101,3 +101,61 @@ def test_a_cut_archive_is_said(tmp_path: Path) -> None:
     made.write_bytes(made.read_bytes()[:50_000])
     with pytest.raises(BuildError, match="not a readable archive"):
         unpack_outputs(made, tmp_path / "to")
+
+
+def sparse_entry(claims: int) -> bytes:
+    """Return a GNU sparse entry of two blocks that says it is ``claims`` bytes."""
+    block = bytearray(tarfile.TarInfo("out/engine.onnx").tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = tarfile.GNUTYPE_SPARSE
+    block[386:410] = b"%011o\0" % 0 * 2
+    block[483:495] = (0o200 << 88 | claims).to_bytes(12, "big")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block) + b"\0" * 1024
+
+
+def pax_entry(headers: dict[str, str]) -> bytes:
+    info = tarfile.TarInfo("out/engine.onnx")
+    info.pax_headers = headers
+    return info.tobuf(tarfile.PAX_FORMAT) + b"\0" * 1024
+
+
+def claiming(size: int) -> bytes:
+    """Return an entry that says it is ``size`` bytes, and has none."""
+    info = tarfile.TarInfo("out/engine.onnx")
+    info.size = size
+    return info.tobuf(tarfile.GNU_FORMAT) + b"\0" * 1024
+
+
+HOSTILE = {
+    "a sparse entry of 1 TiB": (sparse_entry(1 << 40), "sparse"),
+    "a sparse entry by pax, 0.0": (pax_entry({"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "0"}), "sparse"),
+    "a sparse entry by pax, 0.1": (pax_entry({"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}), "sparse"),
+    "an entry that says 1 TiB": (claiming(1 << 40), "is said to have 1099511627776 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_entry_is_as_large_as_its_bytes(tmp_path: Path, name: str) -> None:
+    content, words = HOSTILE[name]
+    made = tmp_path / "o.tar"
+    made.write_bytes(content)
+    with pytest.raises(BuildError, match=words):
+        unpack_outputs(made, tmp_path / "to")
+    assert sum(path.stat().st_size for path in (tmp_path / "to").iterdir()) == 0
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_is_not_read_into_memory_whatever_its_size(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, 64 << 20
+    made = tmp_path / "o.tar"
+    made.write_bytes(info.tobuf(tarfile.GNU_FORMAT) + b"1" * (64 << 20) + b"\0" * 1024)
+    with pytest.raises(BuildError, match="a header of 67108864 bytes"):
+        unpack_outputs(made, tmp_path / "to")
+
+
+def test_an_answer_has_a_limit(tmp_path: Path) -> None:
+    made = archive(tmp_path / "o.tar", entry("out/a", size=600), entry("out/b", size=600))
+    with pytest.raises(BuildError, match="holds more than"):
+        unpack_outputs(made, tmp_path / "to", limit=1000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,18 @@ import pytest
 
 from fleet.bootstrap.updater_package import updater_version
 from fleet.cli import main
+from fleet.cli.provenance import attests_base, attests_engine, engine_is_proven
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError
 from fleet.manifest.load import load_manifest
+from fleet.plan.diff import runtime_recipes
 from fleet.ports import CommandResult
 from fleet.publish.artifact import push_engine
 from fleet.publish.base import upload_base
 from fleet.resolve.desired import Desired, EngineSpec
 from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
+from fleet.signing.provenance import PROVENANCE
 from tests.fakes.clock import FakeClock
 from tests.fakes.container_host import FakeContainerHost
 from tests.fakes.fleet_folder import write_fleet
@@ -103,7 +107,21 @@ class Desk:
         return resolve(load_manifest(self.folder), recipe_for)
 
     def set_version(self, version: str, **changes: Any) -> None:
+        """Write the manifest. A signed fleet gets a builder of its own, who attests what `build` puts there."""
+        if isinstance(changes.get("trust"), dict):
+            changes["trust"] = {**self.builder_role(), **changes["trust"]}
         write_fleet(self.folder, fleet={"version": version, **changes})
+
+    def builder_role(self) -> dict[str, str]:
+        """Make the builder's key, which real and fake signers take; return its part of ``trust``."""
+        key = self.folder.parent / "desk-keys" / "builder"
+        if not key.exists():
+            key.parent.mkdir()
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "builder", "-f", str(key)], check=True)
+            public = key.with_suffix(".pub").read_text().strip()
+            line = f'builder@x namespaces="{PROVENANCE}" {public}\n'
+            (self.folder / "allowed_builders").write_text(line)
+        return {"builders": "allowed_builders", "build_with": str(key)}
 
     # ── what was done before ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -112,15 +130,31 @@ class Desk:
         for spec in self.desired.engines.values():
             self.push(spec)
         layers = [tar_of({"etc/base": b"debian"})]
-        for variant in self.desired.variants.values():
+        wiring = self.wiring
+        for recipe in runtime_recipes(wiring.desired):
             archive = docker_archive(layers, image_config(layers))
-            upload_base(self.registry, f"{PREFIX}/bases", variant.runtime_recipe.tag, [archive])
+            attest = attests_base(wiring, recipe, wiring.clock.now())
+            upload_base(self.registry, f"{PREFIX}/bases", recipe.tag, [archive], attest=attest)
+
+    @property
+    def wiring(self) -> Wiring:
+        """What a verb would be given."""
+        return Wiring(self.folder)
 
     def push(self, spec: EngineSpec) -> None:
-        """Put one engine into the registry."""
+        """Put one engine into the registry, as `fleet build` does."""
         folder = self.folder.parent / "engines" / spec.tag
         report = engine_folder(folder, spec.key, model=spec.model, precision=spec.precision)
-        push_engine(self.registry, f"{PREFIX}/engines", spec.key, folder, report=report)
+        wiring = self.wiring
+        push_engine(
+            self.registry,
+            f"{PREFIX}/engines",
+            spec.key,
+            folder,
+            report=report,
+            proven=engine_is_proven(wiring, spec),
+            attest=attests_engine(wiring, spec, 1.0),
+        )
 
     def publish(self, version: str = "1.0.0", **changes: Any) -> None:
         """Publish a version of the manifest."""

@@ -12,11 +12,12 @@ import pytest
 
 from fleet.cli.wiring import Wiring
 from fleet.manifest import load
+from fleet.oci.releases import load_release
 from fleet.ports import CommandResult
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.robot.trust import Proof, Statement, TrustSettings, document_digest
 from tests.fakes.signer import FakeSigner, fingerprint_of
-from tests.unit.cli.conftest import Desk
+from tests.unit.cli.conftest import PREFIX, Desk
 from tests.unit.manifest.test_trust import ANNA as ANNA_KEY
 from tests.unit.manifest.test_trust import BEN as BEN_KEY
 
@@ -67,6 +68,11 @@ class Signed:
 
     def key(self, name: str) -> str:
         return str(self.keys / name)
+
+    def second(self) -> None:
+        """Have Ben sign what Anna published."""
+        digest = load_release(self.desk.registry, PREFIX, self.desk.desired.version).text
+        self.desk.fleet("keys", "sign", "--key", self.key("ben"), "--yes", "--digest", document_digest(digest))
 
     def proof(self, robot: str = "amr-001") -> Proof:
         proof = self.desk.updaters[robot].submitted[-1].proof
@@ -127,7 +133,9 @@ def test_two_signers(signed: Signed) -> None:
     assert "by 1 of 2" in published["missing"]
     assert "by 1 of 2" in signed.error("keys", "verify", code=4)
     assert "(anna@x)" in signed.error("rollout", "--yes", code=4)
-    second = signed.json("keys", "sign", "1.0.0", "--key", signed.key("ben"))
+    command = ("keys", "sign", "1.0.0", "--key", signed.key("ben"))
+    assert "nobody can be asked" in signed.error(*command, code=2)
+    second = signed.json(*command, "--digest", published["document"])
     assert (second["signed_by"], second["missing"], second["key"]) == (["anna@x", "ben@x"], None, fingerprint_of("ben"))
     verified = signed.json("keys", "verify", "1.0.0")
     assert [
@@ -142,8 +150,8 @@ def test_two_signers(signed: Signed) -> None:
 
 
 def test_a_key_that_is_not_allowed_signs_nothing(signed: Signed) -> None:
-    signed.publish("1.0.0", sign_with=None)
-    said = signed.error("keys", "sign", "--key", signed.key("eve"), code=2)
+    digest = signed.publish("1.0.0", sign_with=None)["document"]
+    said = signed.error("keys", "sign", "--key", signed.key("eve"), "--digest", digest, code=2)
     assert "is no allowed signer" in said
 
 
@@ -223,11 +231,11 @@ def test_going_back_needs_the_key(signed: Signed) -> None:
 
 def test_going_back_with_two_signers_waits_for_the_second(signed: Signed) -> None:
     signed.publish("1.0.0", threshold=2)
-    signed.desk.fleet("keys", "sign", "--key", signed.key("ben"))
+    signed.second()
     signed.desk.bootstrapped()
     signed.desk.fleet("rollout", "--yes")
     signed.publish("1.1.0")
-    signed.desk.fleet("keys", "sign", "--key", signed.key("ben"))
+    signed.second()
     signed.desk.fleet("rollout", "--yes")
     result = signed.desk.fleet("rollback", "1.0.0", "--yes", "--json", code=4)
     assert "the rollback order for 1.0.0 is signed by 1 of 2" in result.json["error"]["message"]
@@ -293,8 +301,8 @@ def test_status_shows_who_signed_or_that_nobody_had_to(signed: Signed) -> None:
 def test_keys_are_pushed_to_robots(signed: Signed) -> None:
     told: list[dict[str, Any]] = []
 
-    def sudo(args: Any, _stdin: str) -> CommandResult:
-        told.append(json.loads(args[4]))
+    def sudo(_args: Any, stdin: str) -> CommandResult:
+        told.append(json.loads(stdin)["parameters"])
         return CommandResult(0, '{"changed": true}\n', "")
 
     signed.version("1.0.0")
@@ -322,7 +330,7 @@ def test_bootstrap_tells_robots_whom_to_believe(signed: Signed) -> None:
         install = host.programs["sudo"]
 
         def sudo(args: Any, stdin: str, install: Any = install) -> CommandResult:
-            asked.append(json.loads(args[4]))
+            asked.append(json.loads(stdin)["parameters"])
             install(args, stdin)
             return CommandResult(0, '{"changed": true, "service": "systemd", "trial": false}\n', "")
 

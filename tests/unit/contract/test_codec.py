@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple  # noqa: UP035  (what robots' Pyth
 
 import pytest
 
-from runtime.contract.codec import SCHEMA, ContractError, canonical_json, from_json
+from runtime.contract.codec import SCHEMA, ContractError, canonical_json, from_dict, from_json
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def test_what_a_newer_program_added_is_left_alone_and_what_it_left_out_has_its_d
         ({"old": []}, "Document.old: expected an object, got list"),
         ({"inner": {}}, "Document.inner.name: missing"),
         ({"inner": {"name": "a", "share": "x"}}, "Document.inner.share: expected float, got str"),
-        ({"inner": {"name": "a", "share": float("nan")}}, "Document.inner.share: expected a finite number, got nan"),
+        ({"inner": {"name": "a", "share": float("nan")}}, "Document: NaN is no number of JSON"),
         ({"items": [{"name": 1}]}, r"Document.items\[0\].name: expected str, got int"),
         ({"counts": {"x": True}}, "Document.counts.x: expected int, got bool"),
         ({"schema": SCHEMA + 1}, "is newer than this program understands"),
@@ -58,3 +58,8 @@ def test_what_a_newer_program_added_is_left_alone_and_what_it_left_out_has_its_d
 def test_what_is_wrong_is_named(values: dict[str, Any], words: str) -> None:
     with pytest.raises(ContractError, match=words):
         from_json(Document, changed(**values))
+
+
+def test_a_number_that_no_float_holds_is_refused_wherever_it_came_from() -> None:
+    with pytest.raises(ContractError, match=r"Inner.share: expected a finite number"):
+        from_dict(Inner, {"name": "a", "share": 10**400})

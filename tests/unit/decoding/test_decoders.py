@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from runtime.decoding.decoders import Boxes, Classes, Mask, OptionError, Tensor, Velocity, View, decoder_named
 from runtime.decoding.regions import find_regions
+from tests.unit.examples import examples
 
 VIEW = View(height=480, width=640)
 SAFE = {"max_linear": 1.0, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 1.0}
@@ -32,7 +33,7 @@ def flood(over: np.ndarray) -> Iterator[list[tuple[int, int]]]:
         yield region
 
 
-@settings(max_examples=150, deadline=None)
+@examples(60)
 @given(
     arrays(
         np.float32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.sampled_from([0.0, 0.25, 0.5, 0.75])

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.decoding.decoders import Boxes, View, decoder_named
 from runtime.decoding.nms import overlaps, suppress
+from tests.unit.examples import examples
 
 VIEW = View(height=480, width=640, network_height=320, network_width=320)
 
@@ -42,7 +43,7 @@ CORNERS = st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(0, 8), s
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(
     st.lists(st.tuples(CORNERS, st.integers(0, 2)), max_size=24), st.sampled_from([0.0, 0.2, 0.45, 0.9]), st.booleans()
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -20,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def run(spec: TensorSpec, frame: np.ndarray) -> np.ndarray:
     session = ort.InferenceSession(preprocess_model(spec).SerializeToString(), providers=["CPUExecutionProvider"])
-    return session.run(None, {"frame": frame})[0]
+    return np.asarray(session.run(None, {"frame": frame})[0])
 
 
 def resized(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
@@ -36,7 +37,7 @@ def resized(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
     fy, fx = fy[:, None, None], fx[None, :, None]
     top = image[y0][:, x0] * (1 - fx) + image[y0][:, x1] * fx
     bottom = image[y1][:, x0] * (1 - fx) + image[y1][:, x1] * fx
-    return top * (1 - fy) + bottom * fy
+    return np.asarray(top * (1 - fy) + bottom * fy)
 
 
 def expected(pre: Preprocess, rows: int, columns: int, frame: np.ndarray) -> np.ndarray:
@@ -60,7 +61,7 @@ def expected(pre: Preprocess, rows: int, columns: int, frame: np.ndarray) -> np.
     elif pre.resize == "stretch":
         image = resized(image, rows, columns)
     image = (image * pre.scale - np.array(pre.mean)) / np.array(pre.std)
-    return image.transpose(2, 0, 1)[None]
+    return np.asarray(image.transpose(2, 0, 1)[None])
 
 
 @pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
@@ -145,7 +146,7 @@ BASE = Preprocess(8, 8, "rgb8")
         ((1, 3, 8, 8), {"std": (0.1, 0.0, 0.2)}, "unsupported", "holds a zero"),
     ],
 )
-def test_what_cannot_fit_is_refused(shape: tuple[int, ...], change: dict, kind: str, said: str) -> None:
+def test_what_cannot_fit_is_refused(shape: tuple[int, ...], change: dict[str, Any], kind: str, said: str) -> None:
     spec = TensorSpec("x", shape, preprocess=dataclasses.replace(BASE, **change))
     with pytest.raises(EngineError) as caught:
         preprocess_model(spec)

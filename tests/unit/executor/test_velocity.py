@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.decoding.decoders import OptionError, Velocity
 from runtime.executor.outputs.velocity_guard import DRIVE, HOLD, MAX_STEPS, STOPPED, ZERO, VelocityGuard, VelocityLimits
+from tests.unit.examples import examples
 
 OPTIONS = {"max_linear": 0.5, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 2.0}
 LIMITS = VelocityLimits.of({**OPTIONS, "deadline": "300ms"})
@@ -110,7 +111,7 @@ class Watch:
         self.before, self.ticked = command.velocity, self.now
 
 
-@settings(max_examples=400, deadline=None)
+@examples(120)
 @given(SETTINGS, st.lists(EVENT, max_size=60))
 def test_whatever_happens_the_bounds_hold(limits: VelocityLimits, events: list[Any]) -> None:
     watch = Watch(limits)
@@ -123,7 +124,7 @@ def test_whatever_happens_the_bounds_hold(limits: VelocityLimits, events: list[A
     assert watch.before == ZERO
 
 
-@settings(max_examples=200, deadline=None)
+@examples(60)
 @given(st.lists(st.floats(0.0, 0.2), min_size=1, max_size=30), st.sampled_from([LIMITS, HOLDING]))
 def test_a_silent_camera_is_not_a_fresh_one(steps: list[float], limits: VelocityLimits) -> None:
     """A model that runs again and again on one frame drives no longer than one that ran once."""

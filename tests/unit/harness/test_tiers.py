@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +13,8 @@ import pytest
 
 from tests.harness import tiers
 from tests.harness.report import TierReport
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -112,3 +118,29 @@ def test_the_report_adds_up_by_tier() -> None:
     first, together, *_ = report.lines()
     assert first.split() == ["lab", "1", "tests", "3.5", "s"]
     assert together.split()[:4] == ["together", "1", "tests", "3.5"]
+
+
+def test_tests_of_one_group_go_to_one_worker(tmp_path: Path) -> None:
+    """With the real pytest-xdist, whatever versions of it and of pytest are installed."""
+    (tmp_path / "conftest.py").write_text("from tests.conftest import pytest_collection_modifyitems\n")
+    body = "import os\nimport pytest\n@pytest.mark.xdist_group('unit-pair')\n@pytest.mark.parametrize('n', range(12))\n"
+    body += (
+        f"def test(n):\n    with open({str(tmp_path / 'ran')!r}, 'a') as file:\n        print(os.getpid(), file=file)\n"
+    )
+    (tmp_path / "test_group.py").write_text(body)
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_TESTRUNUID", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        [*command, str(tmp_path)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ran = (tmp_path / "ran").read_text().split()
+    assert (len(ran), len(set(ran))) == (12, 1)

@@ -174,20 +174,25 @@ def leftover(folder: Path, name: str, size: int = 8192) -> Path:
     return lock
 
 
-def test_only_segments_nobody_holds_are_removed(tmp_path: Path) -> None:
+def test_only_segments_and_ports_that_nobody_holds_are_removed(tmp_path: Path) -> None:
     leftover(tmp_path, "fastdds_0123456789abcdef")
     leftover(tmp_path, "fastrtps_0123456789abcdef")
     held = leftover(tmp_path, "fastdds_aaaaaaaaaaaaaaaa")
     young = leftover(tmp_path, "fastdds_bbbbbbbbbbbbbbbb")
     os.utime(young)
-    leftover(tmp_path, "fastdds_port7411")
     leftover(tmp_path, "somebody_elses")
+    leftover(tmp_path, "fastdds_port7411")
+    served = leftover(tmp_path, "fastdds_port7413")
+    for port in ("7411", "7413"):
+        (tmp_path / f"sem.fastdds_port{port}_mutex").touch()
     before = {path.name for path in tmp_path.iterdir()}
-    with held.open("rb") as owner:
+    with held.open("rb") as owner, served.open("rb") as reader:
         fcntl.flock(owner, fcntl.LOCK_EX)
-        assert remove_leftovers(tmp_path) == 2 * 8192
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        assert remove_leftovers(tmp_path) == 3 * 8192
     gone = before - {path.name for path in tmp_path.iterdir()}
-    assert gone == {f"{kind}_0123456789abcdef{end}" for kind in ("fastdds", "fastrtps") for end in ("", "_el")}
+    segments = {f"{kind}_0123456789abcdef{end}" for kind in ("fastdds", "fastrtps") for end in ("", "_el")}
+    assert gone == segments | {"fastdds_port7411", "fastdds_port7411_el", "sem.fastdds_port7411_mutex"}
 
 
 def test_no_shared_memory_folder_is_fine(tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def test_a_robot_at_work_is_in_service(config: RuntimeConfig) -> None:
     [
         ({"frames": 0}, "model signs: no real frame has come through yet"),
         (SILENT, "model:signs:input: nothing arrives on /camera: is its publisher running?"),
+        ({"held": "/cmd_vel is also commanded by /teleop"},
+         "model:signs:command: commands nothing: /cmd_vel is also commanded by /teleop"),
         ({"input_rate_hz": 1.0}, "model:signs:input: 1.0 Hz on /camera, at least 2 Hz expected"),
         ({"output_rate_hz": 0.0, "last_error": "encoding 'bgr8'"},
          "model:signs:input: 5.0 Hz on /camera, but no result: encoding 'bgr8'"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
+import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ from http import HTTPStatus
 
 import pytest
 
+from runtime.contract.bounded_http import MAX_CONNECTIONS, TOO_LONG
 from runtime.health.http.server import HealthServer, Page, Render, json_page
 
 
@@ -73,3 +78,49 @@ def test_a_page_that_takes_long_holds_up_no_other(server: HealthServer) -> None:
         assert not slow.done()
         RELEASE.set()
         assert slow.result(60) == (200, "done")
+
+
+def test_many_that_say_nothing_keep_nobody_out_and_have_few_threads(server: HealthServer) -> None:
+    before = threading.active_count()
+    held = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(100)]
+    for connection in held[::2]:
+        connection.sendall(b"GET /fine HTTP/1.1\r\nX: ")
+    assert get(server, "/fine?still") == (200, "still")
+    assert server.connections <= MAX_CONNECTIONS
+    assert threading.active_count() - before <= MAX_CONNECTIONS + 1
+    for connection in held:
+        connection.close()
+
+
+def answered(server: HealthServer, request: bytes, then: bytes = b"") -> bytes:
+    """Send ``request``, then ``then`` again and again; return what comes until the server hangs up."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection, contextlib.suppress(OSError):
+        connection.sendall(request)
+        ends = time.monotonic() + 60.0
+        while then and time.monotonic() < ends and not select.select([connection], [], [], 0.02)[0]:
+            connection.sendall(then)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+    return b""
+
+
+def test_a_request_s_head_has_an_end(server: HealthServer) -> None:
+    for request in (b"GET /" + b"x" * 100_000, b"GET /fine HTTP/1.1\r\n" + b"a: b\r\n" * 10_000):
+        assert answered(server, request) in (b"", TOO_LONG)
+    assert get(server, "/fine")[0] == 200
+
+
+def test_a_request_that_drips_loses_its_connection(server: HealthServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    handler = server._server.RequestHandlerClass
+    monkeypatch.setattr(handler, "head_s", 0.5)
+    assert answered(server, b"GET /fine HTTP/1.1\r\nX: ", then=b"x") == b""
+    assert server.connections == 0
+
+
+JUNK = (b"\x00" * 50, b"\r\n\r\n", b"GET\r\n\r\n", b"POST /fine HTTP/1.0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n")
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_junk_is_answered_or_hung_up_on(server: HealthServer, junk: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server._server.RequestHandlerClass, "head_s", 0.5)
+    assert b" 200 " not in answered(server, junk)
+    assert get(server, "/fine")[0] == 200

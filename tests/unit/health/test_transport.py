@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, RuntimeConfig
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
 from runtime.health.process.transport import (
     MAX_SEGMENT,
     MIB,
@@ -69,6 +69,14 @@ def test_the_executor_is_pointed_to_the_file_and_a_foreign_profile_is_left_alone
     environment, told = prepare(config(640, 480), {"FASTDDS_DEFAULT_PROFILES_FILE": str(own)}, place)
     assert environment["FASTDDS_DEFAULT_PROFILES_FILE"] == str(own)
     assert "its sizes are left alone (the largest message has 925696 bytes" in told
+    assert "leaseDuration" not in told
+    driver = config(640, 480)
+    commands = (OutputBinding("y", "~/cmd_vel", "velocity"),)
+    driver = replace(driver, models=tuple(replace(model, outputs=commands) for model in driver.models))
+    _, told = prepare(driver, {"FASTDDS_DEFAULT_PROFILES_FILE": str(own)}, place)
+    assert "it sets no leaseDuration: a publisher of velocities that died counts" in told
+    own.write_text("<dds><leaseDuration></leaseDuration></dds>")
+    assert "leaseDuration" not in prepare(driver, {"FASTDDS_DEFAULT_PROFILES_FILE": str(own)}, place)[1]
     _, told = prepare(config(640, 480), {"FASTDDS_DEFAULT_PROFILES_FILE": str(tmp_path / "none.xml")}, place)
     assert "none.xml: No such file" in told
 
@@ -101,6 +109,14 @@ def test_without_a_profile_fast_dds_stays_as_it_is_but_for_its_short_cut(tmp_pat
     written = place.read_text()
     assert "<intraprocess_delivery>OFF</intraprocess_delivery>" in written
     assert "transport" not in written
+    assert _lease(written) == _lease(BASE.read_text()) == 2.0, "whoever commands a robot is forgotten as soon"
     environment, told = prepare(config(640, 480), {"HOME": "/tmp"}, tmp_path / "none" / "stock.xml")
     assert environment == {"HOME": "/tmp"}
     assert "transport is not tested" in told
+
+
+def _lease(text: str) -> float:
+    """Seconds after which a participant of this profile is forgotten."""
+    found = re.search(r"<leaseDuration>\s*<sec>(\d+)</sec>\s*<nanosec>(\d+)</nanosec>\s*</leaseDuration>", text)
+    assert found is not None
+    return int(found[1]) + int(found[2]) / 1e9

@@ -72,6 +72,8 @@ def test_a_robot_that_works(config: RuntimeConfig) -> None:
         ("sensors", {"input_rate_hz": 1.5}, "1.5 Hz on /camera, at least 2 Hz expected"),
         ("inference", {"frames": 100}, "no frame came through in 5.2 s: no input came that could be taken"),
         ("inference", {"frames": 100, "errors": 3, "last_error": "NaN"}, "no frame came through in 5.2 s: NaN"),
+        ("outputs", {"held": "/cmd_vel is also commanded by /teleop"},
+         "commands nothing: /cmd_vel is also commanded by /teleop"),
         ("inference", {"executor": {"restarts": 1, "last_exit": "signal SIGKILL"}},
          "the executor was restarted meanwhile: signal SIGKILL"),
     ],

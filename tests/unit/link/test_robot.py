@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.errors import RobotError, RobotOffline
-from fleet.link.robot import NoUpdater, RobotClient, UpdaterSilent
+from fleet.link.robot import NoUpdater, RobotClient, RobotLost, UpdaterSilent
 from fleet.ports import CommandResult
 from runtime.contract.robot.update import COMMAND_PATH
 from tests.fakes.rollout_site import RolloutSite
@@ -62,8 +62,9 @@ def test_a_changed_host_key_is_online_with_an_error(site: RolloutSite, client: R
         ),
         ((4, "", "noise\nfleet-updater: too late\n"), RobotError, "r0: fleet-updater status: too late", "fleet exec"),
         ((1, "", ""), RobotError, "r0: fleet-updater status: exit code 1", "fleet exec"),
-        ((1, "", "\x1b[2J\x07evil\n"), RobotError, "r0: fleet-updater status: [2Jevil", "fleet exec"),
+        ((1, "", "\x1b[2J\x07evil\n"), RobotError, "r0: fleet-updater status: \ufffd[2J\ufffdevil", "fleet exec"),
         ((0, "hello", ""), RobotError, "answered what this fleet does not understand", "fleet bootstrap"),
+        ((0, "[" * 100_000, ""), RobotError, "answered what this fleet does not understand", "fleet bootstrap"),
         ((0, '{"schema": 99}', ""), RobotError, "schema 99 is newer", "fleet bootstrap"),
         ((0, '{"robot": "r0"}', ""), RobotError, "UpdateState.state: missing", "fleet bootstrap"),
     ],
@@ -116,8 +117,8 @@ def test_a_wait_says_what_it_waited_for(site: RolloutSite, client: RobotClient) 
     assert 30.0 <= site.clock.monotonic() < 32.0
 
 
-def test_a_wait_for_a_robot_that_stays_away_ends_as_offline(site: RolloutSite, client: RobotClient) -> None:
+def test_a_wait_for_a_robot_that_stays_away_ends_as_lost(site: RolloutSite, client: RobotClient) -> None:
     site.host("r0").online = False
-    with pytest.raises(RobotOffline):
+    with pytest.raises(RobotLost, match="host-0 did not answer"):
         client.wait_for(lambda _state: True, what="the commit", deadline=30.0)
     assert site.clock.monotonic() >= 30.0

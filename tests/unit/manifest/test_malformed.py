@@ -3,10 +3,12 @@
 # ruff: noqa: E501  (one case a line reads better)
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from fleet.manifest.yaml.yaml_text import MAX_FLAWS, MAX_VALUES, parse_document
 from tests.unit.manifest.texts import FILES, MODEL, TEXTS, Case, broken, line_of
 
 C = Case
@@ -246,3 +248,12 @@ def test_one_mistake_is_few_problems(case: Case, tmp_path: Path) -> None:
 
 def test_there_are_enough_cases() -> None:
     assert len({case.name for case in CASES}) == len(CASES) >= 60
+
+
+def test_a_file_without_measure_is_given_up_early() -> None:
+    started = time.process_time()
+    many = parse_document(b"[" + b"a," * (MAX_VALUES + 10) + b"a]")
+    assert (many.value, [flaw.message for flaw in many.flaws]) == (None, ["the file holds more than 1000000 values"])
+    twice = parse_document(b"a: 1\n" * 100_000)
+    assert (twice.value, len(twice.flaws)) == (None, MAX_FLAWS)
+    assert time.process_time() - started < 60.0

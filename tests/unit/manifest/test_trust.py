@@ -3,15 +3,21 @@
 # ruff: noqa: E501  (one case a line reads better)
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from fleet.cli.commands.validate import notes
 from fleet.errors import ManifestError, Problem
-from fleet.manifest.checks.check_trust import SignerError, read_signers
 from fleet.manifest.load import load_manifest
 from fleet.manifest.schema.trust_schema import UNSIGNED
+from fleet.resolve.documents.trust import trust_spec
+from fleet.resolve.images.recipe import recipe_for
+from fleet.resolve.resolver import resolve
+from fleet.signing.allowed_signers import SignerError, known_keys, read_signers
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, Case, broken, line_of
 
@@ -49,6 +55,7 @@ FORM = [
     Case("threshold 0", "fleet", "trust: unsigned", "trust: {signers: a, threshold: 0}", "trust/threshold", "out of range", "at least 1"),
     Case("expires without a unit", "fleet", "trust: unsigned", "trust: {signers: a, expires: 90}", "trust/expires", "90 is not how long", "90d"),
     Case("expires at once", "fleet", "trust: unsigned", "trust: {signers: a, expires: 0d}", "trust/expires", "is not how long", "12h"),
+    Case("expires after more than robots take", "fleet", "trust: unsigned", "trust: {signers: a, expires: 366d}", "trust/expires", "longer than robots take a release", "365d or less"),
     Case("expires in seconds", "fleet", "trust: unsigned", "trust: {signers: a, expires: 30s}", "trust/expires", "is not how long", "hours or days"),
 ]  # fmt: skip
 
@@ -124,11 +131,17 @@ def test_revoked_keys_that_are_not_there(tmp_path: Path) -> None:
     assert "does not exist" in found.message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = signed(tmp_path, f"anna@x {ANNA}\nben@x {BEN}\n")
-    (folder / "allowed_signers").chmod(0)
-    assert "cannot be read" in problem(folder).message
+    read = Path.read_text
+
+    def refused(path: Path, *arguments: Any, **options: Any) -> str:
+        if path.name == "allowed_signers":  # by its rights, which root is not bound to
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    assert "cannot be read: Permission denied" in problem(folder).message
 
 
 def test_a_signed_fleet_loads(tmp_path: Path) -> None:
@@ -137,8 +150,14 @@ def test_a_signed_fleet_loads(tmp_path: Path) -> None:
     assert not trust.unsigned
 
 
-def test_one_authority_stands_for_many_people(tmp_path: Path) -> None:
-    load_manifest(signed(tmp_path, f"*@x cert-authority {ANNA}\n"))
+def test_one_authority_counts_once(tmp_path: Path) -> None:
+    found = problem(signed(tmp_path, f"*@x cert-authority {ANNA}\n*@y cert-authority {ANNA}\nanna@x {ANNA}\n"))
+    assert found.path == "trust/threshold"
+    assert "names 1 with keys of their own; a certificate authority counts once" in found.message
+
+
+def test_an_authority_and_a_key_beside_it_are_two(tmp_path: Path) -> None:
+    load_manifest(signed(tmp_path, f"*@x cert-authority {ANNA}\nben@x {BEN}\n"))
 
 
 def test_an_unsigned_fleet_says_so(tmp_path: Path) -> None:
@@ -155,3 +174,64 @@ def test_lines_are_read_as_openssh_reads_them() -> None:
     assert second.may_sign("git")
     with pytest.raises(SignerError):
         list(read_signers("x"))
+
+
+# ── builders ──
+
+BUILDERS = SIGNED.replace("}", ", builders: allowed_builders, build_with: ~/.ssh/builder}")
+SIGNERS = f"anna@x {NAMESPACES} {ANNA}\nben@x {NAMESPACES} {BEN}\n"
+
+
+def with_builders(folder: Path, builders: str | None) -> Path:
+    signed(folder, SIGNERS, BUILDERS)
+    if builders is not None:
+        (folder / "allowed_builders").write_text(builders)
+    return folder
+
+
+def test_builders_are_read_beside_the_signers(tmp_path: Path) -> None:
+    manifest = load_manifest(with_builders(tmp_path, f'ci@x namespaces="jetfleet.provenance" {ANNA}\n')).manifest
+    assert (manifest.trust.builders, manifest.trust.build_with) == ("allowed_builders", "~/.ssh/builder")
+    spec = trust_spec(manifest.trust, tmp_path)
+    assert spec.builders == tmp_path / "allowed_builders"
+    assert spec.build_with == Path("~/.ssh/builder").expanduser()
+
+
+@pytest.mark.parametrize(
+    ("builders", "says"),
+    [
+        (None, "allowed_builders does not exist"),
+        ("", "names nobody who may attest builds"),
+        (f"ci@x {NAMESPACES} {ANNA}\n", "names nobody who may attest builds"),
+    ],
+)
+def test_builders_who_are_not_there(tmp_path: Path, builders: str | None, says: str) -> None:
+    found = problem(with_builders(tmp_path, builders))
+    assert (found.path, found.line) == ("trust/builders", line_of(FLEET, "trust: unsigned"))
+    assert says in found.message
+
+
+def test_a_line_that_is_no_builder_is_named(tmp_path: Path) -> None:
+    found = problem(with_builders(tmp_path, "ci@x garbage\n"))
+    assert (found.file, found.line) == (str(tmp_path / "allowed_builders"), 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [(NAMESPACES, 1), ('namespaces="jetfleet.*"', 0), ("", 0), ("cert-authority", 0)]
+)
+def test_a_signed_fleet_without_builders_is_noted(tmp_path: Path, line: str, said: int) -> None:
+    signed(tmp_path, f"anna@x {line} {ANNA}\nben@x {NAMESPACES} {BEN}\n", SIGNED)
+    found = list(notes(resolve(load_manifest(tmp_path), recipe_for)))
+    assert len(found) == said
+    assert not said or "trust/builders" in found[0]
+
+
+def test_the_names_of_keys_are_openssh_s(tmp_path: Path) -> None:
+    (tmp_path / "signers").write_text(f"anna@x {NAMESPACES} {ANNA}\n*@x cert-authority {BEN}\n")
+    (found,) = known_keys(tmp_path / "signers", "jetfleet.release") or ()
+    assert found.startswith("SHA256:")
+    assert known_keys(tmp_path / "signers", "git") == ()
+    assert known_keys(tmp_path / "signers", "jetfleet.release", authorities=True) is None
+    assert known_keys(tmp_path / "missing", "git") is None
+    (tmp_path / "signers").write_text("x")
+    assert known_keys(tmp_path / "signers", "git") is None

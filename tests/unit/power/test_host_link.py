@@ -86,6 +86,24 @@ def test_what_is_no_yes(host: Callable[..., Host], tmp_path: Path, reply: bytes,
     assert says in str(caught.value)
 
 
+def test_a_refusal_that_comes_before_the_question_was_read_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "power.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def refuse() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(NO)
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(HostError, match="the host refuses power mode 25W: not allowed"):
+            ask_host(path, "25W", "x" * (4 << 20))  # more than the socket takes while nobody reads
+        thread.join(WAIT_S)
+
+
 def test_nobody_there(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"does not answer on .*No such file.*fleet bootstrap"):
         ask_host(tmp_path / "power.sock", "25W", "")

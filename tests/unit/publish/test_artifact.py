@@ -32,7 +32,10 @@ def test_an_engine_is_found_under_its_key(registry: FakeRegistry, tmp_path: Path
     assert found == pushed
     assert (pushed.key, pushed.model, pushed.precision) == (KEY, "sign_text", "int8")
     assert pushed.layer.media_type == LAYER_TAR
-    assert read_report(registry, REPOSITORY, pushed) == report
+    stored = read_report(registry, REPOSITORY, pushed)
+    assert replace(stored, files={}) == report
+    assert sorted(stored.files) == ["engine.json", "engine.onnx", "golden.npz"]
+    assert stored.files["engine.onnx"].sha256 == report.identity.engine_sha256
 
 
 def test_the_layer_is_the_image_layer(registry: FakeRegistry, tmp_path: Path) -> None:

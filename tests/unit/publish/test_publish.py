@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError, OutsideError, PublishConflict, RegistryError, UsageError
-from fleet.oci.releases import current_release, differences, find_release, list_releases, load_release, publish_release
+from fleet.oci.release_diff import differences
+from fleet.oci.releases import current_release, find_release, list_releases, load_release, publish_release
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.publish import Published, compose_names, publish
 from fleet.publish.tags import move_tags

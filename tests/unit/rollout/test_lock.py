@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 
 import pytest
 
 from fleet.errors import LockHeld, RegistryError
+from fleet.oci.image_spec import Bytes
 from fleet.oci.json_documents import get_record, put_record
 from fleet.rollout import audit
 from fleet.rollout.ended_tickets import OVER_S, TAG, Ended
@@ -277,3 +279,58 @@ def test_a_lease_that_ended_long_ago_is_not_renewed() -> None:
         held.keep()
     with lock(registry, clock):
         held.release()
+
+
+# ── what anybody may put beside the tickets ──
+
+
+def put(registry: FakeRegistry, tag: str, content: bytes) -> None:
+    blob = Bytes.of(content)
+    registry.push_blob("warehouse/locks", blob)
+    body = json.dumps({"config": {"digest": blob.digest, "size": blob.size}}).encode()
+    registry.put_manifest("warehouse/locks", tag, body, "application/json")
+
+
+TICKET = b'{"id":"%s","holder":"a@b","reason":"r","acquired":%s,"expires":%s}'
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b"[" * 100_000, b"[]", TICKET % (b"x", b"1" + b"0" * 400, b"1")])
+def test_a_tag_that_is_no_ticket_is_named_and_holds_nobody_up(content: bytes) -> None:
+    registry, clock, said = FakeRegistry(), FakeClock(), list[str]()
+    put(registry, "rollout-junk", content)
+    registry.put_manifest("warehouse/locks", "rollout-other", b"{}", "application/json")
+    with RolloutLock(registry, "warehouse", clock, reason="r", on_junk=said.append) as held:
+        assert len(said) == 2
+        clock.sleep(TTL_S / 2)
+        held.keep()
+        with pytest.raises(LockHeld, match="holds the rollout lock"):
+            lock(registry, clock).acquire()
+    assert len(said) == 2, "each once"
+
+
+def test_a_ticket_for_all_time_is_told_and_can_be_broken() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    put(registry, "rollout-x", TICKET % (b"x", b"-1e300", b"1e300"))
+    with pytest.raises(LockHeld, match="a@b holds the rollout lock since 1970-01-01"):
+        lock(registry, clock).acquire()
+    assert [ticket.holder for ticket in lock(registry, clock).steal("warehouse")] == ["a@b"]
+
+
+def test_a_ticket_of_a_newer_fleet_counts_as_held() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    put(registry, "rollout-x", b'{"schema":99}')
+    with pytest.raises(LockHeld, match="a newer fleet may hold the rollout lock") as caught:
+        lock(registry, clock).acquire()
+    assert "update fleet" in caught.value.hint
+
+
+def test_a_copy_of_our_ticket_under_another_tag_is_nobody_s() -> None:
+    registry, clock = FakeRegistry(), FakeClock()
+    held = lock(registry, clock)
+    held.acquire()
+    (tag,) = registry.tags("warehouse/locks")
+    manifest = registry.get_manifest("warehouse/locks", tag)
+    assert manifest is not None
+    held.release()
+    put(registry, "rollout-copy", manifest.body)
+    lock(registry, clock).acquire()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import threading
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from runtime.updater.cli import doctor, doctor_host, doctor_release
 from runtime.updater.cli.doctor import examine
 from runtime.updater.cli.doctor_result import FAIL, OK, WARN, DoctorResult, Patient, as_document, is_well, result_lines
 from runtime.updater.cli.terminal import COLUMNS, fold
-from runtime.updater.robot.json_socket import Server
 from runtime.updater.selfupdate import launcher
 from runtime.updater.state.world import ContainerFacts, WorldError
 from runtime.updater.storage.journal import JournalStore
@@ -68,24 +69,35 @@ def _fake(patient: Patient) -> Any:
 # ── daemon and journal ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_daemon_that_answers(patient: Patient) -> None:
-    state = UpdateState("amr-001", "idle", "1.0+test")
-    server = Server(patient.socket, lambda _request, _peer: json.loads(canonical_json(state)))
-    threading.Thread(target=_serve, args=(server,), daemon=True).start()
-    _seen(doctor.check_daemon(patient), OK, "answers, version 1.0+test")
-    _seen(doctor_host.check_socket(patient), OK, "for root and group")
-    # The test's own process listens, and its parent has started it.
-    _seen(doctor_host.check_supervisor(patient), OK, f"process {os.getppid()}")
-    patient.socket.chmod(0o600)
-    _seen(doctor_host.check_socket(patient), WARN, "mode 600, not 660")
-    server.close()
+ROOT = Path(__file__).parents[3]
+DAEMON = """
+import json, sys
+from pathlib import Path
+from runtime.updater.robot.json_socket import Server
+Server(Path(sys.argv[1]), lambda request, peer: json.loads(sys.argv[2])).serve()
+"""
 
 
-def _serve(server: Server) -> None:
+def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = canonical_json(UpdateState("amr-001", "idle", "1.0+test")).decode()
+    daemon = subprocess.Popen([sys.executable, "-c", DAEMON, str(patient.socket), state], cwd=ROOT)
     try:
-        server.serve()
-    except OSError:
-        return  # closed at the end of the test
+        deadline = time.monotonic() + 60
+        while not patient.socket.exists():
+            assert daemon.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        _seen(doctor.check_daemon(patient), OK, "answers, version 1.0+test")
+        _seen(doctor_host.check_socket(patient), OK, "for root and group")
+        _seen(doctor_host.check_supervisor(patient), OK, f"process {os.getpid()}")
+        with monkeypatch.context() as patch:
+            patch.setattr(doctor_host, "_parent_of", lambda _pid: (1, "init"))  # that of whoever has lost its parent
+            _seen(doctor_host.check_supervisor(patient), WARN, "nobody starts the updater again", "supervisor")
+        patient.socket.chmod(0o600)
+        _seen(doctor_host.check_socket(patient), WARN, "mode 600, not 660")
+    finally:
+        daemon.kill()
+        daemon.wait(60)
 
 
 def test_a_daemon_that_does_not(patient: Patient) -> None:

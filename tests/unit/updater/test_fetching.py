@@ -19,6 +19,7 @@ from runtime.contract.robot.switching import SwitchRules, Window
 from runtime.updater.fetching.credentials import RobotLogins
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
+from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.reference import Reference, parse_reference
 from runtime.updater.fetching.settings import parse_info, way_to
 from runtime.updater.robot.fetch_process import ChildReader
@@ -26,7 +27,7 @@ from runtime.updater.robot.registry_login import pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
 from runtime.updater.state.world import Disk, WorldError
 from runtime.updater.storage.blob_store import BlobStore
-from runtime.updater.transaction.fetch_progress import FETCH_DEADLINE_S
+from runtime.updater.transaction.fetch_progress import FETCH_DEADLINE_S, FetchProgress
 from tests.fakes.robot_world import Behaviour, digest, order, reference, variant
 from tests.unit.updater.robot import Robot
 
@@ -389,7 +390,7 @@ def test_what_the_fetching_process_says_is_heard_in_any_pieces() -> None:
     text = "".join(json.dumps(line) + "\r\n" for line in lines) + "Traceback\r\n{damaged\r\n"
     for character in text:
         reader.feed(character)
-    assert heard.all == [("layer", "abc", "downloading"), ("moved", 5, 5, 9), ("waits", "no route")]
+    assert heard.all == [("layer", "abc", "downloading"), ("moved", 5, 5, 9), ("waits", "no route"), ("moved", 5, 5, 9)]
     assert (reader.done, reader.failed, reader.cannot, reader.other) == (True, None, "", ["Traceback", "{damaged"])
 
 
@@ -403,6 +404,7 @@ def test_failures_keep_what_to_do() -> None:
 
 def test_our_throwaway_names_are_known() -> None:
     assert is_throwaway("127.0.0.1:39311/jetfleet-fetch@" + digest("1"))
+    assert is_throwaway("127.0.0.1:39311/jetfleet-fetch/" + "0" * 32 + "@" + digest("1"))
     assert not is_throwaway("registry.test/jetfleet@" + digest("1"))
 
 
@@ -418,3 +420,94 @@ def test_the_daemon_s_side_loads_neither_tls_nor_http() -> None:
         env={"PATH": os.environ["PATH"]},
     )
     assert ran.stdout.strip() == "[]"
+
+
+# ── who may ask, and how slowly a registry may answer ────────────────────────────────────────────────────────────
+
+
+class Line:
+    """A connection that was hung up, or not."""
+
+    def __init__(self) -> None:
+        self.sock = self
+        self.down = False
+
+    def shutdown(self, how: int) -> None:
+        self.down = True
+
+
+class Paced:
+    """A fetch of which a test says what moved and what time it is."""
+
+    def __init__(self) -> None:
+        self.moved, self.now = 0, 0.0
+        self.line = Line()
+        self.pace = Pace(lambda: self.moved, 1000, 60.0, lambda: self.now)
+
+    def goes_on(self, seconds: int, bytes_per_s: int) -> None:
+        for _ in range(seconds):
+            self.now += 1.0
+            self.moved += bytes_per_s
+            self.pace.look()
+
+
+@pytest.mark.parametrize("bytes_per_s", [0, 1, 999])
+def test_a_registry_that_drips_is_hung_up_on(bytes_per_s: int) -> None:
+    paced = Paced()
+    paced.pace.opened(paced.line)
+    paced.goes_on(59, bytes_per_s)
+    assert paced.pace.slow is None
+    paced.goes_on(2, bytes_per_s)
+    assert paced.line.down
+    assert paced.pace.slow is not None
+    assert paced.pace.slow.transient
+    assert "less than 1000 bytes a second" in paced.pace.slow.message
+
+
+def test_a_slow_link_is_slow_and_gets_on() -> None:
+    paced = Paced()
+    paced.pace.opened(paced.line)
+    paced.goes_on(10_000, 1001)
+    assert paced.pace.slow is None
+
+
+def test_a_good_start_does_not_pay_for_a_drip_afterwards() -> None:
+    paced = Paced()
+    paced.pace.opened(paced.line)
+    paced.goes_on(100, 10_000_000)
+    paced.goes_on(61, 1)
+    assert paced.pace.slow is not None
+
+
+def test_time_in_which_nothing_is_asked_counts_for_nothing() -> None:
+    paced = Paced()
+    paced.goes_on(10_000, 0)
+    paced.pace.opened(paced.line)
+    paced.goes_on(30, 0)
+    paced.pace.closed(paced.line)
+    paced.goes_on(10_000, 0)
+    assert paced.pace.slow is None
+
+
+def test_an_order_s_own_rate_is_never_too_slow() -> None:
+    for rate in (1, 100, 1500, 10**7):
+        link = Link(rate, threading.Event())
+        assert link.pace._least <= max(1, rate // 2) or rate == 1
+
+
+@pytest.mark.parametrize("news", ["layer", "moved", "waits", "alone"])
+def test_every_news_of_a_fetch_looks_at_its_deadline(robot: Robot, news: str) -> None:
+    robot.on("1")
+    robot.updater.submit(order("2"))
+    robot.drive(until=lambda state: state.state == "fetching")
+    progress = FetchProgress(robot.journal, robot.world)
+    words: dict[str, tuple[Any, ...]] = {
+        "layer": ("a" * 12, "downloading"),
+        "moved": (1, 1, 9),
+        "waits": ("x",),
+        "alone": ("x",),
+    }
+    getattr(progress, news)(*words[news])
+    robot.world.sleep(FETCH_DEADLINE_S + 1.0)
+    with pytest.raises(WorldError):
+        getattr(progress, news)(*words[news])

@@ -10,44 +10,18 @@ import pytest
 from runtime.contract.codec import from_json
 from runtime.contract.node.health import HealthReport, SystemHealth
 from runtime.contract.node.resources import ENV_INHIBIT, ENV_MEMORY
-from runtime.contract.robot.switching import HANDOVER_AUTO, HANDOVER_NEVER, SwitchRules
+from runtime.contract.robot.switching import HANDOVER_NEVER, SwitchRules
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.updater.state.lock_answer import FREE, HELD, LockAnswer
 from runtime.updater.state.records import HANDED, STANDBY, Request
 from runtime.updater.state.release_folder import files_of
 from runtime.updater.state.world import Hardware, WorldError
 from runtime.updater.transaction.handover import HAND_S, memory_needed
-from tests.fakes.robot_turns import Behaviour, Container
+from tests.fakes.robot_turns import Behaviour
 from tests.fakes.robot_world import COMPOSE, reference
-from tests.fakes.robot_world import order as plain_order
-from tests.unit.updater.robot import Crash, Robot
+from tests.unit.updater.cuts import Watched, cut_at_places, order
 
-BOTH = SwitchRules(handover=HANDOVER_AUTO)
 MOVING = LockAnswer(HELD, ("/cmd_vel: the robot moves",))
-
-
-def order(letter: str, **changes: Any) -> UpdateOrder:
-    """Return an order of a fleet that wants handovers."""
-    return plain_order(letter, **{"switch": BOTH, **changes})
-
-
-class Watched(Robot):
-    """A robot of which every call of the world is a look at who publishes."""
-
-    most = 0
-    gaps = 0.0
-    """Seconds in which nobody did."""
-
-    def tick(self, where: str) -> None:
-        world = self.world
-        count = len(world.publishers)
-        assert count <= 1, f"{where}: two publishers: {world.containers}"
-        super().tick(where)
-
-    def serving(self) -> Container:
-        found = [one for one in self.world.containers if self.world.serves(one)]
-        assert len(found) == 1, self.world.containers
-        return found[0]
 
 
 @pytest.fixture
@@ -297,42 +271,10 @@ def test_a_power_cut_of_minutes_gives_the_new_one_its_time_anew(on_one: Watched)
 # ── cuts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
-    ("fault", "reboots"),
-    [(None, True), (Behaviour(turns_bad_after_s=1.0, only_when_serving=True), False)],
-)
-def test_a_cut_anywhere_leaves_one_whole_release_and_never_two_publishers(
-    tmp_path: Any, fault: Behaviour | None, reboots: bool
-) -> None:
-    at = 0
-    while True:
-        at += 1
-        (tmp_path / str(at)).mkdir()
-        robot = Watched(tmp_path / str(at))
-        robot.world.take_turns(robot.world.published)
-        robot.on("1")
-        if fault is not None:
-            robot.world.behaviour[reference("2")] = fault
-        robot.crash_at = at
-        try:
-            robot.run(order("2"))
-        except Crash:
-            if reboots:
-                robot.world.reboot()
-            robot.boot()
-        else:
-            break
-        state = robot.drive()
-        robot.world.sleep(10.0)  # the fake's clock: what a reboot started is loaded
-        wanted = "1"
-        if state.order_id == "order-2":
-            assert state.outcome in ("committed", "reverted"), (robot.log[-1], state)
-            assert fault is None or state.outcome == "reverted"
-            wanted = "2" if state.outcome == "committed" else "1"
-        assert robot.serving().image == reference(wanted), robot.log[-1]
-        assert len(robot.world.containers) == 1, robot.log[-1]
-        robot.assert_whole()
-    assert at > 40
+@pytest.mark.parametrize(("fault", "reboots"), [("well", True), ("turns-bad", False)])
+def test_a_cut_leaves_one_whole_release_and_never_two_publishers(fault: str, reboots: bool) -> None:
+    # Some places; long_crashes.py cuts at every one.
+    assert cut_at_places(fault, reboots, first=1 + reboots, step=15) > 40
 
 
 def test_an_old_container_that_cannot_be_removed_is_tried_until_it_is_gone(on_one: Watched) -> None:

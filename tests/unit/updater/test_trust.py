@@ -13,13 +13,13 @@ import pytest
 from runtime.contract.codec import canonical_json
 from runtime.contract.robot.release import Probation
 from runtime.contract.robot.switching import SwitchRules
-from runtime.contract.robot.trust import ROLLBACK, Signed, TrustSettings
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Signed, TrustSettings
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.updater.state.release_folder import target_of
 from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.trust import check_trust
 from runtime.updater.transaction.update_state import state_lines
-from tests.fakes.robot_world import START, Behaviour, order, reference, variant
+from tests.fakes.robot_world import START, Behaviour, fake_signature, order, reference, variant
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, signed, statement_of
 from tests.unit.updater.robot import Robot
 
@@ -72,7 +72,12 @@ def of_another_document() -> UpdateOrder:
 def with_statement(text: str) -> UpdateOrder:
     proven = prove(next_order())
     assert proven.proof is not None
-    return replace(proven, proof=replace(proven.proof, release=Signed(text, ("x",))))
+    signature = fake_signature(ANNA, text, NAMESPACES[RELEASE])
+    return replace(proven, proof=replace(proven.proof, release=Signed(text, (signature,))))
+
+
+def with_a_rollback_order_as_its_release() -> UpdateOrder:
+    return with_statement(canonical_json(statement_of(document_of(next_order()), kind=ROLLBACK)).decode())
 
 
 REFUSALS: list[tuple[str, Callable[[], UpdateOrder], list[str], str]] = [
@@ -85,8 +90,10 @@ REFUSALS: list[tuple[str, Callable[[], UpdateOrder], list[str], str]] = [
     ("expired", lambda: prove(next_order(), expires_at=START), ["expired at 2027-01-15T08:00:00Z, it is 2027"], "sign it again"),
     ("of tomorrow's tomorrow", lambda: prove(next_order(), issued_at=START + 3 * DAY), ["before the 2027-01-18"], "clock"),
     ("not a statement", lambda: with_statement("{}"), ["the signed statement cannot be read"], "sign again"),
-    ("a rollback order alone", lambda: prove(next_order(), kind=ROLLBACK), ["a rollback was signed, not a release"], "sign"),
+    ("a rollback order alone", with_a_rollback_order_as_its_release, ["a rollback was signed, not a release"], "sign"),
+    ("a hundred years", lambda: prove(next_order(), expires_at=START + 36500 * DAY), ["made for 36500.0 days, this robot takes 365.0"], "keys sign 1.2.0"),
     ("a newer schema", lambda: prove(next_order(), schema=99), ["schema 99 is newer"], "sign again"),
+    ("another release's name", lambda: replace(prove(next_order()), release_digest="sha256:" + "f" * 64), ["release_digest is not the signed one", "ffff"], "changed"),
     ("too many signatures", lambda: prove(next_order(), [EVE] * 17), ["17 signatures, at most 16"], "changed"),
 ]  # fmt: skip
 
@@ -151,7 +158,7 @@ def test_a_signature_of_another_kind_does_not_count(robot: Robot) -> None:
 def test_a_statement_changed_after_it_was_signed(robot: Robot) -> None:
     what = prove(next_order())
     assert what.proof is not None
-    longer = canonical_json(statement_of(document_of(what), expires_at=START + 999 * DAY)).decode()
+    longer = canonical_json(statement_of(document_of(what), expires_at=START + 99 * DAY)).decode()
     proof = replace(what.proof, release=replace(what.proof.release, statement=longer))
     assert "not one of this statement" in refused(robot, replace(what, proof=proof)).reason
 
@@ -391,3 +398,55 @@ def test_an_old_release_that_cannot_be_mended_runs_all_the_same(robot: Robot) ->
     assert robot.world.runs.image == reference("1")
     release.write_text(honest)
     assert robot.drive().outcome == "reverted"
+
+
+# ── how long words may last, and who vouches for whom ──
+
+
+def going_back(**rollback: Any) -> UpdateOrder:
+    what = order("3", order_id="back", version="1.0.0")
+    document = document_of(what)
+    return prove(
+        what, document=document, rollback=statement_of(document, ROLLBACK, **rollback), expires_at=START + 36500 * DAY
+    )
+
+
+def test_a_rollback_order_for_more_than_a_day_is_refused(robot: Robot) -> None:
+    issued = robot.world.mark().wall + 1
+    state = refused(robot, going_back(issued_at=issued, expires_at=issued + 3650 * DAY))
+    assert "the rollback order of 1.0.0 was made for 3650.0 days, this robot takes 1.0 at most" in state.reason
+    assert "fleet rollback 1.0.0 --renew" in state.hint
+    honest = going_back(issued_at=issued, expires_at=issued + DAY)
+    assert robot.run(replace(honest, order_id="honest")).outcome == "committed", "its own day bounds the release too"
+
+
+def test_the_robot_s_own_settings_say_how_long(robot: Robot) -> None:
+    robot.world.settings = TrustSettings("warehouse", max_release_s=30 * DAY)
+    assert "this robot takes 30.0 at most" in refused(robot, prove(next_order())).reason
+    fits = prove(next_order(), expires_at=START + 30 * DAY)
+    assert robot.run(replace(fits, order_id="fits")).outcome == "committed"
+
+
+def test_expiry_stops_no_revert_by_hand(robot: Robot) -> None:
+    assert robot.run(prove(next_order())).outcome == "committed"
+    robot.world.time += 400 * DAY
+    robot.updater.revert("it squeaks")
+    state = robot.drive()
+    assert state.current is not None
+    assert (state.outcome, state.current.version) == ("reverted", "1.1.0")
+
+
+def test_one_authority_counts_once_whatever_names_it_certifies(robot: Robot) -> None:
+    robot.world.settings = TrustSettings("warehouse", threshold=2)
+    robot.world.authorities = {ANNA: "SHA256:ca", BEN: "SHA256:ca"}
+    state = refused(robot, prove(next_order(), [ANNA, BEN]))
+    assert "by 1 of 2" in state.reason
+    assert "one certificate authority (SHA256:ca), which counts once" in state.reason
+    robot.world.authorities = {ANNA: "SHA256:ca"}
+    assert robot.run(replace(prove(next_order(), [ANNA, BEN]), order_id="two")).outcome == "committed"
+
+
+def test_an_authority_that_signs_itself_is_the_same_key(robot: Robot) -> None:
+    robot.world.settings = TrustSettings("warehouse", threshold=2)
+    robot.world.authorities = {ANNA: BEN}
+    assert "by 1 of 2" in refused(robot, prove(next_order(), [ANNA, BEN])).reason

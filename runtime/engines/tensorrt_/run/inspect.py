@@ -8,14 +8,16 @@ counted as ``fused`` and never taken as proof.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from runtime.contract.json_decoder import Limits, decode
 from runtime.engines.errors import EngineError
 
+#: A network of some thousand layers, each of some kilobytes.
+_ANSWER = Limits(size=1 << 28, values=1 << 24)
 _MAIN = ("convolution", "deconvolution", "fullyconnected", "matrixmultiply", "gemm", "matmul", "convactpool")
 #: They move, convert or name values and compute nothing.
 _MOVES = ("reformat", "noop", "constant", "shuffle", "slice", "concatenation", "copy", "identity", "shape", "cast",
@@ -54,7 +56,7 @@ class LayerFacts:
 def parse_layers(text: str) -> list[LayerFacts]:
     """Read the inspector's JSON. Raises EngineError where it is not what TensorRT 8.5 to 10.16 write."""
     try:
-        document = json.loads(text, strict=False)
+        document = decode(text, "the engine inspector's answer", _ANSWER, strict=False)
         layers = document["Layers"]
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(
