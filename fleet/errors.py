@@ -14,7 +14,9 @@ and exits with ``exit_code``. ::
     │   ├── BuildError              3   a builder could not build (an engine, an image)
     │   └── RobotError              3   one robot, over SSH
     │       ├── RobotOffline        6   not reachable: a state, caught up at next contact
+    │       ├── RobotSilent         3   reachable, but what it was asked got no answer in time
     │       └── HostKeyError        3   the robot's key is not the pinned one
+    │           └── NotPinned       3   no key is pinned: the robot was never bootstrapped
     ├── GateError                   4   a gate said no
     │   ├── EngineGateError         4   accuracy or latency of an engine
     │   ├── NotProven               4   no builder attests it, or it is not what it says it is
@@ -123,8 +125,16 @@ class RobotOffline(RobotError):
     exit_code = 6
 
 
+class RobotSilent(RobotError):
+    """The robot can be reached, but a command there did not answer in time (hung, killed, its service stopped)."""
+
+
 class HostKeyError(RobotError):
     """The robot shows a host key other than the pinned one, or none is pinned."""
+
+
+class NotPinned(HostKeyError):
+    """No host key is pinned for this robot: it was never bootstrapped from this manifest."""
 
 
 class GateError(FleetError):

@@ -242,7 +242,7 @@ class RobotShell(Protocol):
     """One open SSH connection to one robot. Raises RobotError, RobotOffline when the link is lost."""
 
     def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
-        """Run an argument list (quoted for the remote shell) to its end, or raise RobotError past the deadline."""
+        """Run an argument list (quoted for the remote shell) to its end, or raise RobotSilent past the deadline."""
         ...
 
     def stream(self, command: Sequence[str], on_line: LogLine, *, timeout_s: float | None = None) -> int:

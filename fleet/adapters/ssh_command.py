@@ -13,7 +13,7 @@ from paramiko.common import cMSG_CHANNEL_REQUEST
 
 from fleet.adapters.ssh.fence import LOGIN_WORD, Cutter, Fence
 from fleet.adapters.ssh_errors import interrupted, link_lost
-from fleet.errors import RobotError
+from fleet.errors import RobotError, RobotSilent
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 """Bytes of stdout, and of stderr, that a command may print before it is stopped."""
@@ -76,7 +76,7 @@ class RemoteCommand:
         return both.decode("utf-8", "replace").strip()
 
     def run(self, take: Take) -> int:
-        """Run to the end and return the exit code. Raises RobotError (deadline, killed), RobotOffline (link lost).
+        """Run to the end and return the exit code. Raises RobotSilent (deadline, killed), RobotOffline (link lost).
 
         Whatever is raised, KeyboardInterrupt included, the remote process is told to end and the channel is closed.
         """
@@ -190,8 +190,8 @@ class RemoteCommand:
             raise self._killed(f"a signal ({signal.Signals(code - 128).name})")
         return code
 
-    def _killed(self, what: str) -> RobotError:
-        return RobotError(
+    def _killed(self, what: str) -> RobotSilent:
+        return RobotSilent(
             self.robot,
             f"`{self._short()}` was killed by {what}",
             hint="see the robot's kernel log (memory?): fleet exec -- dmesg",
@@ -222,7 +222,7 @@ class RemoteCommand:
         left = deadline - time.monotonic()
         if left > 0:
             return left
-        raise RobotError(
+        raise RobotSilent(
             self.robot,
             f"`{self._short()}` did not end within {self.timeout_s:g} s and was stopped",
             hint="look at the robot's load: fleet exec -- uptime",

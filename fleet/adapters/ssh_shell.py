@@ -106,7 +106,7 @@ class SshShell:
         self._noisy = noisy
 
     def run(self, command: Sequence[str], *, stdin: str | None = None, timeout_s: float = 30.0) -> CommandResult:
-        """Run an argument list to its end. Raises RobotError past the deadline or past 4 MiB of output."""
+        """Run an argument list to its end. Raises RobotSilent past the deadline, RobotError past 4 MiB of output."""
         out, err = bytearray(), bytearray()
 
         def take(data: bytes, is_error: bool) -> None:

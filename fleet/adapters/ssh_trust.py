@@ -10,7 +10,7 @@ from fleet.adapters.ssh.judge import ShownKey, State, UserKnownHosts, Verdict, d
 from fleet.adapters.ssh.known_hosts import AUTHORITY, KnownLine
 from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.resolve import Note
-from fleet.errors import HostKeyError, RobotError
+from fleet.errors import HostKeyError, NotPinned, RobotError
 from fleet.ports import RobotAddress
 
 _TRUSTING = ("no", "off", "false", "accept-new")
@@ -131,7 +131,7 @@ class RobotTrust(Trust):
         """Raise HostKeyError unless the key is pinned, or certified by an authority that is known."""
         verdict = self._verdict(shown)
         if verdict.state is State.UNKNOWN:
-            raise HostKeyError(
+            raise NotPinned(
                 self.robot.name,
                 f"no host key is pinned (it shows {shown})",
                 hint=f"fleet bootstrap --robots {self.robot.name}",

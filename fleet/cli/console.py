@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from fleet.cli.leaving import to_nowhere
+from fleet.cli.streams import OutputLost, StdoutFailed
 from fleet.cli.told import Told
 from fleet.errors import FleetError, ManifestError
 from runtime.contract.printable import printable_colours, printable_lines, unicode_text
@@ -40,20 +42,25 @@ class PipeConsole(Console):
 
 def stdout() -> Console:
     """Return a console for results: colours and the terminal's width on a terminal, plain text when piped."""
-    return PipeConsole(
-        highlight=False, width=None if sys.stdout.isatty() else PIPED_WIDTH, soft_wrap=not sys.stdout.isatty()
-    )
+    terminal = sys.stdout.isatty()
+    return _console(width=None if terminal else PIPED_WIDTH, soft_wrap=not terminal)
 
 
 def stderr() -> Console:
     """Return a console for progress and errors."""
-    return PipeConsole(stderr=True, highlight=False, soft_wrap=True)
+    return _console(stderr=True, soft_wrap=True)
+
+
+def _console(**settings: Any) -> Console:
+    """The one place that makes consoles. ``:b:`` is part of an address here, never a picture."""
+    return PipeConsole(highlight=False, emoji=False, emoji_variant=None, **settings)
 
 
 def emit(as_json: bool, document: Any, render: Callable[[Console], None]) -> None:
     """Print a result: ``document`` as the only thing on stdout for machines, or ``render`` it for a person.
 
-    A reader that went away (`| head`) does not change how the command ends.
+    A reader that went away (`| head`) does not change how the command ends. Raises StdoutFailed for an output that is
+    full or closed.
     """
     if as_json:
         # ASCII, so that it is the same document in every locale.
@@ -87,11 +94,14 @@ def conclude(
     as_json: bool, document: dict[str, Any], render: Callable[[Console], None], error: FleetError | None
 ) -> None:
     """Print a result that may end with an error: still one document, with the error in it. Raises Told."""
-    if error is not None:
-        document = {**document, "error": error_document(error)}
-    emit(as_json, document, render)
-    if error is not None:
-        raise Told(error)
+    if error is None:
+        emit(as_json, document, render)
+        return
+    try:
+        emit(as_json, {**document, "error": error_document(error)}, render)
+    except StdoutFailed as failure:  # The command's own error decides how it ends; this one is said too.
+        _write_error(OutputLost(failure))
+    raise Told(error)
 
 
 def table(*columns: str, title: str | None = None) -> Table:
@@ -113,14 +123,21 @@ def fact_table() -> Table:
 def show_error(error: FleetError, as_json: bool) -> None:
     """Print what happened, where, and what to do. In JSON mode the document goes to stdout as well."""
     if as_json:
-        emit(True, {"error": error_document(error)}, lambda _: None)
+        try:
+            emit(True, {"error": error_document(error)}, lambda _: None)
+        except StdoutFailed as failure:
+            _write_error(OutputLost(failure))
+    _write_error(error)
+
+
+def _write_error(error: FleetError) -> None:
     try:
-        _write_error(error)
+        _print_error(error)
     except OSError:  # No reader, or a terminal that was closed: how the command ends is decided already.
         to_nowhere(sys.stderr)
 
 
-def _write_error(error: FleetError) -> None:
+def _print_error(error: FleetError) -> None:
     console = stderr()
     console.print(f"[bold red]error[/] {plain(error.message)}")
     if isinstance(error, ManifestError):
@@ -180,9 +197,9 @@ class Activity:
         if self._progress is None:
             return
         if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(plain(text), total=None)
+            self._tasks[key] = self._progress.add_task(text, total=None)
         else:
-            self._progress.update(self._tasks[key], description=plain(text))
+            self._progress.update(self._tasks[key], description=text)
 
     def done(self, key: str, text: str) -> None:
         """End the line of ``key``; it stays on the screen as ``text``."""
@@ -200,7 +217,7 @@ def activity() -> Iterator[Activity]:
     if not console.is_terminal:
         yield Activity(None)
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         yield Activity(progress)
 
@@ -249,4 +266,4 @@ def print_line(console: Console, line: str, colour: bool) -> None:
 
 def plain(text: str) -> str:
     """Return text with rich's markup escaped, and nothing in it that is no text: user data is neither."""
-    return printable_lines(text).replace("[", r"\[")
+    return escape(printable_lines(text) + " ")[:-1]  # At its end rich would double a backslash, for a tag. None comes.

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from fleet.cli.console import Activity, activity, conclude, notice, remarks, size, stderr, table
+from fleet.cli.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.look import observe
 from fleet.cli.plan import add_robots, summary
 from fleet.cli.proof import Prove
@@ -21,16 +21,22 @@ from fleet.publish.tags import TagMove, move_tags
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout import audit
 from fleet.rollout.gate import Outcome
-from fleet.rollout.orders import folder_of
+from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.rollout_lock import RolloutLock
 from fleet.rollout.run import roll_out
 
-NO_QUESTION = {Action.NONE, Action.OFFLINE}
-"""With nothing else there is nothing to agree to."""
+NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
+"""With nothing else there is nothing to agree to: no robot would change."""
 
-STYLES = {Outcome.COMMITTED: "green", Outcome.OFFLINE: "yellow", Outcome.DEFERRED: "yellow", Outcome.SKIPPED: "dim"}
+STYLES = {
+    Outcome.COMMITTED: "green",
+    Outcome.OFFLINE: "yellow",
+    Outcome.DEFERRED: "yellow",
+    Outcome.OUTDATED: "yellow",
+    Outcome.SKIPPED: "dim",
+}
 
 
 class Declined(FleetError):
@@ -51,13 +57,20 @@ def deploy(
     override: str,
     prove: Prove,
     as_json: bool,
+    notes: Sequence[str] = (),
 ) -> None:
     """Bring ``robots`` to ``release``. Raises what the command ends with.
 
+    ``notes``: what is to be said before the question, and in the result.
+
     ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
     """
+    check_known(release.document, robots)
+    for note in notes:
+        stderr().print(f"note: {plain(note)}")
+    changes = _plan(wiring, release, robots)
     if not yes:
-        _confirm(wiring, release, _look(wiring, release, robots), robots)
+        _confirm(wiring, release, changes, robots)
     proof = prove()
     started = wiring.clock.now()
     prefix = wiring.desired.registry.prefix
@@ -68,6 +81,7 @@ def deploy(
                 release.document,
                 release.digest,
                 robots,
+                changes,
                 lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
@@ -87,7 +101,7 @@ def deploy(
             override=override,
         )
         moved, unwritten = _write_down(wiring, release, result, record)
-    document = _document(release, result, moved)
+    document = _document(release, result, moved) | {"notes": list(notes)}
     error = result.error() or unwritten
     conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
 
@@ -104,7 +118,8 @@ def _write_down(
         return (), OutsideError(message, hint="run the same command again when the registry is back: it writes them")
 
 
-def _look(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+def _plan(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+    """Look at every robot once and return what changes; exactly this is shown, confirmed and applied."""
     with activity() as shown:
         observed = observe(wiring, robots, shown)
     folders = {robot.name: folder_of(release.document, robot.name) for robot in robots}
@@ -114,7 +129,10 @@ def _look(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRob
 def _confirm(
     wiring: Wiring, release: PublishedRelease, changes: tuple[RobotChange, ...], robots: Sequence[DesiredRobot]
 ) -> None:
-    """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood."""
+    """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood: a person takes any time.
+
+    Each robot is held against its plan once more when its turn comes.
+    """
     if all(change.action in NO_QUESTION for change in changes):
         return
     if not sys.stdin.isatty():
@@ -189,7 +207,7 @@ def _render(console: Console, release: PublishedRelease, result: RolloutResult, 
         )
     console.print(rows)
     remarks(console, {robot.name: robot.reason for robot in result.robots if robot.outcome is not Outcome.SKIPPED})
-    ended = "is rolled out" if result.succeeded else "was stopped"
+    ended = "is rolled out" if result.succeeded else "reached nobody" if result.nobody_reached else "was stopped"
     console.print(f"[bold]{release.version}[/] {ended}: {result.summary()}, {result.seconds:.1f} s")
     if moved:
         console.print(f"[dim]tags moved: {', '.join(move.tag.rpartition(':')[2] for move in moved)}[/]")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import emit, table
 from fleet.cli.wiring import Wiring
 from fleet.plan.compare import Difference, Snapshot, differences, of_manifest, of_release
@@ -20,8 +20,13 @@ NAMED = 6
 
 
 def run(
-    before: Annotated[str, typer.Argument(help="A published version, or `current`.")],
-    after: Annotated[str | None, typer.Argument(help="A published version. Default: the manifest.")] = None,
+    before: Annotated[
+        str, typer.Argument(help="A published version, or `current`.", autocompletion=complete.versions_or_current)
+    ],
+    after: Annotated[
+        str | None,
+        typer.Argument(help="A published version. Default: the manifest.", autocompletion=complete.versions),
+    ] = None,
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     as_json: options.Json = False,
 ) -> None:

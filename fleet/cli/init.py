@@ -13,6 +13,7 @@ import yaml
 
 from fleet.cli import options
 from fleet.cli.console import emit
+from fleet.cli.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
 from fleet.errors import UsageError
 from runtime.contract.onnx_tensors import external_tensors
 
@@ -25,7 +26,7 @@ FLEET = """\
 apiVersion: jetfleet/v1
 fleet: {fleet}
 version: 0.1.0                       # raise it with every change: a published version never changes
-registry: registry.example:5000/{fleet}
+registry: {registry}:5000/{fleet}
 trust: unsigned                      # robots take any release; who must sign instead: docs/trust.md
 profiles: [profiles/sim-x86.yaml]
 models: [models/{model}.yaml]
@@ -33,7 +34,7 @@ defaults: {{profile: sim-x86, user: jetson}}
 groups:
   first: {{models: [{{model: {model}, precision: fp32}}]}}
 robots:
-  - {{name: robot-001, host: robot-001.local, group: first}}
+  - {{name: robot-001, host: {host}, group: first}}
 rollout: {{waves: [1, 100%], soak: 30s, on_failure: revert}}
 # every key is explained by: fleet docs manifest
 """
@@ -73,7 +74,8 @@ def run(
         {"written": [str(path) for path in written]},
         lambda console: console.print(
             "\n".join(f"wrote {path}" for path in written)
-            + "\nNow: set registry, hosts and topics, put real frames into the golden data, then `fleet validate`."
+            + "\nNow: set registry, hosts and topics, put real frames into the golden data; `fleet validate` "
+            "names what is left."
         ),
     )
 
@@ -81,7 +83,7 @@ def run(
 def _write(folder: Path, model: Path, name: str, fleet: str, declared: dict[str, Any]) -> list[Path]:
     onnx = folder / "models" / "onnx" / f"{name}.onnx"
     files = {
-        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name),
+        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name, registry=REGISTRY, host=ROBOT_HOST),
         folder / "profiles" / "sim-x86.yaml": PROFILE,
         folder / "models" / f"{name}.yaml": yaml.safe_dump(
             declared, sort_keys=False, default_flow_style=None, width=110
@@ -106,6 +108,7 @@ def _write_golden(path: Path, declared: dict[str, Any]) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, *FRAME, channels), dtype=np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, allow_pickle=False, **{str(declared["tensor"]): frames})
+    mark_as_noise(path)
 
 
 def _model(path: Path, name: str) -> dict[str, Any]:

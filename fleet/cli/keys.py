@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import activity, conclude, emit, notice, plain, table
 from fleet.cli.look import each, with_shell
 from fleet.cli.proof import Standing, keyring, sign_release
@@ -28,7 +28,10 @@ from runtime.contract.trust import NAMESPACES, RELEASE, document_digest
 
 app = typer.Typer(help="Who signs releases: list them, sign, verify, bring the list to robots.", no_args_is_help=True)
 
-Version = Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")]
+Version = Annotated[
+    str | None,
+    typer.Argument(help="A published version. Default: the manifest's.", autocompletion=complete.versions),
+]
 
 
 @app.command("list")

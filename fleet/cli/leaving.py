@@ -7,9 +7,12 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, TextIO
+
+from fleet.cli.streams import StdoutFailed
 
 GRACE_S = 3.0
 """For threads that still speak to somebody: to tell a robot's command to end, and close. They hold nothing that
@@ -34,14 +37,20 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def leave(exit_code: int) -> NoReturn:
-    """End the process, at the latest GRACE_S from now, with what was printed written out."""
+def leave(exit_code: int, on_lost_output: Callable[[OSError], int]) -> NoReturn:
+    """End the process, at the latest GRACE_S from now, with what was printed written out.
+
+    ``on_lost_output`` says so when that fails, and returns the exit code of a command that had succeeded.
+    """
     try:
         stuck = _stuck_threads()
     except KeyboardInterrupt:
         stuck = True  # Somebody is in a hurry.
-    for stream in (sys.stdout, sys.stderr):
-        _write_out(stream)
+    try:
+        _write_out(sys.stdout)
+    except StdoutFailed as failure:
+        exit_code = exit_code or on_lost_output(failure)
+    _write_out(sys.stderr)
     for late in (signal.SIGINT, *ENDING):
         signal.signal(late, signal.SIG_IGN)  # The result is out: it stands.
     if stuck:
@@ -63,6 +72,8 @@ def _stuck_threads() -> bool:
 def _write_out(stream: TextIO) -> None:
     try:
         stream.flush()
+    except StdoutFailed:
+        raise
     except (OSError, ValueError):  # No reader, or no terminal any more.
         to_nowhere(stream)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import emit, print_line, stdout
 from fleet.cli.leaving import to_nowhere
 from fleet.cli.look import with_shell
@@ -18,18 +18,24 @@ from fleet.errors import RobotError, UsageError
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
+from fleet.rollout.robot import MAX_WORDS
+from runtime.contract.printable import printable
 from runtime.contract.update import ROBOT_DIR
 
 NAME = "logs"
 
 #: Compose reads `.env`, which names its files, from where it is called.
-IN_RELEASE = f'cd {ROBOT_DIR}/current && exec docker compose logs --no-color --no-log-prefix "$@"'
+NO_RELEASE = 66
+IN_RELEASE = (
+    f"test -e {ROBOT_DIR}/current || exit {NO_RELEASE}; "
+    f'cd {ROBOT_DIR}/current && exec docker compose logs --no-color --no-log-prefix "$@"'
+)
 #: Of one run without --follow: more than a person reads, less than fills a terminal's memory.
 DEADLINE_S = 60.0
 
 
 def run(
-    robot: Annotated[str, typer.Argument(help="One robot.")],
+    robot: Annotated[str, typer.Argument(help="One robot.", autocompletion=complete.robot)],
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
     colour: options.Colour = False,
@@ -45,27 +51,43 @@ def run(
         raise UsageError("--follow never ends, so it can't be one JSON document", hint="leave out --json or --follow")
     command = ["sh", "-c", IN_RELEASE, "sh", "--tail", str(tail), *(["--follow"] if follow else [])]
     lines: list[str] = []
-    code = _follow(wiring, chosen[0], command, colour) if follow else _read(wiring, chosen[0], command, lines)
+    code = _follow(wiring, chosen[0], command, lines, colour) if follow else _read(wiring, chosen[0], command, lines)
     if code != 0:
-        raise RobotError(
-            chosen[0].name,
-            f"docker compose logs ended with exit code {code}",
-            hint=f"does a release run there? fleet status --robots {chosen[0].name}",
-        )
+        raise _no_log(chosen[0].name, code, lines)
     if not follow:
         emit(as_json, {"robot": chosen[0].name, "lines": lines}, lambda console: _print(console, lines, colour))
+
+
+def _no_log(robot: str, code: int, lines: Sequence[str]) -> RobotError:
+    """Return the error for a log that could not be had, with the robot's own words for it."""
+    if code == NO_RELEASE:
+        return RobotError(
+            robot, "has no log: no release was rolled out to it yet", hint=f"fleet rollout --robots {robot}"
+        )
+    said = [printable(line, MAX_WORDS) for line in lines if line.strip()]
+    reason = f": {said[-1]}" if said else ""
+    return RobotError(
+        robot,
+        f"docker compose logs ended with exit code {code}{reason}",
+        hint=f"does a release run there? fleet status --robots {robot}",
+    )
 
 
 def _read(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], lines: list[str]) -> int:
     return with_shell(wiring, robot, lambda shell: shell.stream(command, lines.append, timeout_s=DEADLINE_S))
 
 
-def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], colour: bool) -> int:
+def _follow(wiring: Wiring, robot: DesiredRobot, command: Sequence[str], last: list[str], colour: bool) -> int:
     """Print lines as they come. Ctrl-C, or a reader that has enough, is how it is meant to end."""
     console = stdout()
 
+    def show(line: str) -> None:
+        if line.strip():
+            last[:] = [line]
+        _print(console, [line], colour)
+
     def stream(shell: RobotShell) -> int:
-        return shell.stream(command, lambda line: _print(console, [line], colour), timeout_s=None)
+        return shell.stream(command, show, timeout_s=None)
 
     try:
         return with_shell(wiring, robot, stream)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
-from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from fleet.cli.complete import as_bash_breaks_words
 from fleet.cli.leaving import leave, take_signals
+from fleet.cli.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
 from fleet.cli.told import Told
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
@@ -46,7 +48,9 @@ OF_THIS_MACHINE = {
 }
 """What the operating system may refuse anywhere → what to do about it."""
 TAKES_VALUE = {"-m", "--manifest", "--robots", "--timeout"}
-"""Options of `exec` that are followed by a value."""
+"""Options that are followed by a value: of `exec`, and those that may stand before a verb."""
+OF_EVERY_VERB = ("--json", "-m", "--manifest")
+"""Options that may stand before the verb as well as after it."""
 
 #: The base of what the command-line parser raises. Typer carries its own copy of click since 0.20, so the class is
 #: found through the one that Typer exports.
@@ -75,6 +79,12 @@ def _options(
     _debug: Annotated[
         bool, typer.Option("--debug", help="Add the traceback to an error. May stand after the verb too.")
     ] = False,
+    _json: Annotated[
+        bool, typer.Option("--json", help="One JSON document on stdout, nothing else. May stand after the verb too.")
+    ] = False,
+    _manifest: Annotated[
+        Path | None, typer.Option("-m", "--manifest", help="The manifest. May stand after the verb too.")
+    ] = None,
 ) -> None:
     pass
 
@@ -82,18 +92,23 @@ def _options(
 def main() -> None:
     """Run the command line and exit with the code of DESIGN §7."""
     take_signals()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # A locale without → and × is no reason to fail.
-            stream.reconfigure(errors="replace")
+    guard_streams()
     own = own_arguments(sys.argv[1:])
-    leave(run(sys.argv[1:], as_json="--json" in own, debug="--debug" in own))
+    try:
+        with as_bash_breaks_words():
+            code = run(sys.argv[1:], as_json="--json" in own, debug="--debug" in own)
+    except SystemExit:
+        if not reader_gone():
+            raise
+        code = 0  # `fleet --help | head`, where Typer would end with 1
+    leave(code, lambda failure: _tell(OutputLost(failure), as_json=False))
 
 
 def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> int:
     """Run one command line in this process and return its exit code. Never raises."""
     try:
         _check_text(arguments)
-        result = app(args=_without_debug(arguments), prog_name="fleet", standalone_mode=False)
+        result = app(args=in_place(arguments), prog_name="fleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except Told as told:
         return _tell(told.error, as_json=False)
@@ -130,7 +145,7 @@ def _print_traceback() -> None:
 def own_arguments(arguments: list[str]) -> list[str]:
     """Return the arguments that are ours: those before ``--``, and of `exec` those before the robots' command."""
     own = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    verb = next((at for at, argument in enumerate(own) if not argument.startswith("-")), len(own))
+    verb = _verb_at(own)
     if own[verb : verb + 1] != ["exec"]:
         return own
     at = verb + 1
@@ -139,10 +154,30 @@ def own_arguments(arguments: list[str]) -> list[str]:
     return own[:at]
 
 
-def _without_debug(arguments: list[str]) -> list[str]:
-    """Take ``--debug`` out wherever it is ours: every verb has it."""
-    own = own_arguments(arguments)
-    return [argument for argument in own if argument != "--debug"] + arguments[len(own) :]
+def _verb_at(own: list[str]) -> int:
+    """Return where the verb stands: the first argument that is no option and no option's value."""
+    at = 0
+    while at < len(own) and own[at].startswith("-"):
+        at += 2 if own[at] in TAKES_VALUE else 1
+    return min(at, len(own))
+
+
+def in_place(arguments: list[str]) -> list[str]:
+    """Return the arguments as the parser takes them.
+
+    ``--debug`` is taken out wherever it is ours; what every verb has (``--json``, ``-m``) may stand before the verb.
+    """
+    ours = own_arguments(arguments)
+    own = [argument for argument in ours if argument != "--debug"]
+    at, first, moved = 0, list[str](), list[str]()
+    verb = _verb_at(own)
+    while at < verb:
+        width = 2 if own[at] in TAKES_VALUE else 1
+        (moved if own[at].startswith(OF_EVERY_VERB) else first).extend(own[at : at + width])
+        at += width
+    if verb == len(own):  # no verb: what is wrong with that is the parser's to say
+        return own + arguments[len(ours) :]
+    return first + own[verb:] + moved + arguments[len(ours) :]
 
 
 def _tell(error: FleetError, as_json: bool) -> int:
@@ -172,6 +207,8 @@ def _after_interruption(arguments: list[str]) -> str:
 
 def _machine(error: OSError, as_json: bool, debug: bool) -> int:
     """Tell what this machine lacks: a full disk is no defect of ours."""
+    if isinstance(error, StdoutFailed):
+        return _tell(OutputLost(error), as_json=False)
     hint = OF_THIS_MACHINE.get(error.errno or 0)
     if hint is None:
         return _defect(error, as_json, debug)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fleet.cli import complete
+
 Manifest = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
@@ -15,7 +17,11 @@ Colour = Annotated[bool, typer.Option("--color", help="Keep the colours of what 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Robots = Annotated[
     str | None,
-    typer.Option("--robots", help="Names, globs, label=value or group:NAME; comma-separated. Default: all."),
+    typer.Option(
+        "--robots",
+        help="Names, globs, label=value or group:NAME; comma-separated. Default: all.",
+        autocompletion=complete.robots,
+    ),
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
 Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]

@@ -94,7 +94,7 @@ def document(plan: Plan) -> dict[str, Any]:
 def render(console: Console, plan: Plan) -> None:
     """Print a plan for a person."""
     console.print(f"[bold]{plan.fleet} {plan.version}[/]")
-    if plan.empty and not any(change.action is Action.OFFLINE for change in plan.robots):
+    if plan.empty:
         console.print("Nothing to do: everything is built and published, and every robot asked runs it.")
         return
     rows = table("", "what", "detail")

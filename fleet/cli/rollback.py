@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import notice
 from fleet.cli.deploy import deploy
 from fleet.cli.proof import rollback_proof
@@ -14,7 +15,7 @@ from fleet.cli.wiring import Wiring
 from fleet.publish.release import list_releases, load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
-from fleet.rollout.rollback import choose_target
+from fleet.rollout.rollback import choose_target, versions_committed
 
 NAME = "rollback"
 
@@ -24,7 +25,11 @@ HISTORY = 100
 
 def run(
     version: Annotated[
-        str | None, typer.Argument(help="A published version. Default: the one before the last that succeeded.")
+        str | None,
+        typer.Argument(
+            help="A published version. Default: the one before the last that succeeded.",
+            autocompletion=complete.versions_that_ran,
+        ),
     ] = None,
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
@@ -55,4 +60,12 @@ def run(
         override=override,
         prove=prove,
         as_json=as_json,
+        notes=_notes(target, records),
     )
+
+
+def _notes(target: str, records: Sequence[audit.AuditRecord]) -> tuple[str, ...]:
+    """Say when the version that was asked for by name is one that no robot is known to have run."""
+    if target in versions_committed(records):
+        return ()
+    return (f"no robot is known to have committed {target} (looked at {len(records)} entries of fleet history)",)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.deploy import deploy
 from fleet.cli.proof import release_proof
 from fleet.cli.wiring import Wiring
@@ -18,7 +18,10 @@ NAME = "rollout"
 
 
 def run(
-    version: Annotated[str | None, typer.Argument(help="A published version. Default: the manifest's.")] = None,
+    version: Annotated[
+        str | None,
+        typer.Argument(help="A published version. Default: the manifest's.", autocompletion=complete.versions),
+    ] = None,
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
     yes: options.Yes = False,

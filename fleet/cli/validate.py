@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
 from fleet.cli import options
 from fleet.cli.console import emit, many, plain, short, table
+from fleet.cli.placeholders import placeholders
 from fleet.cli.wiring import Wiring
 from fleet.manifest.check_trust import known_keys
 from fleet.resolve.desired import Desired
@@ -18,8 +19,10 @@ NAME = "validate"
 
 def run(manifest: options.Manifest = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
     """Check the manifest and every file that it names; show what it comes to."""
-    desired = Wiring(manifest).desired
-    emit(as_json, document(desired), lambda console: _render(console, desired))
+    wiring = Wiring(manifest)
+    desired = wiring.desired
+    said = [*placeholders(wiring.loaded), *notes(desired)]
+    emit(as_json, document(desired) | {"notes": said}, lambda console: _render(console, desired, said))
 
 
 def document(desired: Desired) -> dict[str, object]:
@@ -38,7 +41,6 @@ def document(desired: Desired) -> dict[str, object]:
             for variant in desired.variants.values()
         ],
         "tags": dict(desired.tags),
-        "notes": list(notes(desired)),
     }
 
 
@@ -59,7 +61,7 @@ def notes(desired: Desired) -> Iterator[str]:
                 )
 
 
-def _render(console: Console, desired: Desired) -> None:
+def _render(console: Console, desired: Desired, said: Sequence[str]) -> None:
     console.print(
         f"[bold]{desired.fleet} {desired.version}[/]: {many(len(desired.robots), 'robot')}, "
         f"{many(len(desired.variants), 'variant')}, {many(len(desired.engines), 'engine')}. The manifest is valid."
@@ -72,5 +74,5 @@ def _render(console: Console, desired: Desired) -> None:
         engines = ", ".join(f"{e.model} {e.precision} ({short(e.key)})" for e in variant.engines)
         rows.add_row(variant.name, str(robots.get(variant.name, 0)), engines)
     console.print(rows)
-    for note in notes(desired):
+    for note in said:
         console.print(f"note: {plain(note)}")

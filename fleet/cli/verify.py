@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.cli import options
+from fleet.cli import complete, options
 from fleet.cli.console import activity, conclude, many, remarks, table
 from fleet.cli.look import CONNECT_S, each
 from fleet.cli.wiring import Wiring
@@ -45,7 +45,11 @@ class Row:
 
 def run(
     version: Annotated[
-        str | None, typer.Argument(help="A published version. Default: what each robot's own journal says it runs.")
+        str | None,
+        typer.Argument(
+            help="A published version. Default: what each robot's own journal says it runs.",
+            autocompletion=complete.versions,
+        ),
     ] = None,
     manifest: options.Manifest = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,

@@ -61,6 +61,7 @@ __all__ = [
     "Governor",
     "ImagePreprocess",
     "Int8Options",
+    "Lost",
     "Manifest",
     "MaxUnavailable",
     "Model",
@@ -251,12 +252,24 @@ class MaxUnavailable(Frozen):
     robots: Annotated[int, Field(ge=1)]
 
 
+class Lost(Frozen):
+    """What becomes of robots that took their order and went silent."""
+
+    after: Seconds = 600.0
+    """A silent robot is lost so long after its own deadline: the time by which it has ended or gone back by itself."""
+    at_most: Share = 0.05
+    """Share of the whole rollout's robots that may be lost, rounded down; with more the rollout ends as failed."""
+    then: Literal["stop", "revert"] = "stop"
+    """When more are lost. stop: what committed stays; revert: what this rollout committed goes back."""
+
+
 class Rollout(Frozen):
     """How a release reaches robots."""
 
     waves: Annotated[tuple[Wave, ...], Field(min_length=1), AfterValidator(check_waves)] = (1, "10%", "50%", "100%")
     success: Share = 1.0
-    """Share of a wave's reachable robots that must commit, or the rollout stops."""
+    """Share of a wave's robots that answered which must commit, or the rollout stops."""
+    lost: Lost = Lost()
     soak: Seconds = 30.0
     ready_timeout: Seconds = 120.0
     confirm_timeout: Seconds = 120.0

@@ -5,8 +5,8 @@ The file's events are turned into plain values directly. That is several times f
 anchors, aliases and tags before anything is built from them. Lines are found by a second pass, made only for a file
 that has a problem.
 
-The subset: one document; mappings with text keys, each once; lists; text, whole numbers, numbers, true, false, null.
-What YAML 1.1 and 1.2 read differently (``yes``, ``no``, ``on``, ``off``, ``010``) must be quoted.
+The subset: one document; mappings with text keys, each once; lists; text, whole numbers, numbers, true, false, null,
+as YAML 1.2 has them. What YAML 1.1 reads differently must be quoted: see `yaml_ambiguity`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from yaml.events import (
     StreamEndEvent,
 )
 
+from fleet.manifest.yaml_ambiguity import READ_DIFFERENTLY, ambiguity
+
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML has it. Only its events are used: nothing is constructed by PyYAML."""
 
@@ -42,7 +44,6 @@ _TOO_DEEP = (f"nested deeper than {MAX_DEPTH} levels", "flatten it")
 
 KeyPath = tuple[str | int, ...]
 
-_AMBIGUOUS = re.compile(r"(?i:yes|no|on|off)|[-+]?0[0-9]+")
 _NUMBERISH = re.compile(r"[-+.0-9]")
 _INT = re.compile(r"[-+]?[0-9]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -178,6 +179,8 @@ class _Builder:
                 self._give_up(line, "a key must be plain text", "write `key: value`; lists and mappings cannot be keys")
             key = event.value
             path.append(key)
+            if event.implicit[0] and (hint := ambiguity(key)):
+                self._flaw(line, f"{key} {READ_DIFFERENTLY}", hint)
             if key in values:
                 self._flaw(line, f"{key} is given twice", "keep one of them")
             values[key] = self._value(following(), line)
@@ -195,11 +198,8 @@ class _Builder:
 
     def _plain(self, event: Any) -> Any:
         text: str = event.value
-        if _AMBIGUOUS.fullmatch(text):
-            hint = f'write true or false where a switch is meant, "{text}" in quotes where text is meant'
-            if text[-1].isdigit():
-                hint = f'write "{text}" in quotes where text is meant, or drop the leading zero'
-            self._flaw(_line(event), f"{text} means different things to different YAML readers", hint)
+        if hint := ambiguity(text):
+            self._flaw(_line(event), f"{text} {READ_DIFFERENTLY}", hint)
             return text
         return _scalar(text)
 
@@ -220,7 +220,7 @@ def _line(event: Any) -> int:
 def _scalar(text: str) -> Any:
     if _NUMBERISH.match(text):
         if _INT.fullmatch(text):
-            return int(text, 0) if len(text) <= 20 else text
+            return int(text, 0)
         return float(text) if _FLOAT.fullmatch(text) else text
     if text in _NULLS:
         return None

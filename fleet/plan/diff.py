@@ -1,6 +1,6 @@
 """The plan: from what is declared, what the registry holds and what robots run, to ordered changes. Pure.
 
-A plan is shown, confirmed and applied; `changed_since` says which robots moved between the two.
+A plan is shown, confirmed and applied; `changed_since` and `moved` say which robots changed between the two.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from types import MappingProxyType
 from fleet.plan.observed import Observed
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe
+from runtime.contract.update import RunningRelease
 
 
 class Action(str, Enum):
@@ -29,7 +30,9 @@ class Action(str, Enum):
     """In the middle of a transaction."""
     OFFLINE = "offline"
     BOOTSTRAP = "bootstrap"
-    """Reachable, but without an updater."""
+    """Reachable, but without an updater, or its host key was never pinned."""
+    ERROR = "error"
+    """Reachable, but it cannot be asked: another host key, a refused login, an updater that does not answer."""
     UNKNOWN = "unknown"
     """Not asked."""
 
@@ -45,6 +48,8 @@ class RobotChange:
     to_version: str
     to_variant: str
     reason: str = ""
+    hint: str = ""
+    """What to do about a robot that could not be asked."""
     fingerprint: str = ""
     """What the robot ran when it was asked; another value at apply time outdates the plan."""
 
@@ -66,8 +71,8 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """True when there is nothing to build, publish or change."""
-        idle = {Action.NONE, Action.OFFLINE, Action.UNKNOWN}
+        """True when there is nothing to build, publish or change. A robot that was offline may need anything."""
+        idle = {Action.NONE, Action.UNKNOWN}
         return not (
             self.engines_to_build
             or self.bases_to_build
@@ -112,7 +117,7 @@ def robot_changes(
     observed: Mapping[str, Observed],
     folders: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[RobotChange, ...]:
-    """Say what a rollout of ``version`` would do with each robot.
+    """Say what a rollout of ``version`` would do with each robot. This is the one rule for it: see :func:`_action`.
 
     ``variants``: robot → variant of that release; a robot that is not in it gets the manifest's. ``folders``: robot →
     name of the release folder that it is to have (image, compose files, environment); one that is not in it is judged
@@ -142,6 +147,7 @@ def robot_change(name: str, variant: str, version: str, observed: Observed | Non
         to_version=version,
         to_variant=variant,
         reason=reason,
+        hint=observed.hint if observed is not None else "",
         fingerprint=fingerprint(observed),
     )
 
@@ -150,8 +156,19 @@ def fingerprint(observed: Observed | None) -> str:
     """Return what identifies a robot's state for a plan: what runs, and whether it is busy."""
     if observed is None or observed.state is None:
         return ""
-    current = observed.state.current
+    return _fingerprint(observed.state.current)
+
+
+def _fingerprint(current: RunningRelease | None) -> str:
     return f"{current.release_digest}/{current.image}" if current else "nothing"
+
+
+def moved(change: RobotChange, current: RunningRelease | None) -> str:
+    """Return a sentence when a robot does not run any more what its change was planned from; else empty."""
+    if not change.fingerprint or change.fingerprint == _fingerprint(current):
+        return ""
+    now = f"{current.version} ({current.release_digest[7:19]})" if current else "nothing"
+    return f"changed since the plan was made: it ran {change.from_version or 'nothing'} then, and runs {now} now"
 
 
 def changed_since(changes: Iterable[RobotChange], observed: Mapping[str, Observed]) -> tuple[str, ...]:
@@ -178,14 +195,16 @@ def _action(variant: str, version: str, observed: Observed | None, folder: str) 
     if not observed.online:
         return Action.OFFLINE, observed.error
     if observed.state is None:
-        return Action.BOOTSTRAP, observed.error
+        return (Action.BOOTSTRAP if observed.needs_bootstrap else Action.ERROR), observed.error
     if observed.state.state != "idle":
         return Action.WAIT, f"{observed.state.state} {observed.state.progress}".strip()
     current = observed.state.current
     if current is None:
         return Action.UPDATE, "nothing runs yet"
-    if current.variant != variant:
-        return Action.UPDATE, ""
+    same_variant = current.variant == variant
+    # The folder's name is everything that makes a container what it is, so where it is known it decides.
     if folder and PurePosixPath(current.folder).name != folder:
-        return Action.UPDATE, "its environment, base image or compose file changed"
+        return Action.UPDATE, "its environment, base image or compose file changed" if same_variant else ""
+    if not folder and not same_variant:
+        return Action.UPDATE, ""
     return (Action.NONE, "") if current.version == version else (Action.RECORD, "same engines and configuration")

@@ -20,6 +20,8 @@ class Observed:
     """What to do about ``error``."""
     has_updater: bool = True
     """False: it answered that it has none. True also when nothing is known of it."""
+    needs_bootstrap: bool = False
+    """It has no updater, or its host key was never pinned."""
     state: UpdateState | None = None
     attestation: Attestation | None = None
     """Only when it was asked for: costs the robot a look at its Engine and its agent."""

@@ -16,10 +16,11 @@ from fleet.rollout.records import get_record, put_record
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
 from runtime.contract.printable import printable
+from runtime.contract.update import COMMITTED
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
 ROLLOUT, ROLLBACK, LOCK_BROKEN = "rollout", "rollback", "lock-broken"
-SUCCEEDED, FAILED, INTERRUPTED = "succeeded", "failed", "interrupted"
+SUCCEEDED, FAILED, INTERRUPTED, NOBODY_REACHED = "succeeded", "failed", "interrupted", "nobody reached"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 #: Tags beyond those asked for that are read where some are junk.
 _MORE = 64
@@ -55,7 +56,7 @@ class AuditRecord:
     version: str = ""
     release_digest: str = ""
     outcome: str = ""
-    """succeeded | failed | interrupted."""
+    """succeeded | failed | interrupted | nobody reached."""
     reason: str = ""
     seconds: float = 0.0
     selector: str = ""
@@ -87,7 +88,6 @@ def record_of(
     override: str = "",
 ) -> AuditRecord:
     """Return the record of a finished rollout that began ``at`` (Unix seconds)."""
-    outcome = INTERRUPTED if result.interrupted else SUCCEEDED if result.succeeded else FAILED
     entries = tuple(
         RobotEntry(
             each.name,
@@ -106,14 +106,32 @@ def record_of(
         fleet=fleet,
         version=result.version,
         release_digest=release_digest,
-        outcome=outcome,
-        reason=printable(result.failed or result.stalled, MAX_REASON),
+        outcome=_outcome(result),
+        reason=printable(result.failed or result.outdated or result.stalled, MAX_REASON),
         seconds=round(result.seconds, 3),
         selector=printable(selector),
         override=printable(override),
         counts=result.counts,
         robots=entries,
     )
+
+
+def _outcome(result: RolloutResult) -> str:
+    if result.interrupted:
+        return INTERRUPTED
+    if result.succeeded:
+        return SUCCEEDED
+    return NOBODY_REACHED if result.nobody_reached else FAILED
+
+
+def committed(record: AuditRecord) -> int:
+    """Return how many robots committed and stayed."""
+    return record.counts.get(COMMITTED, 0)
+
+
+def ran(record: AuditRecord) -> bool:
+    """Say whether robots ran the version: one committed, or (in a record that counts no robots) it succeeded."""
+    return committed(record) > 0 if record.counts else record.outcome == SUCCEEDED
 
 
 def new_id(at: float) -> str:

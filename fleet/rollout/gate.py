@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -114,9 +115,12 @@ class Outcome(str, enum.Enum):
     FAILED = "failed"
     """Needs a person."""
     LOST = "lost"
-    """Took the order and was not seen again: the release may have cut it off. Never counted as offline."""
+    """Took the order and gave no usable answer until after its own deadline. Neither failed nor offline: how many may
+    be lost is the manifest's word."""
     OFFLINE = "offline"
     """Not reachable before it was given anything: nothing changed."""
+    OUTDATED = "outdated"
+    """Ran something else than the plan says when its turn came: nothing was changed on it, and the rollout ended."""
     DEFERRED = "deferred"
     """Said "not now" (update lock or window) before anything changed; what it fetched is on its disk."""
     ROLLED_BACK = "rolled back"
@@ -127,7 +131,8 @@ class Outcome(str, enum.Enum):
     """Never its turn."""
 
 
-FAILURES = frozenset({Outcome.REVERTED, Outcome.REFUSED, Outcome.FAILED, Outcome.LOST})
+FAILURES = frozenset({Outcome.REVERTED, Outcome.REFUSED, Outcome.FAILED})
+"""What robots said against the release. Silence is no such word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +145,36 @@ class WaveVerdict:
     offline: int
     reason: str = ""
     deferred: int = 0
+    lost: int = 0
 
 
 def judge_wave(outcomes: Iterable[Outcome], success: float) -> WaveVerdict:
     """Pass when at least the share ``success`` (0…1) of the wave's robots that tried it committed.
 
-    Robots that were offline or said "not now" count apart. A wave that no robot tried proves nothing and does not pass.
+    Robots that were offline, said "not now" or were lost count apart. A wave in which no robot committed or failed
+    proves nothing and does not pass.
     """
     ended = list(outcomes)
     committed = sum(each is Outcome.COMMITTED for each in ended)
     failed = sum(each in FAILURES for each in ended)
     offline = sum(each is Outcome.OFFLINE for each in ended)
     deferred = sum(each is Outcome.DEFERRED for each in ended)
+    lost = sum(each is Outcome.LOST for each in ended)
     tried = committed + failed
+    reason = ""
     if tried == 0:
-        why = "could be reached" if not deferred else f"took it ({deferred} deferred, {offline} offline)"
-        return WaveVerdict(False, 0, 0, offline, f"none of {len(ended)} robots {why}: nothing is proven", deferred)
-    if committed >= success * tried - 1e-9:
-        return WaveVerdict(True, committed, failed, offline, "", deferred)
-    reason = f"{committed} of {tried} robots committed, required {success:.0%}"
-    return WaveVerdict(False, committed, failed, offline, reason, deferred)
+        others = {"lost": lost, "deferred": deferred, "offline": offline}
+        apart = ", ".join(f"{count} {what}" for what, count in others.items() if count or what == "offline")
+        why = f"committed it ({apart})" if lost else f"took it ({apart})" if deferred else "could be reached"
+        reason = f"none of {len(ended)} robots {why}: nothing is proven"
+    elif committed < success * tried - 1e-9:
+        reason = f"{committed} of {tried} robots committed, required {success:.0%}"
+    return WaveVerdict(not reason, committed, failed, offline, reason, deferred, lost)
+
+
+def may_be_lost(robots: int, at_most: float) -> int:
+    """Return how many of a rollout's robots may be lost: the share ``at_most`` (0…1), rounded down."""
+    return math.floor(at_most * robots + 1e-9)
 
 
 def hopeless(failed: int, wave_size: int, success: float) -> bool:

@@ -60,20 +60,25 @@ def orders_for(
     proof: Proof | None = None,
 ) -> dict[str, UpdateOrder]:
     """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
+    check_known(release, robots)
     made = {
         robot.name: order_for(
             release, release_digest, robot, issued_at=issued_at, force=force, override=override, proof=proof
         )
         for robot in robots
     }
-    unknown = [name for name, order in made.items() if order is None]
+    return {name: order for name, order in made.items() if order is not None}
+
+
+def check_known(release: ReleaseDocument, robots: Sequence[DesiredRobot]) -> None:
+    """Raise UsageError when the release has no variant for one of the robots."""
+    unknown = [robot.name for robot in robots if release.variant_of(robot.name) is None]
     if unknown:
         more = f" and {len(unknown) - 5} more robots" if len(unknown) > 5 else ""
         raise UsageError(
             f"release {release.version} does not know {', '.join(unknown[:5])}{more}",
             hint="publish a version whose manifest has them, or leave them out with --robots",
         )
-    return {name: order for name, order in made.items() if order is not None}
 
 
 def folder_of(release: ReleaseDocument, robot: str) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.errors import FleetError, OutsideError, RobotsOffline, RolloutFailed
+from fleet.errors import FleetError, OutsideError, PlanOutdated, RobotsOffline, RolloutFailed
 from fleet.rollout.gate import FAILURES, Outcome, WaveVerdict
 
 
@@ -47,6 +47,8 @@ class RobotResult:
     """Moved over the robot's network; 0 when all was there."""
     order_id: str = ""
     """The order of this rollout that was committed here, so that a failure elsewhere can take it back."""
+    tried: bool = True
+    """False: it could not be asked at all, so what kept us from it says nothing about the release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class RolloutResult:
     """Why it was stopped; empty when every wave passed."""
     stalled: str = ""
     """Why it stopped although nothing failed: no robot of a wave was there to try it."""
+    outdated: str = ""
+    """Why it stopped: a robot changed since the plan was made."""
     interrupted: bool = False
     seconds: float = 0.0
 
@@ -73,11 +77,20 @@ class RolloutResult:
 
     @property
     def succeeded(self) -> bool:
-        """Every wave passed; robots may have been offline, or have said "not now"."""
-        return not self.failed and not self.stalled and not self.interrupted
+        """Every wave passed and a robot committed; others may have been offline, lost, or have said "not now"."""
+        stopped = self.failed or self.stalled or self.outdated or self.interrupted
+        return not stopped and any(robot.outcome is Outcome.COMMITTED for robot in self.robots)
+
+    @property
+    def nobody_reached(self) -> bool:
+        """No robot could be given anything: all were offline, or could not be asked."""
+        return all(robot.outcome is Outcome.OFFLINE or not robot.tried for robot in self.robots)
 
     def error(self) -> FleetError | None:
-        """Return what the command should end with: None, RolloutFailed (4), OutsideError (3), RobotsOffline (6)."""
+        """Return what the command should end with, None for done.
+
+        PlanOutdated and RolloutFailed (4), OutsideError (3), RobotsOffline (6).
+        """
         if self.interrupted:
             return RolloutFailed(
                 f"the rollout of {self.version} was interrupted: {self.summary()}",
@@ -87,7 +100,12 @@ class RolloutResult:
             return RolloutFailed(
                 f"the rollout of {self.version} was stopped: {self.failed}", hint="fleet status shows what runs where"
             )
-        refused = [robot for robot in self.robots if robot.outcome is Outcome.REFUSED and not robot.wave]
+        if self.outdated:
+            return PlanOutdated(
+                f"the rollout of {self.version} was stopped: {self.outdated}; {self.summary()}",
+                hint="look at fleet plan, then run this again: it makes a new plan",
+            )
+        refused = [robot for robot in self.robots if robot.outcome is Outcome.REFUSED and not robot.tried]
         if refused:
             return OutsideError(
                 f"{len(refused)} robots cannot take orders: "
@@ -97,22 +115,26 @@ class RolloutResult:
         return self._left_out(f"the rollout of {self.version} stopped: {self.stalled}; " if self.stalled else "")
 
     def _left_out(self, stopped: str) -> FleetError | None:
-        deferred = [robot for robot in self.robots if robot.outcome is Outcome.DEFERRED]
-        offline = [robot.name for robot in self.robots if robot.outcome is Outcome.OFFLINE]
+        """Return the error that names who is left: deferred, offline, lost."""
+        deferred, offline, lost = map(self._ended_as, (Outcome.DEFERRED, Outcome.OFFLINE, Outcome.LOST))
+        nobody = "nobody was reached: " if self.nobody_reached else ""
+        parts = [
+            (deferred, "said not now: " + _reasons(deferred)),
+            (offline, f"were offline: {_some([robot.name for robot in offline])}"),
+            (lost, "are lost: " + _reasons(lost)),
+        ]
+        said = [f"{len(robots)} of {len(self.robots)} robots {words}" for robots, words in parts if robots]
+        if not said:
+            return None
+        hint = "run the same command again when they are back: only they are left"
         if deferred:
-            also = f", and {len(offline)} were offline: {_some(offline)}" if offline else ""
-            return RobotsOffline(
-                f"{stopped}{len(deferred)} of {len(self.robots)} robots said not now: "
-                + "; ".join(f"{robot.name}: {robot.reason}" for robot in deferred[:5])
-                + also,
-                hint="run the same command again: only they are left, and have what they fetched",
-            )
-        if offline:
-            return RobotsOffline(
-                f"{stopped}{len(offline)} of {len(self.robots)} robots were offline: {_some(offline)}",
-                hint="run the same command again when they are back: only they are left",
-            )
-        return None
+            hint = "run the same command again: only they are left, and have what they fetched"
+        elif lost:
+            hint = f"fleet status --robots {lost[0].name} says what became of it; then run the same command again"
+        return RobotsOffline(f"{stopped}{nobody}{', and '.join(said)}", hint=hint)
+
+    def _ended_as(self, outcome: Outcome) -> list[RobotResult]:
+        return [robot for robot in self.robots if robot.outcome is outcome]
 
     def summary(self) -> str:
         """Return ``2 committed, 1 reverted``."""
@@ -121,6 +143,10 @@ class RolloutResult:
     def failures(self) -> tuple[RobotResult, ...]:
         """Return the robots that failed."""
         return tuple(robot for robot in self.robots if robot.outcome in FAILURES)
+
+
+def _reasons(robots: list[RobotResult]) -> str:
+    return "; ".join(f"{robot.name}: {robot.reason}" for robot in robots[:5])
 
 
 def _some(names: list[str]) -> str:

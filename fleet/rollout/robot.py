@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from fleet.errors import FleetError, RobotError, RobotOffline
+from fleet.errors import FleetError, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
 from runtime.contract.codec import ContractError, canonical_json, from_json
@@ -18,12 +18,13 @@ from runtime.contract.update import COMMAND_PATH, UPDATER_TRIAL, Attestation, Up
 from runtime.contract.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
-_STATUS_TIMEOUT_S = 30.0
+_RETRY_S = 2.0
 _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
 """Confirm and revert answer once the updater has acted, at the latest after its own limit of 330 s."""
 
 T = TypeVar("T", UpdateState, Attestation)
+R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
 
@@ -39,8 +40,18 @@ class NoUpdater(RobotError):
     """The robot answers, and was never bootstrapped."""
 
 
-class UpdaterSilent(RobotError):
+class UpdaterSilent(RobotSilent):
     """The robot answers, its updater does not at the moment: it may just be starting."""
+
+
+class RobotLost(RobotError):
+    """A robot that had taken its order gave no usable answer until the end of the time that it is waited for."""
+
+
+SILENCE = (RobotOffline, RobotSilent)
+"""What may pass by itself: no link, no answer in time."""
+OnSilence = Callable[[RobotError, float], None]
+"""Called when a robot goes silent: why, and until when it is waited for (monotonic seconds)."""
 
 
 class RobotClient:
@@ -50,13 +61,20 @@ class RobotClient:
     """
 
     def __init__(
-        self, robot: RobotAddress, shells: RobotShells, clock: Clock, *, connect_timeout_s: float = 10.0
+        self,
+        robot: RobotAddress,
+        shells: RobotShells,
+        clock: Clock,
+        *,
+        connect_timeout_s: float = 10.0,
+        status_timeout_s: float = 30.0,
     ) -> None:
         self.name = robot.name
         self._robot = robot
         self._shells = shells
         self._clock = clock
         self._connect_timeout_s = connect_timeout_s
+        self._status_timeout_s = status_timeout_s
         self._shell: RobotShell | None = None
         self.in_doubt = False
         """The last question may have reached the robot although no answer came."""
@@ -76,13 +94,14 @@ class RobotClient:
                 error=error.words if isinstance(error, RobotError) else error.message,
                 hint=error.hint,
                 has_updater=not isinstance(error, NoUpdater),
+                needs_bootstrap=isinstance(error, (NoUpdater, NotPinned)),
                 fetched_at=self._clock.now(),
             )
         return Observed(self.name, online=True, state=state, attestation=attestation, fetched_at=self._clock.now())
 
     def status(self) -> UpdateState:
         """Ask where the transaction is."""
-        return self._ask(UpdateState, ["status", "--json"])
+        return self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s)
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Hand an order over; the same order twice is one order. Returns the state right after it was taken."""
@@ -115,7 +134,7 @@ class RobotClient:
 
     def keep_updater(self, version: str) -> UpdateState:
         """Tell an updater on trial, which must be ``version``, that it is proven."""
-        return self._ask(UpdateState, ["keep", version])
+        return self._ask(UpdateState, ["keep", version], timeout_s=self._status_timeout_s)
 
     def updater_trial_failed(self) -> str:
         """Return why the updater installed last was sent back by the robot.
@@ -140,37 +159,55 @@ class RobotClient:
         *,
         what: str,
         deadline: float,
+        silent_until: Callable[[UpdateState | None, float], float] | None = None,
         on_state: OnState | None = None,
+        on_silence: OnSilence = lambda _why, _until: None,
         check: Callable[[], None] = lambda: None,
     ) -> UpdateState:
-        """Ask for the state until ``done`` says so; a robot that is away for a while is asked again.
+        """Ask for the state until ``done`` says so; a robot that gives no usable answer is asked again.
 
-        ``what`` is waited for until ``deadline`` (monotonic seconds of the clock). Past it raises RobotOffline when
-        the robot was away at the end, otherwise RobotError that says what it was doing. ``check`` is called before
-        every question and may raise to end the wait.
+        All times are monotonic seconds of the clock. A robot that answers is waited for until ``deadline``; past it
+        raises RobotError that says what it is doing. A robot that does not answer, for whatever reason (no link, a
+        command that hangs, an answer that is none), is waited for until ``silent_until`` of the last state seen (None
+        before the first) and when that was; ``deadline`` when not given. Past it raises RobotLost with the last
+        reason. ``check`` is called before every question and may raise to end the wait.
         """
+        seen: UpdateState | None = None
+        seen_at = self._clock.monotonic()
+        silent = False
         while True:
-            away: RobotError | None = None
-            doing = ""
             check()
-            try:
-                state = self.status()
+            answer = self._state_or_why()
+            now = self._clock.monotonic()
+            if isinstance(answer, UpdateState):
+                seen, seen_at, silent = answer, now, False
                 if on_state is not None:
-                    on_state(state)
-                if done(state):
-                    return state
-                doing = f"{state.state} {state.progress}".strip()
-            except (RobotOffline, UpdaterSilent) as error:
-                away = error
-            if self._clock.monotonic() >= deadline:
-                if away is not None:
-                    raise away
-                raise RobotError(
-                    self.name,
-                    f"gave up waiting for {what}: it is still {doing}",
-                    hint=f"fleet status --robots {self.name}; the robot goes back by itself when nobody confirms",
-                )
+                    on_state(answer)
+                if done(answer):
+                    return answer
+                if now >= deadline:
+                    raise self._gave_up(what, answer)
+            else:
+                until = silent_until(seen, seen_at) if silent_until is not None else deadline
+                if not silent:
+                    silent = True
+                    on_silence(answer, until)
+                if now >= until:
+                    raise RobotLost(self.name, answer.words, hint=answer.hint) from answer
             self._clock.sleep(_POLL_S)
+
+    def _state_or_why(self) -> UpdateState | RobotError:
+        try:
+            return self.status()
+        except RobotError as error:
+            return error
+
+    def _gave_up(self, what: str, seen: UpdateState) -> RobotError:
+        return RobotError(
+            self.name,
+            f"gave up waiting for {what}: it is still {f'{seen.state} {seen.progress}'.strip()}",
+            hint=f"fleet status --robots {self.name}; the robot goes back by itself when nobody confirms",
+        )
 
     def close(self) -> None:
         """Close the connection; the next question opens another."""
@@ -184,7 +221,7 @@ class RobotClient:
         verb: Sequence[str],
         *,
         stdin: str | None = None,
-        timeout_s: float = _STATUS_TIMEOUT_S,
+        timeout_s: float,
     ) -> T:
         self.in_doubt = False
         try:
@@ -219,6 +256,21 @@ class RobotClient:
                 f"fleet-updater {verb} answered what this fleet does not understand: {error}",
                 hint=f"bring both to one version: fleet bootstrap --robots {self.name}",
             ) from error
+
+
+def insist(ask: Callable[[], R], clock: Clock, until: Callable[[], float], on_silence: OnSilence) -> R:
+    """Ask again while the robot is silent; past ``until`` (monotonic seconds) raise what kept us from the answer."""
+    silent = False
+    while True:
+        try:
+            return ask()
+        except SILENCE as error:
+            if clock.monotonic() >= until():
+                raise
+            if not silent:
+                silent = True
+                on_silence(error, until())
+        clock.sleep(_RETRY_S)
 
 
 def _last_words(result: CommandResult) -> str:

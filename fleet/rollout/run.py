@@ -5,22 +5,23 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from fleet.errors import LockHeld
+from fleet.errors import LockHeld, RobotError
 from fleet.manifest.schema import Rollout
-from fleet.parallel import side_by_side
-from fleet.plan.observed import Observed
+from fleet.plan.diff import Action, RobotChange
 from fleet.plan.waves import batches, waves
 from fleet.ports import Clock
 from fleet.resolve.desired import DesiredRobot
-from fleet.rollout.drive import Limits, RobotDrive
-from fleet.rollout.gate import FAILURES, Outcome, WaveVerdict, hopeless, judge_wave
-from fleet.rollout.orders import orders_for, same_container
+from fleet.rollout.drive import RobotDrive
+from fleet.rollout.gate import Outcome, WaveVerdict
+from fleet.rollout.limits import Limits
+from fleet.rollout.orders import orders_for
 from fleet.rollout.result import OnEvent, RobotResult, RolloutEvent, RolloutResult
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.take_back import take_back
+from fleet.rollout.tally import Tally
 from runtime.contract.release import ReleaseDocument
 from runtime.contract.trust import Proof
 from runtime.contract.update import UpdateOrder, UpdateState
@@ -34,6 +35,7 @@ def roll_out(
     release: ReleaseDocument,
     release_digest: str,
     robots: Sequence[DesiredRobot],
+    changes: Sequence[RobotChange],
     open_client: OpenClient,
     *,
     policy: Rollout,
@@ -47,6 +49,8 @@ def roll_out(
 ) -> RolloutResult:
     """Bring ``robots`` to ``release``; return how it ended for each. See `docs/rollout.md` for every rule.
 
+    ``changes``: the plan, one change for each robot, which is applied as it is: robots are not looked at again before
+    their turn. One that has changed by then is left alone, and ends the rollout (`RolloutResult.outdated`).
     ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
     KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
     them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
@@ -57,12 +61,13 @@ def roll_out(
     )
     rollout = _Rollout(
         orders,
+        {change.robot: change for change in changes},
         open_client,
         policy=policy,
         clock=clock,
         on_event=on_event,
         keep_lock=keep_lock,
-        limits=limits or Limits(),
+        limits=dataclasses.replace(limits or Limits(), lost_after_s=policy.lost.after),
     )
     return rollout.run(release.version, robots)
 
@@ -73,6 +78,7 @@ class _Rollout:
     def __init__(
         self,
         orders: dict[str, UpdateOrder],
+        changes: dict[str, RobotChange],
         open_client: OpenClient,
         *,
         policy: Rollout,
@@ -82,19 +88,17 @@ class _Rollout:
         limits: Limits,
     ) -> None:
         self._orders = orders
+        self._changes = changes
         self._open_client = open_client
         self._policy = policy
         self._clock = clock
         self._on_event = on_event
         self._keep_lock = keep_lock
         self._limits = limits
-        self._results: dict[str, RobotResult] = {}
-        self._verdicts: list[WaveVerdict] = []
+        self._tally = Tally(len(orders), policy)
         self._stop = threading.Event()
         """Interrupted, or the lock is lost: send those at work back."""
         self._abandon = threading.Event()
-        self._failed = ""
-        self._stalled = ""
         self._interrupted = False
         self._speaking = threading.Lock()
         self._wave = 0
@@ -102,66 +106,53 @@ class _Rollout:
 
     def run(self, version: str, robots: Sequence[DesiredRobot]) -> RolloutResult:
         started = self._clock.monotonic()
-        seen = self._look(robots)
+        self._set_down(robots)
         pool = ThreadPoolExecutor(self._policy.parallel, thread_name_prefix="rollout")
         try:
-            plan = self._plan(robots, seen)
+            plan = self._plan(robots)
             self._waves = len(plan)
             for self._wave, wave in enumerate(plan, start=1):
                 if not self._run_wave(pool, wave):
                     break
-            if self._failed and self._policy.on_failure == "revert" and not self._stop.is_set():
+            if self._tally.goes_back and not self._stop.is_set():
                 self._take_back(pool, robots)
         finally:
             self._stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
         skipped = (RobotResult(robot.name, Outcome.SKIPPED, "the rollout ended before its turn") for robot in robots)
+        tally = self._tally
         return RolloutResult(
             version=version,
-            robots=tuple(self._results.get(each.name, each) for each in skipped),
-            waves=tuple(self._verdicts),
+            robots=tuple(tally.results.get(each.name, each) for each in skipped),
+            waves=tuple(tally.verdicts),
             planned_waves=self._waves,
-            failed=self._failed,
-            stalled=self._stalled,
+            failed=tally.failed,
+            stalled=tally.stalled,
+            outdated=tally.outdated,
             interrupted=self._interrupted,
             seconds=self._clock.monotonic() - started,
         )
 
     # ── before the first wave ────────────────────────────────────────────────────────────────────────────────────
 
-    def _look(self, robots: Sequence[DesiredRobot]) -> dict[str, Observed]:
-        """Ask every robot where it is. Those that cannot take an order are set down and are in no wave."""
-        looks = side_by_side(self._observe, robots, workers=self._policy.parallel)
-        seen = {look.name: look for look in looks}
-        for look in seen.values():
-            if not look.online:
-                self._results[look.name] = RobotResult(look.name, Outcome.OFFLINE, look.error, look.hint)
-            elif look.state is None:
-                self._results[look.name] = RobotResult(look.name, Outcome.REFUSED, look.error, look.hint)
-        for result in self._results.values():
-            self._tell("robot-done", result.reason, robot=result.name, state=result.outcome.value)
-        ready = len(seen) - len(self._results)
-        self._tell("looked", f"{ready} of {len(seen)} robots are ready")
-        return seen
+    def _set_down(self, robots: Sequence[DesiredRobot]) -> None:
+        """Set down the robots that the plan could not reach or ask: they are in no wave."""
+        for robot in robots:
+            change = self._changes[robot.name]
+            if change.action is Action.OFFLINE:
+                self._note(RobotResult(robot.name, Outcome.OFFLINE, change.reason, change.hint))
+            elif change.action in (Action.BOOTSTRAP, Action.ERROR, Action.UNKNOWN):
+                self._note(RobotResult(robot.name, Outcome.REFUSED, change.reason, change.hint, tried=False))
+        ready = len(robots) - len(self._tally.results)
+        self._tell("looked", f"{ready} of {len(robots)} robots are ready")
 
-    def _observe(self, robot: DesiredRobot) -> Observed:
-        client = self._open_client(robot)
-        try:
-            return client.observe()
-        finally:
-            client.close()
-
-    def _plan(self, robots: Sequence[DesiredRobot], seen: dict[str, Observed]) -> list[list[DesiredRobot]]:
+    def _plan(self, robots: Sequence[DesiredRobot]) -> list[list[DesiredRobot]]:
         """Waves over the robots that really change, then one of those whose container stays: a canary that changes
         nothing would prove nothing."""
-        changing: list[DesiredRobot] = []
-        recording: list[DesiredRobot] = []
-        for robot in robots:
-            if robot.name in self._results:
-                continue
-            look, order = seen[robot.name], self._orders[robot.name]
-            stays = look.state is not None and not look.busy and same_container(look.state.current, order)
-            (recording if stays else changing).append(robot)
+        planned = [robot for robot in robots if robot.name not in self._tally.results]
+        stays = {robot.name for robot in planned if self._changes[robot.name].action in (Action.RECORD, Action.NONE)}
+        recording = [robot for robot in planned if robot.name in stays]
+        changing = [robot for robot in planned if robot.name not in stays]
         return waves(changing, self._policy) + ([recording] if recording else [])
 
     # ── one wave ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -170,27 +161,19 @@ class _Rollout:
         self._tell("wave", f"{len(wave)} robots: {', '.join(robot.name for robot in wave[:8])}")
         for batch in batches(wave, self._policy.max_unavailable):
             self._run_batch(pool, batch, len(wave))
-        ended = [self._results[robot.name].outcome for robot in wave if robot.name in self._results]
-        verdict = judge_wave(ended, self._policy.success)
-        self._verdicts.append(verdict)
+        names, called = [robot.name for robot in wave], f"wave {self._wave} of {self._waves}"
+        verdict = self._tally.judge(names, called, interrupted=self._stop.is_set())
         if self._stop.is_set():
             return False
-        if not verdict.passed:
-            why = f"wave {self._wave} of {self._waves}: {verdict.reason}"
-            if verdict.failed:
-                self._failed = why + self._first_reason(wave)
-            else:  # nobody tried it: that is no reason to take it from those that run it well
-                self._stalled = why
-        self._tell("wave-done", verdict.reason or _in_words(verdict))
-        return verdict.passed
+        self._tell("wave-done", self._tally.failed or verdict.reason or _in_words(verdict))
+        return self._tally.goes_on
 
     def _run_batch(self, pool: ThreadPoolExecutor, batch: Sequence[DesiredRobot], wave_size: int) -> None:
         """Hand robots out as others end, so that none is started once the wave cannot pass or we are to stop."""
         waiting = deque(batch)
         pending: set[Future[RobotResult]] = set()
         while waiting or pending:
-            failed = sum(each.wave == self._wave and each.outcome in FAILURES for each in self._results.values())
-            if self._stop.is_set() or hopeless(failed, wave_size, self._policy.success):
+            if self._stop.is_set() or self._tally.no_use(self._wave, wave_size):
                 waiting.clear()
             while waiting and len(pending) < self._policy.parallel:
                 pending.add(pool.submit(self._drive, waiting.popleft()))
@@ -229,41 +212,44 @@ class _Rollout:
                 last = line
                 self._tell("robot", line, robot=robot.name, state=state.state)
 
+        def on_silence(why: RobotError, until: float) -> None:
+            nonlocal last
+            last = ""
+            left_s = max(0.0, until - self._clock.monotonic())
+            self._tell("robot", f"no answer, lost in {left_s:.0f} s: {why.words}", robot=robot.name)
+
         drive = RobotDrive(
             self._open_client(robot),
             self._orders[robot.name],
             self._clock,
+            change=self._changes[robot.name],
             limits=self._limits,
             stop=self._stop,
             abandon=self._abandon,
             on_state=on_state,
+            on_silence=on_silence,
         )
-        return dataclasses.replace(drive.run(), wave=self._wave)
+        result = drive.run()
+        return dataclasses.replace(result, wave=self._wave if result.tried else 0)
 
     def _note(self, result: RobotResult) -> None:
-        if self._results.get(result.name) is result:
+        if self._tally.results.get(result.name) is result:
             return
-        self._results[result.name] = result
+        self._tally.note(result)
         self._tell("robot-done", result.reason, robot=result.name, state=result.outcome.value)
-
-    def _first_reason(self, wave: Iterable[DesiredRobot]) -> str:
-        for robot in wave:
-            result = self._results.get(robot.name)
-            if result is not None and result.outcome in FAILURES:
-                return f"; {robot.name} {result.outcome.value}: {result.reason}"
-        return ""
 
     # ── after a failed wave ──────────────────────────────────────────────────────────────────────────────────────
 
     def _take_back(self, pool: ThreadPoolExecutor, robots: Sequence[DesiredRobot]) -> None:
         """Send back what this rollout changed, and set down how that went."""
-        changed = [robot for robot in robots if robot.name in self._results and self._results[robot.name].order_id]
+        results = self._tally.results
+        changed = [robot for robot in robots if robot.name in results and results[robot.name].order_id]
         if changed:
             self._tell("reverting", f"{len(changed)} robots that had committed go back")
-        reason = f"the rollout failed: {self._failed}"
+        reason = f"the rollout failed: {self._tally.failed}"
 
         def back(robot: DesiredRobot) -> RobotResult:
-            before = self._results[robot.name]
+            before = results[robot.name]
             started = self._clock.monotonic()
             order = self._orders[robot.name]
             problem = take_back(
@@ -296,4 +282,5 @@ class _Rollout:
 
 def _in_words(verdict: WaveVerdict) -> str:
     deferred = f", {verdict.deferred} deferred" if verdict.deferred else ""
-    return f"{verdict.committed} committed, {verdict.offline} offline{deferred}"
+    lost = f", {verdict.lost} lost" if verdict.lost else ""
+    return f"{verdict.committed} committed, {verdict.offline} offline{deferred}{lost}"

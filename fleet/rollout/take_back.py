@@ -6,8 +6,8 @@ import threading
 
 from fleet.errors import FleetError, RobotError
 from fleet.ports import Clock
-from fleet.rollout.drive import Limits
-from fleet.rollout.robot import OnState, RobotClient
+from fleet.rollout.limits import Limits
+from fleet.rollout.robot import OnState, RobotClient, insist
 from runtime.contract.update import DEFERRED, FAILED, REFUSED, UpdateOrder, UpdateState
 
 
@@ -24,9 +24,11 @@ def take_back(
 ) -> str:
     """Send a robot back that committed ``order`` (under ``order_id``). Return "" or why it is not where it was.
 
-    ``abandon``: wait no longer; a robot that was told already goes back by itself. Raises nothing of FleetError.
+    A robot that does not answer is asked again for as long as going back may take. ``abandon``: wait no longer; a
+    robot that was told already goes back by itself. Raises nothing of FleetError.
     """
     told = False
+    deadline = clock.monotonic() + limits.revert_s(order)
 
     def check() -> None:
         if abandon.is_set():
@@ -38,9 +40,12 @@ def take_back(
     def ended(state: UpdateState) -> bool:
         return back(state) or (state.state == "idle" and state.outcome in (FAILED, REFUSED, DEFERRED))
 
-    try:
+    def tell() -> UpdateState:
         check()
-        client.revert(order_id, reason)
+        return client.revert(order_id, reason)
+
+    try:
+        insist(tell, clock, lambda: deadline, lambda _why, _until: None)
         told = True
         deadline = clock.monotonic() + limits.revert_s(order)
         state = client.wait_for(ended, what="the way back", deadline=deadline, on_state=on_state, check=check)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fleet.adapters.ssh_shell import PUT_PROGRAM, SshShells
-from fleet.errors import HostKeyError, OutsideError, RobotError, RobotOffline
+from fleet.errors import HostKeyError, NotPinned, OutsideError, RobotError, RobotOffline, RobotSilent
 from fleet.ports import RobotAddress, RobotShell, RobotShells
 from tests.contract.local_sshd import LocalSshd, keygen
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells
@@ -120,7 +120,7 @@ def test_stdin_arrives_whole_and_ends(site: Site, size: int) -> None:
 
 def test_a_command_past_its_deadline_is_an_error_of_this_robot(site: Site) -> None:
     shell = site.connect()
-    with pytest.raises(RobotError, match=r"^amr-001: .*did not end within 0\.5 s") as caught:
+    with pytest.raises(RobotSilent, match=r"^amr-001: .*did not end within 0\.5 s") as caught:
         shell.run(["sleep", "60"], timeout_s=0.5)
     assert not isinstance(caught.value, RobotOffline)
     assert caught.value.hint
@@ -181,7 +181,7 @@ def test_put_where_it_cannot_is_an_error(site: Site) -> None:
 
 
 def test_a_robot_without_pinned_key_is_refused(site: Site) -> None:
-    with pytest.raises(HostKeyError, match="no host key is pinned") as caught:
+    with pytest.raises(NotPinned, match="no host key is pinned") as caught:
         site.shells.connect(site.address)
     assert caught.value.hint == "fleet bootstrap --robots amr-001"
 
@@ -294,7 +294,7 @@ def test_a_robot_that_says_nothing_at_all_meets_the_deadline(server: LocalSshd) 
     shell = connected(server)
     assert server.signal_connections(signal.SIGSTOP) > 0
     started = time.monotonic()
-    with pytest.raises(RobotError, match=r"was lost|did not end"):
+    with pytest.raises((RobotOffline, RobotSilent), match=r"was lost|did not end"):
         shell.run(["echo", "x"], timeout_s=1.0)
     assert time.monotonic() - started < 30.0
     shell.close()
@@ -314,7 +314,7 @@ def test_a_link_cut_in_the_middle_of_a_command_is_noticed_at_once(server: LocalS
 
 def test_a_killed_command_is_not_a_lost_link(server: LocalSshd) -> None:
     shell = connected(server)
-    with pytest.raises(RobotError, match="killed by a signal") as caught:
+    with pytest.raises(RobotSilent, match="killed by a signal") as caught:
         shell.run(["sh", "-c", "kill -KILL $$"])
     assert not isinstance(caught.value, RobotOffline)
     shell.close()

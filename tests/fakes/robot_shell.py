@@ -7,13 +7,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fleet.errors import HostKeyError, RobotError, RobotOffline
+from fleet.errors import HostKeyError, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.ports import CommandResult, LogLine, RobotAddress
 from runtime.contract.update import COMMAND_PATH
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 Program = Callable[[Sequence[str], str], CommandResult]
 """Arguments after the name, stdin → result."""
+
+
+class Hangs(Exception):
+    """Raised by a program that never ends: its caller's deadline does."""
 
 
 @dataclass
@@ -47,7 +51,7 @@ class FakeRobotShells:
         pinned = self.pins.get(robot.name)
         if pinned is None:
             hint = f"fleet bootstrap --robots {robot.name}"
-            raise HostKeyError(robot.name, f"no host key is pinned (it shows {host.host_key})", hint=hint)
+            raise NotPinned(robot.name, f"no host key is pinned (it shows {host.host_key})", hint=hint)
         if pinned != host.host_key:
             raise self._changed(robot, host)
         if not host.login:
@@ -92,10 +96,16 @@ class FakeShell:
         if command[0] == "sleep" and float(command[1]) < timeout_s:
             self._interrupted.wait(float(command[1]))
         if command[0] == "sleep" and float(command[1]) > timeout_s:
-            raise RobotError(self._robot, f"`sleep` did not end within {timeout_s:g} s and was stopped", hint="look")
+            raise RobotSilent(self._robot, f"`sleep` did not end within {timeout_s:g} s and was stopped", hint="look")
         if command[0] == "yes":
             raise RobotError(self._robot, "`yes` printed more than 4 MiB and was stopped", hint="narrow it down")
-        result = self._program(command)(command[1:], stdin or "")
+        try:
+            result = self._program(command)(command[1:], stdin or "")
+        except Hangs:
+            shown = " ".join(command[:2])
+            raise RobotSilent(
+                self._robot, f"`{shown}` did not end within {timeout_s:g} s and was stopped", hint="look"
+            ) from None
         self._alive(command)
         return result
 

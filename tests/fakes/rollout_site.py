@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fleet.manifest.schema import Rollout
+from fleet.plan.diff import RobotChange, robot_changes
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import DesiredRobot
+from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.robot import RobotClient
 from fleet.rollout.run import roll_out
@@ -87,6 +89,7 @@ class RolloutSite:
         keep_lock: Callable[[], None] = lambda: None,
         force: bool = False,
         override: str = "",
+        changes: Sequence[RobotChange] = (),
     ) -> RolloutResult:
         """Roll out, one robot at a time unless ``policy`` says otherwise."""
 
@@ -99,6 +102,7 @@ class RolloutSite:
             document,
             digest_of(document),
             robots or self.robots,
+            changes or self.plan(document, robots),
             self.client,
             policy=Rollout.model_validate({"parallel": 1, **(policy or {})}),
             clock=self.clock,
@@ -107,6 +111,18 @@ class RolloutSite:
             force=force,
             override=override,
         )
+
+    def plan(self, document: ReleaseDocument, robots: Sequence[DesiredRobot] | None = None) -> tuple[RobotChange, ...]:
+        """Look at every robot and plan, as `fleet rollout` does before it asks."""
+        chosen = robots or self.robots
+        check_known(document, chosen)
+        observed = {}
+        for robot in chosen:
+            client = self.client(robot)
+            observed[robot.name] = client.observe()
+            client.close()
+        folders = {robot.name: folder_of(document, robot.name) for robot in chosen}
+        return robot_changes(chosen, document.version, document.robots, observed, folders)
 
     def versions(self) -> dict[str, str | None]:
         """Return what each robot holds as current."""

@@ -23,6 +23,7 @@ from runtime.contract.update import (
 )
 from runtime.contract.verification import CHECKS, Finding, Verification
 from tests.fakes.clock import FakeClock
+from tests.fakes.robot_shell import Hangs
 
 STEP_S = 2.0
 """Each state before the wait for confirmation takes this long."""
@@ -53,6 +54,8 @@ class FakeUpdater:
     power: PowerStatus | None = None
     silent: bool = False
     """The daemon does not answer."""
+    hang: bool = False
+    """The daemon is stopped (SIGSTOP): whoever asks waits, and nothing goes on."""
     state: UpdateState = field(init=False)
     order: UpdateOrder | None = None
     running: ReleaseVariant | None = None
@@ -72,6 +75,8 @@ class FakeUpdater:
         self.verbs.append(args[0])
         if self.silent:
             return CommandResult(3, "", "fleet-updater: the updater does not answer -> start it\n")
+        if self.hang:
+            raise Hangs
         self._go_on()
         verb = {"status": self._status, "submit": self._submit, "attest": self._attest, "confirm": self._confirm}
         if args[0] == "verify":

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from fleetbox import containers
 from fleetbox.bay import Bay
 from fleetbox.containers import KeptState
 from fleetbox.lab import Lab
@@ -197,7 +198,7 @@ def claimed_bay(spec: LabSpec, scratch: Path, key: str) -> Iterator[WorkerBay]:
     with _free_bay(spec) as number:
         bay = Bay(Lab(spec.in_bay(number), lambda text: print(f"lab: {text}")))
         bay.prepare()
-        bay.remove()
+        _sweep(bay)
         worker = WorkerBay(bay, scratch, key)
         try:
             yield worker
@@ -205,16 +206,34 @@ def claimed_bay(spec: LabSpec, scratch: Path, key: str) -> Iterator[WorkerBay]:
             worker.close()
 
 
+def _sweep(bay: Bay) -> None:
+    """Remove what ended sessions left in this bay and in others that nobody has."""
+    bay.remove()
+    for number in containers.bays_in_use(bay.lab.client, bay.spec) - {bay.spec.bay}:
+        with _locked(bay.spec, number) as free:
+            if free:
+                Bay(Lab(bay.spec.in_bay(number), lambda _text: None)).remove()
+
+
 @contextmanager
 def _free_bay(spec: LabSpec) -> Iterator[int]:
+    for number in range(1, LAST_BAY + 1):
+        with _locked(spec, number) as free:
+            if free:
+                yield number
+                return
+    raise LabError(f"all {LAST_BAY} bays of the lab {spec.name} are in use", "end other runs of the tests")
+
+
+@contextmanager
+def _locked(spec: LabSpec, number: int) -> Iterator[bool]:
+    """Hold a bay, if nobody else does."""
     folder = spec.home / "bays"
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(1, LAST_BAY + 1):
-        with (folder / f"{spec.name}-{number}.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield number
+    with (folder / f"{spec.name}-{number}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
             return
-    raise LabError(f"all {LAST_BAY} bays of the lab {spec.name} are in use", "end other runs of the tests")
+        yield True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,6 +206,16 @@ def remove_volumes(client: DockerClient, names: Sequence[str]) -> None:
     for name in names:
         if name in there:
             there[name].remove()
+
+
+def bays_in_use(client: DockerClient, spec: LabSpec) -> set[int]:
+    """Return the bays of which there are containers."""
+    listed = client.containers.list(
+        all=True, filters={"label": f"{LABEL_LAB}={spec.name}"}, ignore_removed=True, sparse=True
+    )
+    names = [str(name).lstrip("/") for container in listed for name in container.attrs["Names"]]
+    found = [re.match(rf"{re.escape(spec.name)}-b(\d+)-", name) for name in names]
+    return {int(match[1]) for match in found if match}
 
 
 def remove_images(client: DockerClient, keep: set[str]) -> None:

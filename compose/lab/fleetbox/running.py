@@ -52,20 +52,6 @@ class RunningLab(Faults):
         log = self._registry().logs(stdout=True, stderr=True).decode(errors="replace")
         return [line for line in log.splitlines() if ACCESS.search(line)]
 
-    def factory_reset(self, robot: str) -> None:
-        """Make the robot anew with empty volumes, as just flashed (same address, same host key)."""
-        spec = self.lab.robot(robot)
-        self.lab.container(robot).remove(force=True)
-        for volume in (spec.docker_volume, spec.state_volume):
-            self.lab.client.volumes.get(volume).remove()
-        self.lab.up()
-
-    def empty_registry(self) -> None:
-        """Make the registry anew, with nothing in it."""
-        self._registry().remove(force=True)
-        self.lab.client.volumes.get(self.lab.spec.registry_volume).remove()
-        self.lab.up()
-
     def mend(self) -> None:
         """Undo every break, whatever it was, and wait until all is well; quick when nothing is broken."""
         registry = self._registry()

@@ -19,6 +19,7 @@ from fleet.adapters.ssh_shell import SshShells
 from fleet.errors import FleetError
 from fleet.ports import RobotAddress
 from tests.contract.local_sshd import SSHD, keygen
+from tests.harness import share
 
 #: Kind of machine → lines of its sshd_config. A forced command stands for the login shell: sshd hands it the same word.
 KINDS = {
@@ -73,7 +74,7 @@ class Site:
         keygen(self.identity)
         shutil.copy(self.identity.with_suffix(".pub"), self.folder / "authorized_keys")
         self.certify("127.0.0.3,127.0.0.8,robots.corp", host=True)
-        self.ports = dict(zip(KINDS, _free_ports(len(KINDS)), strict=True))
+        self.ports = dict(zip(KINDS, [share.free_port() for _ in KINDS], strict=True))
         lines = [
             *(f"Port {port}" for port in self.ports.values()),
             "ListenAddress 0.0.0.0",
@@ -226,14 +227,6 @@ def _askpass(folder: Path) -> Path:
 def python() -> str:
     """Return this interpreter, for commands on the `robot`."""
     return sys.executable
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
 
 
 def _wait(site: Site, process: subprocess.Popen[bytes]) -> None:

@@ -21,7 +21,7 @@ NASTY = [
 
 def connected(operator: Operator, kind: str) -> RobotShell:
     if shutil.which(kind) is None and kind != "noisy":
-        pytest.skip(f"no {kind} here: apt-get install {kind}")
+        pytest.fail(f"no {kind} here: `make setup` installs it")
     operator.writes(operator.keys)
     shells = operator.shells
     robot = operator.site.address(kind=kind)

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 import time
 
 import pytest
 
 from fleet.errors import RobotError, RobotOffline
 from tests.contract.openssh.site import Operator, python
+from tests.harness import share
 
 JUMP = "Host 127.0.0.3\n  ProxyJump bastion\nHost bastion\n  HostName 127.0.0.8\n  Port {port_KIND}\n"
 
 
 def jump(kind: str) -> str:
     return JUMP.replace("KIND", kind)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_jump_host_that_forwards_nothing_is_blamed_for_it(operator: Operator) -> None:
@@ -45,7 +39,7 @@ def test_a_jump_host_that_refuses_the_login_is_named(operator: Operator) -> None
 
 def test_a_robot_that_is_off_behind_a_jump_host_is_offline(operator: Operator) -> None:
     operator.writes(jump("plain") + operator.keys)
-    robot = operator.site.address("127.0.0.3", port=free_port())
+    robot = operator.site.address("127.0.0.3", port=share.free_port())
     said = operator.refused(robot)
     assert isinstance(said, RobotOffline)
     assert "cannot be reached from the jump host bastion" in said.message
@@ -53,7 +47,7 @@ def test_a_robot_that_is_off_behind_a_jump_host_is_offline(operator: Operator) -
 
 
 def test_a_jump_host_that_is_off_is_named(operator: Operator) -> None:
-    operator.writes(f"Host 127.0.0.3\n  ProxyJump 127.0.0.8:{free_port()}\n" + operator.keys)
+    operator.writes(f"Host 127.0.0.3\n  ProxyJump 127.0.0.8:{share.free_port()}\n" + operator.keys)
     said = operator.refused(operator.site.address("127.0.0.3"))
     assert isinstance(said, RobotOffline)
     assert "the jump host " in said.message
@@ -96,7 +90,7 @@ def test_a_proxy_command_says_that_the_robot_is_off(operator: Operator) -> None:
     config = str(operator.home / "config")
     through = f"ssh -F {config} -o BatchMode=yes -W %h:%p -p {operator.site.ports['plain']} 127.0.0.8"
     operator.writes(f"Host robot\n  HostName 127.0.0.3\n  ProxyCommand {through}\n" + operator.keys)
-    said = operator.refused(operator.site.address("robot", port=free_port()))
+    said = operator.refused(operator.site.address("robot", port=share.free_port()))
     assert isinstance(said, RobotOffline)
     assert "Connection refused" in said.message
 

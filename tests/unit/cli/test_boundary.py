@@ -23,6 +23,7 @@ from fleet.cli.verbs import VERBS, load
 from fleet.errors import FleetError, LockHeld, ManifestError, Problem, RegistryError, RobotsOffline
 from tests.fakes.fleet_folder import write_fleet
 
+FLEET = [sys.executable, "-m", "fleet.cli.main"]
 DRAWN = re.compile(r"(\w+)\s+(\d)(?:   |$)", re.MULTILINE)
 
 
@@ -105,13 +106,44 @@ def test_what_belongs_to_the_robots_command_is_left_to_it(arguments: list[str], 
 
 
 def test_a_reader_that_has_enough_is_no_error() -> None:
-    fleet = [sys.executable, "-m", "fleet.cli.main", "docs", "manifest"]
-    with subprocess.Popen(fleet, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*FLEET, "docs", "manifest"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_a_reader_of_the_help_that_has_enough_is_no_error_either() -> None:
+    with subprocess.Popen([*FLEET, "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("where", "words"), [(">/dev/full", "no space left on device"), (">&- <&-", "it is closed")])
+@pytest.mark.parametrize("verb", [["--help"], ["--json", "docs", "schema"]])
+def test_a_result_that_cannot_be_written_is_one_sentence_and_exit_3(verb: list[str], where: str, words: str) -> None:
+    done = in_a_shell([*FLEET, *verb], where)
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"error the result could not be written to standard output: {words}\n")
+    assert done.stderr.count("\n") == 2
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-", ">&- 2>&-", "2>/dev/full"])
+def test_the_commands_own_error_decides_how_it_ends(where: str, tmp_path: Path) -> None:
+    done = in_a_shell([*FLEET, "validate", "-m", str(tmp_path / "nowhere"), "--json"], where)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert ("nowhere" in done.stderr) is ("2>" not in where)
+
+
+def in_a_shell(command: list[str], where: str) -> subprocess.CompletedProcess[str]:
+    line = ["sh", "-c", f'exec "$@" {where}', "sh", *command]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_an_unknown_verb_is_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -184,7 +216,43 @@ def test_another_error_of_the_system_is_a_defect(monkeypatch: pytest.MonkeyPatch
 
 
 def test_debug_may_stand_anywhere_but_after_the_dashes() -> None:
-    assert main._without_debug(["exec", "--debug", "--", "ls", "--debug"]) == ["exec", "--", "ls", "--debug"]
+    assert main.in_place(["exec", "--debug", "--", "ls", "--debug"]) == ["exec", "--", "ls", "--debug"]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        (["--json", "status"], ["status", "--json"]),
+        (["--json", "-m", "here", "status", "--robots", "a"], ["status", "--robots", "a", "--json", "-m", "here"]),
+        (["--manifest=here", "keys", "list"], ["keys", "list", "--manifest=here"]),
+        (["--debug", "--json", "exec", "ls", "-l"], ["exec", "--json", "ls", "-l"]),
+        (["--json", "exec", "--robots", "a", "--", "ls"], ["exec", "--robots", "a", "--json", "--", "ls"]),
+        (["-m", "status", "validate"], ["validate", "-m", "status"]),
+        (["--version", "--json"], ["--version", "--json"]),
+        (["exec", "ls", "--json"], ["exec", "ls", "--json"]),
+    ],
+)
+def test_what_every_verb_has_may_stand_before_it(given: list[str], taken: list[str]) -> None:
+    assert main.in_place(given) == taken
+
+
+VERBS_OF_GROUPS = {"engine": "inspect", "images": "render", "ci": "plan", "keys": "list", "lock": "show"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_takes_json_before_it_too(
+    verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a manifest that is not there each ends early, and as one document."""
+    monkeypatch.setenv("FLEET_MANIFEST", "/no/such/manifest")
+    arguments = [verb, *([VERBS_OF_GROUPS[verb]] if verb in VERBS_OF_GROUPS else [])]
+    arguments += {"docs": ["schema"], "logs": ["r"], "exec": ["true"], "diff": ["1.0.0"], "engine": ["x"]}.get(verb, [])
+    for given in (["--json", *arguments], [arguments[0], *arguments[1:2], "--json", *arguments[2:]]):
+        ended = main.run(given, as_json=True)
+        printed = capsys.readouterr()
+        document = json.loads(printed.out)
+        assert ended == (0 if verb == "docs" else 2), printed.err
+        assert ended == 0 or "No such option" not in document["error"]["message"]
 
 
 def test_markup_in_users_words_is_printed_as_it_is(

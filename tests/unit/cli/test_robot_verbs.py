@@ -11,6 +11,7 @@ import pytest
 
 from fleet.errors import RegistryError
 from fleet.ports import CommandResult, LogLine
+from fleet.rollout.rollout_lock import RolloutLock
 from runtime.contract.power import PowerStatus
 from tests.fakes.robot_shell import FakeShell
 from tests.unit.cli.conftest import Desk
@@ -126,6 +127,89 @@ def test_a_release_that_fails_is_exit_4_and_robots_go_back(desk: Desk) -> None:
     assert desk.json("history")["history"][0]["outcome"] == "failed"
 
 
+def test_a_rollout_that_reached_nobody_is_no_success(desk: Desk) -> None:
+    desk.running()
+    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
+    for host in desk.hosts.values():
+        host.online = False
+    document = desk.json("rollout", "--yes", code=6)
+    assert document["succeeded"] is False
+    assert document["tags"] == []
+    assert "nobody was reached" in document["error"]["message"]
+    assert "1.1.0 reached nobody: 3 offline" in desk.fleet("rollout", "--yes", code=6).out
+    history = desk.json("history")
+    assert (history["current"], history["history"][0]["outcome"]) == ("1.0.0", "nobody reached")
+    for host in desk.hosts.values():
+        host.online = True
+    assert "no earlier successful rollout" in desk.error("rollback", "--yes", code=2)
+
+
+def test_a_rollout_without_any_usable_key_is_no_success(desk: Desk) -> None:
+    desk.publish()
+    desk.bootstrapped()
+    for host in desk.hosts.values():
+        host.login = False
+    document = desk.json("rollout", "--yes", code=3)
+    assert (document["succeeded"], document["tags"]) == (False, [])
+    assert desk.json("history")["current"] is None
+
+
+def test_a_plan_with_robots_that_did_not_answer_is_not_empty(desk: Desk) -> None:
+    desk.running()
+    assert desk.json("plan")["empty"] is True
+    desk.hosts["amr-002"].online = False
+    assert desk.json("plan")["empty"] is False
+    assert "Nothing to do" not in desk.fleet("plan").out
+
+
+def test_a_robot_that_moved_between_plan_and_turn_is_refused_with_yes_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.running()
+    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
+    acquire = RolloutLock.acquire
+
+    def meanwhile(lock: RolloutLock) -> None:
+        desk.updaters["amr-001"].state = replace(desk.updaters["amr-001"].state, current=None)
+        acquire(lock)
+
+    monkeypatch.setattr(RolloutLock, "acquire", meanwhile)
+    document = desk.json("rollout", "--yes", code=4)
+    assert document["error"]["kind"] == "PlanOutdated"
+    assert (
+        "amr-001 changed since the plan was made: it ran 1.0.0 then, and runs nothing now"
+        in document["error"]["message"]
+    )
+    assert outcomes(document)["amr-001"] == "outdated"
+    assert desk.json("history")["history"][0]["outcome"] == "failed"
+
+
+def test_a_silent_robot_is_lost_and_status_says_what_became_of_it(desk: Desk) -> None:
+    one_by_one = {"waves": [1, "100%"], "parallel": 1}  # The clock is everybody's: one's waiting is another's time.
+    desk.running()
+    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}}, rollout=one_by_one)
+    updater = desk.updaters["scout-001"]
+    enter = updater._enter
+
+    def stops(state: str, since: float, **changes: object) -> None:
+        enter(state, since, **changes)
+        updater.hang = state == "probation"
+
+    updater._enter = stops  # type: ignore[method-assign]
+    document = desk.json("rollout", "--yes", code=4)
+    assert outcomes(document) == {"amr-001": "committed", "amr-002": "committed", "scout-001": "lost"}
+    assert document["succeeded"] is False
+    assert desk.json("history")["current"] == "1.0.0"
+    rows = {robot["name"]: robot for robot in desk.json("status", code=3)["robots"]}
+    assert rows["scout-001"]["state"] == "unknown"
+    assert "did not end within" in rows["scout-001"]["error"]
+    del updater._enter
+    updater.hang = False
+    rows = {robot["name"]: robot for robot in desk.json("status")["robots"]}
+    assert (rows["scout-001"]["release"], rows["scout-001"]["reason"]) == ("1.0.0", "nobody confirmed")
+    assert desk.json("rollout", "--yes")["succeeded"]
+
+
 def test_offline_robots_are_exit_6_and_those_without_updater_exit_3(desk: Desk) -> None:
     desk.publish()
     desk.bootstrapped()
@@ -169,6 +253,14 @@ def test_rollback_goes_to_the_release_before(desk: Desk) -> None:
     assert desk.json("history")["history"][0]["kind"] == "rollback"
 
 
+def test_rollback_by_name_to_what_nobody_ran_says_so(desk: Desk) -> None:
+    desk.publish("0.9.0")
+    desk.running()
+    document = desk.json("rollback", "0.9.0", "--yes")
+    assert document["notes"] == ["no robot is known to have committed 0.9.0 (looked at 1 entries of fleet history)"]
+    assert desk.json("rollback", "1.0.0", "--yes")["notes"] == []
+
+
 def test_rollback_brings_the_old_environment_back(desk: Desk) -> None:
     desk.running(defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
     desk.running("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "8"}})
@@ -182,7 +274,7 @@ def test_rollback_with_nothing_to_go_back_to(desk: Desk) -> None:
     assert "no earlier" in desk.error("rollback", "--yes", code=2)
     assert "not published" in desk.error("rollback", "1.0.0", "--yes", code=2)
     desk.running()
-    assert "published are 1.0.0" in desk.error("rollback", "--yes", code=2)
+    assert "published, and committed by robots, are 1.0.0" in desk.error("rollback", "--yes", code=2)
 
 
 # ── status ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -287,7 +379,15 @@ def test_logs_prints_lines_as_they_are(desk: Desk) -> None:
 def test_logs_of_a_robot_without_a_release_is_exit_3(desk: Desk) -> None:
     desk.bootstrapped()
     desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says("no configuration file", code=14)
-    assert "exit code 14" in desk.error("logs", "amr-001", code=3)
+    assert "exit code 14: no configuration file" in desk.error("logs", "amr-001", code=3)
+    desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says(
+        "noise", "cannot connect to \x1b[31mDocker", "", code=1
+    )
+    message = desk.error("logs", "amr-001", code=3)
+    assert message == "amr-001: docker compose logs ended with exit code 1: cannot connect to [31mDocker"
+    assert "exit code 1: cannot connect" in desk.fleet("logs", "amr-001", "--follow", code=3).err
+    desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says(code=66)
+    assert desk.error("logs", "amr-001", code=3) == "amr-001: has no log: no release was rolled out to it yet"
     desk.hosts["amr-001"].online = False
     assert "did not answer" in desk.error("logs", "amr-001", code=6)
 

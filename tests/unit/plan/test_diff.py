@@ -64,7 +64,8 @@ def test_every_state_of_a_robot_has_its_action(desired_from: DesiredFrom) -> Non
     cases = {
         Action.UNKNOWN: None,
         Action.OFFLINE: Observed(robot.name, False, error="timed out"),
-        Action.BOOTSTRAP: Observed(robot.name, True, error="has no updater"),
+        Action.BOOTSTRAP: Observed(robot.name, True, error="has no updater", needs_bootstrap=True),
+        Action.ERROR: Observed(robot.name, True, error="`fleet-updater status` did not end within 30 s"),
         Action.WAIT: running(robot.name, "1.0.0", robot.variant, state="fetching"),
         Action.UPDATE: running(robot.name, "1.0.0", "another"),
         Action.NONE: running(robot.name, "1.0.0", robot.variant),

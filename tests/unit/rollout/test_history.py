@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 from fleet.errors import RegistryError, UsageError
 from fleet.publish.oci import Bytes
 from fleet.rollout import audit
-from fleet.rollout.audit import FAILED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
+from fleet.rollout.audit import FAILED, NOBODY_REACHED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
 from fleet.rollout.rollback import choose_target
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.rollout_site import RolloutSite, release
@@ -115,6 +116,38 @@ def test_the_release_before_the_last_that_succeeded(history: list[AuditRecord], 
     assert choose_target(newest_first(*history), PUBLISHED) == target
 
 
+def counted(n: int, version: str, outcome: str = SUCCEEDED, **counts: int) -> AuditRecord:
+    return dataclasses.replace(record(n, version, outcome=outcome), counts=counts)
+
+
+def test_a_success_that_no_robot_committed_is_never_offered() -> None:
+    """Such records exist: an earlier fleet wrote them when every robot was offline."""
+    ran, empty = counted(1, "1.0.0", committed=3), counted(2, "1.1.0", offline=3)
+    now = counted(3, "1.2.0", committed=3)
+    assert choose_target(newest_first(ran, empty, now), PUBLISHED) == "1.0.0"
+    with pytest.raises(UsageError, match="no earlier successful rollout") as caught:
+        choose_target(newest_first(empty, now), PUBLISHED)
+    assert "1.1.0" not in caught.value.message
+
+
+def test_robots_left_on_a_release_that_failed_go_back_to_the_last_that_succeeded() -> None:
+    before = [counted(1, "1.0.0", committed=3), counted(2, "1.1.0", committed=3)]
+    stopped = counted(3, "1.2.0", FAILED, committed=2, lost=1)
+    assert choose_target(newest_first(*before, stopped), PUBLISHED) == "1.1.0"
+    undone = dataclasses.replace(stopped, counts={"rolled back": 2, "reverted": 1})
+    assert choose_target(newest_first(*before, undone), PUBLISHED) == "1.0.0"
+
+
+def test_what_nobody_reached_is_called_so() -> None:
+    site = RolloutSite(2)
+    for host in site.hosts.values():
+        host.online = False
+    result = site.roll(release("1.0.0", site.content("a")))
+    made = audit.record_of(result, kind=ROLLOUT, fleet="warehouse", release_digest="sha256:x", at=0.0)
+    assert made.outcome == NOBODY_REACHED
+    assert made.counts == {"offline": 2}
+
+
 def test_nothing_to_go_back_to() -> None:
     once = [record(1, "1.0.0"), record(2, "1.1.0"), record(3, "1.0.0", ROLLBACK)]
     for history in ([], [record(1, "1.0.0")], newest_first(*once)):
@@ -126,7 +159,7 @@ def test_nothing_to_go_back_to() -> None:
 
 def test_a_version_by_name_must_be_published() -> None:
     assert choose_target([], PUBLISHED, "1.3.0") == "1.3.0"
-    with pytest.raises(UsageError, match=r"version 9\.9\.9 is not published; published are 1\.0\.0, 1\.1\.0"):
+    with pytest.raises(UsageError, match=r"version 9\.9\.9 is not published; robots committed none yet"):
         choose_target([], PUBLISHED, "9.9.9")
 
 

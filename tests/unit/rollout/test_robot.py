@@ -6,7 +6,7 @@ import pytest
 
 from fleet.errors import RobotError, RobotOffline
 from fleet.ports import CommandResult
-from fleet.rollout.robot import NoUpdater, RobotClient, UpdaterSilent
+from fleet.rollout.robot import NoUpdater, RobotClient, RobotLost, UpdaterSilent
 from runtime.contract.update import COMMAND_PATH
 from tests.fakes.rollout_site import RolloutSite
 
@@ -117,8 +117,8 @@ def test_a_wait_says_what_it_waited_for(site: RolloutSite, client: RobotClient) 
     assert 30.0 <= site.clock.monotonic() < 32.0
 
 
-def test_a_wait_for_a_robot_that_stays_away_ends_as_offline(site: RolloutSite, client: RobotClient) -> None:
+def test_a_wait_for_a_robot_that_stays_away_ends_as_lost(site: RolloutSite, client: RobotClient) -> None:
     site.host("r0").online = False
-    with pytest.raises(RobotOffline):
+    with pytest.raises(RobotLost, match="host-0 did not answer"):
         client.wait_for(lambda _state: True, what="the commit", deadline=30.0)
     assert site.clock.monotonic() >= 30.0

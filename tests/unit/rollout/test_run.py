@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from fleet.errors import LockHeld, OutsideError, RobotsOffline, RolloutFailed, UsageError
+from fleet.errors import LockHeld, OutsideError, PlanOutdated, RobotsOffline, RolloutFailed, UsageError
 from fleet.ports import CommandResult
-from fleet.rollout.drive import Limits
 from fleet.rollout.gate import Outcome
+from fleet.rollout.limits import Limits
 from fleet.rollout.orders import orders_for
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.take_back import take_back
@@ -143,7 +143,23 @@ def test_all_robots_offline_is_not_a_success_and_changes_nothing() -> None:
         host.online = False
     result = site.roll(release("1.0.0", site.content("a")))
     assert result.counts == {"offline": 2}
-    assert isinstance(result.error(), RobotsOffline)
+    assert not result.succeeded
+    assert result.nobody_reached
+    error = result.error()
+    assert isinstance(error, RobotsOffline)
+    assert error.exit_code == 6
+    assert "nobody was reached: 2 of 2 robots were offline" in error.message
+
+
+def test_robots_that_cannot_be_asked_are_no_success_either() -> None:
+    site = RolloutSite(2)
+    for host in site.hosts.values():
+        host.login = False
+    result = site.roll(release("1.0.0", site.content("a")))
+    assert result.counts == {"refused": 2}
+    assert not result.succeeded
+    assert result.nobody_reached
+    assert isinstance(result.error(), OutsideError)
 
 
 def test_a_robot_without_updater_is_told_and_does_not_stop_the_others() -> None:
@@ -260,7 +276,7 @@ def test_an_updater_that_restarts_during_its_update_is_waited_for() -> None:
     assert outcomes(result) == {"r0": "committed"}
 
 
-def test_a_robot_that_is_never_seen_again_fails_the_release_and_is_not_called_offline() -> None:
+def test_a_canary_that_is_never_seen_again_stops_the_rollout_and_is_not_called_offline() -> None:
     site = RolloutSite(2)
 
     def cut(event: RolloutEvent) -> None:
@@ -290,6 +306,70 @@ def test_a_confirmation_that_comes_too_late_is_told_as_what_the_robot_did() -> N
     site.clock.sleep = sleep  # type: ignore[method-assign]
     result = site.roll(release("1.0.0", site.content("a")), on_event=cut)
     assert outcomes(result) == {"r0": "reverted"}
+
+
+# ── the plan ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_what_was_planned_is_applied_without_another_look() -> None:
+    site = RolloutSite(3)
+    document = release("1.0.0", site.content("a"))
+    changes = site.plan(document)
+    asked = {name: len(updater.verbs) for name, updater in site.updaters.items()}
+
+    def tell(event: RolloutEvent) -> None:
+        if event.kind == "wave" and event.wave == 1:
+            assert {name: len(updater.verbs) for name, updater in site.updaters.items()} == asked
+
+    assert site.roll(document, changes=changes, on_event=tell).succeeded
+
+
+def moves(site: RolloutSite, name: str) -> None:
+    """Somebody else brings another release onto a robot."""
+    other = release("0.9.0", site.content("other"))
+    client = site.client(site.robots[int(name[1:])])
+    client.submit(orders_for(other, "sha256:other", site.robots, issued_at=0.0, force=False)[name])
+    site.clock.sleep(30.0)
+    client.confirm(client.status().order_id)
+    client.close()
+
+
+def test_a_robot_that_moved_since_the_plan_is_left_alone_and_ends_the_rollout() -> None:
+    site = RolloutSite(3)
+    committed(site)
+    document = release("1.1.0", site.content("b"))
+    changes = site.plan(document)
+    moves(site, "r1")
+    result = site.roll(document, changes=changes, policy={"waves": [1, 2, "100%"]})
+    assert outcomes(result) == {"r0": "committed", "r1": "outdated", "r2": "skipped"}
+    assert site.versions() == {"r0": "1.1.0", "r1": "0.9.0", "r2": "1.0.0"}
+    assert not result.succeeded
+    error = result.error()
+    assert isinstance(error, PlanOutdated)
+    assert error.exit_code == 4
+    assert "r1 changed since the plan was made: it ran 1.0.0 then, and runs 0.9.0" in error.message
+
+
+def test_a_plan_whose_first_robot_moved_changes_nothing() -> None:
+    site = RolloutSite(2)
+    committed(site)
+    document = release("1.1.0", site.content("b"))
+    changes = site.plan(document)
+    moves(site, "r0")
+    result = site.roll(document, changes=changes, policy={"waves": [1, "100%"]})
+    assert outcomes(result) == {"r0": "outdated", "r1": "skipped"}
+    assert isinstance(result.error(), PlanOutdated)
+    assert all(order.version != "1.1.0" for updater in site.updaters.values() for order in updater.submitted)
+
+
+def test_a_robot_that_reached_the_planned_release_by_itself_has_not_moved() -> None:
+    site = RolloutSite(1)
+    committed(site)
+    document = release("1.1.0", site.content("b"))
+    changes = site.plan(document)
+    assert site.roll(document).succeeded
+    assert outcomes(site.roll(document, changes=changes)) == {"r0": "committed"}
+    assert len(site.updaters["r0"].submitted) == 2
 
 
 # ── interruptions ────────────────────────────────────────────────────────────────────────────────────────────────
