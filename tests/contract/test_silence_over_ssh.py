@@ -7,9 +7,9 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import fleet.link.robot
 import pytest
 
+import fleet.link.robot
 from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
 from fleet.errors import RobotError
