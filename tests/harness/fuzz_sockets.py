@@ -8,8 +8,10 @@ import socket
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -45,16 +47,19 @@ class Door:
     corpus: Sequence[bytes]
     knock: Callable[[bytes], None]
     works: Callable[[], None]
+    clients: int = 8
+    """That knock at the same time."""
 
 
 def knock(door: Door, inputs: int, seed: int) -> None:
     """Give ``inputs`` bent inputs to a socket; look now and then whether it works still."""
-    for count, given in enumerate(bent(door.corpus, random.Random(f"{door.name} {seed}"))):
-        if count % 5000 == 0 or count == inputs:
+    made = islice(bent(door.corpus, random.Random(f"{door.name} {seed}")), inputs)
+    door.works()
+    with ThreadPoolExecutor(door.clients) as clients:
+        while some := list(islice(made, 2000)):
+            for _ in clients.map(door.knock, some):
+                pass
             door.works()
-        if count == inputs:
-            return
-        door.knock(given)
 
 
 def _sender(connect: Callable[[], socket.socket]) -> Callable[[bytes], None]:
@@ -224,7 +229,7 @@ def _report() -> Door:
             theirs.shutdown(socket.SHUT_WR)
             assert exchange(ours, "/report", WAIT_S) == (200, body)
 
-    return Door("a container's answer", [head + body, b"HTTP/1.1 503 x\r\n\r\n{}"], answered, works)
+    return Door("a container's answer", [head + body, b"HTTP/1.1 503 x\r\n\r\n{}"], answered, works, clients=1)
 
 
 def _status() -> Door:
@@ -240,7 +245,7 @@ def _status() -> Door:
         theirs.send(canonical_json(status))
         assert receiver.newest() == status
 
-    return Door("the executor's status", [canonical_json(status)], told, works)
+    return Door("the executor's status", [canonical_json(status)], told, works, clients=1)
 
 
 def _orders() -> Door:
@@ -257,4 +262,4 @@ def _orders() -> Door:
         theirs.send(canonical_json(orders))
         assert sender.orders() == orders
 
-    return Door("the executor's orders", [canonical_json(orders)], ordered, works)
+    return Door("the executor's orders", [canonical_json(orders)], ordered, works, clients=1)

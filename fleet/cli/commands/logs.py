@@ -15,6 +15,7 @@ from fleet.cli.ui.process_exit import to_nowhere
 from fleet.cli.ui.robots import with_shell
 from fleet.cli.wiring import Wiring
 from fleet.errors import RobotError, UsageError
+from fleet.link.robot import MAX_WORDS
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
@@ -61,7 +62,7 @@ def _no_log(robot: str, code: int, lines: Sequence[str]) -> RobotError:
         return RobotError(
             robot, "has no log: no release was rolled out to it yet", hint=f"fleet rollout --robots {robot}"
         )
-    said = [printable(line) for line in lines if line.strip()]
+    said = [printable(line, MAX_WORDS) for line in lines if line.strip()]
     reason = f": {said[-1]}" if said else ""
     return RobotError(
         robot,

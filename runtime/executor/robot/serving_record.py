@@ -13,6 +13,8 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from runtime.contract.json_decoder import WORDS, decode_object
+
 KEPT = 64
 """GIDs: one an activation and velocity output. Older ones are long forgotten by every graph."""
 MAX_BYTES = 16 * 1024
@@ -31,7 +33,7 @@ class ServingRecord:
     def _read(self, lock: tuple[int, int]) -> list[bytes]:
         try:
             with self._path.open("rb") as stream:
-                told = json.loads(stream.read(MAX_BYTES))
+                told = decode_object(stream.read(MAX_BYTES), "the record", WORDS)
             return [bytes.fromhex(gid) for gid in told["gids"]] if told["lock"] == list(lock) else []
         except (OSError, ValueError, KeyError, TypeError):
             return []
