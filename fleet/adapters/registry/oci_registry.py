@@ -11,23 +11,16 @@ from pathlib import Path
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.http_session import TrustError, authorities
 from fleet.adapters.registry.registry_auth import Scopes
+from fleet.adapters.registry.registry_calls import DIGEST, RegistryCalls, pull, push
 from fleet.adapters.registry.registry_download import BlobDownload, download_to_file
 from fleet.adapters.registry.registry_errors import DigestMismatch
 from fleet.adapters.registry.registry_heads import Heads
-from fleet.adapters.registry.registry_http import RegistryHttp, Reply, Request, RetryPolicy, Timeouts, is_loopback
+from fleet.adapters.registry.registry_http import RegistryHttp, Request, RetryPolicy, Timeouts, is_loopback
 from fleet.adapters.registry.registry_upload import CHUNK_BYTES, BlobUpload
 from fleet.adapters.system_clock import SystemClock
 from fleet.errors import RegistryError
 from fleet.ports import BlobSource, Clock, OciManifest
-from runtime.contract.json_decoder import ContractError, decode_object
 
-MANIFEST_TYPES = (
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-)
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
 #: `read_blob` is for documents.
 _SMALL_BLOB = 64 << 20
@@ -72,6 +65,7 @@ class OciRegistry:
             timeouts=timeouts or Timeouts(),
             root=prefix,
         )
+        self._ask = RegistryCalls(host, self._http)
         self._heads = Heads()
 
     @property
@@ -85,7 +79,7 @@ class OciRegistry:
 
     def ping(self) -> None:
         """Check that it answers as a registry and takes our credentials."""
-        self._send("GET", "/v2/", "login", ())
+        self._ask.send("GET", "/v2/", "login", ())
 
     # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -93,12 +87,12 @@ class OciRegistry:
         """Return the digest behind a tag or digest, or None."""
         silent = False
         if self._heads.asked("manifests"):
-            reply = self._manifest("HEAD", repository, reference, {200, *_NO_WORD})
+            reply = self._ask.manifest("HEAD", repository, reference, {200, *_NO_WORD})
             digest = reply.headers.get("Docker-Content-Digest", "")
             silent = reply.status != 200
             if not silent:
                 self._heads.found("manifests")
-            if not silent and _DIGEST.fullmatch(digest):  # the header is optional: without it only the bytes tell
+            if not silent and DIGEST.fullmatch(digest):  # the header is optional: without it only the bytes tell
                 return digest
             if reply.status == 404 and self._heads.believed("manifests"):
                 return None
@@ -109,20 +103,20 @@ class OciRegistry:
 
     def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
         """Return the manifest behind a tag or digest, its bytes checked against every digest at hand, or None."""
-        reply = self._manifest("GET", repository, reference, {200, 404})
+        reply = self._ask.manifest("GET", repository, reference, {200, 404})
         if reply.status == 404:
             return None
         digest = _sha256(reply.body)
         promised = reference if reference.startswith("sha256:") else reply.headers.get("Docker-Content-Digest", digest)
         if promised != digest:
             raise DigestMismatch(self.host, f"manifest {repository}:{reference}", promised, digest)
-        return OciManifest(digest, self._media_type(repository, reference, reply), reply.body)
+        return OciManifest(digest, self._ask.media_type(repository, reference, reply), reply.body)
 
     def put_manifest(self, repository: str, reference: str, body: bytes, media_type: str) -> str:
         """Store a manifest under a tag or its digest; return its digest."""
         digest = _sha256(body)
         headers = {"Content-Type": media_type}
-        reply = self._manifest("PUT", repository, reference, {201, 200, 202, 204}, headers=headers, body=body)
+        reply = self._ask.manifest("PUT", repository, reference, {201, 200, 202, 204}, headers=headers, body=body)
         stored = reply.headers.get("Docker-Content-Digest", digest)
         if stored != digest:
             raise DigestMismatch(self.host, f"manifest {repository}:{reference}", digest, stored)
@@ -130,8 +124,8 @@ class OciRegistry:
 
     def delete_manifest(self, repository: str, digest: str) -> None:
         """Delete a manifest by digest; one that is gone already is fine."""
-        self._checked(digest)
-        reply = self._manifest("DELETE", repository, digest, {202, 200, 204, 404, 405})
+        self._ask.checked(digest)
+        reply = self._ask.manifest("DELETE", repository, digest, {202, 200, 204, 404, 405})
         if reply.status == 405:
             raise RegistryError(
                 f"{self.host}: manifest {repository}@{digest}: the registry does not allow deletes",
@@ -145,12 +139,12 @@ class OciRegistry:
         path = f"/v2/{repository}/tags/list?n=1000"
         for page in range(_MAX_PAGES):
             # Some registries take fewer a page, and say 400: then they choose how many.
-            reply = self._send("GET", path, what, _pull(repository), accept={200, 404} if page else {200, 400, 404})
+            reply = self._ask.send("GET", path, what, pull(repository), accept={200, 404} if page else {200, 400, 404})
             if reply.status == 400:
-                reply = self._send("GET", path.partition("?")[0], what, _pull(repository), accept={200, 404})
+                reply = self._ask.send("GET", path.partition("?")[0], what, pull(repository), accept={200, 404})
             if reply.status == 404:
                 return sorted(tags)
-            listed = self._parsed(reply, what).get("tags")
+            listed = self._ask.parsed(reply, what).get("tags")
             tags.update(map(str, listed) if isinstance(listed, list) else ())
             link = _NEXT.search(reply.headers.get("Link", ""))
             if not link:
@@ -162,28 +156,28 @@ class OciRegistry:
 
     def has_blob(self, repository: str, digest: str) -> bool:
         """Say whether the repository has the blob."""
-        path = f"/v2/{repository}/blobs/{self._checked(digest)}"
+        path = f"/v2/{repository}/blobs/{self._ask.checked(digest)}"
         what = f"blob {digest[:19]}… of {repository}"
         if self._heads.asked("blobs"):
-            reply = self._send("HEAD", path, what, _pull(repository), accept={200, *_NO_WORD})
+            reply = self._ask.send("HEAD", path, what, pull(repository), accept={200, *_NO_WORD})
             if reply.status == 200:
                 self._heads.found("blobs")
                 return True
             if reply.status == 404 and self._heads.believed("blobs"):
                 return False
         url, one = self._http.base_url + path, {"Range": "bytes=0-0"}
-        there = self._http.answers(Request("GET", url, what, _pull(repository), one, accept=_THERE | {404})) in _THERE
+        there = self._http.answers(Request("GET", url, what, pull(repository), one, accept=_THERE | {404})) in _THERE
         if there:
             self._heads.contradicted("blobs")
         return there
 
     def mount_blob(self, repository: str, digest: str, from_repository: str) -> bool:
         """Make a blob of another repository appear in this one without moving bytes. False when refused, however."""
-        path = f"/v2/{repository}/blobs/uploads/?mount={self._checked(digest)}&from={from_repository}"
+        path = f"/v2/{repository}/blobs/uploads/?mount={self._ask.checked(digest)}&from={from_repository}"
         what = f"mount of {digest[:19]}… from {from_repository} into {repository}"
-        scopes = (*_push(repository), *_pull(from_repository))
+        scopes = (*push(repository), *pull(from_repository))
         try:
-            reply = self._send("POST", path, what, scopes, accept={201, 202}, tries=2)
+            reply = self._ask.send("POST", path, what, scopes, accept={201, 202}, tries=2)
             if reply.status == 202 and (location := reply.headers.get("Location")):
                 # It began an upload instead: nobody will finish that one.
                 self._drop_upload(self._http.absolute(location, reply.url, what), what, scopes)
@@ -194,17 +188,17 @@ class OciRegistry:
     def check_push(self, repository: str) -> None:
         """Begin an upload and drop it. Raises RegistryError where nothing may be pushed."""
         what = f"trial upload to {repository}"
-        reply = self._send("POST", f"/v2/{repository}/blobs/uploads/", what, _push(repository), accept={202})
+        reply = self._ask.send("POST", f"/v2/{repository}/blobs/uploads/", what, push(repository), accept={202})
         if location := reply.headers.get("Location"):
-            self._drop_upload(self._http.absolute(location, reply.url, what), what, _push(repository))
+            self._drop_upload(self._http.absolute(location, reply.url, what), what, push(repository))
 
     def _drop_upload(self, url: str, what: str, scopes: Scopes) -> None:
-        self._send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 403, 404, 405, 501})
+        self._ask.send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 403, 404, 405, 501})
 
     def push_blob(self, repository: str, source: BlobSource) -> None:
         """Upload a blob unless it is there."""
         if not self.has_blob(repository, source.digest):
-            BlobUpload(self._http, repository, source, _push(repository)).run(self._chunk_bytes)
+            BlobUpload(self._http, repository, source, push(repository)).run(self._chunk_bytes)
 
     def read_blob(self, repository: str, digest: str) -> bytes:
         """Return a small blob (< 64 MiB), digest checked."""
@@ -219,65 +213,7 @@ class OciRegistry:
     # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _download(self, repository: str, digest: str) -> BlobDownload:
-        return BlobDownload(self._http, repository, self._checked(digest), _pull(repository))
-
-    def _manifest(
-        self,
-        method: str,
-        repository: str,
-        reference: str,
-        accept: set[int],
-        *,
-        headers: dict[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> Reply:
-        at = "@" if reference.startswith("sha256:") else ":"
-        scopes = _pull(repository) if method in ("GET", "HEAD") else _push(repository, delete=method == "DELETE")
-        return self._send(
-            method,
-            f"/v2/{repository}/manifests/{reference}",
-            f"manifest {repository}{at}{reference}",
-            scopes,
-            accept=accept,
-            headers={"Accept": ", ".join(MANIFEST_TYPES), **(headers or {})},
-            body=body,
-        )
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        what: str,
-        scopes: Scopes,
-        *,
-        accept: set[int] | None = None,
-        headers: dict[str, str] | None = None,
-        body: bytes | None = None,
-        tries: int | None = None,
-    ) -> Reply:
-        url = path if "://" in path else self._http.base_url + path
-        request = Request(method, url, what, scopes, headers or {}, body, frozenset(accept or {200}))
-        return self._http.send(request, tries=tries)
-
-    def _media_type(self, repository: str, reference: str, reply: Reply) -> str:
-        sent = reply.headers.get("Content-Type", "").partition(";")[0].strip()
-        if sent in MANIFEST_TYPES:
-            return sent
-        return str(self._parsed(reply, f"manifest {repository}:{reference}").get("mediaType") or sent)
-
-    def _parsed(self, reply: Reply, what: str) -> dict[str, object]:
-        try:
-            return decode_object(reply.body, "the answer")
-        except ContractError as error:
-            raise RegistryError(
-                f"{self.host}: {what}: the answer is not a JSON document that can be read: {error}",
-                hint="check that registry.address is an OCI registry, not a web server or a login page",
-            ) from error
-
-    def _checked(self, digest: str) -> str:
-        if _DIGEST.fullmatch(digest):
-            return digest
-        raise RegistryError(f"{self.host}: {digest!r} is not a sha256 digest", hint="write sha256: and 64 hex digits")
+        return BlobDownload(self._http, repository, self._ask.checked(digest), pull(repository))
 
 
 def _base_url(host: str, plain_http: bool, ca_file: str | Path | None) -> str:
@@ -293,14 +229,6 @@ def _trusted(ca_file: str | Path | None) -> ssl.SSLContext:
     except TrustError as error:
         hint = "set registry.ca_file in fleet.yaml, or the variable that is named, to a PEM file of certificates"
         raise RegistryError(str(error), hint=hint) from error
-
-
-def _pull(repository: str) -> Scopes:
-    return (f"repository:{repository}:pull",)
-
-
-def _push(repository: str, *, delete: bool = False) -> Scopes:
-    return (f"repository:{repository}:{'delete' if delete else 'pull,push'}",)
 
 
 def _sha256(body: bytes) -> str:
