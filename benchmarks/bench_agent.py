@@ -28,13 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from runtime.contract.codec import canonical_json  # noqa: E402
-from runtime.contract.runtime_config import (  # noqa: E402
-    InputBinding,
-    ModelRuntime,
-    OutputBinding,
-    RuntimeConfig,
-    Thresholds,
-)
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds  # noqa: E402
 from tests.fakes.machine_tree import write_machine  # noqa: E402
 
 RSS_LIMIT_KB = 40 * 1000
@@ -47,9 +41,9 @@ READY_S = 60.0
 EXECUTOR = f"""
 import os, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from runtime.contract.build import Percentiles
-from runtime.contract.health import ModelHealth, SelfTest
-from runtime.health.status import ExecutorStatus, StatusSender, SERVING
+from runtime.contract.engine.build import Percentiles
+from runtime.contract.node.health import ModelHealth, SelfTest
+from runtime.health.process.status import ExecutorStatus, StatusSender, SERVING
 sender = StatusSender.from_environment()
 test, times = SelfTest(True, 1.0, 0.9, "fine"), Percentiles(10.0, 11.0, 12.0, 10.0, 512)
 frames = 0

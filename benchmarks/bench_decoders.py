@@ -30,8 +30,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from runtime.executor.decoders import Boxes, View, decoder_named  # noqa: E402
-from runtime.executor.frames import Stamp  # noqa: E402
+from runtime.decoding.decoders import Boxes, View, decoder_named  # noqa: E402
+from runtime.executor.inputs.frames import Stamp  # noqa: E402
 
 SIZE, CLASSES, CANDIDATES = 640, 80, 8400
 VIEW = View(720, 1280, letterbox=True, network_height=SIZE, network_width=SIZE)
@@ -121,10 +121,10 @@ def messages() -> dict[str, Any]:
     with vision_msgs() as sent:
         import vision_msgs.msg as ros
 
-        from runtime.executor import messages as ours
+        from runtime.executor.outputs import messages as ours
 
         if not ours.HAS_VISION_MSGS:
-            raise RuntimeError("runtime.executor.messages was imported before vision_msgs was there")
+            raise RuntimeError("runtime.executor.outputs.messages was imported before vision_msgs was there")
         counts = {}
         for count in (5, 20, 100):
             build = ours.message_of(Boxes, "m", {})[1]

@@ -25,7 +25,7 @@ from pathlib import Path
 from benchmarks.bench_frames import ROOT, START_S, cpu_seconds, image_environment, stop
 from benchmarks.soak.readings import Held, held
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.node.runtime_config import RuntimeConfig
 
 LIMIT_KB = 120 * 1000
 EXECUTOR = ("-m", "runtime.executor")

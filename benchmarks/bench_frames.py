@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.frames.network import write_network, write_runtime
 from runtime.contract.codec import from_json
-from runtime.contract.health import HealthReport, ModelHealth
+from runtime.contract.node.health import HealthReport, ModelHealth
 
 ROOT = Path(__file__).parents[1]
 HZ = 30.0

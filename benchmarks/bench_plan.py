@@ -34,9 +34,9 @@ from fleet.plan.diff import Plan, make_plan  # noqa: E402
 from fleet.plan.observed import Observed  # noqa: E402
 from fleet.plan.registry_facts import RegistryFacts  # noqa: E402
 from fleet.resolve.desired import Desired  # noqa: E402
-from fleet.resolve.recipe import recipe_for  # noqa: E402
+from fleet.resolve.images.recipe import recipe_for  # noqa: E402
 from fleet.resolve.resolver import resolve  # noqa: E402
-from runtime.contract.update import RunningRelease, UpdateState  # noqa: E402
+from runtime.contract.robot.update import RunningRelease, UpdateState  # noqa: E402
 from tests.fakes.fleet_folder import write_fleet  # noqa: E402
 
 ROUNDS = 3

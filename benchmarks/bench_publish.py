@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.adapters.oci_registry import OciRegistry
+from fleet.adapters.registry.oci_registry import OciRegistry
+from fleet.oci.image_spec import MANIFEST
 from fleet.publish.artifact import push_engine
 from fleet.publish.assemble import describe_image, push_images
 from fleet.publish.base import load_base, upload_base
-from fleet.publish.oci import MANIFEST
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, EngineReport, Percentiles
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, EngineReport, Percentiles
+from runtime.contract.node.runtime_config import ModelRuntime, RuntimeConfig
 from tests.fakes.registry_process import find_registry_binary, registry_process
 
 CLAIM = 6.0

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fleet.adapters.ssh_shell import SshShells
+from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
+from fleet.link import robot as robot_client
 from fleet.ports import RobotAddress
-from fleet.rollout import robot as robot_client
 from runtime.contract.codec import canonical_json
 from tests.contract.local_sshd import LocalSshd
 from tests.fakes.clock import FakeClock

@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.contract.sensitivity import Sensitivity
+from runtime.contract.engine.sensitivity import Sensitivity
 
 
 class FleetError(Exception):

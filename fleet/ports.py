@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from runtime.contract.trust import SignatureFacts
+from runtime.contract.robot.trust import SignatureFacts
 
 LogLine = Callable[[str], None]
 """Called with one line (no newline) of progress."""
@@ -123,7 +123,7 @@ class ContainerHost(Protocol):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class OciManifest:
     """A manifest as the registry stores it."""
 
     digest: str
@@ -163,7 +163,7 @@ class Registry(Protocol):
         """Return the digest behind a tag or digest, or None."""
         ...
 
-    def get_manifest(self, repository: str, reference: str) -> Manifest | None:
+    def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
         """Return the manifest behind a tag or digest, its digest checked against its bytes, or None."""
         ...
 
@@ -179,7 +179,7 @@ class Registry(Protocol):
         """Make a blob of another repository appear in this one without moving bytes. False when refused."""
         ...
 
-    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
+    def push_blob(self, repository: str, source: BlobSource) -> None:
         """Upload a blob unless it is there; chunked, resumed where the registry left off."""
         ...
 
@@ -206,8 +206,8 @@ class Registry(Protocol):
 class Downloader(Protocol):
     """Plain HTTP(S). Raises OutsideError."""
 
-    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
-        """Download a file: temporary name, sha256 (hex) checked, atomic rename. ``on_bytes`` gets each chunk's size."""
+    def fetch(self, url: str, to: Path, *, sha256: str) -> None:
+        """Download a file: temporary name, sha256 (hex) checked, atomic rename."""
         ...
 
 

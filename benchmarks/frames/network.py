@@ -9,14 +9,21 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.contract.build import AccuracyGate, BuildOptions, DeviceFacts, EngineIdentity, Preprocess, TensorSpec
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
-from runtime.engines.golden import Golden, save_golden
+from runtime.contract.engine.build import (
+    AccuracyGate,
+    BuildOptions,
+    DeviceFacts,
+    EngineIdentity,
+    Preprocess,
+    TensorSpec,
+)
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
+from runtime.engines.build.fp32_reference import Reference
+from runtime.engines.golden.golden_data import Golden, save_golden
+from runtime.engines.graph.preprocess import engine_input
+from runtime.engines.graph.transform import transform
 from runtime.engines.onnxruntime_.layout import resize_before_transpose
-from runtime.engines.preprocess import engine_input
-from runtime.engines.reference import Reference
-from runtime.engines.transform import transform
 
 TOPIC, RESULT = "/bench/image", "/bench/scores"
 SIDE, CLASSES = 224, 10

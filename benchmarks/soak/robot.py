@@ -19,10 +19,10 @@ import onnx
 
 from benchmarks.bench_frames import ROOT, STOP_S, image_environment, port_in, report_at, stop
 from benchmarks.frames.network import write_network, write_runtime
-from runtime.contract.build import EngineIdentity
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.health import HealthReport
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.engine.build import EngineIdentity
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import RuntimeConfig
 
 WIDTH, HEIGHT, HZ = 640, 480, 30.0
 MODEL = "scores"

@@ -98,7 +98,7 @@ class Story:
     def watch(self) -> None:
         """Detections, from a robot."""
         say("What a robot sees", "Detections of the scout's camera, read from its ROS 2 topic inside its container.")
-        echo = "python3 -m runtime.executor.echo /jetfleet/sign_text/text --count 2"
+        echo = "python3 -m runtime.executor.checks.echo /jetfleet/sign_text/text --count 2"
         fleet("exec", "--robots", "scout-001", "--", "sh", "-c", f"docker exec $({RUNTIME}) {echo}")
 
     def one_robot_goes_int8(self) -> None:

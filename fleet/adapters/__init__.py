@@ -1,1 +1,4 @@
-"""The only importers of docker, requests and paramiko."""
+"""The only importers of docker, requests and fabric; they implement `fleet.ports`.
+
+Only `fleet.cli.wiring` imports it, to construct them; it imports `ports` and `errors`.
+"""

@@ -28,12 +28,12 @@ class HttpDownloader:
     def __init__(self, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._pause = pause
 
-    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+    def fetch(self, url: str, to: Path, *, sha256: str) -> None:
         """See Downloader. Raises OutsideError."""
         if not url.startswith(("https://", "http://")):
             raise OutsideError(f"cannot download {url}: only http and https", hint="write an https:// address")
         for attempt in range(1, _TRIES + 1):
-            error = self._attempt(url, to, sha256, on_bytes)
+            error = self._attempt(url, to, sha256)
             if error is None:
                 return
             if attempt == _TRIES:
@@ -43,9 +43,7 @@ class HttpDownloader:
                 ) from error
             self._pause(_BACKOFF_S * 2 ** (attempt - 1))
 
-    def _attempt(
-        self, url: str, to: Path, sha256: str, on_bytes: Callable[[int], None] | None
-    ) -> requests.RequestException | None:
+    def _attempt(self, url: str, to: Path, sha256: str) -> requests.RequestException | None:
         """Download once. Returns an error that may pass, raises one that will not."""
         try:
             with requests.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
@@ -56,7 +54,7 @@ class HttpDownloader:
                         f"cannot download {url}: the server says {reply.status_code} {reply.reason}",
                         hint="check the address in the model's source.url, and that it needs no login",
                     )
-                self._save(reply, url, to, sha256, on_bytes)
+                self._save(reply, url, to, sha256)
         except requests.exceptions.SSLError as error:
             raise OutsideError(
                 f"cannot download {url}: its certificate is not trusted: {error}",
@@ -66,9 +64,7 @@ class HttpDownloader:
             return error
         return None
 
-    def _save(
-        self, reply: requests.Response, url: str, to: Path, sha256: str, on_bytes: Callable[[int], None] | None
-    ) -> None:
+    def _save(self, reply: requests.Response, url: str, to: Path, sha256: str) -> None:
         digest, left = hashlib.sha256(), _MAX_BYTES
         try:
             with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".partial-", delete=False) as file:
@@ -83,8 +79,6 @@ class HttpDownloader:
                             )
                         file.write(chunk)
                         digest.update(chunk)
-                        if on_bytes is not None:
-                            on_bytes(len(chunk))
                     file.flush()
                     _check(url, digest.hexdigest(), sha256)
                     partial.replace(to)

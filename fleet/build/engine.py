@@ -16,7 +16,7 @@ from fleet.build.job import LABEL_RUN, BuiltEngine, run_builder
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.build.timing import TimingCaches
 from fleet.errors import FleetError
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.parallel import LOOK_S
 from fleet.ports import ContainerHost, LogLine
 from fleet.resolve.desired import EngineSpec, Recipe

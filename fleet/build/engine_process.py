@@ -1,7 +1,7 @@
 """The process that has the engine libraries: CUDA, a driver's crash and Ctrl-C stay in it.
 
 `fleet` imports nothing of the engine code. It writes a request, starts ``python -m runtime.engines.tool`` with this
-interpreter, shows its lines as progress, and reads the answer (:mod:`runtime.contract.engine_tool`).
+interpreter, shows its lines as progress, and reads the answer (:mod:`runtime.contract.engine.engine_tool`).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 import runtime.contract
 from fleet.build.sensitivity import gate_error
 from fleet.errors import BuildError, FleetError, OutsideError, UsageError
-from runtime.contract.build import BuildFailure
 from runtime.contract.codec import ContractError, T, canonical_json, from_dict, from_json
-from runtime.contract.engine_tool import BUILD, JOB, TOOL_MODULE, USAGE, ToolAnswer
+from runtime.contract.engine.build import BuildFailure
+from runtime.contract.engine.engine_tool import BUILD, JOB, TOOL_MODULE, USAGE, ToolAnswer
 
 OnLine = Callable[[str], None]
 

@@ -22,10 +22,9 @@ LABEL_RECIPE = "io.jetfleet.recipe"
 LABEL_PROFILE = "io.jetfleet.profile"
 LABEL_KIND = "io.jetfleet.kind"
 
-BUILT, PRESENT, IN_REGISTRY = "built", "present", "in-registry"
+BUILT, PRESENT = "built", "present"
 
 Wheels = Callable[[Recipe], Path]
-RegistryHas = Callable[[Recipe], bool]
 
 _LOCK_S = 3600.0
 _SPOOL_BYTES = 64 * 1024 * 1024
@@ -37,9 +36,9 @@ class BaseImage:
 
     recipe: Recipe
     local: str
-    """Its tag on the Engine, ``jetfleet/bases:<Recipe.tag>``; nothing is there when ``how`` says in-registry."""
+    """Its tag on the Engine, ``jetfleet/bases:<Recipe.tag>``."""
     how: str
-    """built (just now) | present (on the Engine already) | in-registry (so the Engine was left alone)."""
+    """built (just now) | present (on the Engine already)."""
     seconds: float
 
 
@@ -52,15 +51,13 @@ def ensure_base(
     host: ContainerHost,
     recipe: Recipe,
     *,
-    registry_has: RegistryHas | None = None,
     wheels: Wheels = fetch_wheels,
     on_log: LogLine | None = None,
 ) -> BaseImage:
     """Make sure that the image of ``recipe`` exists, building it at most once.
 
-    With ``registry_has`` (for publishing) an image that the registry has need not be on the Engine. Without it (for
-    running a builder) the image is on the Engine afterwards; it is built there rather than pulled, because the Engine
-    may neither trust nor have credentials for the registry. Raises DockerError, BuildError.
+    It is built there rather than pulled, because the Engine may neither trust nor have credentials for the registry.
+    Raises DockerError, BuildError.
     """
     started = time.monotonic()
     tag = local_tag(recipe)
@@ -70,8 +67,6 @@ def ensure_base(
 
     if _is_present(host, recipe):
         return done(PRESENT)
-    if registry_has is not None and registry_has(recipe):
-        return done(IN_REGISTRY)
     with locked(f"image-{recipe.tag}", f"building the image {recipe.tag}", deadline_s=_LOCK_S):
         if _is_present(host, recipe):
             return done(PRESENT)

@@ -10,19 +10,19 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.build.answer import describe, read_answer
 from fleet.build.cache import cache_dir, locked
+from fleet.build.check_result import describe, read_answer
 from fleet.build.job_archive import unpack_outputs, write_inputs
 from fleet.build.timing import TimingCaches, fetch_timings, keep_timings
 from fleet.errors import BuildError, OutsideError
-from fleet.manifest.schema import Builder
+from fleet.manifest.schema.manifest_schema import Builder
 from fleet.ports import ContainerHost, JobLimits, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import EngineReport
-from runtime.contract.timing import TIMING_DIR
+from runtime.contract.engine.build import EngineReport
+from runtime.contract.engine.timing import TIMING_DIR
 
 JOB_DIR, OUT_DIR = "/job", "/out"
-COMMAND = ("python3", "-m", "runtime.engines.job", "--job", JOB_DIR, "--out", OUT_DIR)
+COMMAND = ("python3", "-m", "runtime.engines.build.job", "--job", JOB_DIR, "--out", OUT_DIR)
 
 LABEL_JOB = "io.jetfleet.job"
 """Engine key of a builder container."""

@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from fleet.errors import BuildError
-from fleet.manifest.files import calibration_files
+from fleet.manifest.files.named_files import calibration_files
 from fleet.ports import DEFAULT_LIMITS
 from fleet.resolve.desired import EngineSpec
 from fleet.tar_entries import PlainTarInfo
-from runtime.contract.build import CALIBRATION_DIR, GOLDEN_FILE, JOB_FILE, MODEL_FILE
 from runtime.contract.codec import canonical_json
-from runtime.contract.timing import TIMING_DIR
+from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, JOB_FILE, MODEL_FILE
+from runtime.contract.engine.timing import TIMING_DIR
 
 _MAX_FILES = 64
 _NEWER = "fleet and the builder image do not fit: run fleet build again with one version of jetfleet"

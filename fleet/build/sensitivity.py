@@ -7,8 +7,8 @@ import re
 import textwrap
 
 from fleet.errors import EngineGateError
-from runtime.contract.build import BuildFailure
-from runtime.contract.sensitivity import SensitiveNode, Sensitivity
+from runtime.contract.engine.build import BuildFailure
+from runtime.contract.engine.sensitivity import SensitiveNode, Sensitivity
 
 MOST_ROWS = 8
 _WIDTH = 110

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleet.build.cache import cache_dir, locked
 from fleet.errors import BuildError, UsageError
-from fleet.manifest.files import file_sha256
+from fleet.manifest.files.named_files import file_sha256
 from fleet.ports import Downloader, Registry
 from fleet.resolve.desired import EngineSpec
 

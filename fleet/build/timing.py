@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import TIMING_CACHE_FILE, DeviceFacts, EngineReport
 from runtime.contract.codec import ContractError, from_dict
 from runtime.contract.device import same_fact
-from runtime.contract.timing import TimingFacts
+from runtime.contract.engine.build import TIMING_CACHE_FILE, DeviceFacts, EngineReport
+from runtime.contract.engine.timing import TimingFacts
 
 
 class TimingCaches(Protocol):

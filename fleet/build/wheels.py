@@ -18,8 +18,8 @@ from pathlib import Path
 from fleet.build.cache import cache_dir, locked
 from fleet.errors import BuildError
 from fleet.resolve.desired import Recipe
-from fleet.resolve.image_files import FROM_SOURCE, name_of
-from fleet.resolve.recipe import python_version
+from fleet.resolve.images.image_files import FROM_SOURCE, name_of
+from fleet.resolve.images.recipe import python_version
 
 _MACHINES = {"linux/amd64": "x86_64", "linux/arm64": "aarch64"}
 _GLIBC = ("2_28", "2_27", "2_24", "2_17", "2_12", "2_5")

@@ -1,1 +1,4 @@
-"""The `fleet` command: one file a verb, one error boundary, one place that wires adapters."""
+"""The `fleet` command: one error boundary, one place that wires adapters, the options that verbs share.
+
+Imports everything below; nothing imports it.
+"""

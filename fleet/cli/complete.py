@@ -66,7 +66,7 @@ def versions_that_ran(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def _published(wiring: Wiring) -> list[str]:
-    from fleet.publish.release import list_releases
+    from fleet.oci.releases import list_releases
 
     return list_releases(wiring.registry, wiring.desired.registry.prefix)[::-1]
 

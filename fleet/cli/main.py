@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from fleet.cli.complete import as_bash_breaks_words
-from fleet.cli.leaving import leave, take_signals
-from fleet.cli.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
-from fleet.cli.told import Told
+from fleet.cli.ui.already_shown import AlreadyShown
+from fleet.cli.ui.process_exit import leave, take_signals
+from fleet.cli.ui.streams import OutputLost, StdoutFailed, guard_streams, reader_gone
 from fleet.cli.verbs import VERBS, LazyVerbs, Stopped, add_stubs
 from fleet.errors import FleetError, OutsideError, UsageError
 from runtime.contract.printable import printable_lines, unicode_text
@@ -110,7 +110,7 @@ def run(arguments: list[str], *, as_json: bool = False, debug: bool = False) -> 
         _check_text(arguments)
         result = app(args=in_place(arguments), prog_name="fleet", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except Told as told:
+    except AlreadyShown as told:
         return _tell(told.error, as_json=False)
     except FleetError as error:
         if debug:
@@ -181,7 +181,7 @@ def in_place(arguments: list[str]) -> list[str]:
 
 
 def _tell(error: FleetError, as_json: bool) -> int:
-    from fleet.cli.console import show_error
+    from fleet.cli.ui.console import show_error
 
     show_error(error, as_json)
     return error.exit_code

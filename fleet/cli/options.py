@@ -9,7 +9,7 @@ import typer
 
 from fleet.cli import complete
 
-Manifest = Annotated[
+ManifestOption = Annotated[
     Path,
     typer.Option("-m", "--manifest", envvar="FLEET_MANIFEST", help="Folder with fleet.yaml, or the file itself."),
 ]

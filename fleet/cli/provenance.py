@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fleet.build.cache import cache_dir
-from fleet.cli.console import Activity, many
-from fleet.cli.look import side_by_side
+from fleet.cli.ui.console import Activity, many
+from fleet.cli.ui.robots import side_by_side
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotProven, UsageError
+from fleet.oci.image_spec import Descriptor
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.publish.artifact import EngineArtifact, engine_artifact, read_report
 from fleet.publish.builders import Builders
 from fleet.publish.gates import check_gates
 from fleet.publish.layer_check import LayerChecks
-from fleet.publish.oci import Descriptor
 from fleet.resolve.builds import base_build, engine_build
 from fleet.resolve.desired import Desired, EngineSpec, Recipe
-from runtime.contract.build import EngineReport
+from runtime.contract.engine.build import EngineReport
 
 _SHOWN = 5
 

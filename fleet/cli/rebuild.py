@@ -6,18 +6,18 @@ import sys
 
 import typer
 
-from fleet.cli.console import Activity, activity, plain, stderr
-from fleet.cli.deploy import Declined
+from fleet.cli.commands.publish import compose_files
 from fleet.cli.provenance import builders_of, checked_engines
-from fleet.cli.publish import compose_files
+from fleet.cli.rollout_flow import Declined
+from fleet.cli.ui.console import Activity, activity, plain, stderr
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotProven, UsageError
+from fleet.oci.release_diff import differences, unified
+from fleet.oci.releases import CURRENT, PublishedRelease, as_published, find_release, load_release, releases_of
 from fleet.oci.skim import skim
 from fleet.publish.lookup import look_up
 from fleet.publish.publish import plan_images, release_document
-from fleet.publish.release import CURRENT, PublishedRelease, as_published, find_release, load_release, releases_of
-from fleet.publish.release_diff import differences, unified
-from runtime.contract.trust import document_digest
+from runtime.contract.robot.trust import document_digest
 
 
 def release_to_sign(wiring: Wiring, version: str | None) -> PublishedRelease:

@@ -8,14 +8,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-#: Verb → (module of `fleet.cli`, the line that `fleet --help` prints, which a test holds against the verb's own).
+#: Verb → (module of `fleet.cli.commands`, the line of `fleet --help`, which a test holds against the verb's own).
 VERBS = {
     "init": ("init", "Write a manifest to start from. Never overwrites a file."),
     "validate": ("validate", "Check the manifest and every file that it names; show what it comes to."),
     "plan": ("plan", "Show what lies between the manifest and a fleet that runs it."),
     "build": ("build", "Build the engines that the registry lacks, for the whole manifest or for some of its robots."),
     "images": ("images", "Builder and runtime images: render them for review, build them."),
-    "engine": ("engine", "One model on the machine at hand: build, inspect, measure, run and compare engines."),
+    "engine": ("engine.group", "One model on the machine at hand: build, inspect, measure, run and compare engines."),
     "publish": (
         "publish",
         "Assemble the images that the registry lacks, and publish the manifest's version. Safe to run again.",
@@ -70,7 +70,7 @@ class LazyVerbs(TyperGroup):
 
 def load(verb: str) -> Any:
     """Import a verb and return its command."""
-    module = importlib.import_module(f"fleet.cli.{VERBS[verb][0]}")
+    module = importlib.import_module(f"fleet.cli.commands.{VERBS[verb][0]}")
     command: Any
     if hasattr(module, "app"):
         command = typer.main.get_group(module.app)

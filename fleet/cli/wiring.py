@@ -8,10 +8,10 @@ from pathlib import Path
 
 from fleet.build.sources import SourceCache
 from fleet.manifest.load import LoadedManifest, load_manifest
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.ports import Clock, ContainerHost, Registry, RobotShells, Signer
 from fleet.resolve.desired import Desired
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 
 KNOWN_HOSTS = "known_hosts"
@@ -38,7 +38,7 @@ class Wiring:
     @cached_property
     def registry(self) -> Registry:
         """The manifest's registry."""
-        from fleet.adapters.oci_registry import OciRegistry
+        from fleet.adapters.registry.oci_registry import OciRegistry
 
         reference = self.loaded.manifest.registry
         ca_file = self.loaded.root / reference.ca_file if reference.ca_file else None
@@ -47,8 +47,8 @@ class Wiring:
     @cached_property
     def shells(self) -> RobotShells:
         """SSH with the host keys pinned beside the manifest."""
-        from fleet.adapters.ssh_shell import SshShells
-        from fleet.cli.console import note
+        from fleet.adapters.ssh.ssh_shell import SshShells
+        from fleet.cli.ui.console import note
 
         names = [robot.name for robot in self.loaded.manifest.robots]
         return SshShells(self.loaded.root / KNOWN_HOSTS, robots=names, on_note=note)
@@ -62,7 +62,7 @@ class Wiring:
 
     def _registry_at(self, host: str) -> Registry:
         """Return the client of a registry that a model's OCI source names."""
-        from fleet.adapters.oci_registry import OciRegistry
+        from fleet.adapters.registry.oci_registry import OciRegistry
 
         return self.registry if host == self.loaded.manifest.registry.host else OciRegistry(host)
 
@@ -76,7 +76,7 @@ class Wiring:
     @cached_property
     def signer(self) -> Signer:
         """The operator's ssh-keygen."""
-        from fleet.adapters.ssh_signer import SshSigner
+        from fleet.adapters.ssh.ssh_signer import SshSigner
 
         return SshSigner()
 
@@ -86,7 +86,7 @@ class Wiring:
         return self._host_of
 
     def _host_of(self, profile: Profile) -> ContainerHost:
-        from fleet.adapters.docker_host import DockerHost
+        from fleet.adapters.docker.docker_host import DockerHost
 
         endpoint = profile.builder.endpoint
         if endpoint not in self._hosts:

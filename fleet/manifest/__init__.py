@@ -1,1 +1,4 @@
-"""What a person declares: schema, loading with line numbers, reference."""
+"""What a person declares: loading with line numbers, inheritance, reference.
+
+Imports its rooms, `ports` and `errors`; `resolve` and what is above may import it.
+"""

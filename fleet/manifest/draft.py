@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fleet.manifest.report import Report, SourceFile, salvage
-from fleet.manifest.schema import Manifest, Robot, Rollout, Settings, Trust
+from fleet.manifest.schema.manifest_schema import Manifest, Robot, Rollout, Settings, Trust
+from fleet.manifest.yaml.report import Report, SourceFile, salvage
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleet.manifest.resources_schema import Inhibit, Resources
-from fleet.manifest.schema import ModelUse, Power, Robot, Settings, Update
+from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
+from fleet.manifest.schema.resources_schema import Inhibit, Resources
 
 _OWN = frozenset(Settings.model_fields)
 

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from fleet.errors import ManifestError, Problem
-from fleet.manifest.check_data import check_data
-from fleet.manifest.check_fleet import check_fleet
-from fleet.manifest.check_input import check_chains
-from fleet.manifest.check_model import check_model
-from fleet.manifest.check_profile import check_profile
-from fleet.manifest.check_trust import check_trust
+from fleet.manifest.checks.check_data import check_data
+from fleet.manifest.checks.check_fleet import check_fleet
+from fleet.manifest.checks.check_input import check_chains
+from fleet.manifest.checks.check_model import check_model
+from fleet.manifest.checks.check_profile import check_profile
+from fleet.manifest.checks.check_trust import check_trust
 from fleet.manifest.draft import Draft, draft_from
-from fleet.manifest.files import inside, why_no_file
-from fleet.manifest.report import Report, SourceFile
-from fleet.manifest.schema import Manifest, Model, Profile
-from fleet.manifest.yaml_text import KeyPath
+from fleet.manifest.files.named_files import inside, why_no_file
+from fleet.manifest.schema.manifest_schema import Manifest, Model, Profile
+from fleet.manifest.yaml.report import Report, SourceFile
+from fleet.manifest.yaml.yaml_text import KeyPath
 
 FLEET_FILE = "fleet.yaml"
 

@@ -1,1 +1,4 @@
-"""What lies in a registry, read as what anybody who may write there could have put."""
+"""What lies in the registry, by the OCI specification: media types, manifests, documents, releases.
+
+Imports `ports` and `errors` only; `signing` and what is above may import it.
+"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fleet.plan.power_words import power_changes
+from fleet.plan.power_diff import power_changes
 from fleet.resolve.desired import Desired
-from runtime.contract.power import ENV_POWER
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.robot.power import ENV_POWER
+from runtime.contract.robot.release import ReleaseDocument
 
 Engines = Mapping[str, tuple[str, str]]
 """Model → (precision, engine key)."""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from fleet.plan.observed import Observed
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe
-from runtime.contract.update import RunningRelease
+from runtime.contract.robot.update import RunningRelease
 
 
 class Action(str, Enum):

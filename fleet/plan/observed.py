@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.contract.update import ACTIVE_STATES, Attestation, UpdateState
+from runtime.contract.robot.update import ACTIVE_STATES, Attestation, UpdateState
 
 
 @dataclass(frozen=True, slots=True)

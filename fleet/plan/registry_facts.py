@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument
 
 
 @dataclass(frozen=True, slots=True)

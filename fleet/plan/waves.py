@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 
-from fleet.manifest.schema import MaxUnavailable, Rollout
+from fleet.manifest.schema.manifest_schema import MaxUnavailable, Rollout
 from fleet.resolve.desired import DesiredRobot
 
 CANARY_LABEL = "canary"

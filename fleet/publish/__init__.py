@@ -1,1 +1,4 @@
-"""Images and releases, assembled in the registry by API."""
+"""Images and releases, assembled in the registry by API.
+
+Only the command line imports it; it never imports its siblings `build` and `rollout`.
+"""

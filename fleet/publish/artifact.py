@@ -7,10 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet.errors import BuildError, RegistryError
-from fleet.oci.skim import said
-from fleet.ports import Registry
-from fleet.publish.layers import engine_layer
-from fleet.publish.oci import (
+from fleet.oci.image_spec import (
     LAYER_TAR,
     MANIFEST,
     NAMESPACE,
@@ -21,9 +18,12 @@ from fleet.publish.oci import (
     parse_manifest,
     place,
 )
+from fleet.oci.skim import said
+from fleet.ports import Registry
+from fleet.publish.layers import engine_layer
 from fleet.publish.parallel import side_by_side
-from runtime.contract.build import EngineIdentity, EngineReport
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import EngineIdentity, EngineReport
 
 REPORT_TYPE = "application/vnd.jetfleet.engine.report.v1+json"
 _KEY = f"{NAMESPACE}.engine.key"
@@ -100,7 +100,6 @@ def push_engine(
     folder: Path,
     *,
     report: EngineReport,
-    on_bytes: Callable[[int], None] | None = None,
     proven: Callable[[EngineArtifact], bool] | None = None,
     attest: Attest | None = None,
 ) -> EngineArtifact:
@@ -121,7 +120,7 @@ def push_engine(
     layer = engine_layer(folder, identity.model)
     document = Bytes.of(canonical_json(replace(report, files=layer.files())))
     uploads: list[Callable[[], None]] = [
-        lambda: registry.push_blob(repository, layer, on_bytes),
+        lambda: registry.push_blob(repository, layer),
         lambda: registry.push_blob(repository, document),
     ]
     side_by_side(lambda upload: upload(), uploads)
@@ -153,8 +152,3 @@ def _standing(
 
 def _annotations(identity: EngineIdentity) -> dict[str, str]:
     return {_KEY: identity.key, _MODEL: identity.model, _PRECISION: identity.precision}
-
-
-def fetch_engine_layer(registry: Registry, repository: str, artifact: EngineArtifact, to: Path) -> None:
-    """Download the engine's layer (a tar) into a file. Raises RegistryError."""
-    registry.fetch_blob(repository, artifact.layer.digest, to, size=artifact.layer.size)

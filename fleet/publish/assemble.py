@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fleet.errors import RegistryError
+from fleet.oci.image_spec import IMAGE_CONFIG, LAYER_TAR, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes
 from fleet.ports import Registry
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.base import BaseImage
 from fleet.publish.layers import Layer, config_layer
-from fleet.publish.oci import IMAGE_CONFIG, LAYER_TAR, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes
 from fleet.publish.parallel import side_by_side
 from runtime.contract.codec import canonical_json, digest_of
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.node.runtime_config import RuntimeConfig
 
 #: What OCI knows of an image configuration; Docker adds the build's container, which is not content.
 _CONFIG_KEYS = ("created", "author", "architecture", "os", "os.version", "os.features", "variant", "config", "history")

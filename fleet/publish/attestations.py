@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from fleet.oci.image_spec import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
 from fleet.oci.skim import bounded, chosen, skim
 from fleet.ports import Registry
-from fleet.publish.oci import EMPTY, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes, parse_manifest, place
-from fleet.publish.sign import key_hex
 from fleet.signing.dsse import ENVELOPE, opened
+from fleet.signing.signatures import key_hex
 
 _EMPTY = Bytes.of(b"{}")
 #: Of an envelope; ours have about 3 KiB.

@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.errors import BuildError, RegistryError
-from fleet.oci.skim import said
-from fleet.ports import Registry
-from fleet.publish.archive import SavedImage, unpack
-from fleet.publish.compress import compress
-from fleet.publish.oci import (
+from fleet.oci.image_spec import (
     IMAGE_CONFIG,
     LAYER_GZIP,
     MANIFEST,
@@ -24,6 +20,10 @@ from fleet.publish.oci import (
     place,
     require_manifest,
 )
+from fleet.oci.skim import said
+from fleet.ports import Registry
+from fleet.publish.archive import SavedImage, unpack
+from fleet.publish.compress import compress
 from runtime.contract.json_decoder import decode_object
 
 _BUILD_AGAIN = "run fleet publish: it uploads the base image again, once its tag is gone too"

@@ -9,15 +9,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fleet.errors import UsageError
-from fleet.manifest.check_trust import known_keys
+from fleet.oci.image_spec import Descriptor
 from fleet.oci.skim import said
 from fleet.parallel import side_by_side
 from fleet.ports import Registry, Signer
 from fleet.publish.attestations import StoredAttestation, push_attestation, stored_attestations
-from fleet.publish.oci import Descriptor
-from fleet.resolve.desired import TrustSpec
+from fleet.signing.allowed_signers import known_keys
 from fleet.signing.dsse import IN_TOTO, pae, sealed
 from fleet.signing.provenance import PROVENANCE, Build, statement, why_not
+from fleet.signing.trust_spec import TrustSpec
 
 _PARALLEL = 4
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from fleet.errors import EngineGateError
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import EngineReport
-from runtime.contract.task_metric import violation
+from runtime.contract.engine.build import EngineReport
+from runtime.contract.engine.task_metric import violation
 
 
 @dataclass(frozen=True, slots=True)

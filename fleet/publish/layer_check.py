@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fleet.errors import NotProven
+from fleet.oci.image_spec import place
 from fleet.oci.skim import said
 from fleet.ports import Registry
 from fleet.publish.archive import require_space
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.layers import BLOCK, END, engine_folder, header, layer_frame, padding
-from fleet.publish.oci import place
 from fleet.publish.streams import PIECE
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity, EngineReport, FileFacts
 from runtime.contract.codec import digest_of, from_json
+from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity, EngineReport, FileFacts
 
 ENGINE_FILES = ("engine.onnx", "engine.plan")
 _MOST_IDENTITY = 1 << 20

@@ -12,9 +12,9 @@ from typing import BinaryIO
 
 from fleet.errors import BuildError
 from fleet.publish.streams import PIECE, reader_of
-from runtime.contract.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity, FileFacts
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
+from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity, FileFacts
+from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
 
 BLOCK = 512
 #: tar ends in two zero blocks; writers pad to records of 10 KiB, which readers do not ask for.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet.oci.releases import find_release
 from fleet.parallel import side_by_side
 from fleet.plan.diff import runtime_recipes
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.ports import Registry
 from fleet.publish.builders import Builders, Proven
-from fleet.publish.release import find_release
 from fleet.resolve.builds import base_build, engine_build
 from fleet.resolve.desired import Desired
 from fleet.signing.provenance import Build

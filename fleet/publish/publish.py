@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from fleet.errors import OutsideError, UsageError
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
+from fleet.oci.releases import PublishedRelease, as_published, check_publishable, publish_release
 from fleet.ports import LogLine, Registry
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
 from fleet.publish.parallel import side_by_side
-from fleet.publish.release import PublishedRelease, as_published, check_publishable, publish_release
 from fleet.publish.tags import runtime_of, tag_images
-from fleet.resolve.build_job import device_facts
 from fleet.resolve.desired import Desired, EngineSpec, VariantSpec
-from runtime.contract.release import LayerRef, Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
-from runtime.contract.switching import SwitchRules
+from fleet.resolve.documents.build_job import device_facts
+from runtime.contract.robot.release import LayerRef, Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
+from runtime.contract.robot.switching import SwitchRules
 
 ROBOT_COMPOSE = "robot.compose.yaml"
 JETSON_COMPOSE = "jetson.compose.yaml"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fleet.oci.image_spec import require_manifest
+from fleet.oci.releases import CURRENT, PublishedRelease, releases_of
 from fleet.ports import Registry
-from fleet.publish.oci import require_manifest
-from fleet.publish.release import CURRENT, PublishedRelease, releases_of
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +41,17 @@ def tag_images(registry: Registry, prefix: str, document: ReleaseDocument) -> No
         _point(registry, runtime_of(prefix), version_tag(document.version, suffix), image_digest(document, suffix))
 
 
-def move_tags(
-    registry: Registry, prefix: str, release: PublishedRelease, suffixes: Iterable[str] | None = None
-) -> list[TagMove]:
+def move_tags(registry: Registry, prefix: str, release: PublishedRelease) -> list[TagMove]:
     """After a successful rollout: ``rollback-X`` := what ``current-X`` was, ``current-X`` := the release's image.
 
-    ``suffixes``: those whose robots all run it; None means every one, and then ``releases:current`` moves too. Done
-    again, or finished after an interruption, it gives the same tags. Raises RegistryError.
+    Then ``releases:current`` moves. Done again, or finished after an interruption, it gives the same tags. Raises
+    RegistryError.
     """
     document = release.document
     moves: list[TagMove] = []
-    for suffix in sorted(document.tags if suffixes is None else set(suffixes) & set(document.tags)):
+    for suffix in sorted(document.tags):
         moves += _move(registry, runtime_of(prefix), suffix, image_digest(document, suffix))
-    if suffixes is None:
-        moves += _point(registry, releases_of(prefix), CURRENT, release.digest)
-    return moves
+    return moves + _point(registry, releases_of(prefix), CURRENT, release.digest)
 
 
 def _move(registry: Registry, repository: str, suffix: str, digest: str) -> list[TagMove]:

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.errors import FleetError, RegistryError
-from fleet.manifest.files import file_sha256
+from fleet.manifest.files.named_files import file_sha256
+from fleet.oci.image_spec import MANIFEST, Bytes, Descriptor, manifest_bytes, parse_manifest, place
 from fleet.oci.skim import chosen, said
 from fleet.ports import Registry
-from fleet.publish.oci import MANIFEST, Bytes, Descriptor, manifest_bytes, parse_manifest, place
-from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.device import same_fact
-from runtime.contract.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
 
 FACTS_TYPE = "application/vnd.jetfleet.timing.facts.v1+json"
 CACHE_TYPE = "application/vnd.jetfleet.timing.cache"

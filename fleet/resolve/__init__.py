@@ -1,1 +1,4 @@
-"""From a manifest to what every robot should run: defaults < group < robot, files → digests."""
+"""From a manifest to what every robot should run: defaults < group < robot, files → digests.
+
+Imports `manifest` and what is below; `plan` and what is above may import it.
+"""

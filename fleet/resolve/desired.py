@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.manifest.schema import Profile, RegistryRef, Rollout, Source
+from fleet.manifest.schema.manifest_schema import Profile, RegistryRef, Rollout, Source
 from fleet.ports import RobotAddress
-from runtime.contract.build import BuildJob
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.contract.switching import SwitchRules
+from fleet.signing.trust_spec import TrustSpec
+from runtime.contract.engine.build import BuildJob
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.contract.robot.switching import SwitchRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +94,6 @@ class DesiredRobot:
 
 
 @dataclass(frozen=True, slots=True)
-class TrustSpec:
-    """Who must have signed a release before a robot takes it."""
-
-    signers: Path | None = None
-    """The allowed_signers file; None in a fleet that is unsigned."""
-    threshold: int = 1
-    sign_with: Path | None = None
-    """The operator's own key."""
-    expires_s: float = 0.0
-    """So long a signature lasts."""
-    revoked: Path | None = None
-    builders: Path | None = None
-    """The allowed_signers file of those who attest builds; None: the lines of ``signers`` that may."""
-    build_with: Path | None = None
-    """The key that `fleet build` attests with; None: ``sign_with``."""
-
-    @property
-    def unsigned(self) -> bool:
-        """Whether robots take releases that nobody signed."""
-        return self.signers is None
-
-
-@dataclass(frozen=True, slots=True)
 class Desired:
     """The whole fleet as declared."""
 
@@ -132,7 +110,7 @@ class Desired:
     """Suffix of moving tags → variant name: a group's name for the variant most of its robots run, otherwise
     ``<group>-<robot>`` or the robot's name."""
     rollout: Rollout
-    trust: TrustSpec = TrustSpec()
+    trust: TrustSpec = TrustSpec()  # noqa: RUF009  (it is frozen)
 
     def robot(self, name: str) -> DesiredRobot:
         """Return the robot called ``name``. Raises KeyError."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
 from fleet.errors import UsageError
-from fleet.manifest.explain import did_you_mean
+from fleet.manifest.yaml.explain import did_you_mean
 from fleet.resolve.desired import Desired, DesiredRobot
 
 Matcher = Callable[[DesiredRobot], bool]

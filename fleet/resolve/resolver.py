@@ -8,16 +8,16 @@ from pathlib import Path
 from fleet.errors import ManifestError, Problem
 from fleet.manifest.inherit import Effective, Inheritance
 from fleet.manifest.load import LoadedManifest
-from fleet.manifest.schema import ModelUse, Profile, RegistryRef, Robot
+from fleet.manifest.schema.manifest_schema import ModelUse, Profile, RegistryRef, Robot
 from fleet.ports import RobotAddress
-from fleet.resolve.build_job import engine_spec
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
+from fleet.resolve.documents.build_job import engine_spec
+from fleet.resolve.documents.power import power_environment
+from fleet.resolve.documents.resources import resource_environment
+from fleet.resolve.documents.runtime_config import runtime_config, stand_in
+from fleet.resolve.documents.switching import switch_rules
+from fleet.resolve.documents.trust import trust_spec
 from fleet.resolve.moving_tags import moving_tags
-from fleet.resolve.power import power_environment
-from fleet.resolve.resources import resource_environment
-from fleet.resolve.runtime_config import runtime_config, stand_in
-from fleet.resolve.switching import switch_rules
-from fleet.resolve.trust import trust_spec
 from runtime.contract.codec import digest_of, to_dict
 
 DEFAULT_USER = "jetson"

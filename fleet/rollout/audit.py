@@ -10,13 +10,13 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+from fleet.oci.json_documents import get_record, put_record
 from fleet.oci.skim import skim
 from fleet.ports import Clock, LogLine, Registry
-from fleet.rollout.records import get_record, put_record
 from fleet.rollout.result import RolloutResult
 from runtime.contract.codec import SCHEMA
 from runtime.contract.printable import printable
-from runtime.contract.update import COMMITTED
+from runtime.contract.robot.update import COMMITTED
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
 ROLLOUT, ROLLBACK, LOCK_BROKEN = "rollout", "rollback", "lock-broken"

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from runtime.contract.codec import ContractError, from_json
-from runtime.contract.health import DEGRADED, LEVEL_OK, OK, HealthReport, ModelHealth
 from runtime.contract.json_decoder import WORDS
+from runtime.contract.node.health import DEGRADED, LEVEL_OK, OK, HealthReport, ModelHealth
 from runtime.contract.printable import printable
-from runtime.contract.release import ReleaseVariant
-from runtime.contract.update import Attestation
+from runtime.contract.robot.release import ReleaseVariant
+from runtime.contract.robot.update import Attestation
 
 
 @dataclass(frozen=True, slots=True)

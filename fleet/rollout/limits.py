@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.contract.update import PROBATION, REVERTING, SWITCHING, WAITING, UpdateOrder, UpdateState
+from runtime.contract.robot.update import PROBATION, REVERTING, SWITCHING, WAITING, UpdateOrder, UpdateState
 
 _SLACK = 2.0
 """A robot may fetch so many times longer than its image takes at the manifest's rate: links are slower at times."""

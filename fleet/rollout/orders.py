@@ -8,10 +8,10 @@ from pathlib import PurePosixPath
 
 from fleet.errors import UsageError
 from fleet.resolve.desired import DesiredRobot
-from runtime.contract.release import ReleaseDocument, ReleaseVariant
-from runtime.contract.switching import SwitchRules
-from runtime.contract.trust import Proof
-from runtime.contract.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
+from runtime.contract.robot.release import ReleaseDocument, ReleaseVariant
+from runtime.contract.robot.switching import SwitchRules
+from runtime.contract.robot.trust import Proof
+from runtime.contract.robot.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
 
 
 def order_for(

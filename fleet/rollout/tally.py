@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from fleet.manifest.schema import Rollout
+from fleet.manifest.schema.manifest_schema import Rollout
 from fleet.rollout.gate import FAILURES, Outcome, WaveVerdict, hopeless, judge_wave, may_be_lost
 from fleet.rollout.result import RobotResult
 

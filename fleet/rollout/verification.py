@@ -6,9 +6,9 @@ from fleet.rollout.gate import judge
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.json_decoder import WORDS
 from runtime.contract.printable import printable
-from runtime.contract.release import ReleaseVariant
-from runtime.contract.update import Attestation
-from runtime.contract.verification import Finding, Verification
+from runtime.contract.robot.release import ReleaseVariant
+from runtime.contract.robot.update import Attestation
+from runtime.contract.robot.verification import Finding, Verification
 
 RELEASE, AGENT = "release", "agent"
 """Checks made on this side: what runs against the release, and whether the robot could verify itself at all."""

@@ -1,1 +1,4 @@
-"""What is signed, and how: statements about builds and releases. Below the manifest; nothing here asks anybody."""
+"""Who signs and who has: statements, signatures in the registry, the keyring that judges them.
+
+Imports `oci` and what is below; `manifest` and what is above may import it.
+"""

@@ -99,8 +99,8 @@ def golden_frames() -> np.ndarray:
 
 def golden_expected(frames: np.ndarray) -> np.ndarray:
     """Return the text probabilities, float16 (N, 1, rows, columns), that the right model gives at fp32."""
-    from runtime.contract.build import Preprocess, TensorSpec
-    from runtime.engines.reference import Reference
+    from runtime.contract.engine.build import Preprocess, TensorSpec
+    from runtime.engines.build.fp32_reference import Reference
 
     model = yaml.safe_load((HERE / "sign_text.yaml").read_text("utf-8"))
     source = HERE / model["source"]["path"]
@@ -119,7 +119,7 @@ def golden_expected(frames: np.ndarray) -> np.ndarray:
 
 def write_golden(path: Path) -> None:
     """Write golden frames and what the right model answers to them."""
-    from runtime.engines.golden import Golden, save_golden
+    from runtime.engines.golden.golden_data import Golden, save_golden
 
     model = yaml.safe_load((HERE / "sign_text.yaml").read_text("utf-8"))
     frames = golden_frames()

@@ -11,7 +11,7 @@ import re
 from dataclasses import fields
 from typing import Any, List, Optional, Tuple
 
-from runtime.contract.build import DeviceFacts
+from runtime.contract.engine.build import DeviceFacts
 
 #: Line → the releases (major, minor) that belong to it.
 L4T_LINES = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from runtime.contract.build import BuildJob, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.engine.build import BuildJob, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.engines.errors import EngineError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class BuildPaths:
     """What earlier builds on this kind of device measured, where that was given; a backend that measures leaves the
     new one in ``out`` under ``TIMING_CACHE_FILE``."""
     timing_folder: Path | None = None
-    """More of them, of this and other devices, named by :func:`runtime.contract.timing.timing_file`."""
+    """More of them, of this and other devices, named by :func:`runtime.contract.engine.timing.timing_file`."""
     cache: Path | None = None
     """Folder that builds on this machine share, for what speeds up the next one; None: nothing is kept."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.contract.sensitivity import Sensitivity
+from runtime.contract.engine.sensitivity import Sensitivity
 
 #: Kinds that are a gate's "no" (exit code 4 of the builder job); every other kind is a failure to build (3).
 GATE_KINDS = frozenset({"accuracy", "latency", "precision"})
@@ -11,7 +11,7 @@ GATE_KINDS = frozenset({"accuracy", "latency", "precision"})
 class EngineError(Exception):
     """An engine cannot be built, loaded or trusted.
 
-    ``kind`` is a word of :attr:`runtime.contract.build.BuildFailure.kind`; the message is one sentence with both
+    ``kind`` is a word of :attr:`runtime.contract.engine.build.BuildFailure.kind`; the message is one sentence with both
     numbers or both sides; ``hint`` says what to do.
     """
 

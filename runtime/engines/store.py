@@ -7,8 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contract.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIdentity
 from runtime.engines.errors import EngineError
 
 _CHUNK = 1 << 20

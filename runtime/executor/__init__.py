@@ -1,4 +1,5 @@
 """The executor: a ROS 2 lifecycle node that runs engines on what the robot's sensors publish.
 
-Only ``node.py``, ``inputs.py``, ``outputs.py`` and ``spinner.py`` import rclpy or message packages.
+Only `main`, `node`, `spinner`, `inputs.subscriptions`, `outputs`, `checks` and `robot.inhibit` import rclpy or message
+packages. Nothing else of `runtime` imports the executor.
 """

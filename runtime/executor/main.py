@@ -13,15 +13,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from runtime.contract.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
-from runtime.health.round_trip import AGAIN_S, RoundTrip
+from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
+from runtime.health.process.round_trip import AGAIN_S, RoundTrip
+from runtime.health.process.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
 from runtime.health.settings import ENV_CONFIG, SettingsError, load_config
-from runtime.health.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
 
 if TYPE_CHECKING:
+    from runtime.executor.checks.round_trip import Traveller
     from runtime.executor.node import ExecutorNode
-    from runtime.executor.round_trip import Traveller
-    from runtime.executor.worker import Worker
+    from runtime.executor.serving.worker import Worker
 
 #: Another folder of engines than the image's (laptops and tests).
 ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
@@ -79,7 +79,7 @@ def main() -> int:
         from rclpy.signals import SignalHandlerOptions
 
         from runtime.executor.node import ExecutorNode
-        from runtime.executor.worker import Worker
+        from runtime.executor.serving.worker import Worker
     except ImportError as error:
         return _give_up(
             process, f"cannot import {error.name or 'a package'}: {error}; run in the runtime image", EXIT_USAGE
@@ -92,7 +92,7 @@ def main() -> int:
 
 
 def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Worker) -> int:
-    from runtime.executor.round_trip import Traveller
+    from runtime.executor.checks.round_trip import Traveller
     from runtime.executor.spinner import Spinner
 
     traveller = Traveller(node, config, process.stop)
@@ -177,7 +177,7 @@ def _talk(process: Process, node: ExecutorNode, worker: Worker) -> None:
     process.tell(_status(process, node, worker))
     orders = process.sender.orders() if process.sender is not None else None
     if orders is not None:
-        node.obedience.obey(orders)
+        node.throttling.obey(orders)
 
 
 def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorStatus:

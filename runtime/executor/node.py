@@ -14,22 +14,22 @@ from typing import Any
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.task import Future
 
-from runtime.contract.runtime_config import ENV_ROBOT, SWAP_DIR, RuntimeConfig
-from runtime.executor.changer import Change, EngineChanger, any_thread
-from runtime.executor.diagnostics import Diagnostics, hardware_id
-from runtime.executor.inputs import Intake
-from runtime.executor.links import link
-from runtime.executor.loading import load_engine
-from runtime.executor.lock_keeper import LockKeeper
-from runtime.executor.memory import with_room
-from runtime.executor.orders import Obedience
-from runtime.executor.outputs import NodeOutputs
-from runtime.executor.pipeline import FAILED, Pipeline
-from runtime.executor.reserve import Reserve
-from runtime.executor.serving import Candidate
-from runtime.executor.serving_gate import ServingGate
-from runtime.executor.swap import SwapFolder
-from runtime.executor.worker import Worker
+from runtime.contract.node.runtime_config import ENV_ROBOT, SWAP_DIR, RuntimeConfig
+from runtime.executor.inputs.subscriptions import Intake
+from runtime.executor.outputs.diagnostics import Diagnostics, hardware_id
+from runtime.executor.outputs.publishers import NodeOutputs
+from runtime.executor.robot.cpu_reservation import CpuReservation
+from runtime.executor.robot.lock_keeper import LockKeeper
+from runtime.executor.robot.serving_gate import ServingGate
+from runtime.executor.robot.throttling import Throttling
+from runtime.executor.serving.candidates import Candidate
+from runtime.executor.serving.changer import Change, EngineChanger, any_thread
+from runtime.executor.serving.hot_swap import SwapFolder
+from runtime.executor.serving.links import link
+from runtime.executor.serving.loading import load_engine
+from runtime.executor.serving.memory import with_room
+from runtime.executor.serving.pipeline import FAILED, Pipeline
+from runtime.executor.serving.worker import Worker
 
 #: Another folder of engines to put in than the contract's (laptops and tests).
 ENV_SWAP_DIR = "JETFLEET_SWAP_DIR"
@@ -50,12 +50,12 @@ class ExecutorNode(LifecycleNode):
         super().__init__(config.node_name)
         self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
         self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
-        self._reserve = Reserve.from_environment()
+        self._reserve = CpuReservation.from_environment()
         self._changer = EngineChanger(worker, any_thread, self._reserve.memory, self._reserve.pin_worker)
         for model in self.models:
-            model.replace_engine = partial(self._replace_engine, model)
+            model.slot.replace_engine = partial(self._replace_engine, model)
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
-        self.obedience = Obedience(self.models, engines_dir, self._changer.begin)
+        self.throttling = Throttling(self.models, engines_dir, self._changer.begin)
         self.gate = ServingGate.from_environment()
         self._standing_by = True
         self._transition = threading.RLock()
@@ -75,7 +75,9 @@ class ExecutorNode(LifecycleNode):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about this installation."""
-        swaps = tuple(f"{model.model.name}: swap {model.swap_note}" for model in self.models if model.swap_note)
+        swaps = tuple(
+            f"{model.model.name}: swap {model.slot.swap_note}" for model in self.models if model.slot.swap_note
+        )
         gate = (self.gate.problem,) if self.gate.problem and self.gate.expected else ()
         return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *gate, *swaps)
 
@@ -83,7 +85,7 @@ class ExecutorNode(LifecycleNode):
     def takes_turns(self) -> bool:
         """Whether another container may be started beside this one: not where the DLA, of which there is one or two,
         runs an engine, nor where the serving lock cannot be held."""
-        engines = [model.engine for model in self.models]
+        engines = [model.slot.engine for model in self.models]
         on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
         return self.gate.exclusive and not on_dla
 
@@ -101,7 +103,7 @@ class ExecutorNode(LifecycleNode):
         for model in self.models:
             senders = self._outputs.make(model)
             self._log(f"{model.model.name}: loading {model.model.precision} engine {model.model.engine_key}")
-            if not self._on_worker(partial(model.load, self._engines_dir, senders, load)):
+            if not self._on_worker(partial(model.slot.load, self._engines_dir, senders, load)):
                 return FAILURE
             self._log(f"{model.model.name}: {model.stats.last_error if model.state == FAILED else 'ready'}")
         if self.models and all(model.state == FAILED for model in self.models):
@@ -223,7 +225,7 @@ class ExecutorNode(LifecycleNode):
 
     def _close_models(self) -> None:
         for model in self.models:
-            model.close()
+            model.slot.close()
 
     def _on_worker(self, run: Callable[[], None], timeout_s: float | None = None) -> bool:
         """Run on the worker thread and wait, but not past a stop, the worker's end, or ``timeout_s``."""

@@ -13,20 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from runtime.contract.health import HealthReport
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health import shared_memory, transport
-from runtime.health.children import Children
-from runtime.health.doors import Doors
-from runtime.health.metrics import exposition
-from runtime.health.report import Reporter, misconfigured
-from runtime.health.sampler import Sampler
-from runtime.health.server import Render, pages
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.health.checks.report import Reporter, misconfigured
+from runtime.health.checks.verification import Verifier, gather_with
+from runtime.health.http.listeners import Listeners
+from runtime.health.http.metrics import exposition
+from runtime.health.http.server import Render, pages
+from runtime.health.process import shared_memory, transport
+from runtime.health.process.children import Children
+from runtime.health.process.serving_token import Token
+from runtime.health.process.supervisor import STARTING, Policy, Snapshot, Supervisor
 from runtime.health.settings import AgentSettings, SettingsError, load_config
 from runtime.health.sources.machine import Machine
-from runtime.health.supervisor import STARTING, Policy, Snapshot, Supervisor
-from runtime.health.turn import Token
-from runtime.health.verification import Verifier, gather_with
+from runtime.health.sources.sampler import Sampler
 from runtime.power.control import PowerControl
 from runtime.power.host_link import HostLink
 
@@ -59,12 +59,12 @@ class Agent:
             log(self._problem)
         self._newest = self._report(Snapshot(state=STARTING))
         self._token = Token(settings.token, settings.slot)
-        self._doors = Doors(settings, self._token, self._routes(), log)
+        self._listeners = Listeners(settings, self._token, self._routes(), log)
 
     @property
     def port(self) -> int:
         """Where HTTP answers."""
-        return self._doors.port
+        return self._listeners.port
 
     def run(self) -> int:
         """Serve until SIGTERM or SIGINT; return the exit code."""
@@ -78,7 +78,7 @@ class Agent:
         self._sampler.start()
         if self._host is not None:
             self._host.start()
-        self._doors.start()
+        self._listeners.start()
         log(f"health on http://127.0.0.1:{self.port}")
         try:
             while not self._turn():
@@ -89,7 +89,7 @@ class Agent:
             self._sampler.stop()
             if self._host is not None:
                 self._host.stop()
-            self._doors.close()
+            self._listeners.close()
         return 0
 
     def _routes(self) -> dict[str, Render]:
@@ -130,7 +130,7 @@ class Agent:
         process = Snapshot() if supervisor is None else self._step(supervisor)
         self._children.reap_orphans(process.pid)
         self._newest = self._report(process)
-        self._doors.step()
+        self._listeners.step()
         self._turned = time.monotonic()
         return False
 

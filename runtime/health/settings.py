@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_json
-from runtime.contract.power import ENV_POWER, POWER_SOCKET, PowerPolicy
-from runtime.contract.runtime_config import (
+from runtime.contract.node.runtime_config import (
     CONFIG_PATH,
     DEFAULT_HEALTH_PORT,
     ENV_HEALTH_PORT,
@@ -20,7 +19,8 @@ from runtime.contract.runtime_config import (
     NODE_DIR,
     RuntimeConfig,
 )
-from runtime.contract.serving import ENV_NODE_DIR, ENV_SERVE_DIR, ENV_SLOT, SERVE_DIR_INSIDE, TOKEN, health_socket
+from runtime.contract.node.serving import ENV_NODE_DIR, ENV_SERVE_DIR, ENV_SLOT, SERVE_DIR_INSIDE, TOKEN, health_socket
+from runtime.contract.robot.power import ENV_POWER, POWER_SOCKET, PowerPolicy
 
 #: Another configuration file than the image's (laptops and tests).
 ENV_CONFIG = "JETFLEET_CONFIG"

@@ -1,4 +1,4 @@
-"""Power and heat: which modes may be used, when to step down and up again, and who is told.
+"""Power and heat: which modes may be used, when to step down and up again, and who is informed.
 
-Nothing here imports rclpy, numpy or an engine backend: it runs in the health agent's process.
+Imports `runtime.contract` only; the health agent may import it.
 """

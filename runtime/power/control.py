@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from runtime.contract.health import LEVEL_ERROR, LEVEL_OK, LEVEL_WARN, Check, SystemHealth
-from runtime.contract.power import GovernorSettings, PowerMode, PowerPolicy, PowerStatus, ServingOrders
+from runtime.contract.node.health import LEVEL_ERROR, LEVEL_OK, LEVEL_WARN, Check, SystemHealth
+from runtime.contract.robot.power import GovernorSettings, PowerMode, PowerPolicy, PowerStatus, ServingOrders
 from runtime.power.governor import Decision, GovernorState, Limits, PowerSample, step
 from runtime.power.host_link import HostSays
 from runtime.power.modes import Choice, read_table, usable_modes

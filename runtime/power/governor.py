@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from runtime.contract.power import GovernorSettings
+from runtime.contract.robot.power import GovernorSettings
 
 CRITICAL_AFTER_S = 3.0
 """How long the critical temperature must last: one wrong reading must not stop a robot's perception."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runtime.contract.codec import ContractError, from_dict
 from runtime.contract.json_decoder import WORDS, decode_object
-from runtime.contract.power import PowerAnswer
+from runtime.contract.robot.power import PowerAnswer
 
 ASK_S = 10.0
 """The host forgets a wish that is not repeated within two minutes."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from runtime.contract.power import PowerStatus
+from runtime.contract.robot.power import PowerStatus
 
 
 def power_metrics(status: PowerStatus | None) -> Iterator[Metric]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contract.power import MODE_TABLE, PowerMode, PowerPolicy, mode_named, needs_reboot, parse_modes
+from runtime.contract.robot.power import MODE_TABLE, PowerMode, PowerPolicy, mode_named, needs_reboot, parse_modes
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.serving import TOKEN, slot_word
-from runtime.updater.durable import replace_durable
+from runtime.contract.node.serving import TOKEN, slot_word
+from runtime.updater.storage.durable import replace_durable
 from tests.contract.robot_process import READY_S, ROOT, STOP_S, ros_environment
 from tests.fakes.velocity_engine import write_driver
 

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.rollout import remote_install
-from fleet.rollout.updater_package import launcher_text, updater_version, updater_zipapp
+from fleet.bootstrap import remote_install
+from fleet.bootstrap.updater_package import launcher_text, updater_version, updater_zipapp
 from runtime.contract.codec import from_dict
-from runtime.contract.update import UpdateState
-from runtime.updater.launcher import Trial, read_trial, slot_in_use
-from runtime.updater.server import ask
+from runtime.contract.robot.update import UpdateState
+from runtime.updater.robot.json_socket import ask
+from runtime.updater.selfupdate.launcher import Trial, read_trial, slot_in_use
 from tests.contract.test_updater_process import _pythons
 from tests.fakes.updater_zipapps import another
 

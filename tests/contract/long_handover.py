@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.serving import slot_word
+from runtime.contract.node.serving import slot_word
 from tests.contract.endings import CONTAINED, ENDINGS, Docker, Old
 from tests.contract.handover_duo import Duo, drives, sources, took
 from tests.contract.network_site import NetworkSite

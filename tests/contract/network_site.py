@@ -48,7 +48,7 @@ class NetworkSite:
         """Pull the cable at the bridge: the host's own interface stays as it is."""
         self._in("hub", "link", "set", self._port(name), "down")
 
-    def mend(self, name: str) -> None:
+    def repair(self, name: str) -> None:
         """Plug it in."""
         self._in("hub", "link", "set", self._port(name), "up")
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import from_json
-from runtime.contract.health import HealthReport
+from runtime.contract.node.health import HealthReport
 from tests.harness import share
 
 ROOT = Path(__file__).parents[2]

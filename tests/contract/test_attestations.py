@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.docker_config import DockerCredentials
-from fleet.adapters.oci_registry import OciRegistry
-from fleet.adapters.ssh_signer import SshSigner
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.oci_registry import OciRegistry
+from fleet.adapters.ssh.ssh_signer import SshSigner
 from fleet.errors import UsageError
+from fleet.oci.image_spec import MANIFEST, Descriptor
 from fleet.ports import Registry, Signer
 from fleet.publish.builders import Builders
-from fleet.publish.oci import MANIFEST, Descriptor
-from fleet.resolve.desired import TrustSpec
 from fleet.signing.provenance import ENGINE, PROVENANCE, Build
+from fleet.signing.trust_spec import TrustSpec
 from tests.contract.test_registry import push_artifact, real_host
 from tests.contract.test_signatures import Keys, agent, keys
 from tests.fakes.registry import FakeRegistry

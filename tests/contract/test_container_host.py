@@ -17,8 +17,8 @@ import docker.errors
 import pytest
 import requests
 
-from fleet.adapters.docker_errors import translated
-from fleet.adapters.docker_host import DockerHost
+from fleet.adapters.docker.docker_errors import translated
+from fleet.adapters.docker.docker_host import DockerHost
 from fleet.errors import BuildError, DockerError
 from fleet.ports import ContainerHost, JobResult
 from tests.fakes.container_host import FakeContainerHost, press_ctrl_c, wait_until

@@ -72,7 +72,7 @@ def test_of_two_without_a_common_lock_the_one_that_is_cut_off_stops_and_yields(
     assert took(cut, runs, "b") < TAKEN_OVER_S
 
     duo.look()
-    site.mend("a")
+    site.repair("a")
     duo.until_logged("", "is also commanded by /jetfleet: stop it")
     runs, _ = duo.until("b to go on", drives("b"))
     assert set(sources(runs)) == {"b"}, "the one that was cut off commands nothing"

@@ -35,8 +35,8 @@ from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.peer import uid_of
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way, tls_context, way_to
-from runtime.updater.fetching.store import BlobStore
 from runtime.updater.fetching.upstream import Upstream
+from runtime.updater.storage.blob_store import BlobStore
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
 
 LAYER = random.Random(1).randbytes(300_000)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.serving import slot_word
+from runtime.contract.node.serving import slot_word
 from tests.contract.endings import CONTAINED, ENDINGS, Old
 from tests.contract.handover_duo import Duo, drives, sources, took
 from tests.contract.robot_process import STOP_S

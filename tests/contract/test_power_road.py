@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.health import HealthReport
-from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy, PowerStatus
-from runtime.contract.runtime_config import FallbackEngine
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import FallbackEngine
+from runtime.contract.robot.power import ENV_POWER, GovernorSettings, PowerPolicy, PowerStatus
 from tests.contract.robot_process import Robot
 from tests.contract.test_updater_power import Robot as Host
 from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime

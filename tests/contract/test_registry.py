@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.docker_config import DockerCredentials
-from fleet.adapters.oci_registry import OciRegistry
-from fleet.adapters.registry_http import RetryPolicy
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.oci_registry import OciRegistry
+from fleet.adapters.registry.registry_http import RetryPolicy
 from fleet.errors import RegistryError
+from fleet.oci.image_spec import EMPTY, MANIFEST, Bytes, Descriptor, manifest_bytes
 from fleet.ports import Registry
-from fleet.publish.oci import EMPTY, MANIFEST, Bytes, Descriptor, manifest_bytes
 from tests.fakes.breaking_link import BreakingLink, breaking_link
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_process import find_registry_binary, registry_process

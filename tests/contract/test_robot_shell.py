@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.ssh_shell import PUT_PROGRAM, SshShells
+from fleet.adapters.ssh.ssh_shell import PUT_PROGRAM, SshShells
 from fleet.errors import HostKeyError, NotPinned, OutsideError, RobotError, RobotOffline, RobotSilent
 from fleet.ports import RobotAddress, RobotShell, RobotShells
 from tests.contract.local_sshd import LocalSshd, keygen

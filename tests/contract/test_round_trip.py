@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.health import Check, HealthReport
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.contract.node.health import Check, HealthReport
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding
 from tests.contract.robot_process import StartRobot, ros_environment
 from tests.fakes.runtime_folder import write_config, write_runtime
 

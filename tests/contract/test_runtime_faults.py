@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.health import Check, HealthReport
-from runtime.contract.runtime_config import OutputBinding
+from runtime.contract.node.health import Check, HealthReport
+from runtime.contract.node.runtime_config import OutputBinding
 from tests.fakes.runtime_folder import TOPIC, write_config, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
@@ -29,7 +29,7 @@ from tests.contract.test_runtime_inputs import play, send
 WAIT_S = 120.0
 CRASHING = '''
 import ctypes
-from runtime.executor.decoders import Classes
+from runtime.decoding.decoders import Classes
 class Crashing:
     """Reads address 0 in native code, in the worker, on the first frame that it is given."""
     result = Classes

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD, TWIST
-from runtime.contract.runtime_config import (
+from runtime.contract.node.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD, TWIST
+from runtime.contract.node.runtime_config import (
     InputBinding,
     JoinRule,
     ModelRuntime,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import FallbackEngine
+from runtime.contract.node.runtime_config import FallbackEngine
 from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.health import HealthReport
-from runtime.contract.runtime_config import OutputBinding
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import OutputBinding
 from tests.fakes.runtime_folder import KEY, write_config, write_engine, write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")

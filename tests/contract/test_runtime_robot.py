@@ -12,14 +12,9 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.resources import (
-    ENV_INHIBIT,
-    ENV_RESOURCES,
-    InhibitPolicy,
-    InhibitRule,
-    ResourcePolicy,
-)
-from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer, take
+from runtime.contract.node.resources import ENV_INHIBIT, ENV_RESOURCES, InhibitPolicy, InhibitRule, ResourcePolicy
+from runtime.updater.robot.update_lock import take
+from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
 from tests.fakes.runtime_folder import write_runtime
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")

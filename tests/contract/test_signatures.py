@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.trust import NAMESPACES, RELEASE, ROLLBACK, TrustSettings, why_too_few
-from runtime.updater.real_world import RealWorld
-from runtime.updater.world import World, WorldError
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, TrustSettings, why_too_few
+from runtime.updater.robot.real_world import RealWorld
+from runtime.updater.state.world import World, WorldError
 from tests.fakes.robot_world import FakeWorld, fake_signature
 
 STATEMENT = '{"document":"sha256:00","fleet":"größe"}'

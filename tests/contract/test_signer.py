@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters import ssh_signer
-from fleet.adapters.ssh_signer import SshSigner
+from fleet.adapters.ssh import ssh_signer
+from fleet.adapters.ssh.ssh_signer import SshSigner
 from fleet.errors import SigningError, UsageError
 from fleet.ports import Signer
 from tests.contract.test_signatures import Keys, agent, keygen, keys

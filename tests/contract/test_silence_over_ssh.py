@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-import fleet.rollout.robot
-from fleet.adapters.ssh_shell import SshShells
+import fleet.link.robot
+from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
 from fleet.errors import RobotError
-from fleet.rollout.robot import RobotClient, RobotLost
+from fleet.link.robot import RobotClient, RobotLost
 from runtime.contract.codec import canonical_json
-from runtime.contract.update import UpdateState
+from runtime.contract.robot.update import UpdateState
 from tests.contract.local_sshd import SSHD, LocalSshd
 
 ANSWER = canonical_json(UpdateState("amr-001", "idle", "1.0")).decode()
@@ -46,7 +46,7 @@ def robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Robot]:
     if SSHD is None:
         pytest.skip("no sshd here: apt-get install openssh-server")
     command = tmp_path / "fleet-updater"
-    monkeypatch.setattr(fleet.rollout.robot, "COMMAND_PATH", str(command))
+    monkeypatch.setattr(fleet.link.robot, "COMMAND_PATH", str(command))
     server = LocalSshd(tmp_path)
     server.start()
     try:

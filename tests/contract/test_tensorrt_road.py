@@ -18,24 +18,24 @@ from typing import Any
 
 import pytest
 
-from fleet.adapters.docker_config import DockerCredentials
-from fleet.adapters.oci_registry import OciRegistry
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.oci_registry import OciRegistry
 from fleet.build.image import LABEL_RECIPE, local_tag
 from fleet.cli.wiring import Wiring
-from fleet.manifest.files import file_sha256
+from fleet.manifest.files.named_files import file_sha256
 from fleet.manifest.load import LoadedManifest, load_manifest
-from fleet.publish.artifact import engine_artifact, fetch_engine_layer
+from fleet.oci.releases import find_release
+from fleet.publish.artifact import engine_artifact
 from fleet.publish.base import upload_base
-from fleet.publish.release import find_release
-from fleet.resolve.build_job import device_facts
 from fleet.resolve.desired import Desired, EngineSpec
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.documents.build_job import device_facts
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
-from runtime.contract.build import IDENTITY_FILE, DeviceFacts, EngineIdentity
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import IDENTITY_FILE, DeviceFacts, EngineIdentity
+from runtime.engines.device.plan_header import read_plan_header
+from runtime.engines.device.preflight import check_engine
 from runtime.engines.errors import EngineError
-from runtime.engines.plan_header import read_plan_header
-from runtime.engines.preflight import check_engine
 from runtime.engines.store import load_engine_dir, sha256_of
 from tests.contract.test_registry import real_host
 from tests.fakes.fleet_folder import write_fleet
@@ -96,7 +96,7 @@ class Road:
         artifact = engine_artifact(self.registry, repository, spec.tag)
         assert artifact is not None
         to.mkdir()
-        fetch_engine_layer(self.registry, repository, artifact, to / "layer.tar")
+        self.registry.fetch_blob(repository, artifact.layer.digest, to / "layer.tar")
         with tarfile.open(to / "layer.tar") as tar:
             tar.extractall(to, filter="data")
         (folder,) = (path.parent for path in to.rglob(IDENTITY_FILE))

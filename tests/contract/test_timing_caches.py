@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from fleet.errors import RegistryError
+from fleet.oci.image_spec import parse_manifest
 from fleet.ports import Registry
-from fleet.publish.oci import parse_manifest
 from fleet.publish.timing import MOST_PARTS, TimingStore, timing_tag
-from runtime.contract.build import DeviceFacts
-from runtime.contract.timing import MAX_TIMING_BYTES, TimingFacts, timing_file
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.timing import MAX_TIMING_BYTES, TimingFacts, timing_file
 from tests.contract.test_registry import push_artifact, real_host, registry, repository
 
 __all__ = ["real_host", "registry", "repository"]

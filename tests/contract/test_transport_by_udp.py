@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.frames.network import write_network, write_runtime
-from runtime.contract.health import HealthReport
+from runtime.contract.node.health import HealthReport
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 

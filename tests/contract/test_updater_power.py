@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.power import ENV_POWER, ENV_UID, GovernorSettings, PowerPolicy
-from runtime.updater.folders import ReleaseFolders
-from runtime.updater.release_folder import files_of, target_of
-from runtime.updater.world import Links
+from runtime.contract.robot.power import ENV_POWER, ENV_UID, GovernorSettings, PowerPolicy
+from runtime.updater.state.release_folder import files_of, target_of
+from runtime.updater.state.world import Links
+from runtime.updater.storage.folders import ReleaseFolders
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.fakes.nvpmodel import Jetson
 from tests.fakes.robot_world import order

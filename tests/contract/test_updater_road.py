@@ -17,10 +17,10 @@ import docker
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json, to_dict
-from runtime.contract.release import LayerRef, Probation, ReleaseEngine
-from runtime.contract.runtime_config import ENV_HEALTH_PORT
-from runtime.contract.update import Attestation, UpdateOrder, UpdateState
-from runtime.contract.verification import Finding, Verification
+from runtime.contract.node.runtime_config import ENV_HEALTH_PORT
+from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine
+from runtime.contract.robot.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.verification import Finding, Verification
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose
 from tests.fakes import tiny_images

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.updater.launcher import slot_in_use
+from runtime.updater.selfupdate.launcher import slot_in_use
 from tests.contract.installer import LONG_S, NEW, NEW_VERSION, OLD, OLD_VERSION, SHORT_S, Machine, die_at_steps
 from tests.fakes.robot_world import order
 from tests.fakes.updater_zipapps import EXITS, HANGS, another

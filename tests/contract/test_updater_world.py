@@ -15,18 +15,18 @@ from typing import Any
 import docker
 import pytest
 
-from runtime.contract.release import LayerRef, ReleaseEngine, ReleaseVariant
-from runtime.contract.resources import LOCK_FILE
-from runtime.contract.serving import health_socket
-from runtime.contract.update import UpdateOrder
-from runtime.executor.update_lock import UpdateLock
-from runtime.health.server import HealthServer
-from runtime.updater.fetching.store import BlobStore
-from runtime.updater.preflight import moved_bytes
-from runtime.updater.real_world import RealWorld
-from runtime.updater.release_folder import environment_of, files_of, target_of
-from runtime.updater.update_lock import FREE, HELD, LockAnswer
-from runtime.updater.world import Interrupted, Links, World, WorldError
+from runtime.contract.node.resources import LOCK_FILE
+from runtime.contract.node.serving import health_socket
+from runtime.contract.robot.release import LayerRef, ReleaseEngine, ReleaseVariant
+from runtime.contract.robot.update import UpdateOrder
+from runtime.executor.robot.update_lock import UpdateLock
+from runtime.health.http.server import HealthServer
+from runtime.updater.robot.real_world import RealWorld
+from runtime.updater.state.lock_answer import FREE, HELD, LockAnswer
+from runtime.updater.state.release_folder import environment_of, files_of, target_of
+from runtime.updater.state.world import Links, StepInterrupted, World, WorldError
+from runtime.updater.storage.blob_store import BlobStore
+from runtime.updater.transaction.preflight import moved_bytes
 from tests.fakes import tiny_images
 from tests.fakes.robot_world import FakeWorld, order, reference, variant
 from tests.harness import share
@@ -176,7 +176,7 @@ def test_pull_of_what_is_not_there_says_what_to_do(side: Side) -> None:
 
 def test_interrupted_pull_stops(side: Side) -> None:
     side.world.interrupt.set()
-    with pytest.raises(Interrupted):
+    with pytest.raises(StepInterrupted):
         side.world.pull(side.second.image, lambda layer, state: None)
     assert side.world.image(side.second.image) is None
 
@@ -223,7 +223,7 @@ def test_a_fetch_of_what_is_not_there_says_what_to_do(side: Side) -> None:
 
 def test_an_interrupted_fetch_stops(side: Side) -> None:
     side.world.interrupt.set()
-    with pytest.raises(Interrupted):
+    with pytest.raises(StepInterrupted):
         side.world.fetch(side.second.image, "order-1", 0, Listener())
     assert side.world.image(side.second.image) is None
 
@@ -438,7 +438,7 @@ def test_time_goes_on_and_news_end_a_wait(side: Side) -> None:
     assert after.boot_id == before.boot_id
     side.world.interrupt.set()
     side.world.wake.set()
-    with pytest.raises(Interrupted):
+    with pytest.raises(StepInterrupted):
         side.world.sleep(30.0)
 
 

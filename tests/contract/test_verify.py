@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.contract.codec import from_json
-from runtime.contract.verification import Finding, Verification
+from runtime.contract.robot.verification import Finding, Verification
 from tests.contract.robot_process import ROOT, STOP_S, Robot, StartRobot
 from tests.fakes.runtime_folder import write_runtime
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.contract.codec import canonical_json
-from runtime.engines.golden import Golden, save_golden
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.engines.golden.golden_data import Golden, save_golden
 from tests.fakes.runtime_folder import KEY
 
 _TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}

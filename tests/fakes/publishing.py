@@ -9,12 +9,13 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from fleet.manifest.schema import Profile, RegistryRef, Rollout, Source
+from fleet.manifest.schema.manifest_schema import Profile, RegistryRef, Rollout, Source
 from fleet.ports import RobotAddress
 from fleet.publish.artifact import EngineArtifact, push_engine
 from fleet.publish.base import upload_base
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json
+from runtime.contract.engine.build import (
     AccuracyGate,
     BuildJob,
     BuildOptions,
@@ -23,8 +24,7 @@ from runtime.contract.build import (
     EngineReport,
     Percentiles,
 )
-from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import ModelRuntime, RuntimeConfig
+from runtime.contract.node.runtime_config import ModelRuntime, RuntimeConfig
 from tests.fakes.registry import FakeRegistry
 
 PREFIX = "warehouse"

@@ -9,9 +9,9 @@ from typing import Any, BinaryIO
 
 from fleet.errors import DockerError
 from fleet.ports import DEFAULT_LIMITS, JobLimits, JobResult, LogLine
-from runtime.contract.build import IDENTITY_FILE, JOB_FILE, REPORT_FILE, BuildJob, EngineIdentity, EngineReport
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.timing import TIMING_DIR
+from runtime.contract.engine.build import IDENTITY_FILE, JOB_FILE, REPORT_FILE, BuildJob, EngineIdentity, EngineReport
+from runtime.contract.engine.timing import TIMING_DIR
 from tests.fakes.container_host import FakeContainerHost
 from tests.fakes.recordings import COMMAND, RecordedJob, question_of, read_archive, read_inputs, read_recording
 from tests.fakes.recordings import write_archive as write_output

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from runtime.contract.build import JOB_FILE, BuildJob, DeviceFacts
 from runtime.contract.codec import canonical_json, digest_of, from_json
-from runtime.contract.timing import TIMING_DIR
+from runtime.contract.engine.build import JOB_FILE, BuildJob, DeviceFacts
+from runtime.contract.engine.timing import TIMING_DIR
 
 RECORDING_FILE = "recording.json"
 COMMAND = "python3 tests/gpu/record_road.py tests/data/road"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet.errors import RegistryError
-from fleet.ports import BlobSource, Manifest
+from fleet.ports import BlobSource, OciManifest
 
 Hook = Callable[[str, str], None]
 """Called before every request with its verb (``put_manifest``) and its target; raises to break it."""
@@ -28,7 +28,7 @@ class FakeRegistry:
         self.hook: Hook | None = None
         self._lock = threading.RLock()
         self._blobs: dict[tuple[str, str], bytes] = {}
-        self._manifests: dict[tuple[str, str], Manifest] = {}
+        self._manifests: dict[tuple[str, str], OciManifest] = {}
         self._tags: dict[tuple[str, str], str] = {}
 
     def ping(self) -> None:
@@ -39,7 +39,7 @@ class FakeRegistry:
         found = self._find(repository, reference)
         return found.digest if found else None
 
-    def get_manifest(self, repository: str, reference: str) -> Manifest | None:
+    def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
         self._request("get_manifest", f"{repository}:{reference}")
         return self._find(repository, reference)
 
@@ -51,7 +51,7 @@ class FakeRegistry:
                     raise RegistryError(
                         f"{self.host}: manifest {repository}:{reference}: MANIFEST_BLOB_UNKNOWN {digest}"
                     )
-            manifest = Manifest(_sha256(body), media_type, body)
+            manifest = OciManifest(_sha256(body), media_type, body)
             if reference.startswith("sha256:") and reference != manifest.digest:
                 raise RegistryError(f"{self.host}: manifest {repository}@{reference}: digest mismatch")
             self._manifests[repository, manifest.digest] = manifest
@@ -71,7 +71,7 @@ class FakeRegistry:
             self._blobs[repository, digest] = self._blobs[from_repository, digest]
             return True
 
-    def push_blob(self, repository: str, source: BlobSource, on_bytes: Callable[[int], None] | None = None) -> None:
+    def push_blob(self, repository: str, source: BlobSource) -> None:
         if self.has_blob(repository, source.digest):
             return
         self._request("push_blob", f"{repository}@{source.digest}")
@@ -82,8 +82,6 @@ class FakeRegistry:
         with self._lock:
             self._blobs[repository, source.digest] = content
             self.bytes_pushed += len(content)
-        if on_bytes:
-            on_bytes(len(content))
 
     def read_blob(self, repository: str, digest: str) -> bytes:
         self._request("read_blob", f"{repository}@{digest}")
@@ -120,7 +118,7 @@ class FakeRegistry:
         """Return every tag with its digest, as ``repository:tag``."""
         return {f"{repository}:{tag}": digest for (repository, tag), digest in sorted(self._tags.items())}
 
-    def _find(self, repository: str, reference: str) -> Manifest | None:
+    def _find(self, repository: str, reference: str) -> OciManifest | None:
         digest = reference if reference.startswith("sha256:") else self._tags.get((repository, reference), "")
         return self._manifests.get((repository, digest))
 

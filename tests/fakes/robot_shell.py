@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from fleet.errors import HostKeyError, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.ports import CommandResult, LogLine, RobotAddress
-from runtime.contract.update import COMMAND_PATH
+from runtime.contract.robot.update import COMMAND_PATH
 
 OUTPUT_LIMIT = 4 * 1024 * 1024
 Program = Callable[[Sequence[str], str], CommandResult]

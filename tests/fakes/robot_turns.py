@@ -6,10 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.contract.health import Check
-from runtime.contract.serving import FIRST, LABEL_HANDOVER, SECOND
-from runtime.updater.turns import Turns
-from runtime.updater.world import ImageFacts, WorldError
+from runtime.contract.node.health import Check
+from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND
+from runtime.updater.robot.serving_token import ServingToken
+from runtime.updater.state.world import ImageFacts, WorldError
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Slots:
     """Id of the container whose executor holds the serving lock."""
 
 
-class FakeTurns(Turns):
+class FakeTurns(ServingToken):
     """The part of the fake robot that starts, ends and serves. The token is a real file below ``root``."""
 
     time: float

@@ -9,28 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import digest_of, to_dict
-from runtime.contract.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
-from runtime.contract.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
-from runtime.contract.trust import SignatureFacts, TrustSettings
-from runtime.contract.update import UpdateOrder
-from runtime.contract.verification import Finding, Verification
-from runtime.updater.folders import ReleaseFolders
-from runtime.updater.records import Mark
-from runtime.updater.update_lock import FREE, LockAnswer
-from runtime.updater.world import (
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.node.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
+from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
+from runtime.contract.robot.trust import SignatureFacts, TrustSettings
+from runtime.contract.robot.update import UpdateOrder
+from runtime.contract.robot.verification import Finding, Verification
+from runtime.updater.state.lock_answer import FREE, LockAnswer
+from runtime.updater.state.records import Mark
+from runtime.updater.state.world import (
     KEEP_REPOSITORY,
     ContainerFacts,
     Disk,
-    EngineFacts,
+    DockerFacts,
     FetchListener,
     Hardware,
     ImageFacts,
-    Interrupted,
     OnLayer,
+    StepInterrupted,
     WorldError,
 )
+from runtime.updater.storage.folders import ReleaseFolders
 from tests.fakes.robot_turns import Behaviour, Container, FakeTurns
 
 __all__ = ["Behaviour", "FakeWorld", "digest", "fake_signature", "order", "reference", "variant"]
@@ -96,7 +96,7 @@ def fake_signature(key: str, statement: str, namespace: str) -> str:
 
 
 class FakeWorld(ReleaseFolders, FakeTurns):
-    """See :class:`runtime.updater.world.World`."""
+    """See :class:`runtime.updater.state.world.World`."""
 
     def __init__(self, root: Path) -> None:
         ReleaseFolders.__init__(self, root)
@@ -120,7 +120,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.behaviour: dict[str, Behaviour] = {}
         self.room: Behaviour = Behaviour()
         """What the room adds to every release: its checks are wrong whatever runs."""
-        self.facts = EngineFacts("20.10.24", "2.40.3", "linux/amd64", "/var/lib/docker")
+        self.facts = DockerFacts("20.10.24", "2.40.3", "linux/amd64", "/var/lib/docker")
         self.machine = Hardware()
         self.free = 50 * 1024**3
         self.faults: dict[str, list[WorldError]] = {}
@@ -158,7 +158,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         if self.on_sleep is not None:
             self.on_sleep()
         if self.interrupt.is_set():
-            raise Interrupted
+            raise StepInterrupted
 
     def note(self, text: str) -> None:
         self.said = text
@@ -166,7 +166,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
 
     # ── machine ──
 
-    def engine(self) -> EngineFacts:
+    def engine(self) -> DockerFacts:
         self._fault("engine")
         return self.facts
 
@@ -186,7 +186,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
 
     def pull(self, reference: str, on_layer: OnLayer) -> None:
         if self.interrupt.is_set():
-            raise Interrupted
+            raise StepInterrupted
         self.pulls.append(reference)
         self._fault("pull")
         if reference not in self.published:

@@ -6,17 +6,17 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fleet.manifest.schema import Rollout
+from fleet.link.robot import RobotClient
+from fleet.manifest.schema.manifest_schema import Rollout
 from fleet.plan.diff import RobotChange, robot_changes
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import DesiredRobot
+from fleet.rollout.controller import roll_out
 from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import RolloutEvent, RolloutResult
-from fleet.rollout.robot import RobotClient
-from fleet.rollout.run import roll_out
-from runtime.contract.build import DeviceFacts
 from runtime.contract.codec import digest_of
-from runtime.contract.release import Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.robot.release import Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
 from tests.fakes.updater import FakeUpdater

@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
-from runtime.engines.golden import Golden, save_golden
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
+from runtime.engines.golden.golden_data import Golden, save_golden
 
 HEIGHT, WIDTH = 120, 160
 TOPIC = "/camera/image_raw"

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.release import ReleaseDocument, release_digest
-from runtime.contract.trust import NAMESPACES, RELEASE, ROLLBACK, Proof, Signed, Statement, document_digest
-from runtime.contract.update import UpdateOrder
+from runtime.contract.robot.release import ReleaseDocument, release_digest
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Proof, Signed, Statement, document_digest
+from runtime.contract.robot.update import UpdateOrder
 from tests.fakes.robot_world import START, fake_signature
 
 ANNA, BEN, EVE = "SHA256:anna", "SHA256:ben", "SHA256:eve"

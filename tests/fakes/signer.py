@@ -7,9 +7,9 @@ import hashlib
 from pathlib import Path
 
 from fleet.errors import SigningError, UsageError
-from fleet.manifest.check_trust import read_signers
+from fleet.signing.allowed_signers import read_signers
 from runtime.contract.codec import digest_of
-from runtime.contract.trust import SignatureFacts
+from runtime.contract.robot.trust import SignatureFacts
 
 
 def fingerprint_of(name: str) -> str:

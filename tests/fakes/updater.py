@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fleet.ports import CommandResult
-from runtime.contract.build import Percentiles
 from runtime.contract.codec import canonical_json, from_json, to_dict
-from runtime.contract.health import ExecutorHealth, HealthReport, ModelHealth, SelfTest
-from runtime.contract.power import PowerStatus
-from runtime.contract.release import ReleaseVariant
-from runtime.contract.update import (
+from runtime.contract.engine.build import Percentiles
+from runtime.contract.node.health import ExecutorHealth, HealthReport, ModelHealth, SelfTest
+from runtime.contract.robot.power import PowerStatus
+from runtime.contract.robot.release import ReleaseVariant
+from runtime.contract.robot.update import (
     ACTIVE_STATES,
     Attestation,
     RunningRelease,
@@ -21,7 +21,7 @@ from runtime.contract.update import (
     UpdateState,
     release_folder_name,
 )
-from runtime.contract.verification import CHECKS, Finding, Verification
+from runtime.contract.robot.verification import CHECKS, Finding, Verification
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import Hangs
 

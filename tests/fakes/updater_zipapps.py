@@ -6,9 +6,9 @@ import io
 import re
 import zipfile
 
-from fleet.rollout.updater_package import SHEBANG, updater_version, updater_zipapp
+from fleet.bootstrap.updater_package import SHEBANG, updater_version, updater_zipapp
 
-SERVE = "runtime/updater/serve.py"
+SERVE = "runtime/updater/daemon/serve.py"
 #: What a bad updater's daemon does; everything else of it works.
 EXITS = "\n\ndef serve(*_):\n    print('cannot go on', flush=True)\n    return 1\n"
 HANGS = "\n\ndef serve(*_):\n    import time\n    while True:\n        time.sleep(1)\n"

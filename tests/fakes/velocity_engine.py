@@ -11,10 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.contract.codec import canonical_json
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
-from runtime.engines.golden import Golden, save_golden
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
+from runtime.engines.golden.golden_data import Golden, save_golden
 from tests.fakes.runtime_folder import KEY, TOPIC, write_config
 
 HEIGHT, WIDTH = 4, 4

@@ -20,7 +20,7 @@ FOLDER = ROOT / ".lab/tensorrt-api"
 STUBS = ("tensorrt-stubs==10.13.0.35.1",)
 LEAN = ("tensorrt-lean-cu12-libs==10.16.1.11", "tensorrt-lean-cu12-bindings==10.16.1.11")
 OURS = "runtime/engines/tensorrt_"
-RUNTIME = ("plan.py", "runner.py", "log.py")
+RUNTIME = ("run/plan.py", "run/runner.py", "log.py")
 CLASSES = ("ICudaEngine", "IExecutionContext", "Runtime")
 MENDS = (
     (", in: list[", ", in_: list[", 4),  # a keyword as a parameter's name
@@ -46,12 +46,12 @@ def fetch(name: str, packages: tuple[str, ...]) -> Path:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(FOLDER / "new")]
         subprocess.run([*pip, *packages], check=True)
         if packages is STUBS:
-            mend(FOLDER / "new/tensorrt_bindings/tensorrt.pyi")
+            repair(FOLDER / "new/tensorrt_bindings/tensorrt.pyi")
         (FOLDER / "new").rename(folder)
     return folder
 
 
-def mend(stub: Path) -> None:
+def repair(stub: Path) -> None:
     """Make the stubs valid Python."""
     text = stub.read_text("utf-8")
     for old, new, times in MENDS:

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.build import EngineIdentity
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
-from runtime.executor.adapters import adapter_for
-from runtime.executor.decoders import Boxes, Result, View, decoder_named
-from runtime.executor.frames import Stamp, parse_image
-from runtime.executor.loading import LoadedEngine, load_engine_at
-from runtime.executor.pipeline import Pending, Pipeline
-from runtime.executor.worker import Worker
+from runtime.contract.engine.build import EngineIdentity
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.decoding.decoders import Boxes, Result, View, decoder_named
+from runtime.executor.inputs.adapters import adapter_for
+from runtime.executor.inputs.frames import Stamp, parse_image
+from runtime.executor.serving.loading import LoadedEngine, load_engine_at
+from runtime.executor.serving.pipeline import Pending, Pipeline
+from runtime.executor.serving.worker import Worker
 
 OPTIONS = {"channels_first": True}
 """Of the decoder ``boxes``, for the network of `networks.detector`."""
@@ -75,8 +75,8 @@ class FramePath:
         self._answer: tuple[float, Result] | None = None
         self._worker.start()
         loader: Callable[[ModelRuntime, Path], LoadedEngine] = lambda model, _: load_engine_at(model, folder)  # noqa: E731
-        self.on_worker(lambda: self._pipeline.load(folder, {"~/boxes": self._publish}, loader))
-        assert self._pipeline.engine is not None, self._pipeline.stats.last_error
+        self.on_worker(lambda: self._pipeline.slot.load(folder, {"~/boxes": self._publish}, loader))
+        assert self._pipeline.slot.engine is not None, self._pipeline.stats.last_error
         self._pipeline.activate()
         self._worker.serve([self._pipeline])
 
@@ -85,7 +85,7 @@ class FramePath:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._worker.pause(ANSWER_S)
-        self.on_worker(self._pipeline.close)
+        self.on_worker(self._pipeline.slot.close)
         assert self._worker.stop(ANSWER_S)
 
     def on_worker(self, run: Callable[[], None]) -> None:
@@ -117,7 +117,7 @@ class FramePath:
 
     def bare(self, pictures: Sequence[npt.NDArray[np.uint8]], seconds: float, *, decode: bool) -> list[float]:
         """Measure the runner alone in a loop, on the worker thread; milliseconds."""
-        engine = self._pipeline.engine
+        engine = self._pipeline.slot.engine
         assert engine is not None
         buffer, infer = engine.runner.inputs[self._input.tensor][0], engine.runner.infer
         view, decoder, name = self._view(), decoder_named("boxes", OPTIONS), self._model.outputs[0].tensor
@@ -138,7 +138,7 @@ class FramePath:
 
     def boxes(self, picture: npt.NDArray[np.uint8]) -> Boxes:
         """Return what the runner alone finds in one picture."""
-        engine = self._pipeline.engine
+        engine = self._pipeline.slot.engine
         assert engine is not None
         found: list[Any] = []
 

@@ -5,9 +5,9 @@ Docker and no network. In the repository's root:
 
     python3 tests/gpu/record_road.py tests/data/road
 
-builds a small network at fp32, fp16 and int8 by `runtime.engines.job` itself and leaves the result archives (engine,
-sidecar, golden data, report, timing cache; well below 1 MB in all) with the model and its data in tests/data/road,
-which then goes into git. Where cuBLAS or cuDNN are missing, set
+builds a small network at fp32, fp16 and int8 by `runtime.engines.build.job` itself and leaves the result archives
+(engine, sidecar, golden data, report, timing cache; well below 1 MB in all) with the model and its data in
+tests/data/road, which then goes into git. Where cuBLAS or cuDNN are missing, set
 ``JETFLEET_TACTIC_SOURCES=EDGE_MASK_CONVOLUTIONS,JIT_CONVOLUTIONS``. A precision that cannot be built is left out, with
 the builder's sentence; none at all is exit code 1.
 """
@@ -24,7 +24,8 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     FAILURE_FILE,
     GOLDEN_FILE,
@@ -36,9 +37,8 @@ from runtime.contract.build import (
     EngineReport,
     Int8Options,
 )
-from runtime.contract.codec import canonical_json, from_json
 from runtime.engines import tensorrt_
-from runtime.engines.job import run
+from runtime.engines.build.job import run
 from tests.fakes.recordings import RECORDING_FILE, RecordedJob, Recording, files_of, question_of, write_archive
 from tests.gpu.site import NETWORKS, backend, frames, make_job
 

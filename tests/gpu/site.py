@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     GOLDEN_FILE,
     JOB_FILE,
@@ -26,12 +27,11 @@ from runtime.contract.build import (
     Preprocess,
     TensorSpec,
 )
-from runtime.contract.codec import canonical_json, from_json
 from runtime.engines.backend import BuildPaths
+from runtime.engines.build.job import read_job
+from runtime.engines.build.measure import finish
+from runtime.engines.device.preflight import this_platform
 from runtime.engines.errors import EngineError
-from runtime.engines.job import read_job
-from runtime.engines.measure import finish
-from runtime.engines.preflight import this_platform
 from runtime.engines.store import sha256_of
 from runtime.engines.tensorrt_.backend import TensorRtBackend
 from tests.gpu import networks
@@ -127,7 +127,7 @@ def backend(**options: object) -> TensorRtBackend:
 def run_job(
     folder: Path, out: Path, use: TensorRtBackend, cache: Path | None = None, log: Callable[[str], None] | None = None
 ) -> EngineReport:
-    """What ``runtime.engines.job`` does, with a backend and a cache of our own. Raises EngineError."""
+    """What ``runtime.engines.build.job`` does, with a backend and a cache of our own. Raises EngineError."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     say = log or (lambda line: print(f"[{time.monotonic() - started:6.1f}s] {out.name}: {line}", flush=True))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.contract.build import AccuracyGate, EngineReport
-from runtime.engines.accuracy import violation
+from runtime.contract.engine.build import AccuracyGate, EngineReport
 from runtime.engines.errors import EngineError
-from runtime.engines.precision import require_precision
+from runtime.engines.golden.accuracy import violation
+from runtime.engines.graph.precision import require_precision
 from tests.gpu.site import PRECISIONS, Site
 
 BIG = ("resnet50", "mobilenet_v2", "lraspp")

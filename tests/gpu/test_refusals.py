@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     IDENTITY_FILE,
     MODEL_FILE,
@@ -21,9 +22,8 @@ from runtime.contract.build import (
     EngineIdentity,
     TensorSpec,
 )
-from runtime.contract.codec import canonical_json, from_json
+from runtime.engines.device.plan_header import HEADER_BYTES, read_plan_header
 from runtime.engines.errors import EngineError
-from runtime.engines.plan_header import HEADER_BYTES, read_plan_header
 from runtime.engines.store import sha256_of
 from tests.gpu import networks
 from tests.gpu.site import NETWORKS, Network, Site, backend, frames, make_job, options_for, run_job

@@ -6,8 +6,8 @@ import json
 import os
 from typing import Any
 
-from runtime.contract.build import REPORT_FILE, EngineReport
 from runtime.contract.codec import from_json
+from runtime.contract.engine.build import REPORT_FILE, EngineReport
 from runtime.engines.errors import EngineError
 from tests.gpu.site import PRECISIONS, Site, backend
 from tests.gpu.test_builds import BIG
@@ -18,7 +18,7 @@ def test_latency_alone_on_the_gpu(site: Site) -> None:
 
     ``JETFLEET_GPU_BUILT_ONLY``: of the engines that are in ``JETFLEET_GPU_DIR`` already; nothing is built.
     """
-    from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
+    from runtime.engines.tensorrt_.run.latency import breakdown, host_percentiles
 
     table: dict[str, Any] = {}
     only_built = bool(os.environ.get("JETFLEET_GPU_BUILT_ONLY"))

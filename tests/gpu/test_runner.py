@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.engines.errors import EngineError
-from runtime.engines.tensorrt_.builder import build_plan
-from runtime.engines.tensorrt_.context import CUDA
+from runtime.engines.tensorrt_.build.builder import build_plan
+from runtime.engines.tensorrt_.build.request import PlanRequest, ShapeRange
 from runtime.engines.tensorrt_.device import find_gpu
-from runtime.engines.tensorrt_.latency import host_percentiles
-from runtime.engines.tensorrt_.plan import OpenPlan
-from runtime.engines.tensorrt_.request import PlanRequest, ShapeRange
-from runtime.engines.tensorrt_.runner import TensorRtRunner
+from runtime.engines.tensorrt_.run.context import CUDA
+from runtime.engines.tensorrt_.run.latency import host_percentiles
+from runtime.engines.tensorrt_.run.plan import OpenPlan
+from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 from tests.gpu import networks
 from tests.gpu.site import NETWORKS, Site, backend, frames
 from tests.unit.engines.test_preprocess import expected

@@ -16,22 +16,22 @@ from pathlib import Path
 from typing import Any
 
 from runtime.contract.codec import canonical_json, to_dict
-from runtime.contract.health import HealthReport
-from runtime.contract.power import ServingOrders
-from runtime.health.server import HealthServer, json_page, pages
-from runtime.health.status import ExecutorStatus, StatusSender, status_pair
+from runtime.contract.node.health import HealthReport
+from runtime.contract.robot.power import ServingOrders
+from runtime.health.http.server import HealthServer, json_page, pages
+from runtime.health.process.status import ExecutorStatus, StatusSender, status_pair
+from runtime.updater.daemon.serve import answer
+from runtime.updater.daemon.updater import Updater
 from runtime.updater.fetching.download import Downloads
 from runtime.updater.fetching.errors import UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.loopback import Loopback
-from runtime.updater.fetching.store import BlobStore
-from runtime.updater.nvpmodel import Nvpmodel
-from runtime.updater.power import PowerKeeper, Rules
-from runtime.updater.power_service import MAX_REQUEST_BYTES, PowerService
-from runtime.updater.real_world import exchange
-from runtime.updater.serve import answer
-from runtime.updater.server import Server, ask
-from runtime.updater.updater import Updater
+from runtime.updater.power.mode_keeper import PowerKeeper, Rules
+from runtime.updater.power.nvpmodel import Nvpmodel
+from runtime.updater.power.power_service import MAX_REQUEST_BYTES, PowerService
+from runtime.updater.robot.json_socket import Server, ask
+from runtime.updater.robot.real_world import exchange
+from runtime.updater.storage.blob_store import BlobStore
 from tests.fakes.robot_world import FakeWorld, order
 from tests.harness.fuzz import bent, document
 

@@ -15,53 +15,53 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from fleet.adapters.registry_errors import _said
+from fleet.adapters.registry.registry_errors import _said
+from fleet.bootstrap.host_facts import facts_from_probe, host_notes, host_problems
 from fleet.build.job_archive import unpack_outputs
 from fleet.errors import FleetError
-from fleet.manifest.check_trust import SignerError, read_signers
-from fleet.manifest.npz_header import NotNpz, read_npz_header
-from fleet.manifest.yaml_text import parse_document
-from fleet.ports import Manifest
+from fleet.manifest.files.npz_header import NotNpz, read_npz_header
+from fleet.manifest.yaml.yaml_text import parse_document
+from fleet.oci.image_spec import MANIFEST, parse_manifest
+from fleet.ports import OciManifest
 from fleet.publish.archive import unpack
-from fleet.publish.oci import MANIFEST, parse_manifest
-from fleet.rollout.host_facts import facts_from_probe, host_notes, host_problems
-from runtime.contract.build import BuildFailure, BuildJob, EngineIdentity, EngineReport
+from fleet.signing.allowed_signers import SignerError, read_signers
 from runtime.contract.codec import ContractError, canonical_json, digest_of, from_json, to_dict
-from runtime.contract.health import HealthReport
+from runtime.contract.engine.build import BuildFailure, BuildJob, EngineIdentity, EngineReport
+from runtime.contract.engine.onnx_tensors import external_tensors
+from runtime.contract.engine.timing import TimingFacts
 from runtime.contract.json_decoder import WORDS, decode
-from runtime.contract.onnx_tensors import external_tensors
-from runtime.contract.power import PowerAnswer, PowerPolicy, ServingOrders, parse_modes, parse_query
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.resources import InhibitPolicy, LockState, ResourcePolicy
+from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.contract.printable import printable, printable_colours, printable_lines, unicode_text
-from runtime.contract.release import ReleaseDocument
-from runtime.contract.resources import InhibitPolicy, LockState, ResourcePolicy
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.contract.timing import TimingFacts
-from runtime.contract.trust import Signed, Statement, TrustSettings
-from runtime.contract.update import Attestation, UpdateOrder, UpdateState
-from runtime.contract.verification import Verification
+from runtime.contract.robot.power import PowerAnswer, PowerPolicy, ServingOrders, parse_modes, parse_query
+from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.trust import Signed, Statement, TrustSettings
+from runtime.contract.robot.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.verification import Verification
 from runtime.contract.versions import version_order
-from runtime.engines.plan_header import read_plan_header
-from runtime.health.evidence import Evidence
-from runtime.health.status import ExecutorStatus
-from runtime.updater.docker_cli import PullReader
+from runtime.engines.device.plan_header import read_plan_header
+from runtime.health.checks.evidence import Evidence
+from runtime.health.process.status import ExecutorStatus
 from runtime.updater.fetching.challenge import parse_challenge, token_request
 from runtime.updater.fetching.credentials import Credentials
 from runtime.updater.fetching.download import _named_in
 from runtime.updater.fetching.errors import Cannot, UpstreamError
-from runtime.updater.fetching.parent import ChildReader
 from runtime.updater.fetching.reference import parse_reference
 from runtime.updater.fetching.settings import parse_info
-from runtime.updater.journal import _parse as parse_journal
-from runtime.updater.judge import baseline_of, judge, judge_standby
-from runtime.updater.records import Journal, Outcome
-from runtime.updater.update_lock import take
-from runtime.updater.world import ContainerFacts, Observation
+from runtime.updater.robot.docker_cli import PullReader
+from runtime.updater.robot.fetch_process import ChildReader
+from runtime.updater.robot.update_lock import take
+from runtime.updater.state.records import HistoryEntry, Journal
+from runtime.updater.state.world import ContainerFacts, Observation
+from runtime.updater.storage.journal import _parse as parse_journal
+from runtime.updater.transaction.judge import baseline_of, judge, judge_standby
 from tests.fakes.robot_world import order, reference, variant
 from tests.harness.fuzz import Target, document
 
 DOCUMENTS: tuple[type[Any], ...] = (
     UpdateOrder, UpdateState, Attestation, HealthReport, LockState, ReleaseDocument, Statement, Signed, TrustSettings,
-    PowerAnswer, PowerPolicy, ServingOrders, ExecutorStatus, Verification, Evidence, Outcome, InhibitPolicy,
+    PowerAnswer, PowerPolicy, ServingOrders, ExecutorStatus, Verification, Evidence, HistoryEntry, InhibitPolicy,
     ResourcePolicy, RuntimeConfig, EngineReport, EngineIdentity, BuildJob, BuildFailure, TimingFacts, Journal,
 )  # fmt: skip
 HEX = "sha256:" + "0" * 64
@@ -203,7 +203,7 @@ def _texts() -> Iterator[Target]:
 
 
 def _manifest(given: bytes) -> None:
-    parse_manifest(Manifest(HEX, MANIFEST, given), "registry.test/a")
+    parse_manifest(OciManifest(HEX, MANIFEST, given), "registry.test/a")
 
 
 def _onnx(given: bytes) -> None:

@@ -11,8 +11,8 @@ import urllib.request
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runtime.contract.release import LayerRef
-from runtime.contract.update import UpdateOrder
+from runtime.contract.robot.release import LayerRef
+from runtime.contract.robot.update import UpdateOrder
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 HERE = Path(__file__).parent
+TIMEOUT_S = 1500
+"""For one test, with all that it is the first to need: what the workers share may have to be made by a busy machine."""
 
 if TYPE_CHECKING:
     from fleetbox.running import RunningLab
@@ -30,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT_S))
             if unwanted:
                 item.add_marker(pytest.mark.skip(reason="JETFLEET_NO_LAB=1"))
 

@@ -51,6 +51,7 @@ def shared_road(bay: Bay, key: str) -> SharedRoad:
     """Return what was made under ``key``; make it when nobody has. LabError for all when it could not be made."""
     home = bay.spec.home / "shared" / f"{bay.spec.name}-{key}"
     home.parent.mkdir(parents=True, exist_ok=True)
+    _USED.append(_use(home))  # before it is made: another session must not take it for a left-over
     with _only_one(home.with_suffix(".lock")):
         result = home / "result.json"
         if not result.exists():
@@ -59,7 +60,6 @@ def shared_road(bay: Bay, key: str) -> SharedRoad:
             home.mkdir()
             result.write_text(json.dumps(_made_or_why_not(bay, home, key)), encoding="utf-8")
         told = json.loads(result.read_text(encoding="utf-8"))
-        _USED.append(_use(home))
     if "failed" in told:
         raise LabError(f"what the lab's tests share could not be made: {told['failed']}", f"remove {home}")
     return SharedRoad(**{**told, "folder": home / "manifests", "first": home / "first"})

@@ -19,8 +19,8 @@ import pytest
 from fleetbox.running import RunningLab
 
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.switching import SwitchRules, Window
-from runtime.contract.update import ROBOT_DIR, UpdateOrder, UpdateState
+from runtime.contract.robot.switching import SwitchRules, Window
+from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder, UpdateState
 from tests.lab.bays import WorkerBay
 from tests.lab.big_image import Big, Repository, with_layer
 from tests.lab.site import RUNTIME
@@ -146,7 +146,7 @@ def robot(bay: WorkerBay, own: RunningLab) -> Iterator[Robot]:
     made = Robot(own)
     made.begin()
     yield made
-    own.mend()
+    own.repair()
     if made.slowed:
         own.full_speed(made.name)
 

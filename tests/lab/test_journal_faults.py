@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.contract.update import ROBOT_DIR
+from runtime.contract.robot.update import ROBOT_DIR
 from tests.lab.faults.releases import GOOD, Releases
 from tests.lab.faults.robot import KillRobot
 

@@ -40,7 +40,7 @@ def up(bay: WorkerBay) -> RunningLab:
 def breakable(up: RunningLab) -> Iterator[RunningLab]:
     """The same; every break is mended after the test."""
     yield up
-    up.mend()
+    up.repair()
 
 
 def fetch(url: str, method: str = "GET") -> tuple[int, str]:

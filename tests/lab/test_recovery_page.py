@@ -79,7 +79,7 @@ class Patient(Robot):
 
     def assert_wholly(self, version: str) -> None:
         """The updater answers, and nothing is wrong: the release, whole, and well."""
-        self.lab.mend()
+        self.lab.repair()
         assert self.until_well() == version
         found = self.lab.ssh(self.name, "sudo fleet-updater doctor", deadline_s=60)
         assert found.exit_code == 0, found.stdout

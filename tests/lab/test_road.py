@@ -85,7 +85,7 @@ def test_detections_arrive_on_the_robot(bay: WorkerBay) -> None:
         site.container("scout-001"),
         "python3",
         "-m",
-        "runtime.executor.echo",
+        "runtime.executor.checks.echo",
         "/jetfleet/sign_text/text",
     ]
     result = site.fleet_json("exec", "--robots", "scout-001", "--", *echo, "--count", "3")
@@ -158,7 +158,7 @@ def _rollback_tag_gives_the_earlier_image(road: Road) -> None:
 
 def _moving_tags(road: Road) -> dict[str, str]:
     """Return what current-… and rollback-… point at."""
-    from fleet.adapters.oci_registry import OciRegistry
+    from fleet.adapters.registry.oci_registry import OciRegistry
 
     address = road.site.manifest()["registry"]["address"]
     host, _, prefix = address.partition("/")

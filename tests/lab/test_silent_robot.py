@@ -12,8 +12,10 @@ import pytest
 
 from fleet.cli import main
 from fleet.rollout.limits import Limits
-from tests.lab.road import Road
+from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
+
+pytestmark = pytest.mark.xdist_group("lab-fleet")
 
 VERSION = "1.4.0"
 SILENT = "scout-001"
@@ -22,10 +24,9 @@ OWN_DEADLINE_S = 20.0
 
 
 @pytest.fixture
-def site(on_first: Road) -> Iterator[Site]:
+def site(bay: WorkerBay) -> Iterator[Site]:
     """All robots on 1.0.0, and a release that changes each of them. The updater runs again afterwards."""
-    site = on_first.site
-    before = site.manifest()
+    site = bay.on_first(version="1.0.0").site
     manifest = site.manifest()
     manifest["version"] = VERSION
     manifest["defaults"]["environment"] = {"CHANGED": "1"}
@@ -34,7 +35,6 @@ def site(on_first: Road) -> Iterator[Site]:
     site.fleet("publish")
     yield site
     site.lab.kill_service(SILENT, "updater", "CONT")
-    site.save(before)
 
 
 def state(site: Site) -> dict[str, Any]:

@@ -12,17 +12,17 @@ from typing import Any
 
 import pytest
 
-from fleet.cli.proof import keyring
+from fleet.cli.ui.signature_view import keyring
 from fleet.cli.wiring import Wiring
-from fleet.publish.oci import Bytes
-from fleet.publish.release import PublishedRelease, load_release, release_artifact, releases_of
-from fleet.publish.sign import release_statement
-from fleet.publish.trust import signed_of
+from fleet.link.robot import RobotClient
+from fleet.oci.image_spec import Bytes
+from fleet.oci.releases import PublishedRelease, load_release, release_artifact, releases_of
 from fleet.rollout.orders import order_for
-from fleet.rollout.robot import RobotClient
+from fleet.signing.keyring import signed_of
+from fleet.signing.signatures import release_statement
 from runtime.contract.codec import canonical_json
-from runtime.contract.trust import NAMESPACES, Proof, Signed, Statement, document_digest
-from runtime.contract.update import UpdateOrder, UpdateState
+from runtime.contract.robot.trust import NAMESPACES, Proof, Signed, Statement, document_digest
+from runtime.contract.robot.update import UpdateOrder, UpdateState
 from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
 

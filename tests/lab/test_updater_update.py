@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.adapters.ssh_shell import SshShells
+from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.adapters.system_clock import SystemClock
+from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
 from fleet.errors import RobotError
 from fleet.ports import RobotAddress
-from fleet.rollout.bootstrap import BootstrapReport, bootstrap
 from tests.fakes.updater_zipapps import EXITS, HANGS, another
 from tests.lab.bays import WorkerBay
 from tests.lab.road import Road

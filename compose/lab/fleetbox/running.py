@@ -52,7 +52,7 @@ class RunningLab(Faults):
         log = self._registry().logs(stdout=True, stderr=True).decode(errors="replace")
         return [line for line in log.splitlines() if ACCESS.search(line)]
 
-    def mend(self) -> None:
+    def repair(self) -> None:
         """Undo every break, whatever it was, and wait until all is well; quick when nothing is broken."""
         registry = self._registry()
         if registry.status != "running":

@@ -1,4 +1,4 @@
-"""What OpenSSH's client does around a connection: its configuration, known hosts, keys and agents, proxies.
+"""Robots over SSH: connections, commands, host keys, and signatures by ssh-keygen.
 
-Nothing here runs commands on robots; `ssh_link` opens connections with these parts.
+Only `fleet.cli.wiring` imports it.
 """

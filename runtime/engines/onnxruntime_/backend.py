@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from runtime.contract.build import BuildJob, DeviceFacts
+from runtime.contract.engine.build import BuildJob, DeviceFacts
 from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
+from runtime.engines.device.preflight import check_engine, this_platform
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.precision import count_precisions, layer_rows
+from runtime.engines.graph.shapes import check_ranges, fixed, has_range
 from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
 from runtime.engines.onnxruntime_.session import open_session
-from runtime.engines.precision import count_precisions, layer_rows
-from runtime.engines.preflight import check_engine, this_platform
-from runtime.engines.shapes import check_ranges, fixed, has_range
 from runtime.engines.store import load_engine_dir, write_atomic
 
 ENGINE_FILE = "engine.onnx"
@@ -43,12 +43,12 @@ class OnnxRuntimeBackend:
 
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
-        from runtime.engines.calibration import calibration_of
-        from runtime.engines.graph import serialize
+        from runtime.engines.golden.calibration import calibration_of
+        from runtime.engines.graph.normalize import serialize
+        from runtime.engines.graph.quantize import STYLES
+        from runtime.engines.graph.transform import transform
         from runtime.engines.onnxruntime_.layout import resize_before_transpose
-        from runtime.engines.onnxruntime_.trial import trial_run
-        from runtime.engines.quantize import STYLES
-        from runtime.engines.transform import transform
+        from runtime.engines.onnxruntime_.probe_run import trial_run
 
         if job.options.dla_core is not None:
             hint = "leave dla_core out, or use a tensorrt profile of a module that has one"

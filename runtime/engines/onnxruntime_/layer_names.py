@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
-from runtime.engines.graph import all_nodes
-from runtime.engines.precision import Layer
+from runtime.engines.graph.normalize import all_nodes
+from runtime.engines.graph.precision import Layer
 
 _MADE = re.compile(r"(_nchwc|_token_\d+|_nhwc)$")
 _MOST_FUSED = 6

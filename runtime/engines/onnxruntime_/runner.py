@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from runtime.contract.build import EngineIdentity, TensorSpec
+from runtime.contract.engine.build import EngineIdentity, TensorSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.onnxruntime_.session import DTYPES
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.build import (
+from runtime.contract.codec import to_dict
+from runtime.contract.engine.build import (
     TIMING_CACHE_FILE,
     AccuracyGate,
     BuildJob,
@@ -18,24 +19,23 @@ from runtime.contract.build import (
     EngineIdentity,
     TensorSpec,
 )
-from runtime.contract.codec import to_dict
-from runtime.contract.timing import TimingFacts, timing_name
+from runtime.contract.engine.timing import TimingFacts, timing_name
 from runtime.engines.backend import BuildPaths, BuiltEngine, Progress
-from runtime.engines.device_facts import read_jetson
+from runtime.engines.device.device_facts import read_jetson
+from runtime.engines.device.preflight import check_engine
 from runtime.engines.errors import EngineError
-from runtime.engines.preflight import check_engine
-from runtime.engines.shapes import check_ranges, has_range
+from runtime.engines.graph.shapes import check_ranges, has_range
 from runtime.engines.store import load_engine_dir, sha256_of, write_atomic
-from runtime.engines.tensorrt_.builder import build_plan, check_memory, choose_workspace, time_left
+from runtime.engines.tensorrt_.build.builder import build_plan, check_memory, choose_workspace, time_left
+from runtime.engines.tensorrt_.build.graphs import choose_road, make_graph
+from runtime.engines.tensorrt_.build.request import PlanAnswer, PlanRequest, ShapeRange
+from runtime.engines.tensorrt_.build.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
 from runtime.engines.tensorrt_.capabilities import Capabilities, detect
 from runtime.engines.tensorrt_.device import ROOT, Gpu, device_facts, find_gpu, host_memory
-from runtime.engines.tensorrt_.graphs import choose_road, make_graph
-from runtime.engines.tensorrt_.inspect import LayerFacts, count_layers, layer_rows, others, parse_layers
-from runtime.engines.tensorrt_.latency import breakdown, host_percentiles
-from runtime.engines.tensorrt_.plan import OpenPlan
-from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest, ShapeRange
-from runtime.engines.tensorrt_.runner import TensorRtRunner
-from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
+from runtime.engines.tensorrt_.run.inspect import LayerFacts, count_layers, layer_rows, others, parse_layers
+from runtime.engines.tensorrt_.run.latency import breakdown, host_percentiles
+from runtime.engines.tensorrt_.run.plan import OpenPlan
+from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 from runtime.engines.tensorrt_.versions import full_version
 
 ENGINE_FILE = "engine.plan"
@@ -203,7 +203,7 @@ def _graph_latency(plan: OpenPlan, identity: EngineIdentity, seconds: float) -> 
 
 
 def _built(job: BuildJob, plan: Path, answer: PlanAnswer, layers: list[LayerFacts], notes: list[str]) -> BuiltEngine:
-    from runtime.engines.preprocess import engine_input
+    from runtime.engines.graph.preprocess import engine_input
 
     every, main = count_layers(layers)
     there = {spec.name: spec for spec in (*answer.inputs, *answer.outputs)}

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contract.build import DeviceFacts
-from runtime.engines.device_facts import read_jetson
+from runtime.contract.engine.build import DeviceFacts
+from runtime.engines.device.device_facts import read_jetson
+from runtime.engines.device.preflight import this_platform
 from runtime.engines.errors import EngineError
-from runtime.engines.preflight import this_platform
 from runtime.engines.tensorrt_.versions import full_version
 
 ROOT = Path("/")

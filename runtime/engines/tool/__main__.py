@@ -1,7 +1,7 @@
 """One verb of `fleet engine`, in a process of its own: what crashes here, or hangs in a driver, takes nobody along.
 
-``python -m runtime.engines.tool VERB REQUEST ANSWER``; see :mod:`runtime.contract.engine_tool`. Exit code 0 when ANSWER
-was written, whatever it says.
+``python -m runtime.engines.tool VERB REQUEST ANSWER``; see :mod:`runtime.contract.engine.engine_tool`. Exit code 0 when
+ANSWER was written, whatever it says.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from runtime.contract.build import BuildFailure
 from runtime.contract.codec import canonical_json, from_json, to_dict
-from runtime.contract.engine_tool import BENCH, BUILD, COMPARE, DOCUMENTS, INSPECT, JOB, RUN, ToolAnswer
+from runtime.contract.engine.build import BuildFailure
+from runtime.contract.engine.engine_tool import BENCH, BUILD, COMPARE, DOCUMENTS, INSPECT, JOB, RUN, ToolAnswer
 from runtime.engines.errors import EngineError
 
 #: Verb → the module whose ``run(request, progress)`` answers it. Imported late: it may need packages that are missing.

@@ -11,14 +11,14 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from runtime.contract.engine_facts import BenchAnswer, EngineBench, Latency, Ratio
-from runtime.contract.engine_tool import BenchRequest
+from runtime.contract.engine.engine_facts import BenchAnswer, EngineBench, Latency, Ratio
+from runtime.contract.engine.engine_tool import BenchRequest
 from runtime.engines.backend import Progress, Runner
-from runtime.engines.bench import MIN_ITERATIONS
-from runtime.engines.device_facts import read_jetson
-from runtime.engines.golden import Golden
-from runtime.engines.tool.given import frames_for
-from runtime.engines.tool.opening import Opened, open_engine
+from runtime.engines.device.device_facts import read_jetson
+from runtime.engines.golden.bench import MIN_ITERATIONS
+from runtime.engines.golden.golden_data import Golden
+from runtime.engines.tool.flag_inputs import frames_for
+from runtime.engines.tool.open_engine import Opened, open_engine
 
 UNSTEADY = 0.025
 """Coefficient of variation above which a measurement is flagged, as trtexec does."""
@@ -206,7 +206,7 @@ def conditions() -> dict[str, Any]:
         "load_average": round(os.getloadavg()[0], 2),
         "cpu_governor": _text(_GOVERNOR),
     }
-    from runtime.engines.tensorrt_.latency import conditions as of_the_gpu
+    from runtime.engines.tensorrt_.run.latency import conditions as of_the_gpu
 
     return {**of_the_gpu(), **found}
 

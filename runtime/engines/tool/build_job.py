@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from runtime.contract.build import FAILURE_FILE, REPORT_FILE, TIMING_CACHE_FILE, BuildFailure, EngineReport
 from runtime.contract.codec import from_json
-from runtime.contract.engine_tool import JobRequest
-from runtime.engines import job
+from runtime.contract.engine.build import FAILURE_FILE, REPORT_FILE, TIMING_CACHE_FILE, BuildFailure, EngineReport
+from runtime.contract.engine.engine_tool import JobRequest
 from runtime.engines.backend import Progress
+from runtime.engines.build import job
 from runtime.engines.errors import EngineError
 from runtime.engines.store import write_atomic
 

@@ -7,7 +7,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, digest_of, to_dict
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     GOLDEN_FILE,
     JOB_FILE,
@@ -19,16 +20,15 @@ from runtime.contract.build import (
     EngineReport,
     TensorSpec,
 )
-from runtime.contract.codec import canonical_json, digest_of, to_dict
-from runtime.contract.engine_facts import OnnxFacts
-from runtime.contract.engine_tool import USAGE, BuildRequest
+from runtime.contract.engine.engine_facts import OnnxFacts
+from runtime.contract.engine.engine_tool import USAGE, BuildRequest
 from runtime.engines.backend import Backend, Progress, backend_named
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import Golden, load_golden, save_golden
+from runtime.engines.golden.golden_data import Golden, load_golden, save_golden
 from runtime.engines.store import sha256_of, write_atomic
 from runtime.engines.tool.build_job import build
-from runtime.engines.tool.given import RANDOM_FRAMES, random_frames
-from runtime.engines.tool.kinds import ONNX, kind_of
+from runtime.engines.tool.file_kind import ONNX, kind_of
+from runtime.engines.tool.flag_inputs import RANDOM_FRAMES, random_frames
 from runtime.engines.tool.onnx_facts import check_names, fixed_shape, read_onnx
 
 

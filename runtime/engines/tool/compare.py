@@ -8,18 +8,18 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.build import DeviceFacts, EngineIdentity, OutputAccuracy
-from runtime.contract.engine_facts import BenchAnswer, CompareAnswer, Difference, EngineFacts, LayerFacts
-from runtime.contract.engine_tool import BenchRequest, CompareRequest
-from runtime.engines.accuracy import worst
+from runtime.contract.engine.build import DeviceFacts, EngineIdentity, OutputAccuracy
+from runtime.contract.engine.engine_facts import BenchAnswer, CompareAnswer, EngineFacts, FactDifference, LayerFacts
+from runtime.contract.engine.engine_tool import BenchRequest, CompareRequest
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.accuracy import worst
 from runtime.engines.tool.bench import bench_opened
+from runtime.engines.tool.file_kind import ENGINE, REPORT
+from runtime.engines.tool.flag_inputs import frames_for
 from runtime.engines.tool.frames import run_frames
-from runtime.engines.tool.given import frames_for
 from runtime.engines.tool.inspect import look
-from runtime.engines.tool.kinds import ENGINE, REPORT
-from runtime.engines.tool.opening import Opened, open_engine
+from runtime.engines.tool.open_engine import Opened, open_engine
 
 
 def run(request: CompareRequest, progress: Progress) -> CompareAnswer:
@@ -40,11 +40,11 @@ def run(request: CompareRequest, progress: Progress) -> CompareAnswer:
     return _run_both(found, request, progress)
 
 
-def differences(first: EngineFacts, second: EngineFacts) -> list[Difference]:
+def differences(first: EngineFacts, second: EngineFacts) -> list[FactDifference]:
     """Return every fact that both claim and do not share."""
     one, other = _claims(first), _claims(second)
     names = dict.fromkeys([*one, *other])
-    return [Difference(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
+    return [FactDifference(name, one.get(name), other.get(name)) for name in names if one.get(name) != other.get(name)]
 
 
 def _claims(facts: EngineFacts) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _shown(specs: Sequence[Any]) -> str:
     return ", ".join(f"{spec.name} {spec.dtype} {'x'.join(map(str, spec.shape))}" for spec in specs)
 
 
-def layer_differences(first: Sequence[LayerFacts], second: Sequence[LayerFacts]) -> tuple[list[Difference], int]:
+def layer_differences(first: Sequence[LayerFacts], second: Sequence[LayerFacts]) -> tuple[list[FactDifference], int]:
     """Return the layers of one name that run at another precision, and how many carry one name in both.
 
     Optimizers fuse and rename: a layer that only one engine has is no difference, only not comparable. A name that
@@ -78,7 +78,7 @@ def layer_differences(first: Sequence[LayerFacts], second: Sequence[LayerFacts])
     """
     one, other = _by_name(first), _by_name(second)
     shared = [name for name in one if name in other]
-    return [Difference(n, one[n], other[n]) for n in shared if one[n] != other[n]], len(shared)
+    return [FactDifference(n, one[n], other[n]) for n in shared if one[n] != other[n]], len(shared)
 
 
 def _by_name(layers: Sequence[LayerFacts]) -> dict[str, str]:

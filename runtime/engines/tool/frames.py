@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.build import AccuracyGate, OutputAccuracy
-from runtime.contract.engine_facts import OutputStatistics, RunAnswer, TopValue
-from runtime.contract.engine_tool import USAGE, RunRequest
-from runtime.engines.accuracy import violation, worst
+from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
+from runtime.contract.engine.engine_facts import OutputStatistics, RunAnswer, TopValue
+from runtime.contract.engine.engine_tool import USAGE, RunRequest
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import Arrays, Golden, save_golden, stack
-from runtime.engines.npz import NpzError, read_npz
-from runtime.engines.tool.given import frames_for
-from runtime.engines.tool.opening import AS_EXPORTED, Opened, open_engine
+from runtime.engines.golden.accuracy import violation, worst
+from runtime.engines.golden.golden_data import Arrays, Golden, save_golden, stack
+from runtime.engines.golden.npz import NpzError, read_npz
+from runtime.engines.tool.flag_inputs import frames_for
+from runtime.engines.tool.open_engine import AS_EXPORTED, Opened, open_engine
 
 
 def run(request: RunRequest, progress: Progress) -> RunAnswer:

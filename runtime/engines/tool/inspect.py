@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from runtime.contract.build import REPORT_FILE, DeviceFacts, EngineIdentity, EngineReport, TensorSpec
 from runtime.contract.codec import ContractError, from_dict, from_json
 from runtime.contract.device import same_fact
-from runtime.contract.engine_facts import EngineFacts, LayerFacts, PlanFacts, Verdict
-from runtime.contract.engine_tool import USAGE, InspectRequest, Shapes
+from runtime.contract.engine.build import REPORT_FILE, DeviceFacts, EngineIdentity, EngineReport, TensorSpec
+from runtime.contract.engine.engine_facts import Compatibility, EngineFacts, LayerFacts, PlanFacts
+from runtime.contract.engine.engine_tool import USAGE, InspectRequest, Shapes
 from runtime.contract.json_decoder import WORDS, decode
 from runtime.engines.backend import Progress, backend_named
-from runtime.engines.device_facts import JetsonFacts, read_jetson
+from runtime.engines.device.device_facts import JetsonFacts, read_jetson
+from runtime.engines.device.plan_header import HEADER_BYTES, read_plan_header
+from runtime.engines.device.preflight import check_engine, this_platform
 from runtime.engines.errors import EngineError
-from runtime.engines.plan_header import HEADER_BYTES, read_plan_header
-from runtime.engines.precision import layer_rows
-from runtime.engines.preflight import check_engine, this_platform
+from runtime.engines.graph.precision import layer_rows
 from runtime.engines.store import load_engine_dir, sha256_of
-from runtime.engines.tool.kinds import ENGINE, ONNX, PLAN, REPORT, kind_of
+from runtime.engines.tool.file_kind import ENGINE, ONNX, PLAN, REPORT, kind_of
 
 _MAX_FRONT = 1 << 20
 _NOTHING_OF_TENSORS = "a plan says nothing of its tensors and layers without the TensorRT and GPU that it was built for"
@@ -153,7 +153,7 @@ def _with_layers(facts: EngineFacts, shapes: Shapes) -> EngineFacts:
     file = Path(facts.path) / facts.identity.engine_file if facts.identity is not None else Path(facts.path)
     if facts.kind == PLAN or (facts.identity is not None and facts.identity.backend == "tensorrt"):
         backend_named("tensorrt")
-        from runtime.engines.tensorrt_.bare import plan_layers
+        from runtime.engines.tensorrt_.run.bare import plan_layers
 
         core = facts.identity.dla_core if facts.identity is not None else None
         found = [from_dict(LayerFacts, row) for row in plan_layers(file, core)]
@@ -164,7 +164,7 @@ def _with_layers(facts: EngineFacts, shapes: Shapes) -> EngineFacts:
 
 
 def _onnx_layers(file: Path, facts: EngineFacts, shapes: Shapes) -> list[LayerFacts]:
-    from runtime.engines.onnxruntime_.trial import layers_of
+    from runtime.engines.onnxruntime_.probe_run import layers_of
     from runtime.engines.tool.onnx_facts import check_names, fixed_shape
 
     inputs: Sequence[TensorSpec] = facts.identity.inputs if facts.identity is not None else ()
@@ -174,7 +174,7 @@ def _onnx_layers(file: Path, facts: EngineFacts, shapes: Shapes) -> list[LayerFa
     return [from_dict(LayerFacts, row) for row in layer_rows(layers_of(file, inputs))]
 
 
-def judge(facts: EngineFacts) -> Verdict:
+def judge(facts: EngineFacts) -> Compatibility:
     """Hold what is claimed against this machine, as a robot does before it loads. Raises EngineError ``usage``."""
     if facts.kind == ONNX:
         raise EngineError(
@@ -191,20 +191,22 @@ def judge(facts: EngineFacts) -> Verdict:
         plan = Path(facts.path) / facts.identity.engine_file if facts.kind == ENGINE and claims_tensorrt else None
         check_engine(facts.identity, facts.identity.backend, here, plan=plan, jetson=jetson)
     except EngineError as error:
-        return Verdict(False, error.message, error.hint, here)
-    return Verdict(True, "it belongs on this machine", "", here)
+        return Compatibility(False, error.message, error.hint, here)
+    return Compatibility(True, "it belongs on this machine", "", here)
 
 
-def _plan_verdict(facts: EngineFacts, here: DeviceFacts) -> Verdict:
+def _plan_verdict(facts: EngineFacts, here: DeviceFacts) -> Compatibility:
     claimed = facts.plan.tensorrt if facts.plan is not None else None
     hint = "build the engine on this machine, or for its profile: fleet engine build, fleet build"
     if claimed is None:
-        return Verdict(False, "the plan does not say which TensorRT built it, so nothing can be checked", hint, here)
+        return Compatibility(
+            False, "the plan does not say which TensorRT built it, so nothing can be checked", hint, here
+        )
     if here.tensorrt is None or not same_fact("tensorrt", claimed, here.tensorrt):
         message = f"the plan was built by TensorRT {claimed}, this machine has {here.tensorrt or 'none'}"
-        return Verdict(False, message, hint, here)
+        return Compatibility(False, message, hint, here)
     message = f"its TensorRT {claimed} is this machine's; a bare plan does not say for which module it was built"
-    return Verdict(True, message, "", here)
+    return Compatibility(True, message, "", here)
 
 
 def this_machine(backend: str, jetson: JetsonFacts | None = None) -> DeviceFacts:

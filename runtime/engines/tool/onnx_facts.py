@@ -9,10 +9,10 @@ from typing import Any
 import onnx
 from onnx import ModelProto, TensorProto, helper
 
-from runtime.contract.engine_facts import OnnxFacts, TensorFacts
-from runtime.contract.engine_tool import USAGE, Shapes
+from runtime.contract.engine.engine_facts import OnnxFacts, TensorFacts
+from runtime.contract.engine.engine_tool import USAGE, Shapes
 from runtime.engines.errors import EngineError
-from runtime.engines.graph import all_nodes, load_source, opset_of
+from runtime.engines.graph.normalize import all_nodes, load_source, opset_of
 
 
 def read_onnx(path: Path) -> OnnxFacts:

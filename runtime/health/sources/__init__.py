@@ -1,1 +1,4 @@
-"""Where measurements of the machine come from."""
+"""Where measurements of the machine come from: procfs, sysfs, and the thread that reads them.
+
+Only the agent imports it; it imports no other room.
+"""

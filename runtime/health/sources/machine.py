@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.contract.health import SystemHealth
+from runtime.contract.node.health import SystemHealth
 from runtime.health.sources import clocks, hwmon, memory, thermal
 
 VOLUMES: Mapping[str, Path] = {"/": Path("/"), "/dev/shm": Path("/dev/shm")}  # noqa: S108 - where frames travel

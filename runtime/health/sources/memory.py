@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from runtime.contract.health import Space
+from runtime.contract.node.health import Space
 from runtime.health.sources.files import read_text
 
 MEMINFO = Path("proc/meminfo")

@@ -1,4 +1,4 @@
-"""The process that fetches one image. It says what it does on stdout, a JSON object a line; `parent.py` reads them."""
+"""The process that fetches one image. `robot/fetch_process.py` reads its stdout: a JSON object a line."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from runtime.updater import process
-from runtime.updater.docker_cli import STALL_S, PullReader, failure
 from runtime.updater.fetching.credentials import config_folder, credentials_for
 from runtime.updater.fetching.download import Downloads
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
@@ -21,9 +19,11 @@ from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.loopback import Loopback
 from runtime.updater.fetching.reference import Reference, parse_reference
 from runtime.updater.fetching.settings import parse_info, way_to
-from runtime.updater.fetching.store import BlobStore
 from runtime.updater.fetching.upstream import Upstream
-from runtime.updater.world import Interrupted, WorldError
+from runtime.updater.robot import process
+from runtime.updater.robot.docker_cli import STALL_S, PullReader, failure
+from runtime.updater.state.world import StepInterrupted, WorldError
+from runtime.updater.storage.blob_store import BlobStore
 
 #: Without a byte, or with next to none, for so long a fetch ends; the transaction tries again. Shorter than the
 #: parent's own patience.
@@ -100,7 +100,7 @@ class Fetch:
         name = "{}/{}@{}".format(loopback.address, loopback.repository, self._reference.digest)
         try:
             said = self._pull(name, NEVER_S, layers=True)
-        except Interrupted:
+        except StepInterrupted:
             if loopback.failed.is_set():
                 raise loopback.error from None
             raise
@@ -177,7 +177,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     try:
         with BlobStore(options.store).locked():
             Fetch(options, stop).run()
-    except (Interrupted, Stopped):
+    except (StepInterrupted, Stopped):
         return 130
     except Cannot as error:
         Speaker().say(cannot=str(error))

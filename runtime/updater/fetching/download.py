@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Callable, Dict, List, Optional, Set, Tuple
 
 from runtime.contract.json_decoder import ContractError, Limits, decode_object
-from runtime.updater.durable import remove
 from runtime.updater.fetching.errors import Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
-from runtime.updater.fetching.store import BlobStore
 from runtime.updater.fetching.upstream import MANIFEST_TYPES, Answer, Upstream
+from runtime.updater.storage.blob_store import BlobStore
+from runtime.updater.storage.durable import remove
 
 #: A power cut may take so many bytes of what came last.
 FLUSH_BYTES = 8 * 1024 * 1024

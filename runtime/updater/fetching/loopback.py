@@ -14,8 +14,8 @@ from runtime.contract.bounded_http import BoundedHandler, BoundedServer
 from runtime.updater.fetching.download import Download, Downloads
 from runtime.updater.fetching.errors import Stopped, UpstreamError
 from runtime.updater.fetching.peer import uid_of
-from runtime.updater.fetching.store import BlobStore
-from runtime.updater.fetching.throwaway import REPOSITORY
+from runtime.updater.robot.throwaway_name import REPOSITORY
+from runtime.updater.storage.blob_store import BlobStore
 
 _PATH = re.compile(r"/v2/([a-z0-9/-]{1,100})/(manifests|blobs)/(sha256:[0-9a-f]{64})(?:\?[!-~]{0,200})?")
 _RANGE = re.compile(r"bytes=(\d{1,18})-", re.ASCII)

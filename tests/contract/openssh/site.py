@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.adapters.ssh_shell import SshShells
+from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.errors import FleetError
 from fleet.ports import RobotAddress
 from tests.contract.local_sshd import SSHD, keygen

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from runtime.contract.switching import HANDOVER_AUTO, HANDOVER_NEVER
-from runtime.contract.update import UpdateOrder
+from runtime.contract.robot.switching import HANDOVER_AUTO, HANDOVER_NEVER
+from runtime.contract.robot.update import UpdateOrder
 from tests.lab.faults.releases import BAD, GOOD, Releases
 from tests.lab.faults.robot import KillRobot
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import yaml
 
 from fleet.cli.wiring import Wiring
-from fleet.publish.release import PublishedRelease, load_release
+from fleet.oci.releases import PublishedRelease, load_release
 from fleet.rollout.orders import order_for
-from runtime.contract.update import UpdateOrder
+from runtime.contract.robot.update import UpdateOrder
 from tests.lab.road import Road, spoil
 from tests.lab.site import Site
 

@@ -12,9 +12,9 @@ from typing import Any
 from fleetbox.running import RunningLab
 
 from runtime.contract.codec import canonical_json, from_dict
-from runtime.contract.update import COMMAND_PATH, ROBOT_DIR, Attestation, UpdateOrder, UpdateState
-from runtime.updater.records import Journal
-from runtime.updater.transitions import kept_releases
+from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, Attestation, UpdateOrder, UpdateState
+from runtime.updater.state.records import Journal
+from runtime.updater.state.transitions import kept_releases
 
 FOLDER, STOPPER = "/run/jetfleet-lab/faults", Path(__file__).with_name("stopper.py")
 DEADLINE_S = 480.0

@@ -50,7 +50,7 @@ def main(moment: str, when: str, folder: Path) -> None:
     updater = next(path for path in map(Path, INSTALLED) if path.exists()).resolve()
     shift_clock(folder)
     sys.path.insert(0, str(updater))
-    from runtime.updater.journal import JournalStore
+    from runtime.updater.storage.journal import JournalStore
 
     save = JournalStore.save
     seen: list[str] = []

@@ -8,11 +8,11 @@ import docker.errors
 import pytest
 from docker.types import HostConfig
 
-from fleet.adapters.docker_errors import translated
-from fleet.adapters.docker_job import JETSON_FILES, ContainerJob, _LogFollower
+from fleet.adapters.docker.docker_errors import translated
+from fleet.adapters.docker.docker_job import JETSON_FILES, ContainerJob, _LogFollower
 from fleet.errors import DockerError
 from fleet.ports import JobLimits
-from runtime.engines.device_facts import COMPATIBLE
+from runtime.engines.device.device_facts import COMPATIBLE
 
 
 class Api:

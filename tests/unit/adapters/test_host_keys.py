@@ -9,7 +9,7 @@ from pathlib import Path
 import paramiko
 import pytest
 
-from fleet.adapters.host_keys import HostKeyFile
+from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.errors import OutsideError
 from fleet.ports import RobotAddress
 
@@ -20,7 +20,7 @@ PINNER = """
 import sys
 from pathlib import Path
 import paramiko
-from fleet.adapters.host_keys import HostKeyFile
+from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.ports import RobotAddress
 key, pins = paramiko.ECDSAKey.generate(), HostKeyFile(Path(sys.argv[1]))
 sys.stdin.readline()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.docker_config import Credentials, DockerCredentials
+from fleet.adapters.docker.docker_config import Credentials, DockerCredentials
 from fleet.errors import RegistryAuthError
 
 HOST = "registry.test:5000"

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from fleet.adapters.docker_config import DockerCredentials
-from fleet.adapters.oci_registry import OciRegistry
-from fleet.adapters.registry_auth import Authenticator
-from fleet.adapters.registry_errors import TransientRegistryError, link_broken, refused
-from fleet.adapters.registry_http import RetryPolicy
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.oci_registry import OciRegistry
+from fleet.adapters.registry.registry_auth import Authenticator
+from fleet.adapters.registry.registry_errors import TransientRegistryError, link_broken, refused
+from fleet.adapters.registry.registry_http import RetryPolicy
 from fleet.errors import RegistryAuthError, RegistryError
 from tests.fakes.clock import FakeClock
 

@@ -9,7 +9,7 @@ import paramiko
 import pytest
 from paramiko import ssh_exception
 
-from fleet.adapters.ssh_errors import Attempt, connect_error
+from fleet.adapters.ssh.ssh_errors import Attempt, connect_error
 from fleet.errors import RobotError, RobotOffline
 from fleet.ports import RobotAddress
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from fleet.build.answer import ENGINE_FILES, read_answer
 from fleet.build.cache import cache_dir, locked
+from fleet.build.check_result import ENGINE_FILES, read_answer
 from fleet.build.engine import build_engines
 from fleet.build.events import BuildEvent
 from fleet.build.job import JOB_DIR, LABEL_JOB, LABEL_OWNER, OUT_DIR, BuiltEngine, owner
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.errors import BuildError, DockerError, EngineGateError, RegistryError
-from fleet.manifest.schema import Builder
+from fleet.manifest.schema.manifest_schema import Builder
 from fleet.ports import ContainerHost, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec, Recipe
 from tests.fakes.container_host import FakeContainerHost, press_ctrl_c

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.build.image import BUILT, IN_REGISTRY, LABEL_RECIPE, PRESENT, build_context, ensure_base, local_tag
+from fleet.build.image import BUILT, LABEL_RECIPE, PRESENT, build_context, ensure_base, local_tag
 from fleet.errors import BuildError, DockerError
-from fleet.manifest.schema import Profile
-from fleet.resolve.desired import Recipe
-from fleet.resolve.recipe import recipe_for
+from fleet.manifest.schema.manifest_schema import Profile
+from fleet.resolve.images.recipe import recipe_for
 from tests.fakes.container_host import FakeContainerHost
 from tests.unit.resolve.test_recipe import SIM
 
@@ -43,15 +42,6 @@ def test_builds_once_for_a_recipe(wheels: Path) -> None:
 def test_a_tag_of_other_content_is_built_again(wheels: Path) -> None:
     host = FakeContainerHost(images={local_tag(RECIPE): {LABEL_RECIPE: "sha256:other"}})
     assert ensure_base(host, RECIPE, wheels=lambda _: wheels).how == BUILT
-
-
-def test_what_the_registry_has_needs_no_engine() -> None:
-    def no_wheels(recipe: Recipe) -> Path:
-        raise AssertionError(f"fetched wheels of {recipe.tag}")
-
-    host = FakeContainerHost()
-    assert ensure_base(host, RECIPE, registry_has=lambda _: True, wheels=no_wheels).how == IN_REGISTRY
-    assert host.contexts == []
 
 
 def test_a_builder_of_another_platform_is_refused(wheels: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from fleet.build.job_archive import unpack_outputs, write_inputs
 from fleet.errors import BuildError
-from runtime.contract.build import BuildJob
 from runtime.contract.codec import from_json
+from runtime.contract.engine.build import BuildJob
 from tests.unit.build.specs import engine_specs
 
 

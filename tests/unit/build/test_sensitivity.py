@@ -7,14 +7,14 @@ from pathlib import Path
 
 import yaml
 
-from fleet.build.answer import failure_of
+from fleet.build.check_result import failure_of
 from fleet.build.sensitivity import sensitivity_lines, yaml_lines
 from fleet.errors import EngineGateError
-from fleet.manifest.schema import Precisions
+from fleet.manifest.schema.manifest_schema import Precisions
 from fleet.ports import JobResult
-from runtime.contract.build import BuildFailure
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.sensitivity import SensitiveNode, Sensitivity
+from runtime.contract.engine.build import BuildFailure
+from runtime.contract.engine.sensitivity import SensitiveNode, Sensitivity
 from tests.unit.build.specs import engine_specs
 
 FOUND = Sensitivity(

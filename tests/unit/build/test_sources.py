@@ -2,16 +2,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fleet.build.sources import SourceCache, parse_oci
 from fleet.errors import BuildError, UsageError
-from fleet.manifest.schema import Source
+from fleet.manifest.schema.manifest_schema import Source
+from fleet.oci.image_spec import Bytes
 from fleet.ports import Registry
-from fleet.publish.oci import Bytes
 from fleet.resolve.desired import EngineSpec
 from tests.fakes.fleet_folder import tiny_onnx
 from tests.fakes.registry import FakeRegistry
@@ -24,7 +23,7 @@ class FakeDownloader:
     def __init__(self) -> None:
         self.urls: list[str] = []
 
-    def fetch(self, url: str, to: Path, *, sha256: str, on_bytes: Callable[[int], None] | None = None) -> None:
+    def fetch(self, url: str, to: Path, *, sha256: str) -> None:
         self.urls.append(url)
         to.write_bytes(tiny_onnx())
 

@@ -13,9 +13,9 @@ import pytest
 from fleet.build.job_archive import write_inputs
 from fleet.build.timing import fetch_timings, keep_timings
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import TIMING_CACHE_FILE, DeviceFacts
 from runtime.contract.codec import to_dict
-from runtime.contract.timing import TimingFacts, timing_file
+from runtime.contract.engine.build import TIMING_CACHE_FILE, DeviceFacts
+from runtime.contract.engine.timing import TimingFacts, timing_file
 from tests.fakes.publishing import identity_of, report_of
 from tests.unit.build.specs import engine_specs
 

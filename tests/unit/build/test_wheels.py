@@ -10,8 +10,8 @@ import pytest
 from fleet.build import wheels as wheels_module
 from fleet.build.wheels import fetch_wheels
 from fleet.errors import BuildError
-from fleet.manifest.schema import Profile
-from fleet.resolve.recipe import recipe_for
+from fleet.manifest.schema.manifest_schema import Profile
+from fleet.resolve.images.recipe import recipe_for
 from tests.unit.resolve.test_recipe import SIM
 from tests.unit.resolve.test_recipe_l4t import jetson
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from fleet.bootstrap.updater_package import updater_version
 from fleet.cli import main
 from fleet.cli.provenance import attests_base, attests_engine, engine_is_proven
 from fleet.cli.wiring import Wiring
@@ -21,9 +22,8 @@ from fleet.ports import CommandResult
 from fleet.publish.artifact import push_engine
 from fleet.publish.base import upload_base
 from fleet.resolve.desired import Desired, EngineSpec
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
-from fleet.rollout.updater_package import updater_version
 from fleet.signing.provenance import PROVENANCE
 from tests.fakes.clock import FakeClock
 from tests.fakes.container_host import FakeContainerHost

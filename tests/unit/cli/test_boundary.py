@@ -18,7 +18,7 @@ import typer
 
 import fleet.errors
 from fleet.cli import main
-from fleet.cli.console import error_document
+from fleet.cli.ui.console import error_document
 from fleet.cli.verbs import VERBS, load
 from fleet.errors import FleetError, LockHeld, ManifestError, Problem, RegistryError, RobotsOffline
 from tests.fakes.fleet_folder import write_fleet
@@ -67,7 +67,7 @@ def test_what_help_says_of_a_verb_is_what_the_verb_says() -> None:
     for verb, (module, line) in VERBS.items():
         real = load(verb)
         assert " ".join((real.help or "").split()) == line, verb
-        assert importlib.import_module(f"fleet.cli.{module}")
+        assert importlib.import_module(f"fleet.cli.commands.{module}")
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -172,7 +172,7 @@ def test_ctrl_c_inside_a_verb_passes_the_parser(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fleet.cli.build.Wiring", interrupted)
+    monkeypatch.setattr("fleet.cli.commands.build.Wiring", interrupted)
     assert main.run(["build"]) == 3
     assert "run the same command again" in capsys.readouterr().err
 

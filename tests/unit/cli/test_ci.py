@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fleet.cli.ci import find_work, github_output, matrix
+from fleet.cli.commands.ci import find_work, github_output, matrix
 from fleet.errors import UsageError
 from fleet.manifest.load import load_manifest
 from fleet.plan.diff import runtime_recipes
 from fleet.resolve.desired import Desired, EngineSpec
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 from tests.fakes.fleet_folder import write_fleet
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import TextColumn
 
 import fleet
-from fleet.cli import console
-from fleet.cli.console import activity, plain, remarks, table
+from fleet.cli.ui import console
+from fleet.cli.ui.console import activity, plain, remarks, table
 from fleet.ports import CommandResult
 from tests.unit.cli.conftest import ADDRESSES, Desk
 

@@ -15,10 +15,10 @@ from fleet.build import engine_process
 from fleet.cli import main
 from fleet.errors import OutsideError
 from fleet.manifest.load import load_manifest
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
-from runtime.contract.engine_facts import EngineFacts
-from runtime.contract.engine_tool import INSPECT, InspectRequest
+from runtime.contract.engine.engine_facts import EngineFacts
+from runtime.contract.engine.engine_tool import INSPECT, InspectRequest
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.engines.test_sensitivity import dead_channel
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from fleet.cli import images, main
+from fleet.cli import main
+from fleet.cli.commands import images
 from fleet.cli.wiring import Wiring
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.resolve.desired import Recipe
 from tests.fakes.container_host import FakeContainerHost
 from tests.fakes.fleet_folder import write_fleet

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet.cli.leaving import ENDING, take_signals
+from fleet.cli.ui.process_exit import ENDING, take_signals
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,17 @@ from typing import Any
 
 import pytest
 
-from fleet.adapters.ssh_signer import SshSigner
+from fleet.adapters.ssh.ssh_signer import SshSigner
 from fleet.cli.provenance import attests_engine
+from fleet.oci.image_spec import MANIFEST, Bytes, Descriptor, manifest_bytes
+from fleet.oci.releases import load_release, release_artifact, releases_of
 from fleet.plan.diff import runtime_recipes
 from fleet.publish.artifact import push_engine
 from fleet.publish.base import upload_base
-from fleet.publish.oci import MANIFEST, Bytes, Descriptor, manifest_bytes
-from fleet.publish.release import load_release, release_artifact, releases_of
-from fleet.publish.sign import SIGNATURE_TYPE, push_signature, release_statement, rollback_statement
 from fleet.resolve.desired import EngineSpec
+from fleet.signing.signatures import SIGNATURE_TYPE, push_signature, release_statement, rollback_statement
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.trust import Statement, document_digest
+from runtime.contract.robot.trust import Statement, document_digest
 from tests.fakes.publishing import docker_archive, engine_folder, image_config, tar_of
 from tests.unit.cli.conftest import PREFIX, Desk
 

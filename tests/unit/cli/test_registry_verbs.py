@@ -9,11 +9,11 @@ import pytest
 
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary, FailedEngine
-from fleet.cli import build
+from fleet.cli.commands import build
 from fleet.errors import BuildError, EngineGateError, FleetError, RegistryAuthError, RegistryError
 from fleet.resolve.desired import EngineSpec
-from fleet.rollout.rollout_lock import RolloutLock
-from runtime.contract.task_metric import TaskMetric
+from fleet.rollout.lock import RolloutLock
+from runtime.contract.engine.task_metric import TaskMetric
 from tests.fakes.publishing import engine_folder
 from tests.unit.cli.conftest import PREFIX, Desk
 

@@ -11,8 +11,8 @@ import pytest
 
 from fleet.errors import RegistryError
 from fleet.ports import CommandResult, LogLine
-from fleet.rollout.rollout_lock import RolloutLock
-from runtime.contract.power import PowerStatus
+from fleet.rollout.lock import RolloutLock
+from runtime.contract.robot.power import PowerStatus
 from tests.fakes.robot_shell import FakeShell
 from tests.unit.cli.conftest import Desk
 

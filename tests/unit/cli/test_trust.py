@@ -12,10 +12,10 @@ import pytest
 
 from fleet.cli.wiring import Wiring
 from fleet.manifest import load
+from fleet.oci.releases import load_release
 from fleet.ports import CommandResult
-from fleet.publish.release import load_release
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.trust import Proof, Statement, TrustSettings, document_digest
+from runtime.contract.robot.trust import Proof, Statement, TrustSettings, document_digest
 from tests.fakes.signer import FakeSigner, fingerprint_of
 from tests.unit.cli.conftest import PREFIX, Desk
 from tests.unit.manifest.test_trust import ANNA as ANNA_KEY

@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from fleet.manifest.values import Name, Seconds, Sha256, VariableName, Version
-from runtime.contract.decoders import is_plugin
+from fleet.manifest.schema.values import Name, Seconds, Sha256, VariableName, Version
 from runtime.contract.device import same_fact
+from runtime.contract.node.decoders import is_plugin
 from runtime.contract.versions import version_order
 from runtime.updater.fetching.errors import Cannot
 from runtime.updater.fetching.loopback import _PATH, _RANGE
 from runtime.updater.fetching.reference import parse_reference
-from runtime.updater.release_folder import files_of, quote
-from runtime.updater.world import WorldError
+from runtime.updater.state.release_folder import files_of, quote
+from runtime.updater.state.world import WorldError
 from tests.fakes.robot_world import order, reference, variant
 
 HEX = "sha256:" + "0" * 64

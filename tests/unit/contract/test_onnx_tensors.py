@@ -16,10 +16,10 @@ from onnx import (
     helper,
 )
 
-from fleet.manifest.onnx_graph import NotOnnx, read_graph
-from runtime.contract.onnx_tensors import external_tensors
+from fleet.manifest.files.onnx_graph import NotOnnx, read_graph
+from runtime.contract.engine.onnx_tensors import external_tensors
 from runtime.engines.errors import EngineError
-from runtime.engines.graph import load_source
+from runtime.engines.graph.normalize import load_source
 
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
 Y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.contract.codec import canonical_json, digest_of
-from runtime.contract.trust import SignatureFacts, distinct_signers, document_digest, why_too_few
+from runtime.contract.robot.trust import SignatureFacts, distinct_signers, document_digest, why_too_few
 from runtime.contract.versions import version_order
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     GOLDEN_FILE,
     JOB_FILE,
@@ -21,8 +22,7 @@ from runtime.contract.build import (
     Preprocess,
     TensorSpec,
 )
-from runtime.contract.codec import canonical_json
-from runtime.engines.preflight import this_platform
+from runtime.engines.device.preflight import this_platform
 
 FRAME = (24, 32)
 """Rows and columns of the tiny camera."""

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.contract.build import AccuracyGate, OutputAccuracy
 from runtime.contract.codec import canonical_json
-from runtime.engines.accuracy import compare, violation, worst
+from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.accuracy import compare, violation, worst
 
 
 def test_equal_and_opposite() -> None:

@@ -10,14 +10,21 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from runtime.contract.build import AccuracyGate, BuildFailure, BuildOptions, EngineReport, Int8Options, TensorSpec
 from runtime.contract.codec import canonical_json, from_json, to_dict
-from runtime.contract.task_metric import MetricGate, TaskMetric
-from runtime.engines.boxes.average_precision import mean_average_precision, per_class
-from runtime.engines.boxes.results import Boxes
+from runtime.contract.engine.build import (
+    AccuracyGate,
+    BuildFailure,
+    BuildOptions,
+    EngineReport,
+    Int8Options,
+    TensorSpec,
+)
+from runtime.contract.engine.task_metric import MetricGate, TaskMetric
+from runtime.decoding.frame_boxes import Boxes
+from runtime.engines.build.job import EXIT_FAILED, EXIT_GATE, run
 from runtime.engines.errors import EngineError
-from runtime.engines.job import EXIT_FAILED, EXIT_GATE, run
-from runtime.engines.task_metric import measure_metric
+from runtime.engines.golden.average_precision import mean_average_precision, per_class
+from runtime.engines.golden.task_metric import measure_metric
 from tests.unit.engines.models import IMAGE, conv_net, make_job
 
 Row = tuple[float, ...]

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.build import TensorSpec
+from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import Golden, load_golden, save_golden, stack
+from runtime.engines.golden.golden_data import Golden, load_golden, save_golden, stack
 from tests.unit.engines.models import FRAME, frames
 
 INPUT = TensorSpec("image", (1, *FRAME, 3), "uint8")

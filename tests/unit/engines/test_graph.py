@@ -8,9 +8,17 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from runtime.contract.build import TensorSpec
+from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
-from runtime.engines.graph import at_supported_opset, fold, freeze, load_model, name_nodes, opset_of, serialize
+from runtime.engines.graph.normalize import (
+    at_supported_opset,
+    fold,
+    freeze,
+    load_model,
+    name_nodes,
+    opset_of,
+    serialize,
+)
 from tests.unit.engines.models import IMAGE, SCORES, TENSOR, conv_net, model_of
 
 X = np.linspace(-1, 1, 3 * TENSOR[0] * TENSOR[1], dtype=np.float32).reshape(1, 3, *TENSOR)
@@ -145,8 +153,8 @@ def test_serialized_models_carry_nothing_that_varies() -> None:
 
 
 def test_a_renamed_input_reaches_subgraphs() -> None:
-    from runtime.contract.build import Preprocess
-    from runtime.engines.preprocess import prepend
+    from runtime.contract.engine.build import Preprocess
+    from runtime.engines.graph.preprocess import prepend
 
     def branch(name: str, sign: float) -> onnx.GraphProto:
         factor = helper.make_tensor(f"{name}_f", TensorProto.FLOAT, [], [sign])

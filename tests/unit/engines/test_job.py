@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.build import (
+from runtime.contract.codec import from_json
+from runtime.contract.engine.build import (
     CALIBRATION_DIR,
     GOLDEN_FILE,
     JOB_FILE,
@@ -27,11 +28,10 @@ from runtime.contract.build import (
     Int8Options,
     TensorSpec,
 )
-from runtime.contract.codec import from_json
 from runtime.engines.backend import backend_named
-from runtime.engines.job import EXIT_FAILED, EXIT_GATE, main, run
+from runtime.engines.build.job import EXIT_FAILED, EXIT_GATE, main, run
+from runtime.engines.golden.selftest import self_test
 from runtime.engines.onnxruntime_.backend import OnnxRuntimeBackend
-from runtime.engines.selftest import self_test
 from tests.unit.engines.models import IMAGE, conv_net, frames, initializer, make_job
 
 RESULTS = {"engine.json", "engine.onnx", "golden.npz", "report.json"}
@@ -163,7 +163,7 @@ def test_a_conversion_that_changes_the_model_is_found(tmp_path: Path, monkeypatc
         converted.graph.initializer[0].CopyFrom(initializer("w0", np.ones((8, 3, 3, 3), "f4")))
         return converted
 
-    monkeypatch.setattr("runtime.engines.graph.version_converter.convert_version", careless)
+    monkeypatch.setattr("runtime.engines.graph.normalize.version_converter.convert_version", careless)
     found = failure(tmp_path, EXIT_GATE, model=conv_net(opset=11))
     assert found.kind == "accuracy"
     assert "against the fp32 source model" in found.message
@@ -285,7 +285,8 @@ def test_an_output_whose_shape_depends_on_the_data_is_refused(tmp_path: Path) ->
 def test_a_process_of_its_own_prints_progress_with_seconds(tmp_path: Path) -> None:
     make_job(tmp_path / "job")
     done = subprocess.run(
-        [sys.executable, "-m", "runtime.engines.job", "--job", str(tmp_path / "job"), "--out", str(tmp_path / "out")],
+        [sys.executable, "-m", "runtime.engines.build.job", "--job", str(tmp_path / "job"), "--out",
+         str(tmp_path / "out")],
         check=False, capture_output=True, text=True, cwd=Path(__file__).parents[3], timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

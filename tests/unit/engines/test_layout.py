@@ -7,9 +7,9 @@ import onnxruntime as ort
 import pytest
 from onnx import ModelProto
 
-from runtime.contract.build import Preprocess, TensorSpec
+from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.engines.graph.preprocess import preprocess_model
 from runtime.engines.onnxruntime_.layout import resize_before_transpose
-from runtime.engines.preprocess import preprocess_model
 
 FRAME = np.random.default_rng(3).integers(0, 255, (1, 90, 120, 3), np.uint8)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.engines.calibration import open_calibration
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import load_golden
-from runtime.engines.preprocess import engine_input
+from runtime.engines.golden.calibration import open_calibration
+from runtime.engines.golden.golden_data import load_golden
+from runtime.engines.graph.preprocess import engine_input
 from tests.unit.engines.models import IMAGE, frames
 
 

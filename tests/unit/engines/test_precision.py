@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from runtime.engines.errors import EngineError
-from runtime.engines.precision import Layer, count_precisions, require_precision
+from runtime.engines.graph.precision import Layer, count_precisions, require_precision
 
 
 def test_layers_are_counted_by_what_they_read() -> None:

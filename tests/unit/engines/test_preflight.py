@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity
 from runtime.contract.device import L4T_LINES, differing_facts, l4t_line, same_fact
-from runtime.contract.power import sms_left
-from runtime.engines.device_facts import JetsonFacts, read_jetson
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity
+from runtime.contract.robot.power import sms_left
+from runtime.engines.device.device_facts import JetsonFacts, read_jetson
+from runtime.engines.device.plan_header import HEADER_BYTES, PlanHeader, read_plan_header
+from runtime.engines.device.preflight import check_builder, check_engine
 from runtime.engines.errors import EngineError
-from runtime.engines.plan_header import HEADER_BYTES, PlanHeader, read_plan_header
-from runtime.engines.preflight import check_builder, check_engine
 
 NX = DeviceFacts("linux/arm64", module="p3767-0000", l4t="36.4.3", sm_count=8, cuda="12.6", tensorrt="10.3.0.30")
 

@@ -10,10 +10,10 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from runtime.contract.build import Preprocess, TensorSpec
+from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
-from runtime.engines.letterbox import PAD_VALUE, letterbox
-from runtime.engines.preprocess import CHANNELS, engine_input, preprocess_model
+from runtime.engines.graph.preprocess import CHANNELS, engine_input, preprocess_model
 from tests.unit.engines.models import frames
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import GOLDEN_FILE, AccuracyGate
-from runtime.engines.answers import answers
+from runtime.contract.engine.build import GOLDEN_FILE, AccuracyGate
 from runtime.engines.backend import Runner, backend_named
-from runtime.engines.bench import MIN_ITERATIONS, bench, percentiles
+from runtime.engines.build.job import run
 from runtime.engines.errors import EngineError
-from runtime.engines.golden import Golden
-from runtime.engines.job import run
-from runtime.engines.selftest import self_test
+from runtime.engines.golden.bench import MIN_ITERATIONS, bench, percentiles
+from runtime.engines.golden.golden_data import Golden
+from runtime.engines.golden.run_golden import run_golden
+from runtime.engines.golden.selftest import self_test
 from tests.unit.engines.models import FRAME, frames, make_job
 
 
@@ -82,7 +82,7 @@ def test_a_robot_needs_no_package_that_only_builds_need(folder: Path) -> None:
         "import sys; sys.modules['onnx'] = sys.modules['PIL'] = None\n"
         "from pathlib import Path\n"
         "from runtime.engines.backend import backend_named\n"
-        "from runtime.engines.selftest import self_test\n"
+        "from runtime.engines.golden.selftest import self_test\n"
         f"folder = Path({str(folder)!r})\n"
         "runner = backend_named('onnxruntime').load(folder)\n"
         "print(self_test(runner, runner.identity, folder / 'golden.npz').passed)\n"
@@ -186,5 +186,5 @@ def test_percentiles() -> None:
 
 
 def test_answers_are_copies(runner: Runner) -> None:
-    first, second = answers(runner, Golden({"image": frames(2)}, {}))
+    first, second = run_golden(runner, Golden({"image": frames(2)}, {}))
     assert not np.array_equal(first["scores"], second["scores"])

@@ -13,18 +13,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from runtime.contract.build import (
-    AccuracyGate,
-    BuildOptions,
-    EngineReport,
-    Int8Options,
-    Preprocess,
-    TensorSpec,
-)
 from runtime.contract.codec import from_json
-from runtime.engines.golden import load_golden
-from runtime.engines.graph import serialize
-from runtime.engines.job import run
+from runtime.contract.engine.build import AccuracyGate, BuildOptions, EngineReport, Int8Options, Preprocess, TensorSpec
+from runtime.engines.build.job import run
+from runtime.engines.golden.golden_data import load_golden
+from runtime.engines.graph.normalize import serialize
 from tests.unit.engines.models import conv_net, make_job
 
 MODELS = Path(__file__).parents[3] / "manifests" / "models"

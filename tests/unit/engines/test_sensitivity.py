@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import (
     JOB_FILE,
     AccuracyGate,
     BuildFailure,
@@ -20,13 +21,12 @@ from runtime.contract.build import (
     Int8Options,
     OutputAccuracy,
 )
-from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.sensitivity import Sensitivity
-from runtime.engines.diagnose import diagnose
+from runtime.contract.engine.sensitivity import Sensitivity
+from runtime.engines.build.diagnose import diagnose
+from runtime.engines.build.job import EXIT_GATE, run
+from runtime.engines.build.qsnr import CLEAN_DB, half, qsnr_db
+from runtime.engines.build.sensitivity import Budget, Candidate, Found, Measurement, search, severity_of
 from runtime.engines.errors import EngineError
-from runtime.engines.job import EXIT_GATE, run
-from runtime.engines.local_noise import CLEAN_DB, half, qsnr_db
-from runtime.engines.sensitivity import Budget, Candidate, Found, Outcome, search, severity_of
 from tests.unit.engines.models import conv_net, frames, make_job
 
 INT8 = BuildOptions(int8=Int8Options("minmax"))
@@ -148,10 +148,10 @@ def test_fp32_has_no_sensitivity(tmp_path: Path) -> None:
 # ── the search, on a world where damage adds up ─────────────────────────────────────────────────────────────────────
 
 
-def world(damage: dict[str, float]) -> Callable[[frozenset[str]], Outcome]:
-    def measure(kept: frozenset[str]) -> Outcome:
+def world(damage: dict[str, float]) -> Callable[[frozenset[str]], Measurement]:
+    def measure(kept: frozenset[str]) -> Measurement:
         lost = sum(value for node, value in damage.items() if node not in kept)
-        return Outcome(1.0 - lost, lost, lost / 0.01, lost <= 0.01)
+        return Measurement(1.0 - lost, lost, lost / 0.01, lost <= 0.01)
 
     return measure
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.build import GOLDEN_FILE, IDENTITY_FILE, DeviceFacts, EngineIdentity
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, DeviceFacts, EngineIdentity
 from runtime.engines.backend import backend_named
+from runtime.engines.build.job import run
+from runtime.engines.device.preflight import check_builder, check_engine, this_platform
 from runtime.engines.errors import EngineError
-from runtime.engines.job import run
-from runtime.engines.preflight import check_builder, check_engine, this_platform
 from runtime.engines.store import load_engine_dir, write_atomic
 from tests.unit.engines.models import make_job
 

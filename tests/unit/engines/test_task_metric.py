@@ -10,12 +10,19 @@ import numpy as np
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
-from runtime.contract.build import AccuracyGate, BuildFailure, BuildOptions, EngineReport, Int8Options, TensorSpec
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.task_metric import MetricGate, TaskMetric, frames_needed, violation, why_too_few
+from runtime.contract.engine.build import (
+    AccuracyGate,
+    BuildFailure,
+    BuildOptions,
+    EngineReport,
+    Int8Options,
+    TensorSpec,
+)
+from runtime.contract.engine.task_metric import MetricGate, TaskMetric, frames_needed, violation, why_too_few
+from runtime.engines.build.job import EXIT_FAILED, EXIT_GATE, run
 from runtime.engines.errors import EngineError
-from runtime.engines.job import EXIT_FAILED, EXIT_GATE, run
-from runtime.engines.task_metric import check_metric, measure_metric, share_used
+from runtime.engines.golden.task_metric import check_metric, measure_metric, share_used
 from tests.unit.engines.models import conv_net, frames, make_job
 from tests.unit.engines.test_sensitivity import dead_channel
 

@@ -15,17 +15,17 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from PIL import Image
 
-from runtime.contract.build import BuildOptions, Int8Options, TensorSpec
-from runtime.engines.accuracy import compare
-from runtime.engines.calibration import Arrays, open_calibration
+from runtime.contract.engine.build import BuildOptions, Int8Options, TensorSpec
+from runtime.engines.build.fp32_reference import Reference
 from runtime.engines.errors import EngineError
-from runtime.engines.fp16 import to_fp16
-from runtime.engines.graph import fold, freeze, serialize
-from runtime.engines.onnxruntime_.trial import trial_run
-from runtime.engines.precision import count_precisions
-from runtime.engines.quantize import Style, quantize
-from runtime.engines.reference import Reference
-from runtime.engines.transform import transform
+from runtime.engines.golden.accuracy import compare
+from runtime.engines.golden.calibration import Arrays, open_calibration
+from runtime.engines.graph.fp16 import to_fp16
+from runtime.engines.graph.normalize import fold, freeze, serialize
+from runtime.engines.graph.precision import count_precisions
+from runtime.engines.graph.quantize import Style, quantize
+from runtime.engines.graph.transform import transform
+from runtime.engines.onnxruntime_.probe_run import trial_run
 from tests.unit.engines.models import FRAME, IMAGE, SCORES, conv_net, frames, make_job, model_of
 
 CALIBRATION = Arrays({"image": frames(16, seed=2)})
@@ -253,9 +253,9 @@ def test_unknown_precision_and_method_are_refused(source: Path) -> None:
 _SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from runtime.contract.build import BuildOptions
-from runtime.engines.graph import serialize
-from runtime.engines.transform import transform
+from runtime.contract.engine.build import BuildOptions
+from runtime.engines.graph.normalize import serialize
+from runtime.engines.graph.transform import transform
 from tests.unit.engines.test_transform import CALIBRATION, IMAGE, SCORES
 for precision in ("fp32", "fp16", "int8"):
     model = transform(Path(sys.argv[1]), (IMAGE,), (SCORES,), precision=precision, options=BuildOptions(),

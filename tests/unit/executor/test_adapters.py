@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD, TWIST, TWIST_STAMPED
-from runtime.contract.runtime_config import InputBinding
-from runtime.executor.adapters import InputAdapter, adapter_for, tensor_of
-from runtime.executor.adapters.cloud import MAX_POINTS
-from runtime.executor.decoders import OptionError
-from runtime.executor.frames import FrameRefusedError
+from runtime.contract.node.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD, TWIST, TWIST_STAMPED
+from runtime.contract.node.runtime_config import InputBinding
+from runtime.decoding.decoders import OptionError
+from runtime.executor.inputs.adapters import InputAdapter, adapter_for, tensor_of
+from runtime.executor.inputs.adapters.cloud import MAX_POINTS
+from runtime.executor.inputs.frames import FrameRefusedError
 
 sensor = pytest.importorskip("sensor_msgs.msg", reason="needs ROS 2's messages (pip install jetfleet[ros])")
 geometry = pytest.importorskip("geometry_msgs.msg")

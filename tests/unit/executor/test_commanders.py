@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime.executor.commanders import FIND_S, GONE_S, HIDDEN_S, OPEN_S, SETTLE_S, SPREAD_S, Claim, Endpoint, Identity
+from runtime.executor.robot.commanders import (
+    FIND_S,
+    GONE_S,
+    HIDDEN_S,
+    OPEN_S,
+    SETTLE_S,
+    SPREAD_S,
+    Claim,
+    Endpoint,
+    Identity,
+)
 
 TOPIC = "/cmd_vel"
 OURS, THEIRS = bytes.fromhex("010f1111aaaaaaaa00000000"), bytes.fromhex("010f2222bbbbbbbb00000000")

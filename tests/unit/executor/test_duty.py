@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.executor.duty import Duty
+from runtime.executor.serving.duty import Duty
 
 
 @pytest.mark.parametrize(("rate", "taken"), [(1.0, "XXXXXXXX"), (0.5, ".X.X.X.X"), (0.25, "...X...X"), (0.0, "." * 8)])

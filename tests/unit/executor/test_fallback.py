@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.health import SelfTest
-from runtime.contract.runtime_config import FallbackEngine, InputBinding, ModelRuntime, OutputBinding
+from runtime.contract.node.health import SelfTest
+from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime, OutputBinding
 from runtime.engines.errors import EngineError
-from runtime.executor.frames import Stamp
-from runtime.executor.loading import LoadedEngine, engine_folder
-from runtime.executor.pipeline import (
+from runtime.executor.inputs.frames import Stamp
+from runtime.executor.serving.candidates import Candidate, configured, prepare
+from runtime.executor.serving.loading import LoadedEngine, engine_folder
+from runtime.executor.serving.pipeline import (
     ACTIVE,
     FAILED,
     INACTIVE,
@@ -25,7 +26,6 @@ from runtime.executor.pipeline import (
     Pending,
     Pipeline,
 )
-from runtime.executor.serving import Candidate, configured, prepare
 from tests.unit.executor.test_pipeline import IDENTITY, FakeRunner, model
 
 GOOD = SelfTest(True, 1.0, 0.9, "fine")
@@ -65,9 +65,9 @@ class Rig:
         self.results: list[Any] = []
         self.asked: list[Candidate] = []
         self.pipeline = Pipeline(wanted, threading.Condition(), lambda: 2_000_000_000)
-        self.pipeline.replace_engine = self.asked.append
+        self.pipeline.slot.replace_engine = self.asked.append
         self.publishers = {"~/out": lambda stamp, result: self.results.append((stamp.frame_id, result.values[0, 0]))}
-        self.pipeline.load(Path("engines"), self.publishers, self.loader)
+        self.pipeline.slot.load(Path("engines"), self.publishers, self.loader)
         self.pipeline.activate()
 
     def loader(self, wanted: ModelRuntime, folder: Path) -> LoadedEngine:
@@ -131,7 +131,7 @@ def test_failures_in_a_row_ask_once_for_the_fallback_and_a_waiting_frame_is_answ
     assert (candidate.source, candidate.model.name) == ("fallback", "small")
     assert candidate.reason == "m fp32: 5 inferences in a row failed: cuda says no"
     rig.pipeline.offer("x", Pending(Stamp(1, 5, "waits"), np.zeros((2, 2, 3), np.uint8)), 0)
-    rig.pipeline.install(rig.prepared(candidate))
+    rig.pipeline.slot.install(rig.prepared(candidate))
     rig.pipeline.step()
     assert rig.results == [("waits", -1.0)]
     assert rig.runners["m"].closed
@@ -152,7 +152,7 @@ def test_a_replacement_that_cannot_serve_leaves_both_reasons() -> None:
     rig.runners["m"].error = EngineError("internal", "cuda says no", "")
     for count in range(MAX_CONSECUTIVE_FAILURES):
         rig.frame(count)
-    rig.pipeline.replacement_failed(rig.asked[0], "gone")
+    rig.pipeline.slot.replacement_failed(rig.asked[0], "gone")
     assert rig.pipeline.health().last_error == (
         "m fp32: 5 inferences in a row failed: cuda says no; then small fp16: gone"
     )
@@ -163,7 +163,7 @@ def swapped_in(rig: Rig) -> FakeRunner:
     new = FakeRunner()
     new.identity = replace(IDENTITY, key="sha256:new")
     candidate = Candidate("swapped", replace(rig.pipeline.model, engine_key="sha256:new"), Path("swap"), "put in")
-    rig.pipeline.install(
+    rig.pipeline.slot.install(
         prepare(rig.pipeline.model, candidate, rig.publishers, lambda *_: LoadedEngine(new, new.identity, GOOD)),
         keep_old=True,
     )
@@ -180,7 +180,7 @@ def test_an_engine_on_trial_that_fails_a_frame_gives_way_and_the_frame_is_answer
     assert rig.results == [("f1", 1.0), ("f2", 2.0)]
     health = rig.pipeline.health()
     assert (health.engine_key, health.serving, health.errors, new.closed) == ("sha256:k", "configured", 0, True)
-    assert "no such kernel" in rig.pipeline.swap_note
+    assert "no such kernel" in rig.pipeline.slot.swap_note
 
 
 def test_the_engine_before_is_kept_for_the_trial_and_freed_after_it() -> None:
@@ -203,7 +203,7 @@ def test_an_engine_that_fails_after_its_trial_is_replaced_by_the_configured_one(
         rig.frame(count)
     [candidate] = rig.asked
     assert (candidate.source, candidate.model.name) == ("configured", "m")
-    rig.pipeline.replacement_failed(candidate, "gone")
+    rig.pipeline.slot.replacement_failed(candidate, "gone")
     assert [(one.source, one.model.name) for one in rig.asked] == [("configured", "m"), ("fallback", "small")]
 
 
@@ -217,8 +217,8 @@ def test_an_inactive_model_takes_another_engine_and_stays_inactive() -> None:
 def test_close_frees_both_engines_of_a_trial() -> None:
     rig = Rig(model())
     new = swapped_in(rig)
-    rig.pipeline.close()
-    assert (rig.runners["m"].closed, new.closed, rig.pipeline.open) == (True, True, False)
+    rig.pipeline.slot.close()
+    assert (rig.runners["m"].closed, new.closed, rig.pipeline.slot.open) == (True, True, False)
 
 
 def test_an_engines_folder_names_its_precision_and_older_images_still_work(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import REPORT_FILE, BuildOptions, EngineIdentity, EngineReport
 from runtime.contract.codec import from_json
-from runtime.engines.job import run
-from runtime.executor.frames import Expected, parse_image, pixels
+from runtime.contract.engine.build import REPORT_FILE, BuildOptions, EngineIdentity, EngineReport
+from runtime.engines.build.job import run
+from runtime.executor.inputs.frames import Expected, parse_image, pixels
 from tests.gpu.frame_path import FramePath, message
 from tests.gpu.site import NETWORKS, frames, make_job
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.contract.runtime_config import InputBinding
-from runtime.executor.adapters.images import ImageAdapter
-from runtime.executor.frames import Expected, FrameRefusedError, parse_image, pixels
+from runtime.contract.node.runtime_config import InputBinding
+from runtime.executor.inputs.adapters.images import ImageAdapter
+from runtime.executor.inputs.frames import Expected, FrameRefusedError, parse_image, pixels
 
 
 def image(

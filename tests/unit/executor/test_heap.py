@@ -15,7 +15,7 @@ MEGABYTES = 32
 PROGRAM = f"""
 import sys
 from pathlib import Path
-from runtime.executor.heap import give_back
+from runtime.executor.serving.heap import give_back
 
 def own():
     lines = Path("/proc/self/status").read_text().splitlines()

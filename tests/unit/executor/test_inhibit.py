@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
-from runtime.contract.resources import InhibitRule
-from runtime.executor import inhibit
-from runtime.executor.inhibit import ANSWER_S, Inhibitor, moves
+from runtime.contract.node.resources import InhibitRule
+from runtime.executor.robot import inhibit
+from runtime.executor.robot.inhibit import ANSWER_S, Inhibitor, moves
 
 
 class Client:

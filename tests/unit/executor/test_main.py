@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.health.status import ENV_STATUS_FD, status_pair
+from runtime.health.process.status import ENV_STATUS_FD, status_pair
 
 ROOT = Path(__file__).parents[3]
 

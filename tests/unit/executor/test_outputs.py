@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.executor.decoders import Boxes, Classes, Mask, Tensor, Velocity
-from runtime.executor.frames import Stamp
+from runtime.decoding.decoders import Boxes, Classes, Mask, Tensor, Velocity
+from runtime.executor.inputs.frames import Stamp
 from tests.fakes.vision_msgs import write_vision_msgs
 
 pytest.importorskip("rclpy")
@@ -28,7 +28,7 @@ NONE = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
 def as_json(result: Any) -> dict[str, Any]:
-    from runtime.executor.messages import json_string
+    from runtime.executor.outputs.messages import json_string
 
     decoded: dict[str, Any] = json.loads(json_string("signs", STAMP, result).data)
     assert decoded.pop("header") == HEAD
@@ -63,7 +63,7 @@ def test_what_has_a_message_of_its_own_is_not_published_as_json() -> None:
 
 
 def test_a_mask_is_a_mono8_image_whose_bytes_are_reused() -> None:
-    from runtime.executor.messages import message_of
+    from runtime.executor.outputs.messages import message_of
 
     kind, build = message_of(Mask, "signs", {})
     assert kind.__name__ == "Image"
@@ -81,7 +81,7 @@ def test_a_mask_is_a_mono8_image_whose_bytes_are_reused() -> None:
 
 
 def test_a_tensor_as_multiarray_carries_its_frame_in_the_first_dimension() -> None:
-    from runtime.executor.messages import message_of
+    from runtime.executor.outputs.messages import message_of
 
     kind, build = message_of(Tensor, "m", {"message": "multiarray"})
     assert kind.__name__ == "Float32MultiArray"
@@ -95,7 +95,7 @@ def test_a_tensor_as_multiarray_carries_its_frame_in_the_first_dimension() -> No
 
 
 def test_without_vision_msgs_boxes_and_classes_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runtime.executor import messages
+    from runtime.executor.outputs import messages
 
     monkeypatch.setattr(messages, "HAS_VISION_MSGS", False)
     for kind in (Boxes, Classes, Tensor):
@@ -117,7 +117,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def messages(generated: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module as it is where vision_msgs is installed."""
     monkeypatch.syspath_prepend(str(generated))
-    path = Path(__file__).parents[3] / "runtime" / "executor" / "messages.py"
+    path = Path(__file__).parents[3] / "runtime" / "executor" / "outputs" / "messages.py"
     spec = importlib.util.spec_from_file_location("messages_with_vision_msgs", path)
     assert spec is not None
     assert spec.loader is not None

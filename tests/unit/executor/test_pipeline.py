@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
-from runtime.contract.health import SelfTest
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
+from runtime.contract.node.health import SelfTest
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding
+from runtime.decoding.decoders import Result
 from runtime.engines.errors import EngineError
-from runtime.executor.decoders import Result
-from runtime.executor.frames import Stamp
-from runtime.executor.loading import LoadedEngine
-from runtime.executor.pipeline import ACTIVE, FAILED, INACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
-from runtime.executor.worker import Worker
+from runtime.executor.inputs.frames import Stamp
+from runtime.executor.serving.loading import LoadedEngine
+from runtime.executor.serving.pipeline import ACTIVE, FAILED, INACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
+from runtime.executor.serving.worker import Worker
 
 IDENTITY = EngineIdentity(
     "sha256:k", "m", "onnxruntime", "fp32", "engine.onnx", "ff", 1, DeviceFacts("linux/amd64"),
@@ -71,7 +71,7 @@ class Bench:
         lock = worker.lock if worker is not None else threading.Condition()
         self.pipeline = Pipeline(model(decoder=decoder), lock, lambda: 2_000_000_000)
         publish = {"~/out": lambda stamp, result: self.results.append((stamp, result))}
-        self.pipeline.load(Path("unused"), publish, loader(self.runner))
+        self.pipeline.slot.load(Path("unused"), publish, loader(self.runner))
         self.pipeline.activate()
 
     def offer(self, value: int, nanosec: int = 5, lost: int = 0) -> None:
@@ -157,7 +157,7 @@ class Outlet:
 def test_an_output_that_acts_on_failures_is_told_of_each() -> None:
     runner, outlet = FakeRunner(), Outlet()
     pipeline = Pipeline(model(), threading.Condition(), time.time_ns)
-    pipeline.load(Path("unused"), {"~/out": outlet}, loader(runner))
+    pipeline.slot.load(Path("unused"), {"~/out": outlet}, loader(runner))
     pipeline.activate()
     for error in (None, EngineError("internal", "cuda says no", "look at the log")):
         runner.error = error
@@ -174,7 +174,7 @@ def test_what_an_output_leaves_out_is_counted() -> None:
     boxes = OutputBinding("y", "~/out", "boxes", {"max_detections": 1, "normalized": True})
     pipeline = Pipeline(replace(model(), outputs=(boxes,)), threading.Condition(), time.time_ns)
     seen: list[Result] = []
-    pipeline.load(Path("unused"), {"~/out": lambda _stamp, result: seen.append(result)}, loader(runner))
+    pipeline.slot.load(Path("unused"), {"~/out": lambda _stamp, result: seen.append(result)}, loader(runner))
     pipeline.activate()
     for _ in range(2):
         pipeline.offer("x", Pending(Stamp(1, 5, "f"), np.zeros((2, 2, 3), np.uint8)), 0)
@@ -193,7 +193,7 @@ def test_a_model_that_must_not_publish_is_refused_with_its_reason() -> None:
 def test_a_failed_self_test_fails_the_model_and_frees_the_engine() -> None:
     runner = FakeRunner()
     pipeline = Pipeline(model(), threading.Condition(), time.time_ns)
-    pipeline.load(Path("unused"), {"~/out": lambda *_: None}, loader(runner, passed=False))
+    pipeline.slot.load(Path("unused"), {"~/out": lambda *_: None}, loader(runner, passed=False))
     pipeline.activate()
     health = pipeline.health()
     assert (pipeline.state, runner.closed) == (FAILED, True)
@@ -204,7 +204,7 @@ def test_a_failed_self_test_fails_the_model_and_frees_the_engine() -> None:
 
 def test_a_bad_decoder_option_fails_the_model_before_its_engine_is_loaded() -> None:
     pipeline = Pipeline(model(decoder="nope"), threading.Condition(), time.time_ns)
-    pipeline.load(Path("unused"), {}, lambda *_: pytest.fail("loaded"))
+    pipeline.slot.load(Path("unused"), {}, lambda *_: pytest.fail("loaded"))
     assert "no decoder 'nope'" in pipeline.health().last_error
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.executor.decoders import Classes, OptionError, Velocity, View, decoder_named, result_of
+from runtime.decoding.decoders import Classes, OptionError, Velocity, View, decoder_named, result_of
 
 ROOT = Path(__file__).parents[3]
 VIEW = View(4, 4)
-HEAD = "from runtime.executor.decoders import Classes, Velocity\n"
+HEAD = "from runtime.decoding.decoders import Classes, Velocity\n"
 
 BOUNDS = {"max_linear": 1.0, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 1.0}
 

@@ -9,11 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, RuntimeConfig
-from runtime.executor import round_trip
-from runtime.executor.round_trip import FRAMES, REQUIRED, Arrivals, Cargo, Traveller, largest_image, no_proof, travel
-from runtime.health.round_trip import FAILED, PASSED, SKIPPED
-from runtime.health.transport import PROFILE_VARIABLES
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, RuntimeConfig
+from runtime.executor.checks import round_trip
+from runtime.executor.checks.round_trip import (
+    FRAMES,
+    REQUIRED,
+    Arrivals,
+    Cargo,
+    Traveller,
+    largest_image,
+    no_proof,
+    travel,
+)
+from runtime.health.process.round_trip import FAILED, PASSED, SKIPPED
+from runtime.health.process.transport import PROFILE_VARIABLES
 
 CARGO = Cargo(2, 3, "rgb8")
 PIXELS = bytes(range(18))

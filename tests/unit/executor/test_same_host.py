@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.executor.same_host import host_of, others
+from runtime.executor.inputs.same_host import host_of, others
 
 OURS = bytes.fromhex("010f41e1985f09430000000000001304")
 SAME = bytes.fromhex("010f41e1f45e089b0000000000001303")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.executor.serving_gate import ServingGate
+from runtime.executor.robot.serving_gate import ServingGate
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.serving import SERVING_RECORD
-from runtime.executor.serving_gate import ServingGate
-from runtime.executor.serving_record import KEPT, ServingRecord
+from runtime.contract.node.serving import SERVING_RECORD
+from runtime.executor.robot.serving_gate import ServingGate
+from runtime.executor.robot.serving_record import KEPT, ServingRecord
 
 LOCK = (1, 2)
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.executor.stats import MAX_PUBLISHERS, UNKNOWN_SEQUENCE, ModelStats, Rate, Ring, SequenceCounter
+from runtime.executor.inputs.sequence_counter import MAX_PUBLISHERS, UNKNOWN_SEQUENCE, SequenceCounter
+from runtime.executor.serving.stats import ModelStats, Rate, Ring
 
 
 def test_ring_keeps_the_newest_samples() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.build import Percentiles
-from runtime.contract.health import ModelHealth, SelfTest
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
-from runtime.health.status import SERVING, ExecutorStatus
-from runtime.health.supervisor import RUNNING, Snapshot
+from runtime.contract.engine.build import Percentiles
+from runtime.contract.node.health import ModelHealth, SelfTest
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds
+from runtime.health.process.status import SERVING, ExecutorStatus
+from runtime.health.process.supervisor import RUNNING, Snapshot
 
 KEY = "sha256:k"
 

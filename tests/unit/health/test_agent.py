@@ -21,19 +21,19 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from runtime.contract.codec import canonical_json, from_dict
-from runtime.contract.health import HealthReport, SystemHealth
-from runtime.contract.power import GovernorSettings, PowerPolicy
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.report import Reporter
+from runtime.contract.node.health import HealthReport, SystemHealth
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.contract.robot.power import GovernorSettings, PowerPolicy
+from runtime.health.checks.report import Reporter
+from runtime.health.process.supervisor import CRASH_LOOP, STARTING, Snapshot
 from runtime.health.settings import AgentSettings, SettingsError, load_config
-from runtime.health.supervisor import CRASH_LOOP, STARTING, Snapshot
 
 ROOT = Path(__file__).parents[3]
 STAND_IN = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from runtime.contract.health import ModelHealth, SelfTest
-from runtime.health.status import ExecutorStatus, StatusSender, SERVING
+from runtime.contract.node.health import ModelHealth, SelfTest
+from runtime.health.process.status import ExecutorStatus, StatusSender, SERVING
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 sender = StatusSender.from_environment()
 test = SelfTest(True, 1.0, 0.9, "fine")
@@ -45,7 +45,7 @@ TROUBLE = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from runtime.health.status import ExecutorStatus, StatusSender, SERVING
+from runtime.health.process.status import ExecutorStatus, StatusSender, SERVING
 runs = Path(os.environ["JETFLEET_CONFIG"]).with_name("runs")
 with runs.open("a") as stream:
     stream.write("x")
@@ -261,7 +261,7 @@ def test_the_agent_stays_small(start: Callable[..., Agent], config: RuntimeConfi
 def test_orphans_are_reaped_and_the_supervised_child_is_not() -> None:
     code = """
 import os, subprocess, sys, time
-from runtime.health.children import Children
+from runtime.health.process.children import Children
 kept = subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(5)"])
 orphans = []
 for _ in range(3):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.health import Space, SystemHealth
-from runtime.health.shared_memory import remove_leftovers
+from runtime.contract.node.health import Space, SystemHealth
+from runtime.health.process.shared_memory import remove_leftovers
 from runtime.health.sources.files import read_int, read_text
 from runtime.health.sources.hwmon import MAX_RAILS
 from runtime.health.sources.machine import LOOK_AGAIN_S, RATE_WINDOW_S, EventRates, Machine

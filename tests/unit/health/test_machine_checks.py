@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.health import DEGRADED, OK, Space, SystemHealth
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.checks import HOLD_S, Judge
-from runtime.health.machine_checks import SAMPLE_LIMIT_S, Reading, readings
+from runtime.contract.node.health import DEGRADED, OK, Space, SystemHealth
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.health.checks.judge import HOLD_S, Judge
+from runtime.health.checks.machine_checks import SAMPLE_LIMIT_S, Reading, readings
 from runtime.health.sources.machine import Machine
 from tests.fakes.machine_tree import write_machine
 from tests.unit.health.conftest import model_health, snapshot

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
-from runtime.health.message_sizes import HEADER_BYTES, largest_message, message_bytes, result_bytes
-from runtime.health.transport import MIB, sizes
+from runtime.contract.node.inputs import COMPRESSED_IMAGE, IMAGE, IMU, LASER_SCAN, POINT_CLOUD
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
+from runtime.health.process.message_sizes import HEADER_BYTES, largest_message, message_bytes, result_bytes
+from runtime.health.process.transport import MIB, sizes
 
 CAMERA = InputBinding("image", "/camera", IMAGE, "rgb8", 480, 640, 240, 320)
 CLOUD = InputBinding("points", "/points", POINT_CLOUD, shape=(1, 20_000, 3))

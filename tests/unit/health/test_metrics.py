@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.contract.health import HealthReport
-from runtime.contract.power import PowerStatus
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.machine_checks import readings
-from runtime.health.metrics import MAX_LABEL, MAX_VALUES, exposition
-from runtime.health.report import Reporter
+from runtime.contract.node.health import HealthReport
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.contract.robot.power import PowerStatus
+from runtime.health.checks.machine_checks import readings
+from runtime.health.checks.report import Reporter
+from runtime.health.http.metrics import MAX_LABEL, MAX_VALUES, exposition
 from runtime.health.settings import AgentSettings
 from runtime.health.sources.machine import Machine
 from tests.fakes.machine_tree import GENERATIONS, write_machine

@@ -9,23 +9,23 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.health import DEGRADED, HealthReport, SystemHealth
-from runtime.contract.release import ReleaseVariant
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
-from runtime.health.checks import HOLD_S, Judge, Verdict
-from runtime.health.report import Reporter
+from runtime.contract.node.health import DEGRADED, HealthReport, SystemHealth
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
+from runtime.contract.robot.release import ReleaseVariant
+from runtime.health.checks.judge import HOLD_S, Assessment, Judge
+from runtime.health.checks.report import Reporter
+from runtime.health.process.supervisor import CRASH_LOOP, RESTARTING, Snapshot
 from runtime.health.settings import AgentSettings
-from runtime.health.supervisor import CRASH_LOOP, RESTARTING, Snapshot
-from runtime.updater.judge import GOOD, WAIT, judge
-from runtime.updater.records import Baseline
-from runtime.updater.world import ContainerFacts, Observation
+from runtime.updater.state.records import Baseline
+from runtime.updater.state.world import ContainerFacts, Observation
+from runtime.updater.transaction.judge import GOOD, WAIT, judge
 from tests.fakes.robot_world import reference, variant
 from tests.unit.health.conftest import KEY, model_health, snapshot
 
 SILENT = {"input_rate_hz": 0.0, "output_rate_hz": 0.0}
 
 
-def settled(config: RuntimeConfig, process: Snapshot) -> Verdict:
+def settled(config: RuntimeConfig, process: Snapshot) -> Assessment:
     found = Judge(config)
     found.judge(process, SystemHealth(), 0.0)
     return found.judge(process, SystemHealth(), HOLD_S)

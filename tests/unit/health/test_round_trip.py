@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.health import DEGRADED, OK, Space, SystemHealth
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.health.checks import Judge
-from runtime.health.round_trip import FAILED, PASSED, SKIPPED, RoundTrip
-from runtime.health.status import ExecutorStatus
-from runtime.health.supervisor import Snapshot
+from runtime.contract.node.health import DEGRADED, OK, Space, SystemHealth
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.health.checks.judge import Judge
+from runtime.health.process.round_trip import FAILED, PASSED, SKIPPED, RoundTrip
+from runtime.health.process.status import ExecutorStatus
+from runtime.health.process.supervisor import Snapshot
 from tests.unit.health.conftest import model_health, snapshot
 
 MIB = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from runtime.contract.health import SystemHealth
-from runtime.health.sampler import Sampler
+from runtime.contract.node.health import SystemHealth
+from runtime.health.sources.sampler import Sampler
 
 DEADLINE_S = 30.0
 

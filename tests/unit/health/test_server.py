@@ -17,7 +17,7 @@ from http import HTTPStatus
 import pytest
 
 from runtime.contract.bounded_http import MAX_CONNECTIONS, TOO_LONG
-from runtime.health.server import HealthServer, Page, Render, json_page
+from runtime.health.http.server import HealthServer, Page, Render, json_page
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.power import ServingOrders
-from runtime.health.status import StatusSender, status_pair
-from runtime.health.supervisor import CRASH_LOOP, RESTARTING, RUNNING, STARTING, STOPPED, Policy, Snapshot, Supervisor
+from runtime.contract.robot.power import ServingOrders
+from runtime.health.process.status import StatusSender, status_pair
+from runtime.health.process.supervisor import (
+    CRASH_LOOP,
+    RESTARTING,
+    RUNNING,
+    STARTING,
+    STOPPED,
+    Policy,
+    Snapshot,
+    Supervisor,
+)
 
 ROOT = Path(__file__).parents[3]
 FAST = Policy(
@@ -23,7 +32,7 @@ FAST = Policy(
 CHILD = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
-from runtime.health.status import ExecutorStatus, StatusSender, SERVING, STARTING
+from runtime.health.process.status import ExecutorStatus, StatusSender, SERVING, STARTING
 sender = StatusSender.from_environment()
 def beat(phase=SERVING, lifecycle="active", fatal="", at=None):
     now = time.monotonic() if at is None else at

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
-from runtime.health.transport import (
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
+from runtime.health.process.transport import (
     MAX_SEGMENT,
     MIB,
     PROFILE_VARIABLES,

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import from_json
-from runtime.contract.health import ExecutorHealth, HealthReport, ModelHealth
-from runtime.contract.runtime_config import FallbackEngine, OutputBinding, RuntimeConfig
-from runtime.contract.verification import CHECKS, Finding, Verification
-from runtime.executor.evidence import engine_evidence
-from runtime.health.children import Children
-from runtime.health.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
-from runtime.health.verification import Verifier, findings, gather_with
+from runtime.contract.node.health import ExecutorHealth, HealthReport, ModelHealth
+from runtime.contract.node.runtime_config import FallbackEngine, OutputBinding, RuntimeConfig
+from runtime.contract.robot.verification import CHECKS, Finding, Verification
+from runtime.executor.checks.evidence import engine_evidence
+from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
+from runtime.health.checks.verification import Verifier, findings, gather_with
+from runtime.health.process.children import Children
 from tests.fakes.runtime_folder import KEY as REAL_KEY
 from tests.fakes.runtime_folder import write_runtime
 from tests.unit.health.conftest import KEY, model_health
@@ -198,7 +198,7 @@ def test_no_models_are_no_proof() -> None:
 
 def test_a_process_that_says_nothing_is_evidence_of_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
-    monkeypatch.setattr("runtime.health.verification.COMMAND", ("-S", "-c", "print('{')"))
+    monkeypatch.setattr("runtime.health.checks.verification.COMMAND", ("-S", "-c", "print('{')"))
     evidence = gather_with(Children(), lines.append)(1.0)
     assert evidence.error.startswith("the process that checks from outside failed: Evidence: not JSON")
     assert lines

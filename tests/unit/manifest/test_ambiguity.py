@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fleet.manifest.yaml_ambiguity import ambiguity
-from fleet.manifest.yaml_text import parse_document
+from fleet.manifest.yaml.ambiguity import ambiguity
+from fleet.manifest.yaml.yaml_text import parse_document
 
 REFUSED = [
     *("yes", "no", "on", "off", "Yes", "NO", "On", "oFF"),

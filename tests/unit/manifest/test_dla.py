@@ -10,7 +10,7 @@ import pytest
 from fleet.errors import ManifestError
 from fleet.manifest.load import load_manifest
 from fleet.resolve.desired import Desired
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 from tests.fakes.fleet_folder import write_fleet
 

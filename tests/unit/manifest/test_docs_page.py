@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from fleet.manifest.inherit import Inheritance
-from fleet.manifest.schema import Manifest, Robot, Settings
-from fleet.manifest.yaml_text import parse_document
+from fleet.manifest.schema.manifest_schema import Manifest, Robot, Settings
+from fleet.manifest.yaml.yaml_text import parse_document
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "manifest.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

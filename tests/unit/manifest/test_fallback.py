@@ -14,7 +14,7 @@ from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.resolve.desired import Desired
 from fleet.resolve.resolver import resolve
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.node.runtime_config import RuntimeConfig
 from tests.fakes.fleet_folder import MODEL, write_fleet
 from tests.unit.resolve.test_resolver import recipes
 

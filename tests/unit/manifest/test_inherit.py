@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from fleet.manifest.inherit import Inheritance, merge_models
-from fleet.manifest.schema import ModelUse, Robot, Rollout, Settings
-from fleet.manifest.values import Seconds
+from fleet.manifest.schema.manifest_schema import ModelUse, Robot, Rollout, Settings
+from fleet.manifest.schema.values import Seconds
 
 NAMES = st.sampled_from(["a", "b", "c"])
 USES = st.builds(

@@ -15,11 +15,11 @@ from onnx import TensorProto, helper
 
 from fleet.errors import ManifestError
 from fleet.manifest.load import load_manifest
-from fleet.resolve.build_job import _input as tensor_spec
-from fleet.resolve.runtime_config import _input as input_binding
-from fleet.resolve.runtime_config import _join, _trigger
-from runtime.contract.inputs import IMU, LASER_SCAN, POINT_CLOUD
-from runtime.contract.runtime_config import InputBinding, JoinRule, Trigger
+from fleet.resolve.documents.build_job import _input as tensor_spec
+from fleet.resolve.documents.runtime_config import _input as input_binding
+from fleet.resolve.documents.runtime_config import _join, _trigger
+from runtime.contract.node.inputs import IMU, LASER_SCAN, POINT_CLOUD
+from runtime.contract.node.runtime_config import InputBinding, JoinRule, Trigger
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, MODEL, line_of, problems_of
 

@@ -13,9 +13,9 @@ import pytest
 from pytest_socket import SocketBlockedError
 
 from fleet.errors import ManifestError
-from fleet.manifest import yaml_text
 from fleet.manifest.load import load_manifest
-from fleet.manifest.yaml_text import parse_document
+from fleet.manifest.yaml import yaml_text
+from fleet.manifest.yaml.yaml_text import parse_document
 from tests.fakes.fleet_folder import FLEET as FLEET_DATA
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, MODEL, PROFILE, line_of, problems_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.manifest.yaml_text import MAX_FLAWS, MAX_VALUES, parse_document
+from fleet.manifest.yaml.yaml_text import MAX_FLAWS, MAX_VALUES, parse_document
 from tests.unit.manifest.texts import FILES, MODEL, TEXTS, Case, broken, line_of
 
 C = Case

@@ -11,11 +11,11 @@ import pytest
 
 from fleet.manifest.inherit import Inheritance
 from fleet.manifest.load import load_manifest
-from fleet.manifest.power_schema import Power
-from fleet.manifest.schema import Profile, Robot, Settings
-from fleet.resolve.power import power_environment, power_policy
+from fleet.manifest.schema.manifest_schema import Profile, Robot, Settings
+from fleet.manifest.schema.power_schema import Power
+from fleet.resolve.documents.power import power_environment, power_policy
 from runtime.contract.codec import from_json
-from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
+from runtime.contract.robot.power import ENV_POWER, GovernorSettings, PowerPolicy
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, JETSON, MODEL, line_of, problems_of
 

@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from fleet.errors import ManifestError
-from fleet.manifest.check_profile import SM_COUNT
+from fleet.manifest.checks.check_profile import SM_COUNT
 from fleet.manifest.l4t import LINES, line_of
 from fleet.manifest.load import load_manifest
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from runtime.contract.device import L4T_LINES
 from tests.fakes.fleet_folder import write_fleet
 

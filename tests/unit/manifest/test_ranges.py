@@ -15,10 +15,10 @@ from onnx import TensorProto, helper
 
 from fleet.cli import main
 from fleet.manifest.load import load_manifest
-from fleet.manifest.schema import Model
-from fleet.resolve.build_job import _input as tensor_spec
-from fleet.resolve.runtime_config import _input as input_binding
-from runtime.contract.build import TensorSpec
+from fleet.manifest.schema.manifest_schema import Model
+from fleet.resolve.documents.build_job import _input as tensor_spec
+from fleet.resolve.documents.runtime_config import _input as input_binding
+from runtime.contract.engine.build import TensorSpec
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, JETSON, MODEL, PROFILE, line_of, problems_of
 

@@ -11,11 +11,11 @@ import jsonschema
 import pytest
 from pydantic import BaseModel
 
-from fleet.manifest.json_schema import manifest_json_schema
 from fleet.manifest.load import load_manifest
 from fleet.manifest.reference import reference_documents, reference_text
-from fleet.manifest.schema import Manifest, Model, Profile, Robot, Settings
-from fleet.manifest.yaml_text import parse_document
+from fleet.manifest.schema.json_schema import manifest_json_schema
+from fleet.manifest.schema.manifest_schema import Manifest, Model, Profile, Robot, Settings
+from fleet.manifest.yaml.yaml_text import parse_document
 from tests.unit.manifest.texts import CASES_OF_FORM, FLEET, MODEL, PROFILE
 
 ROOT = Path(__file__).resolve().parents[3]

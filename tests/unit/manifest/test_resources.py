@@ -11,7 +11,7 @@ from fleet.errors import ManifestError
 from fleet.manifest.load import load_manifest
 from fleet.resolve.resolver import resolve
 from runtime.contract.codec import from_json
-from runtime.contract.resources import ENV_INHIBIT, ENV_MEMORY, ENV_RESOURCES, InhibitPolicy, ResourcePolicy
+from runtime.contract.node.resources import ENV_INHIBIT, ENV_MEMORY, ENV_RESOURCES, InhibitPolicy, ResourcePolicy
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.resolve.test_resolver import recipes
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from fleet.cli.validate import notes
+from fleet.cli.commands.validate import notes
 from fleet.errors import ManifestError, Problem
-from fleet.manifest.check_trust import SignerError, known_keys, read_signers
 from fleet.manifest.load import load_manifest
-from fleet.manifest.trust_schema import UNSIGNED
-from fleet.resolve.recipe import recipe_for
+from fleet.manifest.schema.trust_schema import UNSIGNED
+from fleet.resolve.documents.trust import trust_spec
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
-from fleet.resolve.trust import trust_spec
+from fleet.signing.allowed_signers import SignerError, known_keys, read_signers
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, Case, broken, line_of
 

@@ -9,9 +9,9 @@ import pytest
 
 from fleet.errors import ManifestError
 from fleet.manifest.load import load_manifest
-from fleet.manifest.schema import Update
+from fleet.manifest.schema.manifest_schema import Update
 from fleet.resolve.resolver import resolve
-from runtime.contract.switching import SwitchRules, Window
+from runtime.contract.robot.switching import SwitchRules, Window
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.resolve.test_resolver import recipes
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from fleet.plan.compare import Snapshot, differences, of_manifest
-from fleet.plan.power_words import power_changes
+from fleet.plan.power_diff import power_changes
 from runtime.contract.codec import canonical_json
-from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
+from runtime.contract.robot.power import ENV_POWER, GovernorSettings, PowerPolicy
 from tests.unit.plan.conftest import DesiredFrom
 
 FP32 = {"detector": ("fp32", "sha256:" + "1" * 64)}

@@ -7,9 +7,9 @@ from fleet.plan.diff import Action, changed_since, counts, make_plan, robot_chan
 from fleet.plan.observed import Observed
 from fleet.plan.registry_facts import RegistryFacts
 from fleet.resolve.desired import Desired
-from runtime.contract.build import DeviceFacts
-from runtime.contract.release import Probation, ReleaseDocument, ReleaseVariant
-from runtime.contract.update import RunningRelease, UpdateState
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.robot.release import Probation, ReleaseDocument, ReleaseVariant
+from runtime.contract.robot.update import RunningRelease, UpdateState
 from tests.unit.plan.conftest import DesiredFrom
 
 

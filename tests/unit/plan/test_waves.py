@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.manifest.schema import MaxUnavailable, Rollout
+from fleet.manifest.schema.manifest_schema import MaxUnavailable, Rollout
 from fleet.plan.waves import batches, waves
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import DesiredRobot

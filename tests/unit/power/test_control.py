@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.health import SystemHealth
-from runtime.contract.power import GovernorSettings, PowerAnswer, PowerPolicy, PowerStatus, ServingOrders
+from runtime.contract.node.health import SystemHealth
+from runtime.contract.robot.power import GovernorSettings, PowerAnswer, PowerPolicy, PowerStatus, ServingOrders
 from runtime.power.control import PowerControl, describe, power_check, sample_of
 from runtime.power.governor import PowerSample
 from runtime.power.host_link import HostSays

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.contract.power import GovernorSettings
+from runtime.contract.robot.power import GovernorSettings
 from runtime.power.governor import Decision, GovernorState, Limits, PowerSample, max_level, step
 
 MODES = ("15W", "25W", "40W")

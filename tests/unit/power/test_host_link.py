@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.power import PowerAnswer
+from runtime.contract.robot.power import PowerAnswer
 from runtime.power.host_link import HostError, HostLink, ask_host
 
 WAIT_S = 60.0

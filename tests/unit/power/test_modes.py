@@ -8,14 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.contract.power import (
-    PowerMode,
-    PowerPolicy,
-    mode_named,
-    needs_reboot,
-    parse_modes,
-    parse_query,
-)
+from runtime.contract.robot.power import PowerMode, PowerPolicy, mode_named, needs_reboot, parse_modes, parse_query
 from runtime.power.modes import read_table, usable_modes
 
 TABLES = Path(__file__).parents[2] / "fakes" / "nvpmodel"

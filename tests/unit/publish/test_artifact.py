@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import BuildError, RegistryError
-from fleet.publish.artifact import engine_artifact, fetch_engine_layer, push_engine, read_report
-from fleet.publish.oci import LAYER_TAR, MANIFEST
+from fleet.oci.image_spec import LAYER_TAR, MANIFEST
+from fleet.publish.artifact import engine_artifact, push_engine, read_report
 from tests.fakes.publishing import engine_folder, key_of
 from tests.fakes.registry import FakeRegistry
 
@@ -40,7 +40,7 @@ def test_an_engine_is_found_under_its_key(registry: FakeRegistry, tmp_path: Path
 
 def test_the_layer_is_the_image_layer(registry: FakeRegistry, tmp_path: Path) -> None:
     artifact = push_engine(registry, REPOSITORY, KEY, tmp_path, report=engine_folder(tmp_path, KEY))
-    fetch_engine_layer(registry, REPOSITORY, artifact, tmp_path / "layer.tar")
+    registry.fetch_blob(REPOSITORY, artifact.layer.digest, tmp_path / "layer.tar")
     content = (tmp_path / "layer.tar").read_bytes()
     assert len(content) == artifact.layer.size
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import RegistryError
+from fleet.oci.image_spec import IMAGE_CONFIG, MANIFEST, Bytes, Descriptor
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
-from fleet.publish.oci import IMAGE_CONFIG, MANIFEST, Bytes, Descriptor
-from runtime.contract.runtime_config import RuntimeConfig
+from runtime.contract.node.runtime_config import RuntimeConfig
 from tests.fakes.publishing import PREFIX, desired_fleet, push_new_base, push_new_engine
 from tests.fakes.registry import FakeRegistry
 

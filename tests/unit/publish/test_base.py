@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from fleet.errors import BuildError, OutsideError, RegistryError
+from fleet.oci.image_spec import LAYER_GZIP
 from fleet.publish.base import load_base, upload_base
 from fleet.publish.compress import compress, gzip_pieces
-from fleet.publish.oci import LAYER_GZIP
 from tests.fakes.publishing import docker_archive, image_config, tar_of
 from tests.fakes.registry import FakeRegistry
 

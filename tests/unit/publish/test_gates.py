@@ -9,10 +9,10 @@ from fleet.errors import EngineGateError
 from fleet.manifest.load import load_manifest
 from fleet.publish.gates import check_gates, violations
 from fleet.resolve.desired import EngineSpec
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
-from runtime.contract.build import AccuracyGate, EngineIdentity, EngineReport, OutputAccuracy, Percentiles
-from runtime.contract.task_metric import MetricGate, TaskMetric
+from runtime.contract.engine.build import AccuracyGate, EngineIdentity, EngineReport, OutputAccuracy, Percentiles
+from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 from tests.fakes.fleet_folder import write_fleet
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import NotProven
+from fleet.oci.image_spec import LAYER_TAR, Bytes, Descriptor
 from fleet.publish.artifact import EngineArtifact, read_report
 from fleet.publish.layer_check import LayerChecks, LayerMismatch, check_layer, expected_files, layer_size
-from fleet.publish.oci import LAYER_TAR, Bytes, Descriptor
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.build import EngineReport
+from runtime.contract.engine.build import EngineReport
 from tests.fakes.publishing import PREFIX, desired_fleet, push_new_engine
 from tests.fakes.registry import FakeRegistry
 

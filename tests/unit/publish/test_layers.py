@@ -11,7 +11,7 @@ import pytest
 from fleet.errors import BuildError
 from fleet.publish.layers import Entry, Layer, config_layer, engine_layer
 from runtime.contract.codec import from_json
-from runtime.contract.runtime_config import CONFIG_PATH, RuntimeConfig
+from runtime.contract.node.runtime_config import CONFIG_PATH, RuntimeConfig
 from tests.fakes.publishing import engine_folder, key_of
 
 

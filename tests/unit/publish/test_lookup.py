@@ -5,7 +5,7 @@ from pathlib import Path
 from fleet.manifest.load import load_manifest
 from fleet.publish.lookup import look_up
 from fleet.resolve.desired import Desired
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 from tests.fakes.fleet_folder import write_fleet
 from tests.fakes.registry import FakeRegistry

@@ -8,19 +8,13 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError, OutsideError, PublishConflict, RegistryError, UsageError
+from fleet.oci.release_diff import differences
+from fleet.oci.releases import current_release, find_release, list_releases, load_release, publish_release
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.publish import Published, compose_names, publish
-from fleet.publish.release import (
-    current_release,
-    find_release,
-    list_releases,
-    load_release,
-    publish_release,
-)
-from fleet.publish.release_diff import differences
 from fleet.publish.tags import move_tags
 from fleet.resolve.desired import Desired
-from runtime.contract.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.versions import version_order
 from tests.fakes.publishing import COMPOSE, PREFIX, PROFILE, desired_fleet, push_new_base, push_new_engine
 from tests.fakes.registry import FakeRegistry, Hook
@@ -336,13 +330,6 @@ def test_cut_off_at_any_request_moving_is_finished_by_the_next(tmp_path: Path) -
         expected = expected or site.registry.snapshot()
         assert site.registry.snapshot() == expected
     assert step > 5
-
-
-def test_only_the_named_suffixes_move(site: Site) -> None:
-    release = site.publish(desired_fleet()).release
-    move_tags(site.registry, PREFIX, release, ["amr", "unknown"])
-    assert "current-scout" not in site.registry.tags(f"{PREFIX}/runtime")
-    assert current_release(site.registry, PREFIX) is None
 
 
 def test_an_image_that_vanished_is_named(site: Site) -> None:

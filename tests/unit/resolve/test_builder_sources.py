@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError
-from fleet.resolve.builder_sources import builder_sources
-from runtime.contract.build import JOB_FILE, BuildJob
+from fleet.resolve.images.builder_sources import builder_sources
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.engine.build import JOB_FILE, BuildJob
 from tests.gpu.site import NETWORKS, make_job, options_for
 
 REPO = Path(__file__).resolve().parents[3]
@@ -21,7 +21,7 @@ RUNTIME = REPO / "runtime"
 STAND_INS = REPO / "tests/fakes/gpu_site"
 AND_SAY_WHAT_WAS_IMPORTED = """
 import sys
-from runtime.engines.job import main
+from runtime.engines.build.job import main
 code = main(sys.argv[1:])
 ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "runtime"]
 print(*sorted(module.__file__ for module in ours), sep="\\n", file=sys.stderr)
@@ -69,7 +69,7 @@ def test_a_job_runs_on_these_files_alone(tmp_path: Path, backend: str, precision
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     imported = {line for line in done.stderr.splitlines() if line.endswith(".py")}
-    assert str(alone / "runtime/engines/job.py") in imported
+    assert str(alone / "runtime/engines/build/job.py") in imported
     assert all(path.startswith(str(alone)) for path in imported)
 
 
@@ -79,9 +79,10 @@ def test_every_document_and_backend_that_builds_nothing_is_left_out() -> None:
         for backend in ("onnxruntime", "tensorrt")
     }
     for found in names.values():
-        assert {"contract/build.py", "contract/codec.py", "contract/device.py", "engines/job.py"} <= found
-        assert not found & {"contract/health.py", "contract/release.py", "contract/update.py", "engines/selftest.py"}
-    assert "engines/tensorrt_/child.py" in names["tensorrt"]
+        assert {"contract/engine/build.py", "contract/codec.py", "contract/device.py", "engines/build/job.py"} <= found
+        assert not found & {"contract/node/health.py", "contract/robot/release.py", "contract/robot/update.py"}
+        assert not found & {"engines/golden/selftest.py", "decoding/decoders.py", "decoding/plugins.py"}
+    assert "engines/tensorrt_/build/child.py" in names["tensorrt"]
     assert not [name for name in names["onnxruntime"] if "tensorrt_" in name]
 
 
@@ -93,12 +94,13 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
 
     write("__init__.py")
     write("engines/__init__.py", "import runtime.by_package\n")
-    write("engines/job.py", (
+    write("engines/build/__init__.py")
+    write("engines/build/job.py", (
         "import json\n"
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from runtime.only_types import A\n"
         "def late():\n"
-        "    try:\n        from runtime.contract import build\n"
+        "    try:\n        from runtime.contract.engine import build\n"
         "    except ImportError:\n        from runtime.contract.other import (\n            B, C,\n        )\n"
     ))  # fmt: skip
     write("engines/onnxruntime_/__init__.py")
@@ -114,15 +116,16 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path).as_posix() for path in builder_sources(tmp_path, "onnxruntime")}
     assert found == {
         "__init__.py", "by_package.py", "contract/__init__.py", "contract/build.py", "contract/other.py",
-        "engines/__init__.py", "engines/job.py", "engines/onnxruntime_/__init__.py",
+        "engines/__init__.py", "engines/build/__init__.py", "engines/build/job.py", "engines/onnxruntime_/__init__.py",
     }  # fmt: skip
 
 
 def test_an_import_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
-    for name in ("__init__.py", "engines/__init__.py", "engines/onnxruntime_/__init__.py"):
+    packages = ("engines", "engines/build", "engines/onnxruntime_")
+    for name in ("__init__.py", *(f"{package}/__init__.py" for package in packages)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    (tmp_path / "engines/job.py").write_text("from runtime.gone.file import name\n")
+    (tmp_path / "engines/build/job.py").write_text("from runtime.gone.file import name\n")
     with pytest.raises(FleetError, match=r"`runtime\.gone\.file\.name`, which builders import, is not in this"):
         builder_sources(tmp_path, "onnxruntime")
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from fleet.manifest.schema import Profile
-from fleet.resolve import image_files
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.resolve.desired import Recipe
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images import image_files
+from fleet.resolve.images.recipe import recipe_for
 
 REPO = Path(__file__).resolve().parents[3]
 SIM: dict[str, Any] = {
@@ -144,7 +144,7 @@ def test_a_change_of_the_executor_leaves_engine_keys_alone(
 
 def test_a_change_of_the_engines_changes_both(sources: Callable[[], tuple[str, str]], tmp_path: Path) -> None:
     before = sources()
-    append(tmp_path / "runtime" / "engines" / "transform.py", "# changed\n")
+    append(tmp_path / "runtime" / "engines" / "graph" / "transform.py", "# changed\n")
     assert all(new != old for new, old in zip(sources(), before, strict=True))
 
 
@@ -152,7 +152,7 @@ def test_what_is_no_source_changes_nothing(sources: Callable[[], tuple[str, str]
     before = sources()
     append(tmp_path / "runtime" / "engines" / "__pycache__" / "transform.cpython-311.pyc", "x")
     append(tmp_path / "runtime" / "engines" / ".transform.py.swp", "x")
-    append(tmp_path / "runtime" / "updater" / "main.py", "# changed\n")
+    append(tmp_path / "runtime" / "updater" / "cli" / "main.py", "# changed\n")
     for path in (tmp_path / "runtime").rglob("*"):
         os.utime(path, (1, 1))
     assert sources() == before
@@ -164,7 +164,8 @@ def test_the_installed_wheel_gives_the_same_digest(tmp_path: Path) -> None:
         shutil.copytree(REPO / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(REPO / "images", tmp_path / "fleet" / "_data" / "images")
     script = (
-        "import json, sys; from fleet.manifest.schema import Profile; from fleet.resolve import recipe\n"
+        "import json, sys; from fleet.manifest.schema.manifest_schema import Profile\n"
+        "from fleet.resolve.images import recipe\n"
         "print(recipe.__file__); p = Profile(**json.loads(sys.argv[1]))\n"
         "print(recipe.recipe_for('builder', p).digest, recipe.recipe_for('runtime', p).digest)"
     )

@@ -15,9 +15,9 @@ import yaml
 
 from fleet.errors import UsageError
 from fleet.manifest.load import load_profile
-from fleet.manifest.schema import Profile
-from fleet.resolve.image_files import name_of
-from fleet.resolve.recipe import KINDS, python_version, recipe_for
+from fleet.manifest.schema.manifest_schema import Profile
+from fleet.resolve.images.image_files import name_of
+from fleet.resolve.images.recipe import KINDS, python_version, recipe_for
 
 REPO = Path(__file__).resolve().parents[3]
 FOLDER = REPO / "manifests" / "profiles"
@@ -63,7 +63,7 @@ def test_builder_starts_from_what_has_the_builder(name: str) -> None:
     assert stage(text, "start").startswith(f"FROM {BUILDERS[name[-4:]]} AS start\n")
     assert stage(text).startswith("FROM start\n")
     assert "USER 1000:44" in stage(text)
-    assert 'CMD ["python3", "-m", "runtime.engines.job", "--job", "/job", "--out", "/out"]' in stage(text)
+    assert 'CMD ["python3", "-m", "runtime.engines.build.job", "--job", "/job", "--out", "/out"]' in stage(text)
     assert 'io.jetfleet.kind="builder"' in stage(text)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.resolve.recipe import recipe_for
+from fleet.resolve.images.recipe import recipe_for
 from tests.unit.resolve.test_recipe_l4t import jetson
 
 LIB = "/usr/lib/aarch64-linux-gnu"

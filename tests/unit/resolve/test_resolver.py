@@ -12,13 +12,13 @@ import pytest
 
 from fleet.errors import ManifestError
 from fleet.manifest.load import load_manifest
-from fleet.manifest.schema import Profile
+from fleet.manifest.schema.manifest_schema import Profile
 from fleet.resolve.desired import Desired, Recipe
 from fleet.resolve.resolver import resolve
 from runtime.contract.codec import digest_of, from_json, to_dict
-from runtime.contract.power import ENV_POWER, GovernorSettings, PowerPolicy
-from runtime.contract.runtime_config import RuntimeConfig
-from runtime.contract.task_metric import MetricGate
+from runtime.contract.engine.task_metric import MetricGate
+from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.contract.robot.power import ENV_POWER, GovernorSettings, PowerPolicy
 from tests.fakes.fleet_folder import MODEL, frames, npz, tiny_onnx, write_fleet
 
 
@@ -195,8 +195,8 @@ def test_device_facts_are_in_the_key(tmp_path: Path) -> None:
 
 def test_a_reading_of_the_key_that_must_never_change_by_accident(tmp_path: Path) -> None:
     """Keys are addresses in registries: a change here builds every engine of every fleet again."""
-    from fleet.resolve.engine_key import engine_key
-    from runtime.contract.build import AccuracyGate, BuildJob, BuildOptions, DeviceFacts, TensorSpec
+    from fleet.resolve.documents.engine_key import engine_key
+    from runtime.contract.engine.build import AccuracyGate, BuildJob, BuildOptions, DeviceFacts, TensorSpec
 
     job = BuildJob(
         key="", model="m", backend="onnxruntime", precision="fp32", onnx_sha256="0" * 64,

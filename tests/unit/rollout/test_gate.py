@@ -9,8 +9,8 @@ import pytest
 
 from fleet.rollout.gate import Outcome, hopeless, judge, judge_wave
 from runtime.contract.codec import canonical_json
-from runtime.contract.health import Check, HealthReport, SelfTest
-from runtime.contract.update import Attestation
+from runtime.contract.node.health import Check, HealthReport, SelfTest
+from runtime.contract.robot.update import Attestation
 from tests.fakes.clock import FakeClock
 from tests.fakes.rollout_site import variant
 from tests.fakes.updater import FakeUpdater

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.errors import RegistryError, UsageError
-from fleet.publish.oci import Bytes
+from fleet.oci.image_spec import Bytes
 from fleet.rollout import audit
 from fleet.rollout.audit import FAILED, NOBODY_REACHED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
 from fleet.rollout.rollback import choose_target

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.rollout.host_docker import DockerFacts, docker_problems
-from fleet.rollout.host_facts import PROBE, facts_from_probe, host_problems
+from fleet.bootstrap.host_facts import PROBE, facts_from_probe, host_problems
+from fleet.link.host_docker import DockerFacts, docker_problems
 
 JAMMY, BOOKWORM, TRIXIE = "ubuntu 22.04", "debian 12", "debian 13"
 

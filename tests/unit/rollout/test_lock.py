@@ -9,9 +9,9 @@ import threading
 import pytest
 
 from fleet.errors import LockHeld, RegistryError
-from fleet.publish.oci import Bytes
+from fleet.oci.image_spec import Bytes
 from fleet.rollout import audit
-from fleet.rollout.rollout_lock import TTL_S, RolloutLock
+from fleet.rollout.lock import TTL_S, RolloutLock
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runtime.contract.switching import HANDOVER_AUTO, SwitchRules
-from runtime.contract.update import UpdateOrder
+from runtime.contract.robot.switching import HANDOVER_AUTO, SwitchRules
+from runtime.contract.robot.update import UpdateOrder
 from tests.fakes.robot_turns import Behaviour, Container
 from tests.fakes.robot_world import order as plain_order
 from tests.fakes.robot_world import reference

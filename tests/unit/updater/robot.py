@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.update import UpdateOrder, UpdateState
-from runtime.updater.journal import JournalStore
-from runtime.updater.records import CONFIRM, Journal, Request
-from runtime.updater.transitions import kept_releases
-from runtime.updater.updater import Updater
-from runtime.updater.world import Interrupted
+from runtime.contract.robot.update import UpdateOrder, UpdateState
+from runtime.updater.daemon.updater import Updater
+from runtime.updater.state.records import CONFIRM, HistoryEntry, Journal, Request
+from runtime.updater.state.transitions import kept_releases
+from runtime.updater.state.world import StepInterrupted
+from runtime.updater.storage.journal import History, JournalStore
 from tests.fakes.robot_world import FakeWorld, order
 
 
@@ -40,6 +40,10 @@ class Robot:
         self.updater.start()
         return self.updater
 
+    def history(self, count: int) -> list[HistoryEntry]:
+        """How the last orders ended, as it is on disk, oldest first."""
+        return History(self.root / "state").entries(count)
+
     def tick(self, where: str) -> None:
         self.log.append(where)
         self.ticks += 1
@@ -58,7 +62,7 @@ class Robot:
             try:
                 if not self.updater.step():
                     self.world.sleep(1.0)
-            except Interrupted:
+            except StepInterrupted:
                 self.world.interrupt.clear()
         raise AssertionError(f"never ended: {self.updater.status()}\n" + "\n".join(self.world.notes[-20:]))
 

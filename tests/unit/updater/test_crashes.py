@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from runtime.updater.records import Journal
-from runtime.updater.transitions import MAX_TRIES
-from runtime.updater.world import WorldError
+from runtime.updater.state.records import Journal
+from runtime.updater.state.transitions import MAX_TRIES
+from runtime.updater.state.world import WorldError
 from tests.fakes.robot_world import Behaviour, order, reference
 from tests.unit.updater.crash_stories import BAD, MEMORY, POWERS, STORIES, crash_at_places
 from tests.unit.updater.robot import Crash, Robot

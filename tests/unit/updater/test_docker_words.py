@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.updater.docker_cli import PullReader, failure
+from runtime.updater.robot.docker_cli import PullReader, failure
 
 #: As Engine 20.10 draws it on a terminal: lines drawn over each other by cursor movements, cut anywhere.
 PROGRESS = (

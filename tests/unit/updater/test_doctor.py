@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.trust import TrustSettings
-from runtime.contract.update import UpdateState
-from runtime.updater import doctor, doctor_host, doctor_release, launcher
-from runtime.updater.doctor import examine
-from runtime.updater.finding import FAIL, OK, WARN, Finding, Patient, as_document, finding_lines, is_well
-from runtime.updater.journal import JournalStore
-from runtime.updater.terminal import COLUMNS, fold
-from runtime.updater.world import ContainerFacts, WorldError
+from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.robot.trust import TrustSettings
+from runtime.contract.robot.update import UpdateState
+from runtime.updater.cli import doctor, doctor_host, doctor_release
+from runtime.updater.cli.doctor import examine
+from runtime.updater.cli.doctor_result import FAIL, OK, WARN, DoctorResult, Patient, as_document, is_well, result_lines
+from runtime.updater.cli.terminal import COLUMNS, fold
+from runtime.updater.selfupdate import launcher
+from runtime.updater.state.world import ContainerFacts, WorldError
+from runtime.updater.storage.journal import JournalStore
 from tests.fakes.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 
@@ -54,7 +55,7 @@ def _trust(root: Path, settings: TrustSettings, signers: str = "ops namespaces=x
     (folder / "allowed_signers").write_text(signers)
 
 
-def _seen(finding: Finding, level: str, *words: str) -> None:
+def _seen(finding: DoctorResult, level: str, *words: str) -> None:
     assert finding.level == level, finding
     for word in words:
         assert word in finding.what + " -> " + finding.do
@@ -72,7 +73,7 @@ ROOT = Path(__file__).parents[3]
 DAEMON = """
 import json, sys
 from pathlib import Path
-from runtime.updater.server import Server
+from runtime.updater.robot.json_socket import Server
 Server(Path(sys.argv[1]), lambda request, peer: json.loads(sys.argv[2])).serve()
 """
 
@@ -275,13 +276,13 @@ def test_lines_fit_a_serial_console_and_say_all(patient: Patient) -> None:
     findings = examine(patient)
     names = [finding.name for finding in findings]
     assert len(set(names)) == len(names) == 16
-    lines = finding_lines(findings)
+    lines = result_lines(findings)
     assert all(len(piece) <= COLUMNS for line in lines for piece in fold(line) if " " in piece.strip())
     assert lines[0].startswith("FAIL daemon    the updater does not answer")
     assert " -> `sudo systemctl restart" in lines[0]
     assert not is_well(findings)
     assert as_document(findings)["well"] is False
-    assert is_well([Finding(OK, "a", "b"), Finding(WARN, "a", "b", "c")])
+    assert is_well([DoctorResult(OK, "a", "b"), DoctorResult(WARN, "a", "b", "c")])
 
 
 def test_a_robot_that_was_never_bootstrapped(tmp_path: Path, robot: Robot) -> None:

@@ -13,20 +13,20 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.build import DeviceFacts
-from runtime.contract.switching import SwitchRules, Window
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.robot.switching import SwitchRules, Window
 from runtime.updater.fetching.challenge import parse_challenge, token_request
 from runtime.updater.fetching.credentials import Credentials, credentials_for
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.pace import Pace
-from runtime.updater.fetching.parent import ChildReader
-from runtime.updater.fetching.progress import FETCH_DEADLINE_S, FetchProgress
 from runtime.updater.fetching.reference import Reference, parse_reference
 from runtime.updater.fetching.settings import parse_info, way_to
-from runtime.updater.fetching.store import BlobStore
-from runtime.updater.fetching.throwaway import is_throwaway
-from runtime.updater.world import Disk, WorldError
+from runtime.updater.robot.fetch_process import ChildReader
+from runtime.updater.robot.throwaway_name import is_throwaway
+from runtime.updater.state.world import Disk, WorldError
+from runtime.updater.storage.blob_store import BlobStore
+from runtime.updater.transaction.fetch_progress import FETCH_DEADLINE_S, FetchProgress
 from tests.fakes.robot_world import Behaviour, digest, order, reference, variant
 from tests.unit.updater.robot import Robot
 
@@ -402,9 +402,8 @@ def test_our_throwaway_names_are_known() -> None:
 
 
 def test_the_daemon_s_side_loads_neither_tls_nor_http() -> None:
-    program = (
-        "import sys, runtime.updater.real_world; print([n for n in ('ssl', 'http', '_hashlib') if n in sys.modules])"
-    )
+    program = "import sys, runtime.updater.robot.real_world\n"
+    program += "print([n for n in ('ssl', 'http', '_hashlib') if n in sys.modules])"
     ran = subprocess.run(
         [sys.executable, "-S", "-c", program],
         capture_output=True,

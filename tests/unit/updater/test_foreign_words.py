@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.resources import ENV_INHIBIT, InhibitPolicy, InhibitRule
-from runtime.contract.switching import SwitchRules
-from runtime.contract.trust import Proof, Signed, TrustSettings, document_digest
-from runtime.updater.judge import baseline_of, judge, judge_standby
-from runtime.updater.update_lock import HELD, SILENT, take
-from runtime.updater.world import ContainerFacts, Observation, WorldError
+from runtime.contract.node.resources import ENV_INHIBIT, InhibitPolicy, InhibitRule
+from runtime.contract.robot.switching import SwitchRules
+from runtime.contract.robot.trust import Proof, Signed, TrustSettings, document_digest
+from runtime.updater.robot.update_lock import take
+from runtime.updater.state.lock_answer import HELD, SILENT
+from runtime.updater.state.world import ContainerFacts, Observation, WorldError
+from runtime.updater.transaction.judge import baseline_of, judge, judge_standby
 from tests.fakes.robot_world import order, reference, variant
 from tests.unit.updater.robot import Robot
 
@@ -193,7 +194,7 @@ class TestUnsigned:
     ) -> None:
         words = {"kind": "release", "fleet": "warehouse", "version": "1.11.0", "document": document_digest(document)}
         text = statement or json.dumps({**words, "issued_at": 1, "expires_at": 2e9})
-        monkeypatch.setattr("runtime.updater.trust.from_json", _never)
+        monkeypatch.setattr("runtime.updater.transaction.trust.from_json", _never)
         for signed in (Signed(text), Signed(text, ("x", "y"))):
             for rollback in (None, Signed(text, ("x",))):
                 proof = Proof(document, signed, rollback)

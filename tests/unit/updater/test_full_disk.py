@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime.updater import journal
-from runtime.updater.journal import RESERVE, RESERVE_BYTES, History
-from runtime.updater.records import Outcome
-from runtime.updater.state import Rejected
+from runtime.updater.state.records import HistoryEntry
+from runtime.updater.storage import journal
+from runtime.updater.storage.journal import RESERVE, RESERVE_BYTES, History
+from runtime.updater.transaction.update_state import Rejected
 from tests.fakes.robot_world import order
 from tests.unit.updater.robot import Robot
 
@@ -97,12 +97,12 @@ def test_an_end_that_the_history_could_not_take_is_told_before_the_next_order(
         assert robot.drive().outcome == "committed"
         with pytest.raises(Rejected, match="no room for the journal"):
             robot.updater.submit(order("3"))
-    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1"]
+    assert [entry.order_id for entry in robot.history(9)] == ["to-1"]
     robot.run(order("3"))
-    assert [entry.order_id for entry in robot.updater.history(9)] == ["to-1", "order-2", "order-3"]
+    assert [entry.order_id for entry in robot.history(9)] == ["to-1", "order-2", "order-3"]
 
 
-def _no_room(_history: History, _outcome: Outcome) -> None:
+def _no_room(_history: History, _outcome: HistoryEntry) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import from_json
-from runtime.contract.health import HealthReport, SystemHealth
-from runtime.contract.resources import ENV_INHIBIT, ENV_MEMORY
-from runtime.contract.switching import HANDOVER_NEVER, SwitchRules
-from runtime.contract.update import UpdateOrder, UpdateState
-from runtime.updater.handover import HAND_S, memory_needed
-from runtime.updater.records import HANDED, STANDBY, Request
-from runtime.updater.release_folder import files_of
-from runtime.updater.update_lock import FREE, HELD, LockAnswer
-from runtime.updater.world import Hardware, WorldError
+from runtime.contract.node.health import HealthReport, SystemHealth
+from runtime.contract.node.resources import ENV_INHIBIT, ENV_MEMORY
+from runtime.contract.robot.switching import HANDOVER_NEVER, SwitchRules
+from runtime.contract.robot.update import UpdateOrder, UpdateState
+from runtime.updater.state.lock_answer import FREE, HELD, LockAnswer
+from runtime.updater.state.records import HANDED, STANDBY, Request
+from runtime.updater.state.release_folder import files_of
+from runtime.updater.state.world import Hardware, WorldError
+from runtime.updater.transaction.handover import HAND_S, memory_needed
 from tests.fakes.robot_turns import Behaviour
 from tests.fakes.robot_world import COMPOSE, reference
 from tests.unit.updater.cuts import Watched, cut_at_places, order

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from runtime.updater import journal as module
-from runtime.updater.journal import History, JournalStore
-from runtime.updater.records import Journal, Outcome
+from runtime.updater.state.records import HistoryEntry, Journal
+from runtime.updater.storage import journal as module
+from runtime.updater.storage.journal import History, JournalStore
 
 
-def _outcome(number: int) -> Outcome:
-    return Outcome(number, f"order-{number}", "1.0.0", "image", "", "committed", "", "", 1.0, 2.0)
+def _outcome(number: int) -> HistoryEntry:
+    return HistoryEntry(number, f"order-{number}", "1.0.0", "image", "", "committed", "", "", 1.0, 2.0)
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

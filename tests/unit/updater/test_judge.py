@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.health import Check
-from runtime.updater.judge import BAD, FATAL, GOOD, WAIT, Verdict, baseline_of, judge
-from runtime.updater.observe import observe
-from runtime.updater.records import Baseline
-from runtime.updater.release_folder import environment_text, files_of, quote, target_of
-from runtime.updater.world import Observation, WorldError
+from runtime.contract.node.health import Check
+from runtime.updater.state.records import Baseline
+from runtime.updater.state.release_folder import environment_text, files_of, quote, target_of
+from runtime.updater.state.world import Observation, WorldError
+from runtime.updater.transaction.judge import BAD, FATAL, GOOD, WAIT, Judgement, baseline_of, judge
+from runtime.updater.transaction.observe import observe
 from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
 DARK = Check("camera", "stale", "nothing arrives")
@@ -90,7 +90,7 @@ def test_another_image_is_fatal_however_well_it_is(tmp_path: Path) -> None:
 
 
 def test_no_container_and_an_unreadable_report_wait(tmp_path: Path) -> None:
-    assert judge(Observation(), Baseline(), variant("1")) == Verdict(WAIT, ("no runtime container exists",))
+    assert judge(Observation(), Baseline(), variant("1")) == Judgement(WAIT, ("no runtime container exists",))
     seen = replace(_seen(tmp_path, Behaviour()), report_json='{"schema": 99}')
     assert "newer than this program understands" in judge(seen, Baseline(), variant("1")).why
 

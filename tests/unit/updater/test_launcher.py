@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 
-from runtime.updater import launcher
-from runtime.updater.launcher import MAX_TRIES, NAME, Now, Trial, decide, keep, read_trial, slot_in_use, verb_of
-from runtime.updater.state import Rejected
-from runtime.updater.trial import keep_updater, refuse_on_trial, running_trial
+from runtime.updater.selfupdate import launcher
+from runtime.updater.selfupdate.launcher import (
+    MAX_TRIES,
+    NAME,
+    Now,
+    Trial,
+    decide,
+    keep,
+    read_trial,
+    slot_in_use,
+    verb_of,
+)
+from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial, running_trial
+from runtime.updater.transaction.update_state import Rejected
 
 NOW = Now("boot-1", 1000.0)
 TRIAL = Trial("b", "1.1+new", "boot-1", 1090.0)

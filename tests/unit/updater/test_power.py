@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.power import ENV_POWER, GovernorSettings, PowerAnswer, PowerPolicy
-from runtime.updater import nvpmodel
-from runtime.updater.nvpmodel import NeedsReboot, Nvpmodel
-from runtime.updater.power import LEASE_S, RETRY_S, VERIFY_S, CurrentRules, PowerKeeper, Rules
-from runtime.updater.release_folder import files_of, target_of
-from runtime.updater.state import Rejected, power_lines
-from runtime.updater.world import Links, WorldError
+from runtime.contract.robot.power import ENV_POWER, GovernorSettings, PowerAnswer, PowerPolicy
+from runtime.updater.power import nvpmodel
+from runtime.updater.power.mode_keeper import LEASE_S, RETRY_S, VERIFY_S, CurrentRules, PowerKeeper, Rules
+from runtime.updater.power.nvpmodel import NeedsReboot, Nvpmodel
+from runtime.updater.state.release_folder import files_of, target_of
+from runtime.updater.state.world import Links, WorldError
+from runtime.updater.transaction.update_state import Rejected, power_lines
 from tests.fakes.nvpmodel import Jetson
 from tests.fakes.robot_world import FakeWorld, order
 

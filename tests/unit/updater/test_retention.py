@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from runtime.updater.nvpmodel import Nvpmodel
-from runtime.updater.power import PowerKeeper, Rules
-from runtime.updater.retention import pinned, unpinned
-from runtime.updater.serve import answer
-from runtime.updater.state import Rejected, state_lines
+from runtime.updater.daemon.retention import pinned, unpinned
+from runtime.updater.daemon.serve import answer
+from runtime.updater.power.mode_keeper import PowerKeeper, Rules
+from runtime.updater.power.nvpmodel import Nvpmodel
+from runtime.updater.transaction.update_state import Rejected, state_lines
 from tests.fakes.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 

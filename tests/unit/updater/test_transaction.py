@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.contract.build import DeviceFacts
-from runtime.contract.health import Check
-from runtime.contract.update import UpdateState
-from runtime.updater.records import ABORT, Request
-from runtime.updater.state import Rejected
-from runtime.updater.world import EngineFacts, Hardware, ImageFacts, WorldError
+from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.node.health import Check
+from runtime.contract.robot.update import UpdateState
+from runtime.updater.state.records import ABORT, Request
+from runtime.updater.state.world import DockerFacts, Hardware, ImageFacts, WorldError
+from runtime.updater.transaction.update_state import Rejected
 from tests.fakes.robot_world import COMPOSE, Behaviour, digest, order, reference, variant
 from tests.unit.updater.robot import Robot
 
@@ -227,12 +227,12 @@ def test_too_little_disk_is_refused_with_both_numbers(robot: Robot) -> None:
 @pytest.mark.parametrize(
     ("facts", "reason"),
     [
-        (EngineFacts("19.3.1", "2.40.3", "linux/amd64", "/"), "Docker Engine is 19.3.1, at least 20.10 is needed"),
-        (EngineFacts("20.10.24", "1.29.2", "linux/amd64", "/"), "Docker Compose is 1.29.2, at least 2.0 is needed"),
-        (EngineFacts("20.10.24", "", "linux/amd64", "/"), "Docker Compose is unknown"),
+        (DockerFacts("19.3.1", "2.40.3", "linux/amd64", "/"), "Docker Engine is 19.3.1, at least 20.10 is needed"),
+        (DockerFacts("20.10.24", "1.29.2", "linux/amd64", "/"), "Docker Compose is 1.29.2, at least 2.0 is needed"),
+        (DockerFacts("20.10.24", "", "linux/amd64", "/"), "Docker Compose is unknown"),
     ],
 )
-def test_old_docker_is_refused(robot: Robot, facts: EngineFacts, reason: str) -> None:
+def test_old_docker_is_refused(robot: Robot, facts: DockerFacts, reason: str) -> None:
     robot.world.facts = facts
     state = robot.run(order("1"))
     assert state.outcome == "refused"
@@ -352,7 +352,7 @@ def test_submitting_twice_is_one_order(robot: Robot) -> None:
     robot.updater.submit(order("1"))
     assert robot.drive().outcome == "committed"
     assert robot.updater.submit(order("1")).outcome == "committed"
-    assert len(robot.updater.history(10)) == 1
+    assert len(robot.history(10)) == 1
     with pytest.raises(Rejected, match="given before with other content"):
         robot.updater.submit(order("1", version="9.9.9"))
 

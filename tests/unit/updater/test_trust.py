@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.release import Probation
-from runtime.contract.switching import SwitchRules
-from runtime.contract.trust import NAMESPACES, RELEASE, ROLLBACK, Signed, TrustSettings
-from runtime.contract.update import UpdateOrder, UpdateState
-from runtime.updater.release_folder import target_of
-from runtime.updater.state import state_lines
-from runtime.updater.trust import check_trust
-from runtime.updater.world import WorldError
+from runtime.contract.robot.release import Probation
+from runtime.contract.robot.switching import SwitchRules
+from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Signed, TrustSettings
+from runtime.contract.robot.update import UpdateOrder, UpdateState
+from runtime.updater.state.release_folder import target_of
+from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.trust import check_trust
+from runtime.updater.transaction.update_state import state_lines
 from tests.fakes.robot_world import START, Behaviour, fake_signature, order, reference, variant
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, signed, statement_of
 from tests.unit.updater.robot import Robot

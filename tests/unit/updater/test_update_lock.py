@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.resources import LOCK_STALE_S
-from runtime.executor.update_lock import UpdateLock, boot_seconds
-from runtime.updater.update_lock import FREE, HELD, SILENT, share_node_folder, take
+from runtime.contract.node.resources import LOCK_STALE_S
+from runtime.executor.robot.update_lock import UpdateLock, boot_seconds
+from runtime.updater.robot.update_lock import share_node_folder, take
+from runtime.updater.state.lock_answer import FREE, HELD, SILENT
 
 ROOT = Path(__file__).parents[3]
 HOLDER = """
 import sys
 from pathlib import Path
-from runtime.executor.update_lock import UpdateLock
+from runtime.executor.robot.update_lock import UpdateLock
 lock = UpdateLock(Path(sys.argv[1]))
 lock.update(tuple(sys.argv[2:]))
 print("held" if lock.held else "free", flush=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import from_dict, from_json, to_dict
-from runtime.contract.update import Attestation
-from runtime.contract.verification import Verification
-from runtime.updater.nvpmodel import Nvpmodel
-from runtime.updater.power import PowerKeeper, Rules
-from runtime.updater.serve import answer
-from runtime.updater.state import Rejected, verification_lines
-from runtime.updater.world import WorldError
+from runtime.contract.robot.update import Attestation
+from runtime.contract.robot.verification import Verification
+from runtime.updater.daemon.serve import answer
+from runtime.updater.power.mode_keeper import PowerKeeper, Rules
+from runtime.updater.power.nvpmodel import Nvpmodel
+from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.update_state import Rejected, verification_lines
 from tests.fakes.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 

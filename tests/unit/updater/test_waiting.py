@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.switching import SwitchRules, Window
-from runtime.contract.update import UpdateOrder
-from runtime.updater.records import Request
-from runtime.updater.state import history_lines, state_lines
-from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer
-from runtime.updater.windows import is_open, next_opening
-from runtime.updater.world import WorldError
+from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.robot.switching import SwitchRules, Window
+from runtime.contract.robot.update import UpdateOrder
+from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
+from runtime.updater.state.records import Request
+from runtime.updater.state.windows import is_open, next_opening
+from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.update_state import history_lines, state_lines
 from tests.fakes.robot_world import START, Behaviour, order, reference
 from tests.unit.updater.robot import Crash, Robot
 
@@ -110,7 +110,7 @@ def test_override_goes_past_lock_and_window_and_is_in_the_history(on_one: Robot)
     rules = replace(SHORT, switch=(closed_for(7200.0),))
     state = on_one.run(guarded("2", switch=rules, override="fire drill"))
     assert state.outcome == "committed"
-    last = on_one.updater.history(1)[-1]
+    last = on_one.history(1)[-1]
     assert last.override == "fire drill"
     assert "overridden: fire drill" in history_lines([last])[0]
 

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from runtime.contract.switching import Window
-from runtime.updater.windows import is_open, local_text, next_opening
+from runtime.contract.robot.switching import Window
+from runtime.updater.state.windows import is_open, local_text, next_opening
 
 ZONE = "Europe/Berlin"
 NIGHT = Window(22 * 60, 6 * 60)

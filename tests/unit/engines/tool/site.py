@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract.build import BuildFailure, BuildOptions, Int8Options
 from runtime.contract.codec import canonical_json, from_dict
-from runtime.contract.engine_tool import BUILD, DOCUMENTS, BuildRequest
+from runtime.contract.engine.build import BuildFailure, BuildOptions, Int8Options
+from runtime.contract.engine.engine_tool import BUILD, DOCUMENTS, BuildRequest
 from runtime.engines.tool.__main__ import answer
 from tests.unit.engines.models import TENSOR, conv_net
 

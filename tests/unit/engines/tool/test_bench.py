@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.engines.bench import MIN_ITERATIONS
-from runtime.engines.golden import Golden
+from runtime.engines.golden.bench import MIN_ITERATIONS
+from runtime.engines.golden.golden_data import Golden
 from runtime.engines.tool.bench import Contender, in_turn, latency_of, ratio_of
 
 

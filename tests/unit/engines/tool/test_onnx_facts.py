@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
-from runtime.contract.engine_facts import TensorFacts
+from runtime.contract.engine.engine_facts import TensorFacts
 from runtime.engines.errors import EngineError
 from runtime.engines.tool.onnx_facts import check_names, facts_of, fixed_shape, read_onnx
 from tests.unit.engines.models import conv_net, model_of

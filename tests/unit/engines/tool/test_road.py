@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.contract.build import BuildOptions, EngineIdentity, EngineReport
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.engine_facts import Difference
-from runtime.contract.engine_tool import (
+from runtime.contract.engine.build import BuildOptions, EngineIdentity, EngineReport
+from runtime.contract.engine.engine_facts import FactDifference
+from runtime.contract.engine.engine_tool import (
     BENCH,
     BUILD,
     COMPARE,
@@ -26,7 +26,7 @@ from runtime.contract.engine_tool import (
     JobRequest,
     RunRequest,
 )
-from runtime.engines import job
+from runtime.engines.build import job
 from runtime.engines.tool.compare import differences
 from runtime.engines.tool.inspect import look
 from tests.unit.engines.models import FRAME, TENSOR, make_job
@@ -370,7 +370,7 @@ def test_a_dla_core_is_a_difference(site: Path) -> None:
     facts = look(site / "fp32")
     assert facts.identity is not None
     on_a_core = dataclasses.replace(facts, identity=dataclasses.replace(facts.identity, dla_core=1))
-    assert differences(facts, on_a_core) == [Difference("dla_core", None, 1)]
+    assert differences(facts, on_a_core) == [FactDifference("dla_core", None, 1)]
 
 
 def test_reports_alone_are_compared_without_a_run(site: Path) -> None:

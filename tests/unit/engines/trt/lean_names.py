@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 SOURCES = Path(__file__).parents[4] / "runtime/engines/tensorrt_"
-RUNTIME = ("plan.py", "runner.py", "log.py")
+RUNTIME = ("run/plan.py", "run/runner.py", "log.py")
 #: Methods and properties that the runner uses, by the class that has them.
 METHODS = {
     "Runtime": ("deserialize_cuda_engine", "DLA_core"),
@@ -57,7 +57,7 @@ def test_names_of_the_module(lean: ModuleType) -> None:
 
 @pytest.mark.parametrize("owner", METHODS)
 def test_methods_that_are_called(lean: ModuleType, owner: str) -> None:
-    text = "".join((SOURCES / file).read_text("utf-8") for file in ("plan.py", "runner.py"))
+    text = "".join((SOURCES / file).read_text("utf-8") for file in ("run/plan.py", "run/runner.py"))
     for name in METHODS[owner]:
         assert f".{name}" in text, f"{name} is no longer used"
         assert hasattr(getattr(lean, owner), name)

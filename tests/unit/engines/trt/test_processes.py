@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.build import BuildFailure, DeviceFacts
 from runtime.contract.codec import canonical_json
-from runtime.contract.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
+from runtime.contract.engine.build import BuildFailure, DeviceFacts
+from runtime.contract.engine.timing import MAX_TIMING_BYTES, TimingFacts, timing_file, timing_name
 from runtime.engines.errors import EngineError
-from runtime.engines.tensorrt_.builder import build_plan, time_left
-from runtime.engines.tensorrt_.request import PlanAnswer, PlanRequest
-from runtime.engines.tensorrt_.supervise import oom_kills, supervise
-from runtime.engines.tensorrt_.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
+from runtime.engines.tensorrt_.build.builder import build_plan, time_left
+from runtime.engines.tensorrt_.build.request import PlanAnswer, PlanRequest
+from runtime.engines.tensorrt_.build.supervise import oom_kills, supervise
+from runtime.engines.tensorrt_.build.timing_cache import CacheFiles, calibration_key, given_caches, timing_facts
 
 PYTHON = sys.executable
 GIB = 1 << 30
@@ -219,7 +219,8 @@ def test_a_lock_is_waited_for_and_goes_with_its_process(tmp_path: Path) -> None:
     files = CacheFiles(tmp_path, "timing")
     holder = subprocess.Popen(
         script(
-            "import time; from pathlib import Path; from runtime.engines.tensorrt_.timing_cache import CacheFiles\n"
+            "import time; from pathlib import Path\n"
+            "from runtime.engines.tensorrt_.build.timing_cache import CacheFiles\n"
             f"with CacheFiles(Path({str(tmp_path)!r}), 'timing').locked('k'):\n"
             "    print('held', flush=True); time.sleep(600)"
         ),

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.contract.build import BuildFailure, BuildOptions, Int8Options
 from runtime.contract.codec import canonical_json, from_dict, from_json
-from runtime.contract.engine_tool import (
+from runtime.contract.engine.build import BuildFailure, BuildOptions, Int8Options
+from runtime.contract.engine.engine_tool import (
     BENCH,
     BUILD,
     COMPARE,

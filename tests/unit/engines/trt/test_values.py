@@ -8,17 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime.contract.build import BuildJob, BuildOptions, DeviceFacts, Int8Options
-from runtime.engines.device_facts import JetsonFacts, read_jetson
+from runtime.contract.engine.build import BuildJob, BuildOptions, DeviceFacts, Int8Options
+from runtime.engines.device.device_facts import JetsonFacts, read_jetson
 from runtime.engines.errors import EngineError
-from runtime.engines.tensorrt_.builder import check_memory, choose_workspace
+from runtime.engines.tensorrt_.build.builder import check_memory, choose_workspace
+from runtime.engines.tensorrt_.build.child import build_error
+from runtime.engines.tensorrt_.build.graphs import choose_road
+from runtime.engines.tensorrt_.build.monitor import Phases
 from runtime.engines.tensorrt_.capabilities import Capabilities, detect
-from runtime.engines.tensorrt_.child import build_error
 from runtime.engines.tensorrt_.device import Gpu, Memory, cuda_version, host_memory
-from runtime.engines.tensorrt_.graphs import choose_road
-from runtime.engines.tensorrt_.inspect import count_layers, others, parse_layers
-from runtime.engines.tensorrt_.latency import conditions, variation_of
-from runtime.engines.tensorrt_.monitor import Phases
+from runtime.engines.tensorrt_.run.inspect import count_layers, others, parse_layers
+from runtime.engines.tensorrt_.run.latency import conditions, variation_of
 from runtime.engines.tensorrt_.versions import full_version
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -126,7 +126,7 @@ def caps(**changes: bool) -> Capabilities:
 
 
 def job(precision: str, **options: object) -> BuildJob:
-    from runtime.contract.build import AccuracyGate
+    from runtime.contract.engine.build import AccuracyGate
 
     return BuildJob(
         "sha256:0", "m", "tensorrt", precision, "", (), (), BuildOptions(**options), DeviceFacts("linux/arm64"),

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.contract.build import (
+from runtime.contract.codec import canonical_json, from_dict, from_json
+from runtime.contract.engine.build import (
     FAILURE_FILE,
     JOB_FILE,
     REPORT_FILE,
@@ -29,8 +30,7 @@ from runtime.contract.build import (
     Int8Options,
     TensorSpec,
 )
-from runtime.contract.codec import canonical_json, from_dict, from_json
-from runtime.contract.timing import TIMING_DIR, TimingFacts, timing_file
+from runtime.contract.engine.timing import TIMING_DIR, TimingFacts, timing_file
 from tests.gpu.site import NETWORKS, make_job, options_for
 from tests.unit.engines.models import make_job as make_conv_job
 
@@ -52,7 +52,7 @@ def python(code: list[str], **variables: str) -> subprocess.CompletedProcess[str
 
 
 def run(job: Path, out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return python(["-m", "runtime.engines.job", "--job", str(job), "--out", str(out)], **variables)
+    return python(["-m", "runtime.engines.build.job", "--job", str(job), "--out", str(out)], **variables)
 
 
 def prepare(folder: Path, precision: str, **changes: object) -> Path:
@@ -202,8 +202,8 @@ from pathlib import Path
 from runtime.engines.errors import EngineError
 from runtime.engines.tensorrt_.backend import TensorRtBackend
 from runtime.engines.tensorrt_.device import find_gpu
-from runtime.engines.tensorrt_.plan import OpenPlan
-from runtime.engines.tensorrt_.runner import TensorRtRunner
+from runtime.engines.tensorrt_.run.plan import OpenPlan
+from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 loaded = TensorRtBackend().load(Path(sys.argv[1]))
 identity = loaded.identity
 print(loaded.infer()["scores"].shape)
@@ -321,7 +321,7 @@ from pathlib import Path
 import numpy as np
 from runtime.engines.errors import EngineError
 from runtime.engines.tensorrt_.backend import TensorRtBackend
-from runtime.engines.tensorrt_.context import CUDA
+from runtime.engines.tensorrt_.run.context import CUDA
 runner = TensorRtBackend().load(Path(sys.argv[1]))
 golden = np.load(Path(sys.argv[1]) / "golden.npz")
 runner.inputs["image"][0] = golden["image"][0]

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.update import REVERTING, SWITCHING
-from runtime.updater import journal as journal_module
-from runtime.updater.durable import remove, write_durable
-from runtime.updater.records import Journal, Outcome
-from runtime.updater.updater import Updater
-from runtime.updater.world import WorldError
+from runtime.contract.robot.update import REVERTING, SWITCHING
+from runtime.updater.daemon.updater import Updater
+from runtime.updater.state.records import HistoryEntry, Journal
+from runtime.updater.state.world import WorldError
+from runtime.updater.storage import journal as journal_module
+from runtime.updater.storage.durable import remove, write_durable
 from tests.fakes.robot_world import FakeWorld
 from tests.unit.updater.model.parts import (
     DOWN,
@@ -98,7 +98,7 @@ class FaultyRobot(Robot):
     def _watch_saves(self, updater: Updater) -> None:
         save, record = updater._store.save, updater._history.record
 
-        def recorded(outcome: Outcome) -> None:
+        def recorded(outcome: HistoryEntry) -> None:
             self.disk.check()
             record(outcome)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.update import (
+from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.robot.update import (
     COMMITTED,
     FAILED,
     FETCHING,
@@ -17,10 +17,10 @@ from runtime.contract.update import (
     UpdateOrder,
 )
 from runtime.contract.versions import version_order
-from runtime.updater.journal import History
-from runtime.updater.records import Journal, Outcome
-from runtime.updater.release_folder import order_in, target_of
-from runtime.updater.transitions import ENGINE_RETURN_S, MAX_TRIES, kept_releases, links_of
+from runtime.updater.state.records import HistoryEntry, Journal
+from runtime.updater.state.release_folder import order_in, target_of
+from runtime.updater.state.transitions import ENGINE_RETURN_S, MAX_TRIES, kept_releases, links_of
+from runtime.updater.storage.journal import History
 from tests.fakes.signed_orders import ANNA
 from tests.unit.updater.model.faulty import FaultyRobot
 
@@ -32,8 +32,8 @@ class Laws:
         self.robot, self.good = robot, good
         self.broken = ""
         """Why the robot may be less than whole: it said itself that it needs hands."""
-        self.last: Outcome | None = None
-        self.ended: list[Outcome] = []
+        self.last: HistoryEntry | None = None
+        self.ended: list[HistoryEntry] = []
         self.returning = False
         self.room_is_new = False
         robot.watchers.append(self._tick)
@@ -144,7 +144,7 @@ class Laws:
         self.last = last
         self._something_runs("now")
 
-    def _ended(self, last: Outcome) -> None:
+    def _ended(self, last: HistoryEntry) -> None:
         before = 0 if self.last is None else self.last.number
         assert last.number == before + 1, f"order {last.number} ended after {before}"
         self.ended.append(last)

@@ -8,16 +8,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runtime.contract.health import Check
-from runtime.contract.release import Probation
-from runtime.contract.trust import ROLLBACK, TrustSettings
-from runtime.contract.update import COMMITTED, UpdateOrder
-from runtime.updater.records import ABORT, CONFIRM, Request
-from runtime.updater.retention import pinned
-from runtime.updater.state import Rejected
-from runtime.updater.transaction import is_active
-from runtime.updater.update_lock import FREE, LockAnswer
-from runtime.updater.world import WorldError
+from runtime.contract.node.health import Check
+from runtime.contract.robot.release import Probation
+from runtime.contract.robot.trust import ROLLBACK, TrustSettings
+from runtime.contract.robot.update import COMMITTED, UpdateOrder
+from runtime.updater.daemon.retention import pinned
+from runtime.updater.state.lock_answer import FREE, LockAnswer
+from runtime.updater.state.records import ABORT, CONFIRM, Request
+from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.state_machine import is_active
+from runtime.updater.transaction.update_state import Rejected
 from tests.fakes.robot_world import Behaviour, digest, order, reference
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, statement_of
 from tests.unit.updater.model.faulty import FaultyRobot

@@ -15,13 +15,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from runtime.contract.health import Check
-from runtime.contract.resources import ENV_INHIBIT
-from runtime.contract.switching import HANDOVER_AUTO, HANDOVER_NEVER, SwitchRules, Window
-from runtime.updater.records import ABORT, CONFIRM
-from runtime.updater.retention import pinned, unpinned
-from runtime.updater.update_lock import FREE, HELD, SILENT, LockAnswer
-from runtime.updater.world import WorldError
+from runtime.contract.node.health import Check
+from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.robot.switching import HANDOVER_AUTO, HANDOVER_NEVER, SwitchRules, Window
+from runtime.updater.daemon.retention import pinned, unpinned
+from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
+from runtime.updater.state.records import ABORT, CONFIRM
+from runtime.updater.state.world import WorldError
 from tests.fakes.robot_world import START, Behaviour
 from tests.unit.updater.model.life import IMAGES, PROBATION, Life
 

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.updater.durable import write_durable
-from runtime.updater.journal import RESERVE
-from runtime.updater.world import WorldError
+from runtime.updater.state.world import WorldError
+from runtime.updater.storage.durable import write_durable
+from runtime.updater.storage.journal import RESERVE
 from tests.fakes.robot_world import FakeWorld
 
 #: Calls that need the robot's Docker Engine.

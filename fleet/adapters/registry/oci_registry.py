@@ -1,0 +1,256 @@
+"""An OCI registry over HTTP: `fleet.ports.Registry`."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from pathlib import Path
+
+from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.registry.registry_auth import Scopes
+from fleet.adapters.registry.registry_download import BlobDownload, download_to_file
+from fleet.adapters.registry.registry_errors import DigestMismatch
+from fleet.adapters.registry.registry_http import RegistryHttp, Reply, Request, RetryPolicy, Timeouts, is_loopback
+from fleet.adapters.registry.registry_upload import CHUNK_BYTES, BlobUpload
+from fleet.adapters.system_clock import SystemClock
+from fleet.errors import RegistryError
+from fleet.ports import BlobSource, Clock, OciManifest
+from runtime.contract.json_decoder import ContractError, decode_object
+
+MANIFEST_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+)
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
+#: `read_blob` is for documents.
+_SMALL_BLOB = 64 << 20
+#: A registry whose tag list never ends is broken: 1,000 tags a page, so this is ten million.
+_MAX_PAGES = 10_000
+
+
+class OciRegistry:
+    """One registry. Thread-safe. ``https`` unless ``plain_http``, or the registry is on this machine (as Docker)."""
+
+    def __init__(
+        self,
+        host: str,
+        *,
+        plain_http: bool = False,
+        ca_file: str | Path | None = None,
+        credentials: DockerCredentials | None = None,
+        clock: Clock | None = None,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
+        self.host = host
+        self._chunk_bytes = chunk_bytes
+        self._http = RegistryHttp(
+            host,
+            _base_url(host, plain_http, ca_file),
+            ca_file=_checked_ca(ca_file),
+            credentials=credentials or DockerCredentials.from_environment(),
+            clock=clock or SystemClock(),
+            retry=retry or RetryPolicy(),
+            timeouts=timeouts or Timeouts(),
+        )
+
+    @property
+    def requests_made(self) -> int:
+        """HTTP requests sent so far, tokens and retries included."""
+        return self._http.requests_made
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def ping(self) -> None:
+        """Check that it answers as a registry and takes our credentials."""
+        self._send("GET", "/v2/", "login", ())
+
+    # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def head_manifest(self, repository: str, reference: str) -> str | None:
+        """Return the digest behind a tag or digest, or None."""
+        reply = self._manifest("HEAD", repository, reference, {200, 404})
+        if reply.status == 404:
+            return None
+        digest = reply.headers.get("Docker-Content-Digest", "")
+        if _DIGEST.fullmatch(digest):
+            return digest
+        # The header is optional in the specification: then only the bytes tell.
+        found = self.get_manifest(repository, reference)
+        return found.digest if found else None
+
+    def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
+        """Return the manifest behind a tag or digest, its bytes checked against every digest at hand, or None."""
+        reply = self._manifest("GET", repository, reference, {200, 404})
+        if reply.status == 404:
+            return None
+        digest = _sha256(reply.body)
+        promised = reference if reference.startswith("sha256:") else reply.headers.get("Docker-Content-Digest", digest)
+        if promised != digest:
+            raise DigestMismatch(self.host, f"manifest {repository}:{reference}", promised, digest)
+        return OciManifest(digest, self._media_type(repository, reference, reply), reply.body)
+
+    def put_manifest(self, repository: str, reference: str, body: bytes, media_type: str) -> str:
+        """Store a manifest under a tag or its digest; return its digest."""
+        digest = _sha256(body)
+        headers = {"Content-Type": media_type}
+        reply = self._manifest("PUT", repository, reference, {201, 200, 202, 204}, headers=headers, body=body)
+        stored = reply.headers.get("Docker-Content-Digest", digest)
+        if stored != digest:
+            raise DigestMismatch(self.host, f"manifest {repository}:{reference}", digest, stored)
+        return digest
+
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        """Delete a manifest by digest; one that is gone already is fine."""
+        self._checked(digest)
+        reply = self._manifest("DELETE", repository, digest, {202, 200, 204, 404, 405})
+        if reply.status == 405:
+            raise RegistryError(
+                f"{self.host}: manifest {repository}@{digest}: the registry does not allow deletes",
+                hint="enable them: storage.delete.enabled in its configuration (REGISTRY_STORAGE_DELETE_ENABLED=true)",
+            )
+
+    def tags(self, repository: str) -> list[str]:
+        """Return all tags, sorted; empty for a repository that does not exist."""
+        tags: set[str] = set()
+        path = f"/v2/{repository}/tags/list?n=1000"
+        for _ in range(_MAX_PAGES):
+            what = f"tags of {repository}"
+            reply = self._send("GET", path, what, _pull(repository), accept={200, 404})
+            if reply.status == 404:
+                return sorted(tags)
+            listed = self._parsed(reply, what).get("tags")
+            tags.update(map(str, listed) if isinstance(listed, list) else ())
+            link = _NEXT.search(reply.headers.get("Link", ""))
+            if not link:
+                return sorted(tags)
+            path = self._http.absolute(link[1], reply.url)
+        raise RegistryError(f"{self.host}: tags of {repository}: the list has no end", hint="check the registry")
+
+    # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def has_blob(self, repository: str, digest: str) -> bool:
+        """Say whether the repository has the blob."""
+        path = f"/v2/{repository}/blobs/{self._checked(digest)}"
+        what = f"blob {digest[:19]}… of {repository}"
+        return self._send("HEAD", path, what, _pull(repository), accept={200, 404}).status == 200
+
+    def mount_blob(self, repository: str, digest: str, from_repository: str) -> bool:
+        """Make a blob of another repository appear in this one without moving bytes. False when refused."""
+        path = f"/v2/{repository}/blobs/uploads/?mount={self._checked(digest)}&from={from_repository}"
+        what = f"mount of {digest[:19]}… from {from_repository} into {repository}"
+        scopes = (*_push(repository), *_pull(from_repository))
+        reply = self._send("POST", path, what, scopes, accept={201, 202, 400, 404, 405})
+        if reply.status == 202 and (location := reply.headers.get("Location")):
+            # It began an upload instead: nobody will finish that one.
+            url = self._http.absolute(location, reply.url)
+            self._send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 404, 405})
+        return reply.status == 201
+
+    def push_blob(self, repository: str, source: BlobSource) -> None:
+        """Upload a blob unless it is there."""
+        if not self.has_blob(repository, source.digest):
+            BlobUpload(self._http, repository, source, _push(repository)).run(self._chunk_bytes)
+
+    def read_blob(self, repository: str, digest: str) -> bytes:
+        """Return a small blob (< 64 MiB), digest checked."""
+        sink = io.BytesIO()
+        self._download(repository, digest).run(sink, limit=_SMALL_BLOB)
+        return sink.getvalue()
+
+    def fetch_blob(self, repository: str, digest: str, to: Path, *, size: int | None = None) -> None:
+        """Download a blob into a file: temporary name, size and digest checked, atomic rename."""
+        download_to_file(self._download(repository, digest), to, size)
+
+    # ── requests ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _download(self, repository: str, digest: str) -> BlobDownload:
+        return BlobDownload(self._http, repository, self._checked(digest), _pull(repository))
+
+    def _manifest(
+        self,
+        method: str,
+        repository: str,
+        reference: str,
+        accept: set[int],
+        *,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
+        at = "@" if reference.startswith("sha256:") else ":"
+        scopes = _pull(repository) if method in ("GET", "HEAD") else _push(repository, delete=method == "DELETE")
+        return self._send(
+            method,
+            f"/v2/{repository}/manifests/{reference}",
+            f"manifest {repository}{at}{reference}",
+            scopes,
+            accept=accept,
+            headers={"Accept": ", ".join(MANIFEST_TYPES), **(headers or {})},
+            body=body,
+        )
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        what: str,
+        scopes: Scopes,
+        *,
+        accept: set[int] | None = None,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
+        url = path if "://" in path else self._http.base_url + path
+        return self._http.send(Request(method, url, what, scopes, headers or {}, body, frozenset(accept or {200})))
+
+    def _media_type(self, repository: str, reference: str, reply: Reply) -> str:
+        sent = reply.headers.get("Content-Type", "").partition(";")[0].strip()
+        if sent in MANIFEST_TYPES:
+            return sent
+        return str(self._parsed(reply, f"manifest {repository}:{reference}").get("mediaType") or sent)
+
+    def _parsed(self, reply: Reply, what: str) -> dict[str, object]:
+        try:
+            return decode_object(reply.body, "the answer")
+        except ContractError as error:
+            raise RegistryError(
+                f"{self.host}: {what}: the answer is not a JSON document that can be read: {error}",
+                hint="check that registry.address is an OCI registry, not a web server or a login page",
+            ) from error
+
+    def _checked(self, digest: str) -> str:
+        if _DIGEST.fullmatch(digest):
+            return digest
+        raise RegistryError(f"{self.host}: {digest!r} is not a sha256 digest", hint="write sha256: and 64 hex digits")
+
+
+def _base_url(host: str, plain_http: bool, ca_file: str | Path | None) -> str:
+    name = "registry-1.docker.io" if host in ("docker.io", "index.docker.io") else host
+    hostname = name.rpartition("]")[0].strip("[") or name.partition(":")[0]
+    plain = plain_http or (is_loopback(hostname) and ca_file is None)
+    return f"{'http' if plain else 'https'}://{name}"
+
+
+def _checked_ca(ca_file: str | Path | None) -> str | None:
+    if ca_file is not None and not Path(ca_file).is_file():
+        raise RegistryError(f"{ca_file}: no such file", hint="set registry.ca_file in fleet.yaml to a PEM file")
+    return None if ca_file is None else str(ca_file)
+
+
+def _pull(repository: str) -> Scopes:
+    return (f"repository:{repository}:pull",)
+
+
+def _push(repository: str, *, delete: bool = False) -> Scopes:
+    return (f"repository:{repository}:{'delete' if delete else 'pull,push'}",)
+
+
+def _sha256(body: bytes) -> str:
+    return f"sha256:{hashlib.sha256(body).hexdigest()}"

@@ -1,0 +1,99 @@
+"""`fleet bootstrap`: make machines robots, once; again whenever `fleet` is newer than their updater."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
+from fleet.bootstrap.trust_files import trust_files
+from fleet.bootstrap.updater_package import updater_version, updater_zipapp
+from fleet.cli import options
+from fleet.cli.ui.console import activity, conclude, plain, table
+from fleet.cli.ui.robots import each
+from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, RobotsOffline
+from fleet.resolve.desired import DesiredRobot
+from fleet.resolve.inventory import select
+
+
+def run(
+    manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    robots: options.Robots = None,
+    accept_new_host_key: Annotated[
+        bool, typer.Option("--accept-new-host-key", help="Pin a host key that changed. Check it at the robot first.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Pin each robot's host key, check its host, install the updater and wait until it answers."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robots)
+    zipapp, version = updater_zipapp(), updater_version()
+    trust = trust_files(wiring.desired.fleet, wiring.desired.trust)
+
+    with activity() as shown:
+
+        def one(robot: DesiredRobot) -> BootstrapReport | FleetError:
+            try:
+                report = bootstrap(
+                    robot.address,
+                    wiring.desired.fleet,
+                    wiring.shells,
+                    wiring.clock,
+                    zipapp=zipapp,
+                    version=version,
+                    accept_new_host_key=accept_new_host_key,
+                    trust=trust,
+                    on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
+                )
+            except FleetError as error:
+                shown.done(robot.name, f"{robot.name}: {_words(error)}")
+                return error
+            shown.done(robot.name, f"{robot.name}: ready")
+            return report
+
+        results = each(wiring, chosen, one, shown, "bootstrap")
+    document = {"fleet": wiring.desired.fleet, "robots": [_document(name, each_) for name, each_ in results.items()]}
+    conclude(as_json, document, lambda console: _render(console, document), _error(list(results.values())))
+
+
+def _words(error: FleetError) -> str:
+    return error.words if isinstance(error, RobotError) else error.message
+
+
+def _document(name: str, result: BootstrapReport | FleetError) -> dict[str, Any]:
+    if isinstance(result, FleetError):
+        return {"name": name, "ready": False, "error": _words(result), "hint": result.hint}
+    return {
+        "name": name,
+        "ready": True,
+        "fingerprint": result.fingerprint,
+        "updater": result.updater_version,
+        "changed": result.changed,
+        "notes": list(result.notes),
+    }
+
+
+def _render(console: Console, document: dict[str, Any]) -> None:
+    rows = table("robot", "updater", "host key", "remarks")
+    for robot in document["robots"]:
+        if robot["ready"]:
+            remarks = "; ".join([*robot["notes"], *([] if robot["changed"] else ["nothing to do"])])
+            rows.add_row(robot["name"], f"[green]{robot['updater']}[/]", robot["fingerprint"], plain(remarks))
+        else:
+            rows.add_row(robot["name"], "[red]not ready[/]", "", plain(f"{robot['error']} → {robot['hint']}"))
+    console.print(rows)
+
+
+def _error(results: list[BootstrapReport | FleetError]) -> FleetError | None:
+    errors = [result for result in results if isinstance(result, FleetError)]
+    if not errors:
+        return None
+    count = f"{len(errors)} of {len(results)} robots"
+    if all(isinstance(error, RobotOffline) for error in errors):
+        return RobotsOffline(f"{count} are offline", hint="run it again for them when they are back")
+    if len(errors) == 1:
+        return errors[0]
+    return OutsideError(f"{count} are not ready", hint="put right what is named above and run it again")

@@ -1,0 +1,69 @@
+"""`fleet rollback`: the same road with an earlier release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fleet.cli import complete, options
+from fleet.cli.rollout_flow import run_rollout
+from fleet.cli.ui.console import notice
+from fleet.cli.ui.signature_view import rollback_proof
+from fleet.cli.wiring import Wiring
+from fleet.oci.releases import list_releases, load_release
+from fleet.resolve.inventory import select
+from fleet.rollout import audit
+from fleet.rollout.rollback import choose_target, versions_committed
+
+#: Records that are read to find the release before: more rollouts than a person remembers.
+HISTORY = 100
+
+
+def run(
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="A published version. Default: the one before the last that succeeded.",
+            autocompletion=complete.versions_that_ran,
+        ),
+    ] = None,
+    manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    robots: options.Robots = None,
+    yes: options.Yes = False,
+    override: options.Override = "",
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robots)
+    prefix = wiring.desired.registry.prefix
+    published = list_releases(wiring.registry, prefix)
+    records = audit.history(wiring.registry, prefix, HISTORY, lambda line: notice([line]))
+    target = choose_target(records, published, version)
+    release = load_release(wiring.registry, prefix, target)
+    prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
+    run_rollout(
+        wiring,
+        release,
+        chosen,
+        kind=audit.ROLLBACK,
+        selector=robots,
+        yes=yes,
+        force=False,
+        override=override,
+        prove=prove,
+        as_json=as_json,
+        notes=_notes(target, records),
+    )
+
+
+def _notes(target: str, records: Sequence[audit.AuditRecord]) -> tuple[str, ...]:
+    """Say when the version that was asked for by name is one that no robot is known to have run."""
+    if target in versions_committed(records):
+        return ()
+    return (f"no robot is known to have committed {target} (looked at {len(records)} entries of fleet history)",)

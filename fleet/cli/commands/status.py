@@ -1,0 +1,154 @@
+"""`fleet status`: what each robot attests about itself, against what the manifest declares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from fleet.cli import options
+from fleet.cli.ui.console import activity, conclude, plain, remarks, short, table
+from fleet.cli.ui.robots import observe
+from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError, OutsideError, RobotsOffline
+from fleet.plan.observed import Observed
+from fleet.resolve.desired import Desired, DesiredRobot
+from fleet.resolve.inventory import select
+from runtime.contract.codec import ContractError, from_json, to_dict
+from runtime.contract.json_decoder import WORDS
+from runtime.contract.node.health import LEVEL_OK, HealthReport
+from runtime.contract.printable import printable
+from runtime.contract.robot.update import Attestation
+
+NO_UPDATER, UNKNOWN = "no updater", "unknown"
+MUTE = {NO_UPDATER, UNKNOWN}
+"""States of robots that answer, but not to what they were asked."""
+
+STYLES = {"ok": "green", "degraded": "yellow", "unhealthy": "red", "offline": "yellow", "unknown": "red"}
+
+
+def run(
+    manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    robots: options.Robots = None,
+    as_json: options.Json = False,
+) -> None:
+    """Ask every robot what really runs on it, now."""
+    wiring = Wiring(manifest)
+    chosen = select(wiring.desired, robots)
+    with activity() as shown:
+        observed = observe(wiring, chosen, shown, attest=True)
+    rows = [robot_document(robot, observed[robot.name]) for robot in chosen]
+    document = {"fleet": wiring.desired.fleet, "release": wiring.desired.version, "robots": rows}
+    conclude(as_json, document, lambda console: _render(console, wiring.desired, rows), _error(rows))
+
+
+def _error(rows: Sequence[dict[str, Any]]) -> FleetError | None:
+    """Return exit code 3 when a robot that is there could not be asked, 6 when robots were only offline."""
+    mute = [row for row in rows if row["state"] in MUTE]
+    if mute:
+        return OutsideError(
+            f"{len(mute)} of {len(rows)} robots can't be asked: {mute[0]['name']}: {mute[0]['error']}"
+            + (f", and {len(mute) - 1} more" if len(mute) > 1 else ""),
+            hint=str(mute[0]["hint"] or ""),
+        )
+    names = [row["name"] for row in rows if row["state"] == "offline"]
+    if not names:
+        return None
+    return RobotsOffline(
+        f"{len(names)} of {len(rows)} robots are offline: {', '.join(names[:10])}"
+        + (f" and {len(names) - 10} more" if len(names) > 10 else ""),
+        hint="they are caught up by the next rollout that reaches them",
+    )
+
+
+def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
+    """Return one robot's row: what it attests, never what we believe."""
+    state, attestation = observed.state, observed.attestation
+    report, report_error = _report(attestation)
+    current = state.current if state else None
+    running = attestation.running_image if attestation else ""
+    outcome = state.outcome if state else ""
+    return {
+        "name": robot.name,
+        "group": robot.group,
+        "state": _state(observed),
+        "release": current.version if current else None,
+        "variant": current.variant if current else None,
+        "signed_by": list(state.signed_by) if state else [],
+        "unsigned": state.unsigned if state else None,
+        "image_digest": running.rpartition("@")[2] or None,
+        "engines": [
+            {"model": model.name, "precision": model.precision, "key": model.engine_key}
+            for model in (report.models if report else ())
+        ],
+        "health": report.state if report else "unknown",
+        "checks": [
+            {"name": check.name, "level": check.level, "message": check.message}
+            for check in (report.checks if report else ())
+            if check.level != LEVEL_OK
+        ],
+        "power": to_dict(report.power) if report and report.power else None,
+        "outcome": outcome or None,
+        "reason": (state.reason if state else "") or None,
+        "last_seen": observed.fetched_at if observed.online else None,
+        "error": observed.error or report_error or None,
+        "hint": observed.hint or None,
+    }
+
+
+def _state(observed: Observed) -> str:
+    if not observed.online:
+        return "offline"
+    if observed.state:
+        return observed.state.state
+    return UNKNOWN if observed.has_updater else NO_UPDATER
+
+
+def _report(attestation: Attestation | None) -> tuple[HealthReport | None, str]:
+    if attestation is None:
+        return None, ""
+    if not attestation.report_json:
+        return None, attestation.report_error if attestation.running_image else "nothing runs"
+    try:
+        return from_json(HealthReport, attestation.report_json, WORDS, printable), ""
+    except ContractError as error:
+        return None, f"the health report can't be read: {error}"
+
+
+def _render(console: Console, desired: Desired, rows: Sequence[dict[str, Any]]) -> None:
+    console.print(f"[bold]{desired.fleet}[/], manifest at {desired.version}, {time.strftime('%H:%M:%S')}")
+    view = table("robot", "state", "release", "signed by", "health", "engines", "image")
+    for row in rows:
+        engines = ", ".join(f"{e['model']} {e['precision']} ({short(e['key'])})" for e in row["engines"])
+        health = row["health"] if row["state"] != "offline" else "offline"
+        view.add_row(
+            row["name"],
+            row["state"],
+            row["release"] or "none",
+            _signed(row),
+            f"[{STYLES.get(health, 'white')}]{health}[/]",
+            engines or "none",
+            short(row["image_digest"] or "") or "none",
+        )
+    console.print(view)
+    remarks(console, {row["name"]: _remarks(row) for row in rows})
+
+
+def _signed(row: dict[str, Any]) -> str:
+    """Say who signed for what runs; a robot that takes anything says so, whoever signed."""
+    if row["unsigned"] is None:
+        return ""
+    who = plain(", ".join(row["signed_by"]))
+    if row["unsigned"]:
+        return f"{who} [yellow](unsigned)[/]" if who else "[yellow]unsigned[/]"
+    return who or ("[red]nobody[/]" if row["release"] else "")
+
+
+def _remarks(row: dict[str, Any]) -> str:
+    parts = [row["error"] or ""]
+    parts += [f"{check['name']}: {check['message']}" for check in row["checks"]]
+    if row["outcome"] not in (None, "committed"):
+        parts.append(f"last order {row['outcome']}: {row['reason']}")
+    return "; ".join(part for part in parts if part)

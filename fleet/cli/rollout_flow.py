@@ -1,0 +1,213 @@
+"""What `rollout` and `rollback` share: show the plan, ask, hold the lock, roll out, record, move the tags."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from fleet.cli.commands.plan import add_robots, summary
+from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
+from fleet.cli.ui.robots import observe
+from fleet.cli.ui.signature_view import Prove
+from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, UsageError
+from fleet.link.robot import RobotClient
+from fleet.oci.releases import PublishedRelease
+from fleet.plan.diff import Action, RobotChange, changed_since, robot_changes
+from fleet.publish.tags import TagMove, move_tags
+from fleet.resolve.desired import DesiredRobot
+from fleet.rollout import audit
+from fleet.rollout.controller import roll_out
+from fleet.rollout.gate import Outcome
+from fleet.rollout.lock import RolloutLock
+from fleet.rollout.orders import check_known, folder_of
+from fleet.rollout.result import RolloutEvent, RolloutResult
+
+NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
+"""With nothing else there is nothing to agree to: no robot would change."""
+
+STYLES = {
+    Outcome.COMMITTED: "green",
+    Outcome.OFFLINE: "yellow",
+    Outcome.DEFERRED: "yellow",
+    Outcome.OUTDATED: "yellow",
+    Outcome.SKIPPED: "dim",
+}
+
+
+class Declined(FleetError):
+    """The operator looked at the plan and does not want it."""
+
+    exit_code = 3
+
+
+def run_rollout(
+    wiring: Wiring,
+    release: PublishedRelease,
+    robots: Sequence[DesiredRobot],
+    *,
+    kind: str,
+    selector: str | None,
+    yes: bool,
+    force: bool,
+    override: str,
+    prove: Prove,
+    as_json: bool,
+    notes: Sequence[str] = (),
+) -> None:
+    """Bring ``robots`` to ``release``. Raises what the command ends with.
+
+    ``notes``: what is to be said before the question, and in the result.
+
+    ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
+    """
+    check_known(release.document, robots)
+    for note in notes:
+        stderr().print(f"note: {plain(note)}")
+    changes = _plan(wiring, release, robots)
+    if not yes:
+        _confirm(wiring, release, changes, robots)
+    proof = prove()
+    started = wiring.clock.now()
+    prefix = wiring.desired.registry.prefix
+    reason = f"{kind} {release.version}"
+    with RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line])) as lock:
+        with activity() as shown:
+            result = roll_out(
+                release.document,
+                release.digest,
+                robots,
+                changes,
+                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
+                policy=wiring.desired.rollout,
+                clock=wiring.clock,
+                on_event=lambda event: _show(shown, event),
+                keep_lock=lock.keep,
+                force=force,
+                override=override,
+                proof=proof,
+            )
+        record = audit.record_of(
+            result,
+            kind=kind,
+            fleet=wiring.desired.fleet,
+            release_digest=release.digest,
+            at=started,
+            selector=selector or "",
+            override=override,
+        )
+        moved, unwritten = _write_down(wiring, release, result, record)
+    document = _document(release, result, moved) | {"notes": list(notes)}
+    error = result.error() or unwritten
+    conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
+
+
+def _write_down(
+    wiring: Wiring, release: PublishedRelease, result: RolloutResult, record: audit.AuditRecord
+) -> tuple[tuple[TagMove, ...], OutsideError | None]:
+    """Record the rollout and move the tags. What robots did is told even when the registry is gone by now."""
+    try:
+        audit.append(wiring.registry, wiring.desired.registry.prefix, record)
+        return _move_tags(wiring, release, result, record.selector), None
+    except RegistryError as error:
+        message = f"the rollout is over, but its record and tags could not be written: {error.message}"
+        return (), OutsideError(message, hint="run the same command again when the registry is back: it writes them")
+
+
+def _plan(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+    """Look at every robot once and return what changes; exactly this is shown, confirmed and applied."""
+    with activity() as shown:
+        observed = observe(wiring, robots, shown)
+    folders = {robot.name: folder_of(release.document, robot.name) for robot in robots}
+    return robot_changes(robots, release.version, release.document.robots, observed, folders)
+
+
+def _confirm(
+    wiring: Wiring, release: PublishedRelease, changes: tuple[RobotChange, ...], robots: Sequence[DesiredRobot]
+) -> None:
+    """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood: a person takes any time.
+
+    Each robot is held against its plan once more when its turn comes.
+    """
+    if all(change.action in NO_QUESTION for change in changes):
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"release {release.version} for {len(changes)} robots ({summary(changes)}), and nobody can be asked",
+            hint="look at fleet plan, then run this again with --yes",
+        )
+    console = stderr()
+    console.print(f"release [bold]{release.version}[/] for {len(changes)} robots")
+    rows = table("", "robot", "detail")
+    add_robots(rows, changes)
+    console.print(rows)
+    console.print(summary(changes))
+    if not typer.confirm("Roll out?", err=True):
+        raise Declined("not rolled out: the question was answered with no", hint="nothing was changed")
+    with activity() as shown:
+        moved = changed_since(changes, observe(wiring, robots, shown))
+    if moved:
+        raise PlanOutdated(
+            f"{', '.join(moved[:5])} changed since the plan was shown", hint="run it again and look at the new plan"
+        )
+
+
+def _move_tags(wiring: Wiring, release: PublishedRelease, result: RolloutResult, selector: str) -> tuple[TagMove, ...]:
+    """Only a rollout of the whole fleet that succeeded says what is current."""
+    if selector or not result.succeeded:
+        return ()
+    return tuple(move_tags(wiring.registry, wiring.desired.registry.prefix, release))
+
+
+def _show(shown: Activity, event: RolloutEvent) -> None:
+    wave = f"wave {event.wave} of {event.waves}" if event.wave else ""
+    if event.kind == "robot":
+        shown.update(event.robot, f"{wave}  {event.robot}  {event.message}")
+    elif event.kind == "robot-done":
+        shown.done(event.robot, f"{wave}  {event.robot}  {event.state}  {event.message}".strip())
+    else:
+        shown.done("rollout", f"{wave}  {event.message}".strip())
+
+
+def _document(release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> dict[str, Any]:
+    return {
+        "fleet": release.document.fleet,
+        "version": release.version,
+        "release": release.digest,
+        "succeeded": result.succeeded,
+        "seconds": round(result.seconds, 1),
+        "robots": [
+            {
+                "name": robot.name,
+                "outcome": robot.outcome.value,
+                "reason": robot.reason or None,
+                "wave": robot.wave,
+                "seconds": round(robot.seconds, 1),
+                "fetched_bytes": robot.fetched_bytes,
+            }
+            for robot in result.robots
+        ],
+        "tags": [{"tag": move.tag, "digest": move.after} for move in moved],
+    }
+
+
+def _render(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
+    rows = table("robot", "wave", "outcome", "pulled", "took")
+    for robot in result.robots:
+        rows.add_row(
+            robot.name,
+            str(robot.wave or ""),
+            f"[{STYLES.get(robot.outcome, 'red')}]{robot.outcome.value}[/]",
+            size(robot.fetched_bytes) if robot.fetched_bytes is not None else "",
+            f"{robot.seconds:.1f} s",
+        )
+    console.print(rows)
+    remarks(console, {robot.name: robot.reason for robot in result.robots if robot.outcome is not Outcome.SKIPPED})
+    ended = "is rolled out" if result.succeeded else "reached nobody" if result.nobody_reached else "was stopped"
+    console.print(f"[bold]{release.version}[/] {ended}: {result.summary()}, {result.seconds:.1f} s")
+    if moved:
+        console.print(f"[dim]tags moved: {', '.join(move.tag.rpartition(':')[2] for move in moved)}[/]")

@@ -1,0 +1,73 @@
+"""Asking many robots at once, side by side in a bounded pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TypeVar
+
+from fleet import parallel
+from fleet.cli.ui.console import Activity
+from fleet.cli.wiring import Wiring
+from fleet.link.robot import RobotClient
+from fleet.plan.observed import Observed
+from fleet.ports import RobotShell
+from fleet.resolve.desired import DesiredRobot
+
+#: SSH connections opened at once. 16 would do for robots that answer (docs/rollout.md has the measurement); the others
+#: keep a thread busy until their deadline.
+PARALLEL = 64
+
+CONNECT_S = 10.0
+"""How long a robot may take to answer at all."""
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+
+def side_by_side(
+    work: Callable[[K], T], items: Sequence[K], on_done: Callable[[int], None] = lambda _count: None
+) -> dict[K, T]:
+    """Run ``work`` for every item; return the results by item. See :func:`fleet.parallel.side_by_side`."""
+    found = parallel.side_by_side(work, items, workers=PARALLEL, on_done=on_done)
+    return dict(zip(items, found, strict=True))
+
+
+def each(
+    wiring: Wiring, robots: Sequence[DesiredRobot], work: Callable[[DesiredRobot], T], shown: Activity, what: str
+) -> Mapping[str, T]:
+    """Run ``work`` for every robot side by side and return its results by name. Ctrl-C ends it at the robots too."""
+    by_name = {robot.name: robot for robot in robots}
+
+    def tell(done: int) -> None:
+        shown.update("each", f"{what}: {done} of {len(robots)} robots (a silent one takes {CONNECT_S:g} s)")
+
+    try:
+        tell(0)
+        return side_by_side(lambda name: work(by_name[name]), list(by_name), tell)
+    except BaseException:
+        wiring.shells.interrupt()
+        raise
+
+
+def observe(
+    wiring: Wiring, robots: Sequence[DesiredRobot], shown: Activity, *, attest: bool = False
+) -> Mapping[str, Observed]:
+    """Look at every robot once; one that can't be asked is a value too."""
+
+    def one(robot: DesiredRobot) -> Observed:
+        client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S)
+        try:
+            return client.observe(attest=attest)
+        finally:
+            client.close()
+
+    return each(wiring, robots, one, shown, "asking")
+
+
+def with_shell(wiring: Wiring, robot: DesiredRobot, work: Callable[[RobotShell], T]) -> T:
+    """Run ``work`` over one connection to ``robot``. Raises RobotError."""
+    shell = wiring.shells.connect(robot.address, timeout_s=CONNECT_S)
+    try:
+        return work(shell)
+    finally:
+        shell.close()

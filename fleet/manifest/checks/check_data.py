@@ -1,0 +1,171 @@
+"""Check the files that a model names: the ONNX graph, golden data, calibration data. Local files only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleet.manifest.checks.check_metric import check_metric_frames
+from fleet.manifest.checks.check_precision_exclusions import check_precision_exclusions
+from fleet.manifest.checks.check_range import why_not_open
+from fleet.manifest.files.named_files import calibration_files, file_sha256, inside, why_no_file
+from fleet.manifest.files.npz_header import NotNpz, read_npz_header
+from fleet.manifest.files.onnx_graph import Graph, NotOnnx, Tensor, read_graph
+from fleet.manifest.schema.manifest_schema import Model, ModelInput
+from fleet.manifest.yaml.explain import did_you_mean
+from fleet.manifest.yaml.report import Report, SourceFile
+from fleet.manifest.yaml.yaml_text import KeyPath
+
+MIN_CALIBRATION = 8
+"""Fewer samples say too little of the ranges of activations; hundreds are better."""
+
+
+def check_data(model: Model, root: Path, folder: Path, source: SourceFile, report: Report) -> None:
+    """Note what is wrong with a model's files. A source by URL or OCI reference is checked when it is fetched."""
+    checks = _Checks(model, root, folder, source, report)
+    graph = checks.graph()
+    if graph is not None:
+        checks.tensors(graph)
+        check_precision_exclusions(model, graph, source, report)
+    checks.golden()
+    checks.calibration()
+
+
+class _Checks:
+    def __init__(self, model: Model, root: Path, folder: Path, source: SourceFile, report: Report) -> None:
+        self._model = model
+        self._root = root
+        self._folder = folder
+        self._source = source
+        self._report = report
+
+    def graph(self) -> Graph | None:
+        """Check the ONNX file against its sha256 and read its graph."""
+        written = self._model.source
+        if written.path is None:
+            return None
+        at: KeyPath = ("source", "path")
+        path = self._file(written.path, at, "put the ONNX file there, or correct the path")
+        if path is None:
+            return None
+        try:
+            found = file_sha256(path)
+            if found != written.sha256:
+                hint = f"if the file is the one you mean, write sha256: {found}"
+                self._add(("source", "sha256"), f"{path} has another sha256 than declared", hint)
+            return read_graph(path, found)
+        except OSError as error:
+            self._add(at, f"{path} cannot be read: {error.strerror or error}", "check the file's permissions")
+        except NotOnnx as error:
+            self._add(at, f"{path} {error}", error.hint)
+        return None
+
+    def tensors(self, graph: Graph) -> None:
+        """Check that inputs and outputs are the graph's."""
+        for index, value in enumerate(self._model.inputs):
+            tensor = graph.inputs.get(value.tensor)
+            if tensor is None:
+                hint = did_you_mean(value.tensor, graph.inputs)
+                self._add(("inputs", index, "tensor"), f"the ONNX file has no input {value.tensor}", hint)
+            else:
+                self._input(value, tensor, ("inputs", index))
+        declared = {value.tensor for value in self._model.inputs}
+        for name in graph.inputs:
+            if name not in declared and declared <= graph.inputs.keys():
+                hint = "declare it under inputs: every input needs something that feeds it"
+                self._add(("inputs",), f"input {name} of the ONNX file is not declared", hint)
+        for index, output in enumerate(self._model.outputs):
+            if output.tensor not in graph.outputs:
+                hint = did_you_mean(output.tensor, graph.outputs)
+                self._add(("outputs", index, "tensor"), f"the ONNX file has no output {output.tensor}", hint)
+
+    def _input(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
+        if not tensor.accepts(value.shape):
+            hint = f"write a shape that fits {tensor.shown}"
+            self._add((*at, "shape"), f"{list(value.shape)} does not fit the ONNX file's {tensor.shown}", hint)
+        elif why := why_not_open(value, tensor):
+            self._add((*at, "shape_range"), *why)
+        if tensor.dtype != "float32":
+            hint = "export the model with float32 inputs: the camera's frames are converted to that"
+            self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not float32", hint)
+
+    def golden(self) -> None:
+        """Check that golden data has frames for every input, and nothing unknown."""
+        at: KeyPath = ("golden", "data")
+        path = self._file(self._model.golden.data, at, "save frames with numpy.savez under each input tensor's name")
+        if path is None:
+            return
+        try:
+            arrays = read_npz_header(path)
+        except NotNpz as error:
+            self._add(at, f"{path} {error}", "write it with numpy.savez_compressed(path, tensor_name=frames)")
+            return
+        for value in self._model.inputs:
+            if value.tensor in arrays:
+                self._frames(arrays[value.tensor], value, path, at)
+            else:
+                self._add(
+                    at, f"{path} has no frames for input {value.tensor}", f"it has: {', '.join(arrays) or 'nothing'}"
+                )
+        known = {value.tensor for value in self._model.inputs} | {value.tensor for value in self._model.outputs}
+        for name in arrays:
+            if name not in known:
+                self._add(at, f"{path} has {name}, which is no tensor of the model", did_you_mean(name, known))
+        counts = {shape[:1] for name, (shape, _) in arrays.items() if name in known}
+        if len(counts) > 1:
+            self._add(at, f"arrays of {path} differ in their first dimension", "give every array one entry a sample")
+        for count in (count for count in counts if len(counts) == 1 and count != () and count[0] > 0):
+            check_metric_frames(self._model, count[0], self._source, self._report)
+
+    def _frames(self, array: tuple[tuple[int, ...], str], value: ModelInput, path: Path, at: KeyPath) -> None:
+        shape, dtype = array
+        kind, frame = ("uint8", value.frame) if value.is_image else ("float32", value.shape[1:])
+        if dtype != kind or shape[1:] != frame or not shape or shape[0] < 1:
+            wanted = ", ".join(map(str, ("N", *frame)))
+            message = f"{value.tensor} of {path} is {dtype} of shape {list(shape)}"
+            as_what = "frames as the camera gives them" if value.is_image else "values as the model takes them"
+            self._add(at, message, f"write {as_what}: {kind} of shape [{wanted}]")
+
+    def calibration(self) -> None:
+        """Check that there are enough calibration samples."""
+        int8 = self._model.precisions.int8
+        if int8 is None:
+            return
+        at: KeyPath = ("precisions", "int8", "calibration")
+        path = inside(self._root, self._folder, int8.calibration)
+        if path is None or why_no_file(path) not in ("", "is a folder"):
+            self._file(int8.calibration, at, f"put at least {MIN_CALIBRATION} frames of the robot's camera there")
+            return
+        try:
+            files = calibration_files(path)
+            samples = sum(self._samples(file) for file in files)
+        except (OSError, NotNpz) as error:
+            self._add(at, f"{path}: {error}", "give a folder of images (.png, .jpg, .bmp) or .npz files")
+            return
+        if samples < MIN_CALIBRATION:
+            hint = "add frames of the robot's camera; hundreds are better"
+            self._add(at, f"{path} has {samples} samples, int8 needs at least {MIN_CALIBRATION}", hint)
+
+    def _samples(self, file: Path) -> int:
+        if file.suffix.lower() != ".npz":
+            if len(self._model.inputs) != 1 or not self._model.inputs[0].is_image:
+                raise NotNpz("pictures calibrate a model of one image input alone")
+            return 1
+        arrays = read_npz_header(file)
+        counts = [arrays[value.tensor][0][:1] for value in self._model.inputs if value.tensor in arrays]
+        if len(counts) < len(self._model.inputs) or () in counts:
+            raise NotNpz("has no samples for every input of the model")
+        return min(count[0] for count in counts)
+
+    def _file(self, name: str, at: KeyPath, hint: str) -> Path | None:
+        path = inside(self._root, self._folder, name)
+        if path is None:
+            outside = "move it below the folder of fleet.yaml: that folder is what is reviewed and copied"
+            self._add(at, f"{name} is outside of the manifest's folder", outside)
+        elif why := why_no_file(path):
+            self._add(at, f"{path} {why}", hint)
+        else:
+            return path
+        return None
+
+    def _add(self, at: KeyPath, message: str, hint: str) -> None:
+        self._report.add(self._source, at, message, hint)

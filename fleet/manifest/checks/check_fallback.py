@@ -1,0 +1,89 @@
+"""Rules of a model's fallback: there is such an engine, it is another one, and it fits where the model's own was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from fleet.manifest.schema.manifest_schema import Fallback, Model, ModelInput, ModelOutput, ModelUse
+from fleet.manifest.yaml.explain import did_you_mean
+from fleet.manifest.yaml.yaml_text import KeyPath
+
+_OF_THE_TENSOR = {"tensor", "shape", "preprocess", "min_rate"}
+"""Keys of an input that say nothing of the messages that feed it."""
+VELOCITY = "velocity"
+
+
+@dataclass(frozen=True, slots=True)
+class FallbackProblem:
+    """What is wrong with one fallback."""
+
+    at: KeyPath
+    """Below the key ``fallback``."""
+    message: str
+    hint: str
+
+
+def fallback_problems(use: ModelUse, models: Mapping[str, Model | None], *, unread: bool) -> Iterator[FallbackProblem]:
+    """Yield what does not fit. ``unread``: some model's file could not be read, so that no name is surely unknown."""
+    there, own = use.fallback, models.get(use.model)
+    if there is None:
+        return
+    if there.then is not None and own is not None:
+        yield from _commands(use.model, there.then, own)
+    if there.precision is None:
+        return
+    name = there.model or use.model
+    if name not in models:
+        if not unread:
+            yield FallbackProblem(("model",), f"no model is called {name}", did_you_mean(name, models))
+        return
+    if (name, there.precision) == (use.model, use.precision):
+        hint = "choose another precision, or a smaller model"
+        yield FallbackProblem((), f"{name} {there.precision} would stand in for itself", hint)
+    model = models[name]
+    if model is None or own is None:
+        return
+    if there.precision == "int8" and model.precisions.int8 is None:
+        hint = f"give {name} precisions/int8/calibration in its file, or choose fp16"
+        yield FallbackProblem(("precision",), f"{name} at int8 without calibration data", hint)
+    if name != use.model:
+        yield from _misfits(there, own, model)
+
+
+def _misfits(there: Fallback, own: Model, model: Model) -> Iterator[FallbackProblem]:
+    at: KeyPath = ("model",) if there.model is not None else ()
+    wanted, given = sorted(map(_source, own.inputs)), sorted(map(_source, model.inputs))
+    if wanted != given:
+        message = f"{model.name} is not fed as {own.name} is: {'; '.join(given)} instead of {'; '.join(wanted)}"
+        hint = "a fallback takes the same messages of the same topics; its tensors may be called otherwise"
+        yield FallbackProblem(at, message, hint)
+    decoders, found = [_sink(output) for output in own.outputs], [_sink(output) for output in model.outputs]
+    if decoders != found:
+        message = f"{model.name} answers with {', '.join(found)}, {own.name} with {', '.join(decoders)}"
+        hint = "a fallback publishes on the model's own topics: give it the same decoders in the same order"
+        yield FallbackProblem(at, message, hint)
+
+
+def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
+    for output in own.outputs:
+        decoder = str(output.decoder.name)
+        if decoder != VELOCITY:
+            message = f"{name} publishes {output.topic} with {decoder}, which has no {then}"
+            yield FallbackProblem(("then",), message, "zero and hold are for models with velocity outputs alone")
+        elif (said := output.decoder.options.get("on_failure", "zero")) != then:
+            hint = "write the same word in both places"
+            yield FallbackProblem(("then",), f"{then}, but the output {output.topic} says on_failure: {said}", hint)
+
+
+def _source(value: ModelInput) -> str:
+    if value.is_image:
+        facts = value.model_dump(exclude=_OF_THE_TENSOR)
+    else:  # nothing resizes it, so the shape says what the messages are like
+        facts = value.model_dump(include={"topic", "from_output", "type", "adapter", "options", "shape"})
+    return " ".join(str(item) for item in facts.values() if item not in (None, {}))
+
+
+def _sink(value: ModelOutput) -> str:
+    message = value.decoder.options.get("message")
+    return str(value.decoder.name) if message is None else f"{value.decoder.name} ({message})"

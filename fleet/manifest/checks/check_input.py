@@ -1,0 +1,156 @@
+"""What feeds a model's inputs, by the table that the runtime reads too; when the model runs; chains of models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fleet.manifest.checks.check_range import check_range
+from fleet.manifest.schema.manifest_schema import Model, ModelInput
+from fleet.manifest.yaml.explain import did_you_mean
+from fleet.manifest.yaml.report import Report, SourceFile
+from runtime.contract.node.decoders import problems_with
+from runtime.contract.node.inputs import INPUT_OPTIONS, read_input_options, shape_problem
+
+_OF_IMAGES = ("encoding", "width", "height", "preprocess")
+_OF_TOPICS = ("type", "adapter", "options")
+
+
+def check_input(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
+    """Note what is wrong with an input. Returns whether its form is right, so that more can be checked."""
+    form = _check_feed(value, index, source, report)
+    if form and not report.has(source, ("inputs", index, "shape")):
+        check_range(value, index, source, report)
+    return form
+
+
+def _check_feed(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
+    at = ("inputs", index)
+    found = list(_form(value))
+    for key, message, hint in found:
+        report.add(source, (*at, *key), message, hint)
+    if found or value.is_image or value.adapter is not None:
+        return not found
+    if value.from_output is not None:
+        if not value.shape or value.shape[0] != 1:
+            report.add(source, (*at, "shape"), f"{list(value.shape)} has no batch of one in front", "write [1, …]")
+        return True
+    if not _options(value, index, source, report):
+        return False
+    for problem in shape_problem(value.type, value.shape, read_input_options(value.type, value.options)):
+        report.add(source, (*at, "shape"), problem.message, problem.hint)
+    return True
+
+
+def _form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield which keys are missing, and which do not go together: key, message, hint."""
+    given = value.model_fields_set
+    if (value.topic is None) == (value.from_output is None):
+        hint = "give topic (a ROS topic), or from (another model's output)"
+        yield (), "an input is fed by one thing: give exactly one of topic and from", hint
+        return
+    if value.from_output is not None:
+        for key in sorted(given & {*_OF_IMAGES, *_OF_TOPICS}):
+            yield (key,), f"{key} is for topics, but this input is fed by {value.from_output.model}", "remove it"
+        return
+    if value.adapter is not None and "type" not in given:
+        yield (), "an adapter needs the message type that it takes", "add type, as in sensor_msgs/msg/Range"
+    elif value.adapter is None and value.type not in INPUT_OPTIONS:
+        hint = f"{did_you_mean(value.type, INPUT_OPTIONS)}; for another type give an adapter of your own, package:name"
+        yield ("type",), f"no input takes {value.type}", hint
+    elif not value.is_image:
+        what = value.type if value.adapter is None else value.adapter
+        for key in sorted(given & set(_OF_IMAGES)):
+            yield (key,), f"{key} is for images, but this input is {what}", "remove it"
+    else:
+        for key in ("width", "height"):
+            if getattr(value, key) is None:
+                yield (), f"{key} is missing", f"add the {key} of the camera's frames, in pixels"
+
+
+def _options(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
+    at = ("inputs", index, "options")
+    specs = INPUT_OPTIONS[value.type]
+    problems = problems_with(specs, value.options)
+    for problem in problems:
+        if problem.unknown and problem.option is not None:
+            hint = did_you_mean(problem.option, [spec.name for spec in specs])
+            report.add(source, (*at, problem.option), f"{value.type} has no option {problem.option}", hint)
+        else:
+            report.add(source, (*at, str(problem.option)), f"{problem.option} {problem.message}", problem.hint)
+    return not problems
+
+
+def check_topics(model: Model, source: SourceFile, report: Report) -> None:
+    """Note a topic that two inputs expect to have two types."""
+    types: dict[str, str] = {}
+    for index, value in enumerate(model.inputs):
+        if value.topic is not None and types.setdefault(value.topic, value.type) != value.type:
+            message = f"{value.topic} is {types[value.topic]} for another input, and {value.type} for this one"
+            report.add(source, ("inputs", index, "type"), message, "a topic has one type: correct topic or type")
+
+
+def check_timing(model: Model, source: SourceFile, report: Report) -> None:
+    """Note what does not fit together in trigger and join."""
+    trigger, join = model.trigger, model.join
+    tensors = [value.tensor for value in model.inputs]
+    if trigger.input is not None and trigger.input not in tensors:
+        hint = did_you_mean(trigger.input, tensors)
+        report.add(source, ("trigger", "input"), f"the model has no input {trigger.input}", hint)
+    if trigger.input is not None and trigger.rate is not None:
+        hint = "give input (runs on its frames), or rate (runs by time)"
+        report.add(source, ("trigger", "rate"), "a model runs on frames or by time, not on both", hint)
+    if "unchanged" in trigger.model_fields_set and trigger.rate is None:
+        message = "unchanged is for models that run by time"
+        report.add(source, ("trigger", "unchanged"), message, "add rate, or remove it")
+    if trigger.unchanged == "repeat" and join.max_age is None:
+        hint = "add join: {max_age: 500ms}, so that a silent sensor ends the repetition"
+        report.add(source, ("trigger", "unchanged"), "old frames would be repeated for ever", hint)
+    if join.tolerance is not None and len(tensors) == 1:
+        hint = "remove it; max_age is for a single input too"
+        report.add(source, ("join", "tolerance"), "there is one input: nothing to join", hint)
+    if "clock_back" in join.model_fields_set and join.tolerance is None:
+        message = "clock_back is about stamps that are compared"
+        report.add(source, ("join", "clock_back"), message, "add tolerance, or remove it")
+
+
+def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, SourceFile], report: Report) -> None:
+    """Note inputs that are fed by no model's output, and models that wait for themselves. Broken models are None."""
+    for name, model in models.items():
+        for index, value in enumerate(model.inputs if model is not None else ()):
+            if value.from_output is None:
+                continue
+            at = ("inputs", index, "from")
+            feeding = value.from_output.model
+            if feeding not in models:
+                hint = did_you_mean(feeding, models)
+                report.add(sources[name], (*at, "model"), f"no model is called {feeding}", hint)
+                continue
+            if feeder := models[feeding]:
+                outputs = [output.tensor for output in feeder.outputs]
+                if value.from_output.tensor not in outputs:
+                    hint = f"{did_you_mean(value.from_output.tensor, outputs)} (outputs of {feeding} that are declared)"
+                    message = f"{feeding} has no output {value.from_output.tensor}"
+                    report.add(sources[name], (*at, "tensor"), message, hint)
+            if way := _way_back(name, feeding, models):
+                message = f"{name} waits for itself: {' → '.join(reversed((name, *way)))}"
+                report.add(sources[name], (*at, "model"), message, "feed one of them by a topic")
+
+
+def feeders(model: Model | None) -> list[str]:
+    """Return the models whose outputs feed ``model``."""
+    return [value.from_output.model for value in model.inputs if value.from_output] if model is not None else []
+
+
+def _way_back(name: str, feeding: str, models: Mapping[str, Model | None]) -> tuple[str, ...]:
+    """Return the models from ``feeding`` back to ``name``, or nothing when it does not depend on it."""
+    ways: list[tuple[str, ...]] = [(feeding,)]
+    seen = {feeding}
+    while ways:
+        way = ways.pop()
+        if way[-1] == name:
+            return way
+        for before in feeders(models.get(way[-1])):
+            if before not in seen:
+                seen.add(before)
+                ways.append((*way, before))
+    return ()

@@ -1,0 +1,87 @@
+"""Rules of a model that one key alone cannot show. The model's files are checked in `check_data.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fleet.manifest.checks.check_decoder import check_decoder
+from fleet.manifest.checks.check_input import check_input, check_timing, check_topics
+from fleet.manifest.checks.check_metric import check_metric
+from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
+from fleet.manifest.yaml.explain import did_you_mean
+from fleet.manifest.yaml.report import Report, SourceFile
+
+CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
+
+
+def check_model(model: Model, profiles: Mapping[str, Profile | None], source: SourceFile, report: Report) -> None:
+    """Note what does not fit together in a model's file."""
+    _check_names("inputs", model.inputs, source, report)
+    _check_names("outputs", model.outputs, source, report)
+    for index, value in enumerate(model.inputs):
+        if check_input(value, index, source, report) and value.is_image:
+            _check_image(value, index, source, report)
+    check_topics(model, source, report)
+    check_timing(model, source, report)
+    for index, output in enumerate(model.outputs):
+        check_decoder(output, index, source, report)
+    for name in model.gates.latency_p99:
+        if name not in profiles:
+            path = ("gates", "latency_p99", name)
+            report.add(
+                source, path, f"no profile is called {name}", f"{did_you_mean(name, profiles)} (fleet.yaml: profiles)"
+            )
+    check_metric(model, source, report)
+    _check_calibrator(model, source, report)
+    if model.precisions.int8 is None and "int8" in model.gates.accuracy:
+        hint = "give precisions/int8 its calibration data, or remove the gate"
+        report.add(source, ("gates", "accuracy", "int8"), "a gate for int8, but the model has no int8 options", hint)
+
+
+def _check_calibrator(model: Model, source: SourceFile, report: Report) -> None:
+    """TensorRT's own calibrator chooses by itself what runs at int8."""
+    int8 = model.precisions.int8
+    if int8 is None or int8.method != "calibrator":
+        return
+    for key, names in (("exclude_ops", int8.exclude_ops), ("exclude_nodes", int8.exclude_nodes)):
+        if names:
+            hint = "leave it out, or use method minmax, percentile or entropy, which leave them in float"
+            message = "method calibrator takes no names: TensorRT chooses what runs at int8"
+            report.add(source, ("precisions", "int8", key), message, hint)
+
+
+def _check_names(key: str, values: Sequence[ModelInput | ModelOutput], source: SourceFile, report: Report) -> None:
+    tensors: dict[str, int] = {}
+    topics: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if tensors.setdefault(value.tensor, index) != index:
+            hint = f"{key}/{tensors[value.tensor]} names it already"
+            report.add(source, (key, index, "tensor"), f"{value.tensor} is named twice", hint)
+        if isinstance(value, ModelOutput) and topics.setdefault(value.topic, index) != index:
+            hint = "give every output a topic of its own"
+            report.add(source, (key, index, "topic"), f"{value.topic} is published twice", hint)
+
+
+def _check_image(value: ModelInput, index: int, source: SourceFile, report: Report) -> None:
+    at = ("inputs", index)
+    shape, preprocess = value.shape, value.preprocess
+    channels = CHANNELS[preprocess.color]
+    if len(shape) != 4 or shape[0] != 1:
+        hint = f"write [1, {channels}, height, width]"
+        report.add(source, (*at, "shape"), f"{list(shape)} is not the shape of one image", hint)
+        return
+    if shape[1] != channels:
+        hint = f"write [1, {channels}, {shape[2]}, {shape[3]}], or the color that the model was trained on"
+        report.add(source, (*at, "shape"), f"{shape[1]} channels, but color {preprocess.color} has {channels}", hint)
+    if (value.encoding == "mono8") != (preprocess.color == "gray"):
+        hint = "mono8 frames go with color gray; rgb8 and bgr8 frames go with color rgb or bgr"
+        message = f"frames of {value.encoding} cannot become {preprocess.color}"
+        report.add(source, (*at, "preprocess", "color"), message, hint)
+    if preprocess.resize == "none" and (value.height, value.width) != shape[2:]:
+        message = f"resize none, but frames of {value.width}x{value.height} and a tensor of {shape[3]}x{shape[2]}"
+        report.add(source, (*at, "preprocess", "resize"), message, "write stretch or letterbox")
+    for key in ("mean", "std"):
+        numbers = getattr(preprocess, key)
+        if key in preprocess.model_fields_set and len(numbers) != channels:
+            message = f"{len(numbers)} numbers, but color {preprocess.color} has {channels} channels"
+            report.add(source, (*at, "preprocess", key), message, f"write {channels}, one a channel")

@@ -1,0 +1,221 @@
+"""The model's file as frozen types: source, inputs, outputs, precisions, golden data, gates."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
+
+from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
+from runtime.contract.engine.task_metric import METRICS
+from runtime.contract.node.decoders import DECODER_OPTIONS
+from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
+
+DecoderName = Annotated[
+    Text,
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": sorted(DECODER_OPTIONS)},
+                {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*:[A-Za-z_][A-Za-z0-9_.-]*$"},
+            ]
+        }
+    ),
+]
+"""A built-in decoder, or ``package:name`` of an entry point."""
+PluginName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za-z0-9_.-]*$")
+]
+"""``package:name`` of an entry point."""
+MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*$")]
+"""A ROS message type."""
+
+
+class Source(Frozen):
+    """Where a model's ONNX file is: exactly one of path, url, oci; its sha256 always."""
+
+    path: Text | None = None
+    """Relative to the model's file."""
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    oci: Annotated[str, StringConstraints(pattern=r"^[^\s/]+/\S+$")] | None = None
+    """``registry/repository:tag`` or ``registry/repository@sha256:…`` of an artifact whose one layer is the file."""
+    sha256: Sha256
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Source:
+        if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
+            raise ValueError("a source has one place: give exactly one of path, url or oci")
+        return self
+
+
+class ImagePreprocess(Frozen):
+    """From the camera's frame to the model's tensor; becomes part of the engine."""
+
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    resize: Literal["stretch", "letterbox", "none"] = "stretch"
+    scale: Annotated[float, Field(gt=0)] = 1.0 / 255.0
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    """One number a channel, in the order of ``color``, after ``scale``."""
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+
+
+class OutputRef(Frozen):
+    """An output of another model on the same robot."""
+
+    model: Name
+    tensor: Text
+
+
+class ShapeRange(Frozen):
+    """Smallest and largest shape of an input's engine; ``shape`` lies between them. Rules: `check_range.py`."""
+
+    min: tuple[Annotated[int, Field(ge=1)], ...]
+    max: tuple[Annotated[int, Field(ge=1)], ...]
+
+
+class ModelInput(Frozen):
+    """One input tensor and what feeds it: a ROS topic, or another model. Which keys go together: `check_input.py`."""
+
+    tensor: Text
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    """What the robot runs at, whatever the range."""
+    shape_range: ShapeRange | None = None
+    """Of a TensorRT engine, which then takes any shape in it; tuned for ``shape``."""
+    topic: Topic | None = None
+    from_output: Annotated[OutputRef | None, Field(alias="from")] = None
+    type: MessageType = IMAGE
+    adapter: PluginName | None = None
+    """An input adapter of the user's own, for any message type."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Depend on the type, or on the adapter."""
+    encoding: Literal["rgb8", "bgr8", "mono8"] = "rgb8"
+    width: Annotated[int, Field(ge=1, le=16384)] | None = None
+    height: Annotated[int, Field(ge=1, le=16384)] | None = None
+    preprocess: ImagePreprocess = ImagePreprocess()
+    min_rate: Annotated[float, Field(gt=0)] | None = None
+    """Hz; below it the robot says degraded."""
+
+    @property
+    def is_image(self) -> bool:
+        """The engine takes the camera's bytes, preprocessing in front; otherwise a float32 tensor as it is."""
+        return self.from_output is None and self.adapter is None and self.type in IMAGE_TYPES
+
+    @property
+    def frame(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of an image's frames."""
+        return self.height or 0, self.width or 0, 1 if self.encoding == "mono8" else 3
+
+
+class ModelTrigger(Frozen):
+    """When the model runs. Nothing in it: once every input has something new."""
+
+    input: Text | None = None
+    """Tensor whose new frames it runs on."""
+    rate: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Hz: by time instead."""
+    unchanged: Literal["skip", "repeat"] = "skip"
+    """What happens in a period in which no input has anything new."""
+
+
+class ModelJoin(Frozen):
+    """Which frames of several inputs belong together, by their stamps."""
+
+    tolerance: Seconds | None = None
+    max_age: Seconds | None = None
+    clock_back: Annotated[Seconds, Field(gt=0)] = 1.0
+
+
+class Decoder(Frozen):
+    """How an output becomes a ROS message. Options depend on the decoder."""
+
+    name: DecoderName
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ModelOutput(Frozen):
+    """One output tensor and the topic it is published on."""
+
+    tensor: Text
+    topic: Topic
+    decoder: Decoder
+
+
+class Fp16Options(Frozen):
+    """fp16: what stays in fp32."""
+
+    keep_fp32_ops: tuple[str, ...] = ()
+    keep_fp32_nodes: tuple[str, ...] = ()
+
+
+class Int8Options(Frozen):
+    """int8: static Q/DQ from calibration data."""
+
+    calibration: Text
+    """Folder of images, or an .npz file, relative to the model's file."""
+    method: Literal["entropy", "percentile", "minmax", "calibrator"] = "minmax"
+    exclude_ops: tuple[str, ...] = ()
+    exclude_nodes: tuple[str, ...] = ()
+
+
+class Precisions(Frozen):
+    """Options of the precisions a model may be built at. fp32 and fp16 need none; int8 needs calibration data."""
+
+    fp16: Fp16Options = Fp16Options()
+    int8: Int8Options | None = None
+
+
+class Golden(Frozen):
+    """Known inputs, and what a right model answers. Every robot runs them before it serves."""
+
+    data: Text
+    """.npz relative to the model's file: frames under each input tensor's name (N first), and, where a trusted answer
+    is known, expected outputs under each output tensor's name."""
+
+
+class AccuracyGate(Frozen):
+    """What outputs on golden inputs must satisfy, against the reference."""
+
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
+    max_abs_error: Annotated[float, Field(gt=0)] | None = None
+
+
+class MetricGate(Frozen):
+    """What the model is for, measured by the builder. What goes together: `check_metric.py`."""
+
+    name: Annotated[Text, WithJsonSchema({"enum": list(METRICS)})]
+    output: Text
+    min: dict[Precision, Annotated[float, Field(gt=0, le=1)]] = Field(default_factory=dict)
+    """Of an agreement, by precision; others are measured and not judged."""
+    max: dict[Precision, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Of an error, in the output's unit."""
+    threshold: float = 0.5
+    """mask_iou of one channel."""
+
+    @property
+    def limits(self) -> dict[Precision, float]:
+        """What is asked, by precision."""
+        return {**self.min, **self.max}
+
+
+class ModelGates(Frozen):
+    """When an engine of this model is good enough, by precision; and how fast it must be, by profile."""
+
+    accuracy: dict[Precision, AccuracyGate] = Field(default_factory=dict)
+    metric: MetricGate | None = None
+    latency_p99: dict[str, Seconds] = Field(default_factory=dict)
+    waive_build_accuracy: Text | None = None
+    """A reason to publish although the build's accuracy gate fails. The robot's self-test is never waived."""
+
+
+class Model(Frozen):
+    """An ONNX model: source, inputs, outputs, precisions, golden data, gates."""
+
+    name: Name
+    source: Source
+    inputs: Annotated[tuple[ModelInput, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[ModelOutput, ...], Field(min_length=1)]
+    trigger: ModelTrigger = ModelTrigger()
+    join: ModelJoin = ModelJoin()
+    precisions: Precisions = Precisions()
+    golden: Golden
+    gates: ModelGates = ModelGates()

@@ -1,0 +1,144 @@
+"""From a model of the manifest to the job that a builder gets: one engine for one profile at one precision."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from fleet.manifest.load import LoadedManifest
+from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
+from fleet.manifest.schema.model_schema import MetricGate as ManifestMetric
+from fleet.resolve.desired import EngineSpec, Recipe
+from fleet.resolve.documents.data_digest import calibration_digest, golden_digest
+from fleet.resolve.documents.engine_key import engine_key
+from runtime.contract.engine.build import (
+    AccuracyGate,
+    BuildJob,
+    BuildOptions,
+    DeviceFacts,
+    Int8Options,
+    Preprocess,
+    TensorSpec,
+)
+from runtime.contract.engine.task_metric import MAP50, MetricGate
+
+CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
+
+
+def engine_spec(
+    loaded: LoadedManifest,
+    profile: Profile,
+    model: Model,
+    precision: str,
+    builder: Recipe,
+    *,
+    dla_core: int | None = None,
+) -> EngineSpec:
+    """Return the engine with its key. Raises OSError when a data file vanished since the manifest was loaded."""
+    folder = loaded.model_files[model.name].parent
+    golden = folder / model.golden.data
+    int8 = model.precisions.int8 if precision == "int8" else None
+    calibration = folder / int8.calibration if int8 else None
+    job = _job(profile, model, precision, dla_core)
+    key = engine_key(
+        job,
+        calibration_digest=calibration_digest(calibration) if calibration else None,
+        golden_digest=golden_digest(golden),
+        builder_recipe_digest=builder.digest,
+    )
+    return EngineSpec(
+        key=key,
+        model=model.name,
+        precision=precision,
+        profile=profile,
+        job=replace(job, key=key),
+        source=model.source,
+        source_path=folder / model.source.path if model.source.path else None,
+        calibration=calibration,
+        golden=golden,
+        builder_recipe=builder,
+    )
+
+
+def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -> BuildJob:
+    gates = model.gates
+    latency = gates.latency_p99.get(profile.name)
+    accuracy = next((gate for name, gate in gates.accuracy.items() if name == precision), None)
+    return BuildJob(
+        key="",
+        model=model.name,
+        backend=profile.backend,
+        precision=precision,
+        onnx_sha256=model.source.sha256,
+        inputs=tuple(_input(value) for value in model.inputs),
+        outputs=tuple(_output(value) for value in model.outputs),
+        options=replace(_options(model, precision), dla_core=dla_core),
+        device=device_facts(profile),
+        accuracy=AccuracyGate(accuracy.min_cosine, accuracy.max_abs_error) if accuracy else AccuracyGate(),
+        enforce_accuracy=gates.waive_build_accuracy is None,
+        max_latency_p99_ms=None if latency is None else latency * 1000.0,
+        deadline_s=profile.builder.timeout,
+        metric=_metric(model, precision),
+    )
+
+
+def _metric(model: Model, precision: str) -> MetricGate | None:
+    metric = model.gates.metric
+    if metric is None:
+        return None
+    limit = next((value for name, value in metric.limits.items() if name == precision), None)
+    return MetricGate(metric.name, metric.output, limit, metric.threshold, _box_options(model, metric))
+
+
+def _box_options(model: Model, metric: ManifestMetric) -> dict[str, Any]:
+    """Return how the robot decodes the boxes that are measured; names of classes change nothing of that."""
+    if metric.name != MAP50:
+        return {}
+    decoder = next(value.decoder for value in model.outputs if value.tensor == metric.output)
+    return {name: value for name, value in decoder.options.items() if name != "labels"}
+
+
+def device_facts(profile: Profile) -> DeviceFacts:
+    """Return what a profile claims of its devices."""
+    return DeviceFacts(
+        platform=profile.platform,
+        module=profile.module,
+        l4t=profile.l4t,
+        sm_count=profile.sm_count,
+        cuda=profile.cuda,
+        tensorrt=profile.tensorrt,
+    )
+
+
+def _input(value: ModelInput) -> TensorSpec:
+    if not value.is_image:
+        span = value.shape_range
+        low, high = (span.min, span.max) if span is not None else ((), ())
+        return TensorSpec(name=value.tensor, shape=value.shape, min_shape=low, max_shape=high)
+    wanted = value.preprocess
+    channels = CHANNELS[wanted.color]
+    preprocess = Preprocess(
+        height=value.frame[0],
+        width=value.frame[1],
+        encoding=value.encoding,
+        color=wanted.color,
+        resize=wanted.resize,
+        scale=wanted.scale,
+        mean=wanted.mean[:channels],
+        std=wanted.std[:channels],
+    )
+    return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
+
+
+def _output(value: ModelOutput) -> TensorSpec:
+    return TensorSpec(name=value.tensor, shape=())
+
+
+def _options(model: Model, precision: str) -> BuildOptions:
+    int8 = model.precisions.int8
+    if precision == "int8" and int8 is not None:
+        return BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
+    if precision == "fp16":
+        fp16 = model.precisions.fp16
+        return BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
+    return BuildOptions()

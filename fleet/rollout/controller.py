@@ -1,0 +1,286 @@
+"""A rollout: wave by wave, robots of a wave side by side, stopped by the first wave that fails its gate."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from fleet.errors import LockHeld, RobotError
+from fleet.link.robot import RobotClient
+from fleet.manifest.schema.manifest_schema import Rollout
+from fleet.plan.diff import Action, RobotChange
+from fleet.plan.waves import batches, waves
+from fleet.ports import Clock
+from fleet.resolve.desired import DesiredRobot
+from fleet.rollout.gate import Outcome, WaveVerdict
+from fleet.rollout.limits import Limits
+from fleet.rollout.orders import orders_for
+from fleet.rollout.result import OnEvent, RobotResult, RolloutEvent, RolloutResult
+from fleet.rollout.robot_update import RobotUpdate
+from fleet.rollout.tally import Tally
+from fleet.rollout.undo import undo_update
+from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.trust import Proof
+from runtime.contract.robot.update import UpdateOrder, UpdateState
+
+OpenClient = Callable[[DesiredRobot], RobotClient]
+_LOOK_S = 0.2
+"""How often the main thread looks after the lock and Ctrl-C while robots work."""
+
+
+def roll_out(
+    release: ReleaseDocument,
+    release_digest: str,
+    robots: Sequence[DesiredRobot],
+    changes: Sequence[RobotChange],
+    open_client: OpenClient,
+    *,
+    policy: Rollout,
+    clock: Clock,
+    on_event: OnEvent = lambda _event: None,
+    keep_lock: Callable[[], None] = lambda: None,
+    force: bool = False,
+    override: str = "",
+    proof: Proof | None = None,
+    limits: Limits | None = None,
+) -> RolloutResult:
+    """Bring ``robots`` to ``release``; return how it ended for each. See `docs/rollout.md` for every rule.
+
+    ``changes``: the plan, one change for each robot, which is applied as it is: robots are not looked at again before
+    their turn. One that has changed by then is left alone, and ends the rollout (`RolloutResult.outdated`).
+    ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
+    KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
+    them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
+    ``proof``: who signed for the release. Raises UsageError when the release does not know a robot.
+    """
+    orders = orders_for(
+        release, release_digest, robots, issued_at=clock.now(), force=force, override=override, proof=proof
+    )
+    rollout = _Rollout(
+        orders,
+        {change.robot: change for change in changes},
+        open_client,
+        policy=policy,
+        clock=clock,
+        on_event=on_event,
+        keep_lock=keep_lock,
+        limits=dataclasses.replace(limits or Limits(), lost_after_s=policy.lost.after),
+    )
+    return rollout.run(release.version, robots)
+
+
+class _Rollout:
+    """State of one rollout: who has ended how, and whether to go on."""
+
+    def __init__(
+        self,
+        orders: dict[str, UpdateOrder],
+        changes: dict[str, RobotChange],
+        open_client: OpenClient,
+        *,
+        policy: Rollout,
+        clock: Clock,
+        on_event: OnEvent,
+        keep_lock: Callable[[], None],
+        limits: Limits,
+    ) -> None:
+        self._orders = orders
+        self._changes = changes
+        self._open_client = open_client
+        self._policy = policy
+        self._clock = clock
+        self._on_event = on_event
+        self._keep_lock = keep_lock
+        self._limits = limits
+        self._tally = Tally(len(orders), policy)
+        self._stop = threading.Event()
+        """Interrupted, or the lock is lost: send those at work back."""
+        self._abandon = threading.Event()
+        self._interrupted = False
+        self._speaking = threading.Lock()
+        self._wave = 0
+        self._waves = 0
+
+    def run(self, version: str, robots: Sequence[DesiredRobot]) -> RolloutResult:
+        started = self._clock.monotonic()
+        self._set_down(robots)
+        pool = ThreadPoolExecutor(self._policy.parallel, thread_name_prefix="rollout")
+        try:
+            plan = self._plan(robots)
+            self._waves = len(plan)
+            for self._wave, wave in enumerate(plan, start=1):
+                if not self._run_wave(pool, wave):
+                    break
+            if self._tally.goes_back and not self._stop.is_set():
+                self._take_back(pool, robots)
+        finally:
+            self._stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+        skipped = (RobotResult(robot.name, Outcome.SKIPPED, "the rollout ended before its turn") for robot in robots)
+        tally = self._tally
+        return RolloutResult(
+            version=version,
+            robots=tuple(tally.results.get(each.name, each) for each in skipped),
+            waves=tuple(tally.verdicts),
+            planned_waves=self._waves,
+            failed=tally.failed,
+            stalled=tally.stalled,
+            outdated=tally.outdated,
+            interrupted=self._interrupted,
+            seconds=self._clock.monotonic() - started,
+        )
+
+    # ── before the first wave ────────────────────────────────────────────────────────────────────────────────────
+
+    def _set_down(self, robots: Sequence[DesiredRobot]) -> None:
+        """Set down the robots that the plan could not reach or ask: they are in no wave."""
+        for robot in robots:
+            change = self._changes[robot.name]
+            if change.action is Action.OFFLINE:
+                self._note(RobotResult(robot.name, Outcome.OFFLINE, change.reason, change.hint))
+            elif change.action in (Action.BOOTSTRAP, Action.ERROR, Action.UNKNOWN):
+                self._note(RobotResult(robot.name, Outcome.REFUSED, change.reason, change.hint, tried=False))
+        ready = len(robots) - len(self._tally.results)
+        self._tell("looked", f"{ready} of {len(robots)} robots are ready")
+
+    def _plan(self, robots: Sequence[DesiredRobot]) -> list[list[DesiredRobot]]:
+        """Waves over the robots that really change, then one of those whose container stays: a canary that changes
+        nothing would prove nothing."""
+        planned = [robot for robot in robots if robot.name not in self._tally.results]
+        stays = {robot.name for robot in planned if self._changes[robot.name].action in (Action.RECORD, Action.NONE)}
+        recording = [robot for robot in planned if robot.name in stays]
+        changing = [robot for robot in planned if robot.name not in stays]
+        return waves(changing, self._policy) + ([recording] if recording else [])
+
+    # ── one wave ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run_wave(self, pool: ThreadPoolExecutor, wave: list[DesiredRobot]) -> bool:
+        self._tell("wave", f"{len(wave)} robots: {', '.join(robot.name for robot in wave[:8])}")
+        for batch in batches(wave, self._policy.max_unavailable):
+            self._run_batch(pool, batch, len(wave))
+        names, called = [robot.name for robot in wave], f"wave {self._wave} of {self._waves}"
+        verdict = self._tally.judge(names, called, interrupted=self._stop.is_set())
+        if self._stop.is_set():
+            return False
+        self._tell("wave-done", self._tally.failed or verdict.reason or _in_words(verdict))
+        return self._tally.goes_on
+
+    def _run_batch(self, pool: ThreadPoolExecutor, batch: Sequence[DesiredRobot], wave_size: int) -> None:
+        """Hand robots out as others end, so that none is started once the wave cannot pass or we are to stop."""
+        waiting = deque(batch)
+        pending: set[Future[RobotResult]] = set()
+        while waiting or pending:
+            if self._stop.is_set() or self._tally.no_use(self._wave, wave_size):
+                waiting.clear()
+            while waiting and len(pending) < self._policy.parallel:
+                pending.add(pool.submit(self._drive, waiting.popleft()))
+            if pending:
+                pending = self._gather_some(pending)
+
+    def _gather_some(self, pending: set[Future[RobotResult]]) -> set[Future[RobotResult]]:
+        try:
+            done, rest = wait(pending, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._note(future.result())
+            if not self._stop.is_set():
+                self._keep_lock()
+        except KeyboardInterrupt:
+            self._interrupt("interrupted: robots at work are sent back; once more to leave them")
+        except LockHeld as error:
+            self._interrupt(error.message)
+        else:
+            return rest
+        return pending  # Those done already are noted again, which changes nothing.
+
+    def _interrupt(self, message: str) -> None:
+        if self._stop.is_set():
+            self._abandon.set()
+        self._interrupted = True
+        self._stop.set()
+        self._tell("interrupted", message)
+
+    def _drive(self, robot: DesiredRobot) -> RobotResult:
+        last = ""
+
+        def on_state(state: UpdateState) -> None:
+            nonlocal last
+            line = state.progress or state.state
+            if line != last:
+                last = line
+                self._tell("robot", line, robot=robot.name, state=state.state)
+
+        def on_silence(why: RobotError, until: float) -> None:
+            nonlocal last
+            last = ""
+            left_s = max(0.0, until - self._clock.monotonic())
+            self._tell("robot", f"no answer, lost in {left_s:.0f} s: {why.words}", robot=robot.name)
+
+        drive = RobotUpdate(
+            self._open_client(robot),
+            self._orders[robot.name],
+            self._clock,
+            change=self._changes[robot.name],
+            limits=self._limits,
+            stop=self._stop,
+            abandon=self._abandon,
+            on_state=on_state,
+            on_silence=on_silence,
+        )
+        result = drive.run()
+        return dataclasses.replace(result, wave=self._wave if result.tried else 0)
+
+    def _note(self, result: RobotResult) -> None:
+        if self._tally.results.get(result.name) is result:
+            return
+        self._tally.note(result)
+        self._tell("robot-done", result.reason, robot=result.name, state=result.outcome.value)
+
+    # ── after a failed wave ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_back(self, pool: ThreadPoolExecutor, robots: Sequence[DesiredRobot]) -> None:
+        """Send back what this rollout changed, and set down how that went."""
+        results = self._tally.results
+        changed = [robot for robot in robots if robot.name in results and results[robot.name].order_id]
+        if changed:
+            self._tell("reverting", f"{len(changed)} robots that had committed go back")
+        reason = f"the rollout failed: {self._tally.failed}"
+
+        def back(robot: DesiredRobot) -> RobotResult:
+            before = results[robot.name]
+            started = self._clock.monotonic()
+            order = self._orders[robot.name]
+            problem = undo_update(
+                self._open_client(robot),
+                order,
+                before.order_id,
+                reason=reason,
+                clock=self._clock,
+                limits=self._limits,
+                on_state=lambda state: self._tell("robot", state.state, robot=robot.name, state=state.state),
+                abandon=self._abandon,
+            )
+            return dataclasses.replace(
+                before,
+                outcome=Outcome.FAILED if problem else Outcome.ROLLED_BACK,
+                reason=f"could not be rolled back: {problem}" if problem else "went back because the rollout failed",
+                seconds=before.seconds + self._clock.monotonic() - started,
+                order_id=before.order_id if problem else "",
+            )
+
+        pending = {pool.submit(back, robot) for robot in changed}
+        while pending:
+            pending = self._gather_some(pending)
+
+    def _tell(self, kind: str, message: str, *, robot: str = "", state: str = "") -> None:
+        event = RolloutEvent(kind, message, self._clock.now(), self._wave, self._waves, robot, state)
+        with self._speaking:
+            self._on_event(event)
+
+
+def _in_words(verdict: WaveVerdict) -> str:
+    deferred = f", {verdict.deferred} deferred" if verdict.deferred else ""
+    lost = f", {verdict.lost} lost" if verdict.lost else ""
+    return f"{verdict.committed} committed, {verdict.offline} offline{deferred}{lost}"

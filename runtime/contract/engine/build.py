@@ -1,0 +1,251 @@
+"""What `fleet` asks of a builder container, and what the container answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Optional, Tuple
+
+from runtime.contract.codec import SCHEMA
+from runtime.contract.engine.sensitivity import Sensitivity
+from runtime.contract.engine.task_metric import MetricGate, TaskMetric
+
+#: Names inside the job archive (unpacked at ``/job``) and the result archive (packed from ``/out``).
+JOB_FILE = "job.json"
+MODEL_FILE = "model.onnx"
+CALIBRATION_DIR = "calibration"
+GOLDEN_FILE = "golden.npz"
+REPORT_FILE = "report.json"
+FAILURE_FILE = "failure.json"
+IDENTITY_FILE = "engine.json"
+TIMING_CACHE_FILE = "timing.cache"
+"""In the job archive, where somebody puts it there by hand, what earlier builds measured; in the result archive that,
+what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
+
+#: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
+TRANSFORM_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a camera's frame becomes the model's tensor; made part of the graph, so the engine takes the frame's bytes.
+
+    In this order: crop nothing, reorder channels from ``encoding`` to ``color``, resize (linear, half-pixel
+    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis.
+    """
+
+    height: int
+    """Rows of the frame that arrives, pixels."""
+    width: int
+    """Columns of the frame that arrives, pixels."""
+    encoding: str
+    """sensor_msgs/Image encoding of the frame: rgb8, bgr8 or mono8."""
+    color: str = "rgb"
+    """Channel order the model was trained on: rgb, bgr or gray."""
+    resize: str = "stretch"
+    """stretch | letterbox | none (the frame already has the tensor's size)."""
+    scale: float = 1.0 / 255.0
+    mean: Tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: Tuple[float, ...] = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output tensor of the source model."""
+
+    name: str
+    shape: Tuple[int, ...]
+    """Batch first. Empty for an output whose shape is whatever the graph gives. Of an input with a range: what the
+    engine is tuned for, measured with, and run at unless somebody asks for another."""
+    dtype: str = "float32"
+    preprocess: Optional[Preprocess] = None
+    """Set for image inputs: the engine's input is then uint8, shape (1, height, width, channels)."""
+    min_shape: Tuple[int, ...] = ()
+    """Smallest shape that the engine takes, one number a dimension; empty: ``shape`` is the only one. TensorRT only:
+    other backends build for ``shape``. Not for image inputs: a camera's frame has one size."""
+    max_shape: Tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Int8Options:
+    """Static Q/DQ quantization, per-channel weights."""
+
+    method: str = "entropy"
+    """entropy | percentile | minmax: how activation ranges are taken from the calibration data. calibrator:
+    TensorRT's own, without Q/DQ pairs in the graph (TensorRT 8.5 to 10.x only)."""
+    exclude_ops: Tuple[str, ...] = ()
+    """ONNX operator types (``Softmax``) left in float."""
+    exclude_nodes: Tuple[str, ...] = ()
+    """ONNX node names left in float."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """Everything about a build that changes the engine, beside model, precision and device."""
+
+    int8: Optional[Int8Options] = None
+    keep_fp32_ops: Tuple[str, ...] = ()
+    """fp16 only: operator types that stay in fp32."""
+    keep_fp32_nodes: Tuple[str, ...] = ()
+    """fp16 only: nodes, by name, that stay in fp32."""
+    workspace_bytes: int = 0
+    """TensorRT workspace cap; 0 means the builder's default for the device."""
+    optimization_level: int = 3
+    dla_core: Optional[int] = None
+    """Core of the module's DLA that takes what it can; None: everything runs on the GPU. TensorRT only."""
+    allow_mixed_precision: bool = False
+    """Accept an engine whose layers are mostly not of the declared precision."""
+
+
+@dataclass(frozen=True)
+class AccuracyGate:
+    """What an engine's outputs on golden inputs must satisfy."""
+
+    min_cosine: float = 0.99
+    """Cosine similarity, smallest over samples and outputs, against the reference."""
+    max_abs_error: Optional[float] = None
+    """Largest absolute difference, in the output's unit."""
+
+
+@dataclass(frozen=True)
+class DeviceFacts:
+    """What the engine key claims of the device, or what a device says it is. ``None`` means not applicable there."""
+
+    platform: str
+    """linux/arm64 or linux/amd64."""
+    module: Optional[str] = None
+    """Jetson module part number, ``p3767-0003``."""
+    l4t: Optional[str] = None
+    sm_count: Optional[int] = None
+    cuda: Optional[str] = None
+    tensorrt: Optional[str] = None
+    """Full version, four parts where known."""
+
+
+@dataclass(frozen=True)
+class BuildJob:
+    """``job.json``: one engine to build. Paths are names inside the job archive."""
+
+    key: str
+    """The engine key this job answers, ``sha256:<hex>``."""
+    model: str
+    backend: str
+    """tensorrt | onnxruntime."""
+    precision: str
+    """fp32 | fp16 | int8."""
+    onnx_sha256: str
+    inputs: Tuple[TensorSpec, ...]
+    outputs: Tuple[TensorSpec, ...]
+    options: BuildOptions
+    device: DeviceFacts
+    accuracy: AccuracyGate
+    enforce_accuracy: bool = True
+    """False when the manifest waives the build's accuracy gate; the robot's self-test is never waived."""
+    max_latency_p99_ms: Optional[float] = None
+    bench_seconds: float = 3.0
+    deadline_s: Optional[float] = None
+    """Seconds until whoever asked ends the container, counted from before its start; None: the builder's own default.
+    A builder that would take longer gives up before that, and says why."""
+    metric: Optional[MetricGate] = None
+    """What the model is for, measured beside ``accuracy``; waived with it."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class EngineIdentity:
+    """``engine.json``, the sidecar beside an engine in its layer: only what is a function of the engine key and bytes,
+    so that the layer is reproducible. What was measured is in :class:`EngineReport`."""
+
+    key: str
+    model: str
+    backend: str
+    precision: str
+    engine_file: str
+    """File name beside this one: ``engine.onnx`` or ``engine.plan``."""
+    engine_sha256: str
+    engine_bytes: int
+    device: DeviceFacts
+    """As found by the builder on its hardware (checked against the key's claim)."""
+    inputs: Tuple[TensorSpec, ...]
+    """The engine's own inputs (a preprocessed image input is uint8, NHWC)."""
+    outputs: Tuple[TensorSpec, ...]
+    self_test: AccuracyGate
+    """Against ``golden.npz`` beside this file."""
+    dla_core: Optional[int] = None
+    """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Milliseconds over ``count`` samples."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    count: int
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """One output tensor against a reference, worst over the golden samples."""
+
+    output: str
+    min_cosine: float
+    max_abs_error: float
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One file, whatever its name."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex."""
+
+
+@dataclass(frozen=True)
+class EngineReport:
+    """``report.json``: what was built, and what was measured while building it."""
+
+    identity: EngineIdentity
+    versions: Dict[str, str]
+    """onnxruntime, onnx, tensorrt, python … as imported in the builder."""
+    layer_precisions: Dict[str, int]
+    """Layers (or graph nodes) that really run at each precision: {"fp32": 12, "int8": 88}."""
+    accuracy: Tuple[OutputAccuracy, ...]
+    """Against the same model at fp32 in ONNX Runtime."""
+    golden_accuracy: Tuple[OutputAccuracy, ...]
+    """Against the manifest's expected outputs; empty when the manifest gives none."""
+    latency: Percentiles
+    """Host latency of one inference, copies included."""
+    source_bytes: int
+    build_seconds: float
+    total_seconds: float
+    notes: Tuple[str, ...] = ()
+    extra: Dict[str, Any] = field(default_factory=dict)
+    """Backend-specific. ``main_layer_precisions``: as ``layer_precisions``, of the layers that do the work alone
+    (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
+    metric: Optional[TaskMetric] = None
+    """None when the job asks for none."""
+    files: Dict[str, FileFacts] = field(default_factory=dict)
+    """What the engine's layer holds, by file name; written by `fleet` as it pushes the engine. Empty in older ones."""
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class BuildFailure:
+    """``failure.json``: why there is no engine, in words a person can act on."""
+
+    kind: str
+    """Gates: accuracy | latency | precision. Others: device-mismatch | bad-model | calibration | golden | unsupported |
+    memory | corrupt | internal."""
+    message: str
+    """One sentence with both numbers or both sides."""
+    hint: str
+    """What to do."""
+    detail: str = ""
+    sensitivity: Optional[Sensitivity] = None
+    """After a failed accuracy gate at int8 or fp16: which nodes cost it, and what to leave in float."""
+    schema: int = SCHEMA

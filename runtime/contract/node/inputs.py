@@ -1,0 +1,117 @@
+"""What can feed a model, and every option of each: one table for the manifest's check and for the runtime.
+
+An adapter of somebody's own is written ``package:name`` and knows its options itself. Stdlib only, Python 3.8.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Mapping, Tuple
+
+from runtime.contract.node.decoders import OptionError, OptionSpec, read_with
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+LASER_SCAN = "sensor_msgs/msg/LaserScan"
+IMU = "sensor_msgs/msg/Imu"
+POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
+TWIST = "geometry_msgs/msg/Twist"
+TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
+
+IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
+"""Their preprocessing is in the engine, which takes uint8 (1, height, width, channels). All others feed float32 tensors
+of the declared shape, batch of one first, with nothing in front of them."""
+
+TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+IMU_MOTION = (
+    "angular_velocity.x", "angular_velocity.y", "angular_velocity.z",
+    "linear_acceleration.x", "linear_acceleration.y", "linear_acceleration.z",
+)  # fmt: skip
+IMU_FIELDS = ("orientation.x", "orientation.y", "orientation.z", "orientation.w", *IMU_MOTION)
+
+INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
+    IMAGE: (),
+    COMPRESSED_IMAGE: (),
+    LASER_SCAN: (OptionSpec("invalid", "choice", "max", choices=("max", "zero", "drop")),),
+    IMU: (OptionSpec("fields", "words", (), choices=IMU_FIELDS),),
+    TWIST: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
+    TWIST_STAMPED: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
+    POINT_CLOUD: (
+        OptionSpec("fields", "words", ("x", "y", "z")),
+        OptionSpec("layout", "choice", "points_first", choices=("points_first", "fields_first")),
+        OptionSpec("too_many", "choice", "spread", choices=("spread", "first", "drop")),
+        OptionSpec("padding", "choice", "zero", choices=("zero", "repeat")),
+        OptionSpec("max_points", "whole", 0, 0, 10000000),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ShapeProblem:
+    """A tensor's shape that a message type cannot fill."""
+
+    message: str
+    hint: str
+
+
+def read_input_options(kind: str, options: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return every option of a built-in message type with its value. Raises OptionError."""
+    if kind not in INPUT_OPTIONS:
+        known = ", ".join(sorted(INPUT_OPTIONS))
+        raise OptionError("no input takes {!r}: it is one of {}, or has an adapter package:name".format(kind, known))
+    return read_with(kind, INPUT_OPTIONS[kind], options)
+
+
+def size_of(shape: Tuple[int, ...]) -> int:
+    """Return how many values a tensor of this shape has."""
+    result = 1
+    for size in shape:
+        result *= size
+    return result
+
+
+def chosen_fields(kind: str, fields: Tuple[str, ...], size: int) -> Tuple[str, ...]:
+    """Return the fields of an Imu or a Twist that fill ``size`` values, in order; empty when no rule gives so many.
+
+    Given ``fields`` must be as many as the tensor has values. Without them: all six of a twist; of an Imu, ten values
+    (orientation x y z w, angular velocity, linear acceleration) or the last six of those.
+    """
+    if fields:
+        return fields if len(fields) == size else ()
+    for default in (IMU_FIELDS, IMU_MOTION) if kind == IMU else (TWIST_FIELDS,):
+        if len(default) == size:
+            return default
+    return ()
+
+
+def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any]) -> Tuple[ShapeProblem, ...]:
+    """Return why ``kind`` cannot fill a float tensor of ``shape``; empty when it can. ``options`` are valid."""
+    if len(shape) < 2 or shape[0] != 1:
+        return (ShapeProblem("{} has no batch of one in front".format(list(shape)), "write [1, …]"),)
+    if kind in (IMU, TWIST, TWIST_STAMPED):
+        return _vector_problem(kind, shape, tuple(options["fields"]))
+    if kind == POINT_CLOUD:
+        return _cloud_problem(shape, tuple(options["fields"]), options["layout"] == "points_first")
+    return ()
+
+
+def _vector_problem(kind: str, shape: Tuple[int, ...], fields: Tuple[str, ...]) -> Tuple[ShapeProblem, ...]:
+    size = size_of(shape)
+    if len(set(fields)) != len(fields):
+        return (ShapeProblem("a field is named twice", "name every field once"),)
+    if chosen_fields(kind, fields, size):
+        return ()
+    gives = str(len(fields)) if fields else ("10 or 6" if kind == IMU else "6")
+    message = "{} takes {} values, but {} gives {}".format(list(shape), size, kind, gives)
+    return (ShapeProblem(message, "name as many fields under options as the tensor has values"),)
+
+
+def _cloud_problem(shape: Tuple[int, ...], fields: Tuple[str, ...], points_first: bool) -> Tuple[ShapeProblem, ...]:
+    if not fields or len(set(fields)) != len(fields):
+        return (ShapeProblem("no field is named, or one twice", "write fields: [x, y, z]"),)
+    wanted = [1, "points", len(fields)] if points_first else [1, len(fields), "points"]
+    shown = "[{}]".format(", ".join(map(str, wanted)))
+    if len(shape) != 3 or shape[2 if points_first else 1] != len(fields):
+        message = "{} does not hold points of {} fields".format(list(shape), len(fields))
+        return (ShapeProblem(message, "write {}, or another layout under options".format(shown)),)
+    return ()

@@ -1,0 +1,68 @@
+"""From an engine's output tensor to a result, by the decoder's name in the configuration. No ROS in here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from runtime.contract.node.decoders import is_plugin
+from runtime.decoding.object_boxes import ObjectBoxes
+from runtime.decoding.options import OptionError, Options
+from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
+from runtime.decoding.plugin_decoder import plugin_decoder, plugin_result
+from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.text_boxes import TextBoxes
+from runtime.decoding.velocity import VelocityDecoder
+
+DECODERS: dict[str, type[Any]] = {
+    "boxes": ObjectBoxes,
+    "classification": Classification,
+    "mask": MaskDecoder,
+    "tensor": TensorDecoder,
+    "text_boxes": TextBoxes,
+    "velocity": VelocityDecoder,
+}
+
+
+def decoder_named(name: str, options: Mapping[str, Any]) -> Decoder:
+    """Return the decoder called ``name``: a built-in one, or ``package:name`` of an installed package.
+
+    Raises OptionError for an unknown name, a package that cannot be used, or a bad option.
+    """
+    if name in DECODERS:
+        decoder: Decoder = DECODERS[name](options)
+        return decoder
+    if is_plugin(name):
+        return plugin_decoder(name, options)
+    raise _unknown(name)
+
+
+def result_of(name: str) -> type[Any]:
+    """Return what the decoder called ``name`` returns, which decides its message. Raises OptionError."""
+    if name in DECODERS:
+        result: type[Any] = DECODERS[name].result
+        return result
+    if is_plugin(name):
+        return plugin_result(name)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> OptionError:
+    return OptionError(f"there is no decoder {name!r}: it is one of {', '.join(sorted(DECODERS))}, or package:name")
+
+
+__all__ = [
+    "DECODERS",
+    "Boxes",
+    "Classes",
+    "Decoder",
+    "Mask",
+    "OptionError",
+    "Options",
+    "Result",
+    "Tensor",
+    "Velocity",
+    "View",
+    "decoder_named",
+    "result_of",
+]

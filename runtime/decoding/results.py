@@ -1,0 +1,63 @@
+"""What decoders return: arrays with units, which ``runtime.executor.outputs`` puts into a message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.decoding.frame_boxes import Boxes, View
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Classes of the whole frame, best first."""
+
+    ids: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    labels: tuple[str, ...]
+    """Same length as ``ids``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """One class per pixel, at the resolution of the model's output or of the camera."""
+
+    classes: npt.NDArray[np.uint8]
+    """(height, width)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """The output as it is."""
+
+    name: str
+    values: npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Velocity:
+    """What the model wants the robot to do, in the robot's own frame (REP 103: x ahead, y left, z up)."""
+
+    linear: tuple[float, float, float]
+    """m/s."""
+    angular: tuple[float, float, float]
+    """rad/s."""
+
+
+__all__ = ["Boxes", "Classes", "Decoder", "Mask", "Result", "Tensor", "Velocity", "View"]
+
+Result = Boxes | Classes | Mask | Tensor | Velocity
+
+
+class Decoder(Protocol):
+    """Turns one output tensor into one result. Made once from its options, called for every frame."""
+
+    result: ClassVar[type[Any]]
+    """What ``__call__`` returns: Boxes, Classes, Mask, Tensor or Velocity. It decides the message's type."""
+
+    def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
+        """Decode. ``tensor`` is valid during the call only. Raises ValueError when its shape is not the decoder's."""
+        ...

@@ -1,0 +1,66 @@
+"""What a model answers as it was exported, at fp32: the truth that engines are measured against.
+
+The source file runs in ONNX Runtime as it is, at its own opset, with its own dynamic shapes and without optimizations;
+only the preprocessing is ours. So a mistake in what the transform does to a model (an opset conversion that loses an
+attribute, a fold, a fixed shape) shows up as a difference instead of being in both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.contract.engine.build import TensorSpec
+from runtime.engines.errors import EngineError
+from runtime.engines.graph.normalize import load_source
+from runtime.engines.graph.preprocess import preprocess_model
+from runtime.engines.onnxruntime_.session import open_session
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Reference:
+    """A source model with its preprocessing, ready to run."""
+
+    def __init__(self, source: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+        """Open the model. Raises EngineError of kind ``bad-model``."""
+        load_source(source)
+        self._inputs = tuple(inputs)
+        self._outputs = [spec.name for spec in outputs]
+        self._model = open_session(source, optimize=False)
+        self._preprocess = {
+            spec.name: open_session(preprocess_model(spec).SerializeToString(), optimize=False)
+            for spec in inputs
+            if spec.preprocess is not None
+        }
+
+    def __call__(self, frame: Mapping[str, npt.NDArray[Any]]) -> Arrays:
+        """Return the declared outputs for one frame (engine input name → array, batch 1). Raises EngineError."""
+        tensors = {spec.name: self._tensor(spec.name, frame[spec.name]) for spec in self._inputs}
+        try:
+            values = self._model.run(self._outputs, tensors)
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise EngineError(
+                "bad-model",
+                f"the source model does not run on a golden frame: {str(error).strip()[:300]}",
+                "check the declared inputs: many networks need rows and columns that are multiples of 32",
+            ) from error
+        for name, value in zip(self._outputs, values, strict=True):
+            if not np.isfinite(value).all():
+                raise EngineError(
+                    "bad-model",
+                    f"the source model itself answers a golden frame with values that are not finite (output {name!r})",
+                    "check the model and its preprocessing",
+                )
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _tensor(self, name: str, frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        session = self._preprocess.get(name)
+        if session is None:
+            return frame
+        tensor: npt.NDArray[Any] = session.run(None, {"frame": frame})[0]
+        return tensor

@@ -1,0 +1,192 @@
+"""From an engine file to a result that can be trusted: sidecar, golden data, measurements, gates, report."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runtime.contract.codec import canonical_json
+from runtime.contract.engine.build import (
+    GOLDEN_FILE,
+    IDENTITY_FILE,
+    MODEL_FILE,
+    REPORT_FILE,
+    BuildJob,
+    EngineIdentity,
+    EngineReport,
+    OutputAccuracy,
+    Percentiles,
+    TensorSpec,
+)
+from runtime.contract.engine.task_metric import TaskMetric
+from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
+from runtime.engines.errors import EngineError
+from runtime.engines.golden.accuracy import violation, worst
+from runtime.engines.golden.bench import bench
+from runtime.engines.golden.golden_data import Arrays, Golden, load_golden, save_golden, stack
+from runtime.engines.golden.run_golden import run_golden
+from runtime.engines.golden.task_metric import measure_metric, require_metric
+from runtime.engines.graph.precision import require_precision
+from runtime.engines.store import sha256_of, write_atomic
+
+
+def finish(
+    job: BuildJob,
+    backend: Backend,
+    built: BuiltEngine,
+    *,
+    folder: Path,
+    out: Path,
+    log: Progress,
+    build_seconds: float,
+    started: float,
+) -> EngineReport:
+    """Measure ``built``, hold it against the job's gates, and write everything that belongs beside it.
+
+    ``started`` is the job's start on the monotonic clock. Raises EngineError.
+    """
+    names = [spec.name for spec in built.outputs]
+    given = load_golden(folder / GOLDEN_FILE, built.inputs, names)
+    log(f"reference: the source model at fp32 on {len(given)} golden frames")
+    fp32 = fp32_answers(folder / MODEL_FILE, job, built.inputs, given)
+    save_golden(out / GOLDEN_FILE, given if given.expected else Golden(given.frames, stack(fp32)))
+    identity = _identity(job, backend, built)
+    write_atomic(out / IDENTITY_FILE, canonical_json(identity))
+    runner = backend.load(out)
+    try:
+        own = run_golden(runner, given)
+        accuracy = worst(own, fp32)
+        answered = given.expected_samples() if given.expected else []
+        expected = worst(own, answered) if answered else ()
+        notes = [*built.notes, *_accuracy_gates(job, accuracy, expected, log)]
+        metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
+        notes += _metric_gate(job, metric, log) if metric else []
+        if job.precision in ("fp16", "int8"):
+            _precision_gate(job, built)
+        latency = _latency(job, runner, given, log)
+    finally:
+        runner.close()
+    report = EngineReport(
+        identity=identity,
+        versions=backend.versions(),
+        layer_precisions=built.layer_precisions,
+        accuracy=accuracy,
+        golden_accuracy=expected,
+        latency=latency,
+        source_bytes=(folder / MODEL_FILE).stat().st_size,
+        build_seconds=build_seconds,
+        total_seconds=time.monotonic() - started,
+        notes=tuple(notes),
+        extra={
+            **built.extra,
+            "main_layer_precisions": built.main_precisions,
+            "golden_frames": len(given),
+            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        },
+        metric=metric,
+    )
+    write_atomic(out / REPORT_FILE, canonical_json(report))
+    return report
+
+
+def fp32_answers(source: Path, job: BuildJob, inputs: Sequence[TensorSpec], golden: Golden) -> list[Arrays]:
+    """Return what the source model answers to every golden frame at fp32. Raises EngineError."""
+    from runtime.engines.build.fp32_reference import Reference
+
+    reference = Reference(source, job.inputs, job.outputs)
+    buffers = {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs}
+    samples = []
+    for index in range(len(golden)):
+        golden.feed(index, buffers.items())
+        samples.append(reference(buffers))
+    return samples
+
+
+def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIdentity:
+    return EngineIdentity(
+        key=job.key,
+        model=job.model,
+        backend=backend.name,
+        precision=job.precision,
+        engine_file=built.file.name,
+        engine_sha256=sha256_of(built.file),
+        engine_bytes=built.file.stat().st_size,
+        device=backend.device_facts(),
+        inputs=built.inputs,
+        outputs=built.outputs,
+        self_test=job.accuracy,
+        dla_core=job.options.dla_core,
+    )
+
+
+def _accuracy_gates(
+    job: BuildJob, accuracy: Sequence[OutputAccuracy], expected: Sequence[OutputAccuracy], log: Progress
+) -> list[str]:
+    """Return notes for gates that the manifest waives. Raises EngineError of kind ``accuracy`` for the others."""
+    notes = []
+    for measured, against in ((accuracy, "the fp32 source model"), (expected, "the golden data's expected outputs")):
+        for item in measured:
+            log(f"against {against}: {item.output}: cosine {item.min_cosine:.5f}, error {item.max_abs_error:.4g}")
+        wrong = violation(measured, job.accuracy)
+        if wrong is None:
+            continue
+        if job.enforce_accuracy:
+            raise EngineError("accuracy", f"{job.precision} {wrong}, against {against}", _accuracy_hint(job, against))
+        notes.append(f"accuracy gate waived: {job.precision} {wrong}, against {against}")
+        log(notes[-1])
+    return notes
+
+
+def _metric_gate(job: BuildJob, metric: TaskMetric, log: Progress) -> list[str]:
+    """Return notes for a metric's gate that the manifest waives. Raises EngineError of kind ``accuracy``."""
+    golden = "" if metric.to_golden is None else f", {metric.to_golden:.5g} to the golden data"
+    log(f"{metric.name} of {metric.output}: {metric.to_fp32:.5g} to fp32{golden}, over {metric.frames} frames")
+    try:
+        require_metric(job.precision, metric)
+    except EngineError as error:
+        if job.enforce_accuracy:
+            raise
+        log(f"accuracy gate waived: {error.message}")
+        return [f"accuracy gate waived: {error.message}"]
+    return []
+
+
+def _accuracy_hint(job: BuildJob, against: str) -> str:
+    if "golden" in against and job.precision == "fp32":
+        return "the model answers other than the golden data says: use the right model, or make the golden data anew"
+    if job.precision == "int8":
+        return "leave operators or nodes in float (int8.exclude_ops, exclude_nodes), or calibrate with more frames"
+    return f"keep operators in fp32 (fp16.keep_fp32_ops), or lower gates.accuracy.{job.precision}"
+
+
+def _precision_gate(job: BuildJob, built: BuiltEngine) -> None:
+    # ONNX Runtime has fp16 kernels only on some CPUs and says so in a note: there the graph's precision is the claim.
+    if job.precision == "fp16" and job.backend == "onnxruntime":
+        return
+    require_precision(
+        job.precision,
+        built.main_precisions,
+        built.layer_precisions,
+        allow_mixed=job.options.allow_mixed_precision,
+    )
+
+
+def _latency(job: BuildJob, runner: Runner, golden: Golden, log: Progress) -> Percentiles:
+    """Measure, and hold p99 against the job's limit. Raises EngineError of kind ``latency``."""
+    latency = bench(runner, golden, seconds=job.bench_seconds)
+    log(
+        f"latency: p50 {latency.p50:.2f} ms, p90 {latency.p90:.2f} ms, p99 {latency.p99:.2f} ms "
+        f"over {latency.count} inferences"
+    )
+    limit = job.max_latency_p99_ms
+    if limit is not None and not latency.p99 <= limit:
+        raise EngineError(
+            "latency",
+            f"{job.precision} p99 {latency.p99:.1f} ms > {limit:.1f} ms",
+            "use a smaller input or a lower precision, or raise gates.latency_p99 for this profile",
+        )
+    return latency

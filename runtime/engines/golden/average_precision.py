@@ -1,0 +1,86 @@
+"""Mean average precision at IoU 0.5, as COCO computes it (``AP50``: 101 recall points), over the boxes of all frames.
+
+COCO's evaluation (``cocoapi/PythonAPI/pycocotools/cocoeval.py``), class by class: boxes of all frames, best score
+first; each takes the box of the reference in its frame that it overlaps most, of those with IoU 0.5 or more that no
+better box has taken; precision, made to fall with recall, is read at recall 0, 0.01 … 1 and averaged.
+
+One thing differs. COCO leaves a class out that the reference does not have; here a class that only one side has counts
+0, as boxes that nobody else sees are what a gate is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.decoding.frame_boxes import Boxes
+from runtime.decoding.nms import overlaps
+
+LEAST_OVERLAP = 0.5
+_POINTS = np.linspace(0.0, 1.0, 101)
+_ROUNDING = 1e-10
+"""COCO's own: an overlap of exactly the limit is one, whatever the last bit says."""
+
+Hits = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], int]
+
+
+def mean_average_precision(own: Sequence[Boxes], reference: Sequence[Boxes]) -> float | None:
+    """Return the mean over the classes that either side has, 0 to 1; None when neither has a box.
+
+    Both hold one entry a frame, boxes best first. Scores of the reference say nothing.
+    """
+    found = per_class(own, reference)
+    return float(np.mean(list(found.values()))) if found else None
+
+
+def per_class(own: Sequence[Boxes], reference: Sequence[Boxes]) -> dict[int, float]:
+    """Return the average precision of every class that either side has, by its number."""
+    classes = sorted({int(each) for boxes in (*own, *reference) for each in _classes(boxes)})
+    return {each: _of_class(own, reference, each) for each in classes}
+
+
+def _of_class(own: Sequence[Boxes], reference: Sequence[Boxes], number: int) -> float:
+    frames = [_match(left, right, number) for left, right in zip(own, reference, strict=True)]
+    scores = np.concatenate([each[0] for each in frames])
+    hits = np.concatenate([each[1] for each in frames])[np.argsort(-scores, kind="stable")]
+    return _average(hits, sum(each[2] for each in frames))
+
+
+def _match(own: Boxes, reference: Boxes, number: int) -> Hits:
+    """Return one class of one frame: scores best first, which of them found a box, and how many there are to find."""
+    ours, theirs = _classes(own) == number, _classes(reference) == number
+    scores = own.scores[ours].astype(np.float64)
+    hits = np.zeros(scores.size, np.bool_)
+    shared = _overlaps(own.corners[ours], reference.corners[theirs])
+    for index, row in enumerate(shared if shared.shape[1] else ()):
+        best = int(np.argmax(row))
+        if row[best] >= LEAST_OVERLAP - _ROUNDING:
+            hits[index] = True
+            shared[:, best] = -1.0  # taken
+    return scores, hits, int(np.count_nonzero(theirs))
+
+
+def _average(hits: npt.NDArray[np.bool_], there: int) -> float:
+    """Return the mean of the precision at 101 recalls; ``hits`` best first, ``there`` boxes to find."""
+    if not there or not hits.size:
+        return 0.0
+    true = np.cumsum(hits)
+    precision = true / np.arange(1, hits.size + 1)
+    falling = np.maximum.accumulate(precision[::-1])[::-1]
+    at = np.searchsorted(true / there, _POINTS, side="left")
+    return float(np.sum(falling[at[at < hits.size]]) / _POINTS.size)
+
+
+def _overlaps(own: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return intersection over union of every pair (own, reference); boxes are left, top, width, height."""
+    corners = np.concatenate((own, reference))
+    edges = np.concatenate((corners[:, :2], corners[:, :2] + corners[:, 2:]), axis=1)
+    one = np.repeat(np.arange(len(own)), len(reference))
+    other = len(own) + np.tile(np.arange(len(reference)), len(own))
+    return overlaps(edges, one, other).reshape(len(own), len(reference))
+
+
+def _classes(boxes: Boxes) -> npt.NDArray[np.int64]:
+    return np.zeros(boxes.scores.size, np.int64) if boxes.classes is None else boxes.classes

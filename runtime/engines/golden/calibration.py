@@ -1,0 +1,146 @@
+"""Calibration frames: a folder of images, or an .npz file, read one frame at a time.
+
+Images are camera frames. They should have the camera's size and are resized to it (linear) when they do not; they
+are decoded to the encoding that the input declares, then go through the model's own preprocessing like a live frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from runtime.contract.engine.build import BuildJob, TensorSpec
+from runtime.engines.errors import EngineError
+from runtime.engines.golden.npz import NpzError, read_npz
+from runtime.engines.graph.preprocess import engine_input
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+MIN_FRAMES = 8
+"""Fewer say nothing about the range of an activation."""
+ENOUGH_FRAMES = 100
+"""Below it a build notes that more frames usually give better accuracy."""
+
+_MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
+
+
+class ImageFolder:
+    """Images of a folder in the order of their names, as frames of the model's one image input."""
+
+    def __init__(self, files: Sequence[Path], spec: TensorSpec) -> None:
+        self._files = tuple(files)
+        self._spec = spec
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
+        pre = self._spec.preprocess
+        assert pre is not None
+        path = self._files[index]
+        try:
+            with Image.open(path) as image:
+                picture = image.convert(_MODES[pre.encoding])
+        except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            raise EngineError(
+                "calibration", f"{path.name} cannot be read as an image: {error}", "replace or remove the file"
+            ) from error
+        if picture.size != (pre.width, pre.height):
+            picture = picture.resize((pre.width, pre.height), Image.Resampling.BILINEAR)
+        array = np.asarray(picture, np.uint8)
+        if pre.encoding == "bgr8":
+            array = array[..., ::-1]
+        return {self._spec.name: np.ascontiguousarray(array).reshape(1, pre.height, pre.width, -1)}
+
+
+class Arrays:
+    """Frames of an .npz file: under each input's name an array, frames first."""
+
+    def __init__(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
+        return {name: array[index : index + 1] for name, array in self.arrays.items()}
+
+
+def calibration_of(job: BuildJob, path: Path | None) -> tuple[ImageFolder | Arrays | None, tuple[str, ...]]:
+    """Return a job's calibration frames, None where its precision needs none, and what the report should note.
+
+    Raises EngineError ``calibration`` for int8 without data, or with too few frames.
+    """
+    if job.precision != "int8":
+        return None, ()
+    if path is None:
+        raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
+    frames = open_calibration(path, job.inputs)
+    few = f"calibrated with {len(frames)} frames; {ENOUGH_FRAMES} or more usually lose less accuracy"
+    return frames, (few,) if len(frames) < ENOUGH_FRAMES else ()
+
+
+def open_calibration(path: Path, inputs: Sequence[TensorSpec]) -> ImageFolder | Arrays:
+    """Open a folder of images, an .npz file, or a folder of .npz files, joined in the order of their names.
+
+    Raises EngineError ``calibration``.
+    """
+    frames: ImageFolder | Arrays
+    if path.is_dir():
+        archives = sorted(path.glob("*.npz"))
+        frames = _joined([_arrays(archive, inputs) for archive in archives]) if archives else _images(path, inputs)
+    elif path.is_file():
+        frames = _arrays(path, inputs)
+    else:
+        raise EngineError(
+            "calibration", f"there is no calibration data at {path.name}", "name a folder or an .npz file"
+        )
+    if len(frames) < MIN_FRAMES:
+        raise EngineError(
+            "calibration",
+            f"{len(frames)} calibration frame{'s' if len(frames) != 1 else ''}, at least {MIN_FRAMES} are needed",
+            "add frames that look like what the robot sees; 100 to 500 are usual",
+        )
+    return frames
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    return Arrays({name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays})
+
+
+def _images(folder: Path, inputs: Sequence[TensorSpec]) -> ImageFolder:
+    if len(inputs) != 1 or inputs[0].preprocess is None:
+        raise EngineError(
+            "calibration",
+            "a folder of images calibrates a model with exactly one image input",
+            "give an .npz file with an array under each input's name",
+        )
+    files = sorted(item for item in folder.rglob("*") if item.suffix.lower() in IMAGE_SUFFIXES)
+    return ImageFolder(files, inputs[0])
+
+
+def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
+    try:
+        arrays = read_npz(path)
+    except (OSError, NpzError) as error:
+        raise EngineError("calibration", f"{path.name} {error}", "write it with numpy.savez") from error
+    chosen = {}
+    for spec in map(engine_input, inputs):
+        array = arrays.get(spec.name)
+        if array is None or array.shape[1:] != spec.shape[1:] or str(array.dtype) != spec.dtype:
+            found = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
+            raise EngineError(
+                "calibration",
+                f"{path.name} holds {found} for input {spec.name!r}, expected {spec.dtype} {['N', *spec.shape[1:]]}",
+                "store frames as the camera gives them, frames first",
+            )
+        chosen[spec.name] = array
+    if len({len(array) for array in chosen.values()}) != 1:
+        raise EngineError(
+            "calibration", f"{path.name} holds different numbers of frames per input", "give equal numbers"
+        )
+    return Arrays(chosen)

@@ -1,0 +1,133 @@
+"""Golden data: known frames, and what a right model answers to them.
+
+An ``.npz`` file: under each engine input's name the frames (frames first, each as the camera gives it), and under
+output names the expected values (frames first). Written so that the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.contract.engine.build import TensorSpec
+from runtime.engines.errors import EngineError
+from runtime.engines.golden.npz import NpzError, read_npz
+from runtime.engines.store import write_atomic
+
+Arrays = dict[str, npt.NDArray[Any]]
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The oldest time a zip file can carry: the same in every archive."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Frames, and expected outputs where they are known."""
+
+    frames: Arrays
+    """Engine input name → (N, …), dtype of the input."""
+    expected: Arrays
+    """Output name → (N, …). All of the engine's outputs, or none."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.frames.values())))
+
+    def feed(self, index: int, inputs: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
+        """Copy frame ``index`` into engine input buffers (name, buffer), in place."""
+        for name, buffer in inputs:
+            buffer[...] = self.frames[name][index].reshape(buffer.shape)
+
+    def expected_samples(self) -> list[Arrays]:
+        """Return the expected outputs frame by frame."""
+        return [{name: array[index] for name, array in self.expected.items()} for index in range(len(self))]
+
+
+def load_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Golden:
+    """Read golden data for an engine with these inputs and outputs. Raises EngineError of kind ``golden``."""
+    arrays = _read(path)
+    known = {spec.name for spec in inputs} | set(outputs)
+    unknown = sorted(set(arrays) - known)
+    if unknown:
+        raise _error(
+            path,
+            f"holds {', '.join(map(repr, unknown))}, which is no input or output of the engine",
+            f"its arrays may be called: {', '.join(sorted(known))}",
+        )
+    frames = {spec.name: _frames(path, spec, arrays.get(spec.name)) for spec in inputs}
+    expected = {name: arrays[name] for name in outputs if name in arrays}
+    if expected and len(expected) != len(outputs):
+        missing = ", ".join(repr(name) for name in outputs if name not in expected)
+        raise _error(path, f"has expected values for some outputs, but not for {missing}", "give all of them, or none")
+    counts = {name: len(array) for name, array in {**frames, **expected}.items()}
+    if len(set(counts.values())) != 1:
+        raise _error(path, f"has different numbers of frames: {counts}", "give one expected value for every frame")
+    _require_content(path, expected)
+    return Golden(frames, expected)
+
+
+def save_golden(path: Path, golden: Golden) -> None:
+    """Write golden data whole and deterministically. Raises OSError."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, array in sorted({**golden.frames, **golden.expected}.items()):
+            body = io.BytesIO()
+            np.lib.format.write_array(body, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+            entry = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, body.getvalue())
+    write_atomic(path, stream.getvalue())
+
+
+def stack(samples: Sequence[Arrays]) -> Arrays:
+    """Return outputs frame by frame as arrays with frames first; an output's batch of one is dropped."""
+    result: Arrays = {}
+    for name, first in samples[0].items():
+        batched = first.ndim > 0 and first.shape[0] == 1
+        result[name] = np.stack([sample[name][0] if batched else sample[name] for sample in samples])
+    return result
+
+
+def _read(path: Path) -> Arrays:
+    try:
+        return read_npz(path)
+    except FileNotFoundError as error:
+        raise _error(path, "is missing", "name the golden data in the model's manifest") from error
+    except NpzError as error:
+        raise _error(path, str(error), "write it with numpy.savez_compressed") from error
+
+
+def _frames(path: Path, spec: TensorSpec, array: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
+    wanted = f"{spec.dtype} {['N', *spec.shape[1:]]}"
+    if array is None:
+        raise _error(path, f"has no frames for input {spec.name!r}", f"store {wanted} under that name")
+    if str(array.dtype) != spec.dtype or array.shape[1:] != spec.shape[1:] or len(array) == 0:
+        raise _error(
+            path,
+            f"has {array.dtype} {list(array.shape)} for input {spec.name!r}, expected {wanted}",
+            "store frames as the camera gives them, before any preprocessing",
+        )
+    return array
+
+
+def _require_content(path: Path, expected: Arrays) -> None:
+    for name, array in expected.items():
+        for index, sample in enumerate(array):
+            if not np.isfinite(sample).all():
+                raise _error(path, f"expects values that are not finite of output {name!r}, frame {index}", "mend it")
+            if not np.any(sample):
+                raise _error(
+                    path,
+                    f"expects all zeros of output {name!r}, frame {index}: that proves nothing",
+                    "choose frames in which the model finds something",
+                )
+
+
+def _error(path: Path, what: str, hint: str) -> EngineError:
+    return EngineError("golden", f"golden data {path.name} {what}", hint)

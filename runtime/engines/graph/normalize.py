@@ -1,0 +1,275 @@
+"""ONNX graphs made ready: loaded, at an opset both backends take, every shape fixed, every node named."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+from onnx import (
+    AttributeProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    helper,
+    shape_inference,
+    version_converter,
+)
+
+from runtime.contract.engine.build import TensorSpec
+from runtime.contract.engine.onnx_tensors import external_tensors
+from runtime.engines.errors import EngineError
+from runtime.engines.graph.shapes import is_free
+
+MIN_SOURCE_OPSET = 11
+MIN_OPSET = 13
+"""Per-channel QuantizeLinear starts here; older models are converted up."""
+MAX_OPSET = 17
+"""The newest that the oldest supported TensorRT parses whole; newer models are converted down, or refused."""
+
+
+def load_source(path: Path) -> ModelProto:
+    """Read and check an ONNX file as it is. Raises EngineError of kind ``bad-model``."""
+    try:
+        model = onnx.load(str(path))
+        elsewhere = next(external_tensors(model), None)
+        if elsewhere is not None:  # what was beside the model is loaded by now; the rest nobody reads
+            raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, and nobody loads them")
+        onnx.checker.check_model(model)
+    except FileNotFoundError as error:
+        raise EngineError("bad-model", f"{path.name}: {error}", "give a self-contained ONNX file") from error
+    except Exception as error:  # protobuf and the checker raise types of their own, unrelated to each other
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EngineError(
+            "bad-model", f"{path.name} is not a valid ONNX model: {reason}", "export the model to ONNX again"
+        ) from error
+    return model
+
+
+def load_model(path: Path) -> ModelProto:
+    """Read an ONNX file at an opset that both backends take, nodes named. Raises EngineError."""
+    return at_supported_opset(load_source(path))
+
+
+def opset_of(model: ModelProto) -> int:
+    """Return the version of the default operator set. Raises EngineError when the model names none."""
+    for entry in model.opset_import:
+        if entry.domain in ("", "ai.onnx"):
+            return int(entry.version)
+    raise EngineError("bad-model", "the model imports no ONNX operator set", "export it with opset_version=17")
+
+
+def at_supported_opset(model: ModelProto) -> ModelProto:
+    """Return the model at an opset from 13 to 17, converted where needed. Raises EngineError."""
+    found = opset_of(model)
+    if found < MIN_SOURCE_OPSET:
+        raise EngineError(
+            "unsupported",
+            f"the model uses opset {found}, older than {MIN_SOURCE_OPSET}",
+            f"export it with opset_version={MAX_OPSET}",
+        )
+    target = min(max(found, MIN_OPSET), MAX_OPSET)
+    name_nodes(model.graph)
+    if target == found:
+        return model
+    try:
+        converted = version_converter.convert_version(model, target)
+        # The converter leaves operators that it knows nothing about as they were: only the checker finds those.
+        onnx.checker.check_model(converted)
+    except Exception as error:  # the converter raises RuntimeError, IndexError … and types of its own
+        raise EngineError(
+            "unsupported",
+            f"the model uses opset {found} and cannot be converted to {target}: {str(error).strip()[:200]}",
+            f"export it with opset_version={MAX_OPSET}",
+        ) from error
+    return converted
+
+
+def name_nodes(graph: GraphProto) -> None:
+    """Give nameless nodes the name ``<operator>_<index>``, so that options and reports can name them."""
+    taken = {node.name for node in graph.node if node.name}
+    for index, node in enumerate(graph.node):
+        if not node.name:
+            name = f"{node.op_type}_{index}"
+            node.name = name if name not in taken else f"{name}_{len(graph.node)}"
+
+
+def constants_to_initializers(graph: GraphProto) -> None:
+    """Turn Constant nodes with a tensor into initializers: passes then have one kind of constant to look at."""
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Constant" and len(node.attribute) == 1 and node.attribute[0].name == "value":
+            tensor = TensorProto()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            graph.initializer.append(tensor)
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> ModelProto:
+    """Return the model with inputs fixed to their declared shapes (ranges stay free), and only the declared outputs.
+
+    Raises EngineError of kind ``bad-model`` when a tensor does not exist or cannot have the declared shape.
+    """
+    graph = model.graph
+    constants_to_initializers(graph)
+    initializers = {tensor.name for tensor in graph.initializer}
+    free = [value for value in graph.input if value.name not in initializers]
+    _same_names("input", [value.name for value in free], [spec.name for spec in inputs], exact=True)
+    _same_names("output", [value.name for value in graph.output], [spec.name for spec in outputs], exact=False)
+    by_name = {value.name: value for value in free}
+    for spec in inputs:
+        _fix_shape(by_name[spec.name], spec)
+    del graph.input[:]
+    graph.input.extend(by_name[spec.name] for spec in inputs)
+    produced = {value.name: value for value in graph.output}
+    del graph.output[:]
+    for spec in outputs:
+        element = produced[spec.name].type.tensor_type.elem_type
+        graph.output.append(helper.make_tensor_value_info(spec.name, element, None))
+    del graph.value_info[:]
+    return infer(model)
+
+
+def infer(model: ModelProto) -> ModelProto:
+    """Return the model with the type and shape of every tensor. Raises EngineError."""
+    try:
+        return shape_inference.infer_shapes(model, check_type=True, data_prop=True)
+    except Exception as error:  # InferenceError is not exported by every supported onnx
+        raise EngineError(
+            "bad-model",
+            f"the model does not fit the declared input shapes: {str(error).strip()[:300]}",
+            "check `shape` of the model's inputs",
+        ) from error
+
+
+def _same_names(what: str, found: Sequence[str], declared: Sequence[str], *, exact: bool) -> None:
+    missing = [name for name in declared if name not in found]
+    extra = [name for name in found if name not in declared] if exact else []
+    if missing or extra:
+        said = ", ".join(repr(name) for name in missing or extra)
+        verb = f"has no {what} {said}" if missing else f"has the {what} {said}, which the manifest does not name"
+        raise EngineError(
+            "bad-model",
+            f"the model {verb}; its {what}s are: {', '.join(found)}",
+            f"name the model's {what}s as they are",
+        )
+
+
+def _fix_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
+    """Write ``spec.shape`` into a graph input, but for its free dimensions.
+
+    Raises EngineError where the model fixes another size, or one that has a range.
+    """
+    dims = value.type.tensor_type.shape.dim
+    found = [dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in dims]
+    has_rank = value.type.tensor_type.HasField("shape")
+    fits = len(found) == len(spec.shape) and all(a is None or a == b for a, b in zip(found, spec.shape, strict=False))
+    if has_rank and not fits:
+        there = "x".join("?" if size is None else str(size) for size in found)
+        raise EngineError(
+            "bad-model",
+            f"input {spec.name!r} is {there} in the model, but {'x'.join(map(str, spec.shape))} in the manifest",
+            "give the shape that the model was exported with",
+        )
+    held = [index for index, size in enumerate(found) if has_rank and size is not None and is_free(spec, index)]
+    if held:
+        raise EngineError(
+            "bad-model",
+            f"input {spec.name!r} has a range in dimension {held[0]}, which is {found[held[0]]} in the model",
+            "export the model with that dimension left open, or give it the one size",
+        )
+    value.type.tensor_type.ClearField("shape")
+    for index, size in enumerate(spec.shape):
+        dim = value.type.tensor_type.shape.dim.add()
+        if is_free(spec, index):
+            dim.dim_param = f"{spec.name}_{index}"
+        else:
+            dim.dim_value = size
+
+
+def fold(model: ModelProto) -> ModelProto:
+    """Return the model with constants folded and batch norms, biases and scales fused into convolutions.
+
+    This is ONNX Runtime's basic level: standard operators in, standard operators out, the same on every machine.
+    Quantization needs it (a bias that is an Add of its own would be rounded twice), and fp16 gains by it.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory(prefix="jetfleet-fold-") as folder:
+        target = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(target)
+        try:
+            ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base of their own
+            raise _refused(error) from error
+        folded = onnx.load(str(target))
+    used = {node.domain for node in all_nodes(folded.graph)} | {""}
+    imports = [entry for entry in folded.opset_import if entry.domain in used]
+    del folded.opset_import[:]
+    folded.opset_import.extend(imports)
+    constants_to_initializers(folded.graph)
+    name_nodes(folded.graph)
+    return folded
+
+
+def _refused(error: Exception) -> EngineError:
+    return EngineError(
+        "bad-model",
+        f"ONNX Runtime refuses the model: {str(error).strip()[:300]}",
+        "export the model again with standard operators only, and check its declared input shapes",
+    )
+
+
+def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
+    """Yield every node, those of subgraphs included."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g)
+            for subgraph in attribute.graphs:
+                yield from all_nodes(subgraph)
+
+
+def rename_uses(graph: GraphProto, old: str, new: str) -> None:
+    """Make every node, those of subgraphs included, read ``new`` where it read ``old``."""
+    for node in all_nodes(graph):
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new
+
+
+def element_types(graph: GraphProto) -> dict[str, int]:
+    """Return tensor name → ONNX element type, for every tensor whose type is known."""
+    types = {tensor.name: int(tensor.data_type) for tensor in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        types[value.name] = int(value.type.tensor_type.elem_type)
+    return types
+
+
+def serialize(model: ModelProto) -> bytes:
+    """Return the bytes of a model without what varies or leaks: documentation, producer, inferred shapes' order."""
+    clean = ModelProto()
+    clean.CopyFrom(model)
+    clean.producer_name, clean.producer_version, clean.doc_string = "jetfleet", "", ""
+    clean.graph.doc_string = ""
+    del clean.metadata_props[:]
+    del clean.graph.value_info[:]
+    for node in all_nodes(clean.graph):
+        node.doc_string = ""
+    clean.graph.initializer.sort(key=_tensor_name)
+    return bytes(clean.SerializeToString(deterministic=True))
+
+
+def _tensor_name(tensor: Any) -> str:
+    return str(tensor.name)

@@ -1,0 +1,56 @@
+"""From a ROS message to a model's input tensor, by message type. No ROS in here: messages come serialized.
+
+Subscriptions, serving and adapters of other packages may import it; it imports `frames` and `runtime.decoding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runtime.contract.node.inputs import (
+    COMPRESSED_IMAGE,
+    IMAGE,
+    IMAGE_TYPES,
+    IMU,
+    LASER_SCAN,
+    POINT_CLOUD,
+    TWIST,
+    TWIST_STAMPED,
+    read_input_options,
+)
+from runtime.contract.node.runtime_config import InputBinding
+from runtime.executor.inputs.adapters.base import InputAdapter, Taken
+from runtime.executor.inputs.adapters.cloud import PointCloudAdapter
+from runtime.executor.inputs.adapters.images import CompressedImageAdapter, ImageAdapter
+from runtime.executor.inputs.adapters.plugin_adapter import INPUTS_GROUP, PluginAdapter
+from runtime.executor.inputs.adapters.scan import LaserScanAdapter
+from runtime.executor.inputs.adapters.vectors import VectorAdapter
+from runtime.executor.inputs.frames import CHANNELS
+
+ADAPTERS: dict[str, Callable[[InputBinding], InputAdapter]] = {
+    IMAGE: ImageAdapter,
+    COMPRESSED_IMAGE: CompressedImageAdapter,
+    LASER_SCAN: LaserScanAdapter,
+    IMU: VectorAdapter,
+    TWIST: VectorAdapter,
+    TWIST_STAMPED: VectorAdapter,
+    POINT_CLOUD: PointCloudAdapter,
+}
+
+
+def adapter_for(binding: InputBinding) -> InputAdapter:
+    """Return a new adapter for what a topic feeds. Raises OptionError when it cannot be made."""
+    if binding.adapter:
+        return PluginAdapter(binding)
+    read_input_options(binding.type, binding.options)
+    return ADAPTERS[binding.type](binding)
+
+
+def tensor_of(binding: InputBinding) -> tuple[str, tuple[int, ...]]:
+    """Return dtype and shape that an engine's input must have for what feeds it."""
+    if binding.type in IMAGE_TYPES and not binding.adapter and not binding.from_model:
+        return "uint8", (1, binding.height, binding.width, CHANNELS.get(binding.encoding, 0))
+    return "float32", binding.shape
+
+
+__all__ = ["ADAPTERS", "INPUTS_GROUP", "InputAdapter", "Taken", "adapter_for", "tensor_of"]

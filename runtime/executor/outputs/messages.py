@@ -1,0 +1,187 @@
+"""Results as messages. Each output has one message, filled anew for every frame: publishing copies what is in it.
+
+Boxes and classes are vision_msgs where that package is installed (on a robot, from apt). It is not among the wheels for
+laptops and CI, and there the same facts are one JSON object in a std_msgs/String.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, String
+
+from runtime.decoding.decoders import Boxes, Classes, Mask, Result, Tensor
+from runtime.executor.inputs.frames import Stamp
+
+try:
+    from vision_msgs.msg import Classification as ClassificationMsg
+    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose
+except ImportError:
+    HAS_VISION_MSGS = False
+else:
+    HAS_VISION_MSGS = True
+
+NO_VISION_MSGS = "vision_msgs is not installed: boxes and classes are published as JSON in std_msgs/String"
+Build = Callable[[Stamp, Any], Any]
+"""Stamp and result → message, valid until the next call."""
+
+
+def message_of(result: type[Any], model: str, options: Mapping[str, Any]) -> tuple[type[Any], Build]:
+    """Return the message type for a decoder's results, and what fills it."""
+    if result is Mask:
+        return Image, MaskImage()
+    if result is Tensor and options.get("message") == "multiarray":
+        return Float32MultiArray, MultiArray()
+    if HAS_VISION_MSGS and result is Boxes:
+        return Detection2DArray, Detections()
+    if HAS_VISION_MSGS and result is Classes:
+        return ClassificationMsg, Classification()
+    return String, lambda stamp, found: json_string(model, stamp, found)
+
+
+def header(stamp: Stamp) -> Header:
+    """The frame's header, as it came."""
+    return Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=stamp.frame_id)
+
+
+def stamped(head: Header, stamp: Stamp) -> None:
+    """Write the frame's header into an existing one."""
+    head.stamp.sec, head.stamp.nanosec, head.frame_id = stamp.sec, stamp.nanosec, stamp.frame_id
+
+
+class Detections:
+    """Boxes as vision_msgs/Detection2DArray. The message and its detections are made once and grow to the most boxes
+    that a frame ever had (decoders have a cap): making them for every frame costs 20 times the filling."""
+
+    def __init__(self) -> None:
+        self._message = Detection2DArray()
+        self._pool: list[Any] = []
+
+    def __call__(self, stamp: Stamp, result: Boxes) -> Any:
+        """Fill the message."""
+        stamped(self._message.header, stamp)
+        count = len(result.scores)
+        while len(self._pool) < count:
+            self._pool.append(Detection2D(header=self._message.header, results=[ObjectHypothesisWithPose()]))
+        used = self._pool[:count]
+        rows = zip(used, result.corners.tolist(), result.scores.tolist(), result.names(), strict=True)
+        for found, (left, top, width, height), score, name in rows:
+            box, hypothesis = found.bbox, found.results[0].hypothesis
+            centre = box.center.position
+            centre.x, centre.y = left + width / 2, top + height / 2
+            box.size_x, box.size_y = width, height
+            hypothesis.class_id, hypothesis.score = name, score
+        self._message.detections = used
+        return self._message
+
+
+class Classification:
+    """Classes as vision_msgs/Classification."""
+
+    def __init__(self) -> None:
+        self._message = ClassificationMsg()
+        self._pool: list[Any] = []
+
+    def __call__(self, stamp: Stamp, result: Classes) -> Any:
+        """Fill the message."""
+        stamped(self._message.header, stamp)
+        while len(self._pool) < len(result.labels):
+            self._pool.append(ObjectHypothesis())
+        used = self._pool[: len(result.labels)]
+        for found, label, score in zip(used, result.labels, result.scores.tolist(), strict=True):
+            found.class_id, found.score = label, score
+        self._message.results = used
+        return self._message
+
+
+class MaskImage:
+    """A class mask as mono8 image."""
+
+    def __init__(self) -> None:
+        self._message = Image(encoding="mono8")
+        self._pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+
+    def __call__(self, stamp: Stamp, result: Mask) -> Image:
+        """Copy the mask into the message's own bytes: an ndarray as data would take a thousand times longer."""
+        height, width = result.classes.shape
+        if self._pixels.size != height * width:
+            self._message.data = array.array("B", bytes(height * width))
+            self._pixels = _inside(self._message.data, np.uint8)
+        self._message.height, self._message.width, self._message.step = height, width, width
+        np.copyto(self._pixels.reshape(height, width), result.classes)
+        stamped(self._message.header, stamp)
+        return self._message
+
+
+class MultiArray:
+    """A tensor as std_msgs/Float32MultiArray. It has no header: the first dimension's label is the frame's stamp and
+    frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
+
+    def __init__(self) -> None:
+        self._message = Float32MultiArray()
+        self._values: npt.NDArray[np.float32] = np.zeros(0, np.float32)
+
+    def __call__(self, stamp: Stamp, result: Tensor) -> Float32MultiArray:
+        """Fill the message; values become float32."""
+        shape = result.values.shape
+        shape = shape if shape[:1] == (1,) else (1, *shape)
+        dimensions = self._message.layout.dim
+        if len(dimensions) != len(shape):
+            dimensions = [MultiArrayDimension() for _ in shape]
+            self._message.layout.dim = dimensions
+        left = result.values.size
+        for dimension, size in zip(dimensions, shape, strict=True):
+            dimension.size, dimension.stride = size, left
+            left //= max(1, size)
+        dimensions[0].label = f"{stamp.sec}.{stamp.nanosec:09d} {stamp.frame_id}"
+        if self._values.size != result.values.size:
+            self._message.data = array.array("f", bytes(4 * result.values.size))
+            self._values = _inside(self._message.data, np.float32)
+        np.copyto(self._values, result.values.ravel(), casting="unsafe")
+        return self._message
+
+
+def _inside(data: Any, kind: Any) -> npt.NDArray[Any]:
+    """View a message's own array, which may be a copy of the one that was assigned (newer ROS)."""
+    return np.frombuffer(data, kind) if len(data) else np.zeros(0, kind)
+
+
+def json_string(model: str, stamp: Stamp, result: Result) -> String:
+    """Any result as one JSON object: header, model, and ``boxes``, ``classes`` or ``shape`` and ``data``."""
+    head = {"stamp": {"sec": stamp.sec, "nanosec": stamp.nanosec}, "frame_id": stamp.frame_id}
+    return String(data=json.dumps({"header": head, "model": model, **_facts(result)}, separators=(",", ":")))
+
+
+def _facts(result: Result) -> dict[str, Any]:
+    if isinstance(result, Boxes):
+        rows = zip(_short(result.corners, 2), _short(result.scores, 4), strict=True)
+        boxes = [{"x": x, "y": y, "w": w, "h": h, "score": s} for (x, y, w, h), s in rows]
+        if result.classes is not None:
+            for box, number, name in zip(boxes, result.classes.tolist(), result.names(), strict=True):
+                box["id"], box["label"] = number, name
+        return {"boxes": boxes}
+    if isinstance(result, Classes):
+        found = zip(result.ids.tolist(), result.labels, _short(result.scores, 4), strict=True)
+        return {"classes": [{"id": i, "label": label, "score": score} for i, label, score in found]}
+    if isinstance(result, Tensor):
+        values = result.values
+        return {
+            "tensor": result.name,
+            "shape": list(values.shape),
+            "dtype": str(values.dtype),
+            "data": values.ravel().tolist(),
+        }
+    raise ValueError(f"{type(result).__name__} is not published as JSON")
+
+
+def _short(values: npt.NDArray[np.float32], digits: int) -> list[Any]:
+    """As JSON numbers of few digits: 45.08, not the 45.08000183105469 that float32 comes to."""
+    short: list[Any] = values.astype(np.float64).round(digits).tolist()
+    return short

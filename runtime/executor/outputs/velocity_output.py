@@ -1,0 +1,278 @@
+"""A velocity topic: the guard of `velocity_guard.py` with a clock, a timer of its own and a publisher.
+
+The worker only leaves results here. A timer on the spin thread publishes at a fixed rate, so that an inference that
+hangs, a camera that is silent and a model that failed come to the same: the command runs out, and zero is published.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it nowhere else
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from runtime.contract.node.runtime_config import OutputBinding
+from runtime.decoding.decoders import Velocity
+from runtime.executor.inputs.frames import Stamp
+from runtime.executor.outputs.velocity_guard import DRIVE, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
+from runtime.executor.robot.commanders import Claim, Identity
+from runtime.executor.robot.graph import look_at
+from runtime.executor.robot.serving_gate import ServingGate
+
+ACKNOWLEDGE_S = 0.2
+"""How long the last zero may take to reach everybody before the publisher goes."""
+LINGER_S = 0.3
+"""The same, where the publisher goes while the node serves on: it yields to somebody else."""
+LOOK_AROUND_S = 1.0
+"""Between two lines in the log; and between two looks for others where they are only noted."""
+SUSPENDED_S = 1.5
+"""A process that stood still for so long (SIGSTOP, a frozen machine) may be taken for dead by others: less than the
+lease of a participant (2 s, images/runtime/fastdds.xml)."""
+HELD = "held"
+"""State of a command that is not published: somebody else has the topic, or nobody listens."""
+REFUSE, ALLOW = "refuse", "allow"
+
+
+class VelocityOutput:
+    """Sends velocities of one output of one model, within limits and deadlines, and only while nobody else does."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        model: str,
+        output: OutputBinding,
+        identity: Identity,
+        gate: ServingGate,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        take = guard_options(output.options)
+        limits = VelocityLimits.of(output.options)
+        self._node, self._model, self._monotonic, self._gate = node, model, monotonic, gate
+        self._lock = threading.Lock()
+        self._guard = VelocityGuard(limits)
+        self._running = self._commands = self._stood_still = False
+        self._failure = ""
+        self._others: str = take["other_publishers"]
+        self.topic = str(node.resolve_topic_name(output.topic))
+        self._claim = Claim(self.topic, identity, os.getpid())
+        self.held = ""
+        """Why it commands nothing, for a person: somebody else commands the topic. Empty: that is not so."""
+        self.note = ""
+        self.shared = False
+        """Another output of this node has the same topic: neither commands."""
+        self._keeps_stamp = take["stamp"] == "input"
+        self._frame_id: str = take["frame_id"]
+        self._message = TwistStamped() if take["message"] == "TwistStamped" else Twist()
+        self._twist = self._message.twist if isinstance(self._message, TwistStamped) else self._message
+        self._logged = self._looked = self._ticked = self._pulsed = self._quiet_since = -LOOK_AROUND_S
+        self._state = ""
+        self._limits = limits
+        self._publisher: Any = None
+        self._timer: Any = None
+
+    # ── the worker thread ──
+
+    def __call__(self, stamp: Stamp, result: Any) -> None:
+        """Take a result; the timer publishes what becomes of it."""
+        known = stamp.nanoseconds != 0
+        age = (self._node.get_clock().now().nanoseconds - stamp.nanoseconds) / 1e9 if known else 0.0
+        with self._lock:
+            if isinstance(result, Velocity):  # while it is held, the guard does not run, and takes nothing
+                self._failure = ""
+                self._guard.accept(self._monotonic(), result, stamp if known else None, age)
+
+    def failed(self, reason: str) -> None:
+        """The model failed on a frame, or altogether."""
+        with self._lock:
+            self._failure = reason
+            self._guard.fail(self._monotonic(), reason)
+
+    # ── the spin thread ──
+
+    def tick(self) -> None:
+        """Publish the command of this moment, or nothing where the topic is somebody else's."""
+        with self._lock:
+            if not self._running:  # stopped between the timer's call and here: zero was the last command
+                return
+            now = self._monotonic()
+            suspended = self._stood_still or now - self._ticked > SUSPENDED_S
+            self._ticked, self._stood_still = now, False
+            if self._others == REFUSE:
+                command = self._by_claim(now, suspended=suspended)
+            else:
+                if now - self._looked >= LOOK_AROUND_S:
+                    self._looked = now
+                    self._note_others(now)
+                command = self._guard.tick(now)
+                self._publish(command)
+        self._log(command, now)
+
+    def _by_claim(self, now: float, *, suspended: bool) -> Command:
+        """Command, or yield before the next command: one last zero, and after a moment no publisher either."""
+        claim = self._claim
+        if suspended:
+            claim.suspended(now)
+        self._look(now)
+        if claim.may_command and not self.shared:
+            if not self._commands:
+                self._commands = True
+                self._start_guard(now)
+            command = self._guard.tick(now)
+            self._publish(command)
+            return command
+        reason = self.held or claim.reason
+        if self._commands:
+            self._commands = False
+            self._guard.stop(reason)
+            self._quiet_since = now
+            if not suspended:  # what was commanded before that is long over, and somebody else may be at it
+                self._publish(self._guard.tick(now))
+        if self._publisher is None and claim.may_exist and not self.shared:
+            self._open_publisher(now)
+        elif self._publisher is not None and not claim.may_exist and now - self._quiet_since >= LINGER_S:
+            self._withdraw()
+        return Command(ZERO, HELD, None, reason)
+
+    def _start_guard(self, now: float) -> None:
+        self._guard.start(now)
+        if self._failure:  # the model failed while nothing could be commanded
+            self._guard.fail(now, self._failure)
+
+    def _publish(self, command: Command) -> None:
+        twist, velocity = self._twist, command.velocity
+        twist.linear.x, twist.linear.y, twist.linear.z = velocity.linear
+        twist.angular.x, twist.angular.y, twist.angular.z = velocity.angular
+        if isinstance(self._message, TwistStamped):
+            head = self._message.header
+            if self._keeps_stamp and isinstance(command.frame, Stamp):
+                head.stamp.sec, head.stamp.nanosec = command.frame.sec, command.frame.nanosec
+            else:
+                head.stamp.sec, head.stamp.nanosec = divmod(self._node.get_clock().now().nanoseconds, 1_000_000_000)
+            head.frame_id = self._frame_id
+        self._publisher.publish(self._message)
+
+    def _log(self, command: Command, now: float) -> None:
+        """Say that it drives, or why it does not; at most once a second, and only what changed."""
+        said = command.state if command.state == DRIVE else f"{command.state}: {command.reason}"
+        if said == self._state or now - self._logged < LOOK_AROUND_S:
+            return
+        self._state, self._logged = said, now
+        self._node.get_logger().info(f"{self._model}: velocity on {self.topic}: {said}")
+
+    # ── transitions, and the threads that look after the node ──
+
+    def watch(self) -> None:
+        """Look at the graph while the node does not serve, so that at its turn it knows who is there."""
+        with self._lock:
+            now = self._monotonic()
+            self._stood_still = self._stood_still or now - max(self._ticked, self._pulsed) > SUSPENDED_S
+            self._pulsed = now
+            if not self._running and self._others == REFUSE:
+                self._look(now)
+
+    @property
+    def looked(self) -> bool:
+        """Whether others have had the time to be found, so that the first command need not wait for it."""
+        with self._lock:
+            return self._others != REFUSE or self._claim.looked(self._monotonic())
+
+    def open(self) -> None:
+        """Let a timer exist that sends nothing yet, and the publisher, where nobody else has the topic."""
+        with self._lock:
+            if self._timer is not None:
+                return
+            now = self._monotonic()
+            if self._others == REFUSE:
+                self._look(now)
+            if self._others != REFUSE or (self._claim.may_exist and not self.shared):
+                self._open_publisher(now)
+            # Of steady time: a simulated or adjusted clock must not stop it.
+            clock = Clock(clock_type=ClockType.STEADY_TIME)
+            self._timer = self._node.create_timer(self._limits.period, self.tick, clock=clock)
+            self._timer.cancel()
+
+    def start(self) -> None:
+        """Begin at zero, as soon as nobody else commands the topic."""
+        with self._lock:
+            self._ticked = now = self._monotonic()
+            self._running, self._commands = True, self._others != REFUSE
+            self._stood_still = False
+            if self._commands:
+                self._start_guard(now)
+        self._timer.reset()
+
+    def stop(self, reason: str) -> None:
+        """Publish zero now, from this thread, and nothing after it; nothing at all where we do not command."""
+        with self._lock:
+            self._guard.stop(reason)
+            if not self._running:
+                return
+            now = self._monotonic()
+            self._running = False
+            self._timer.cancel()
+            suspended = self._stood_still or now - max(self._ticked, self._pulsed) > SUSPENDED_S
+            if not self._commands or suspended:
+                return
+            self._commands = False
+            self._publish(self._guard.tick(now))
+        self._publisher.wait_for_all_acked(Duration(nanoseconds=int(ACKNOWLEDGE_S * 1e9)))
+
+    def close(self) -> None:
+        """Take timer and publisher away, after :meth:`stop`."""
+        with self._lock:
+            if self._timer is not None:
+                self._node.destroy_timer(self._timer)
+                self._timer = None
+            self._withdraw()
+            self.held = self.note = ""
+
+    def others(self) -> int:
+        """How many others publish on this topic, as far as the graph shows, the dead included. Before :meth:`open`."""
+        return len(self._node.get_publishers_info_by_topic(self.topic)) if self._others != ALLOW else 0
+
+    def _open_publisher(self, now: float) -> None:
+        self._publisher = self._node.create_publisher(type(self._message), self.topic, _qos(self._limits))
+        self._claim.opened(now)
+        if self._claim.identity.participant is not None:
+            seen = look_at(self._node, self.topic).publishers
+            self._gate.remember([each.gid for each in seen if self._claim.identity.ours(each)])
+
+    def _withdraw(self) -> None:
+        if self._publisher is not None:
+            self._node.destroy_publisher(self._publisher)
+            self._publisher = None
+            self._claim.withdrawn()
+
+    def _look(self, now: float) -> None:
+        claim, seen = self._claim, look_at(self._node, self.topic)
+        claim.look(now, seen.publishers, seen.listeners, self._gate.gone)
+        twice = f"{self.topic} is also commanded by another output of this node: remap one of the two"
+        self.held = twice if self.shared else claim.conflict
+        said = self.held or claim.reason
+        self.note = f"{self._model}: {said}" if said and self._running else ""
+
+    def _note_others(self, now: float) -> None:
+        """Where others are only warned of: one of them may be another output of this very node."""
+        if self._others != ALLOW:
+            self._look(now)
+            self.note = f"{self._model}: {self.held}" if self.held else ""
+            self.held = ""
+
+
+def _qos(limits: VelocityLimits) -> QoSProfile:
+    """Only the newest command, none that is older than a command may be, and one every two periods at least."""
+    return QoSProfile(
+        depth=1,
+        history=HistoryPolicy.KEEP_LAST,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.VOLATILE,
+        lifespan=Duration(nanoseconds=int(limits.deadline * 1e9)),
+        deadline=Duration(nanoseconds=int(2 * limits.period * 1e9)),
+    )

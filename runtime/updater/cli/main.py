@@ -1,0 +1,110 @@
+"""`fleet-updater`: the daemon and the commands that speak to it. One page: docs/robot.md."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Callable, List, Optional
+
+from runtime.contract.codec import ContractError
+from runtime.contract.robot.update import ROBOT_DIR, SOCKET_PATH
+from runtime.contract.robot.verification import DEFAULT_SECONDS
+from runtime.updater import VERSION
+from runtime.updater.cli import verbs
+from runtime.updater.cli.terminal import fail
+from runtime.updater.transaction.update_state import Rejected
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Optional[List[str]] = None, build: str = "") -> int:
+    """Run one command; return its exit code. ``build``: 12 hex over the sources, from the zipapp's ``__main__``."""
+    arguments = _parser().parse_args(argv)
+    arguments.version = version_text(build)
+    command: Command = arguments.command
+    try:
+        return command(arguments)
+    except Rejected as error:
+        return fail(arguments, error.kind, error.message, error.hint)
+    except ContractError as error:
+        return fail(arguments, "usage", str(error), "give the JSON document that fleet writes")
+    except ConnectionError as error:
+        return fail(arguments, "outside", str(error), verbs.DEAD_HINT)
+    except PermissionError as error:
+        return fail(arguments, "outside", str(error), "use sudo, or join the group docker")
+    except OSError as error:
+        return fail(arguments, "outside", str(error), "`sudo fleet-updater doctor` says what is wrong with this robot")
+    except KeyboardInterrupt:
+        return 130
+
+
+def version_text(build: str) -> str:
+    """Return ``VERSION+BUILD``, or ``VERSION`` when not run from a zipapp."""
+    return "{}+{}".format(VERSION, build) if build else VERSION
+
+
+def _recover(arguments: argparse.Namespace) -> int:
+    from runtime.updater.cli.recover_command import recover
+
+    return recover(arguments)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from runtime.updater.cli.recover_command import doctor
+
+    return doctor(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fleet-updater", description="This robot's own side of an update.")
+    parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
+    parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
+    parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
+    parser.add_argument("--machine", type=Path, default=Path("/"), help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, command, text in (
+        ("serve", verbs.serve, "run the daemon (systemd does this)"),
+        ("status", verbs.status, "what runs, what is going on, how the last order ended"),
+        ("doctor", _doctor, "look at everything on this robot that an update needs, one line each"),
+        ("recover", _recover, "finish or undo what was cut, and start the current release, in the foreground"),
+        ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
+        ("power", verbs.power, "the power mode, who wants which one, and what stands in the way"),
+        ("verify", verbs.verify, "check engine files, sensors, models, inference and published results for real"),
+        ("submit", verbs.submit, "begin the order that comes as JSON on stdin"),
+        ("confirm", verbs.confirm, "commit an order that awaits confirmation"),
+        ("abort", verbs.abort, "stop an order; after the switch, go back"),
+        ("revert", verbs.revert, "go back to the previous release"),
+        ("pin", verbs.pin, "keep a release on this robot's disk"),
+        ("unpin", verbs.unpin, "keep it no longer"),
+        ("history", verbs.history, "how the orders on this robot ended, newest last"),
+        ("keep", verbs.keep, "end the trial of a new updater: it stays (fleet bootstrap does this)"),
+        ("version", verbs.version, "this program's version"),
+    ):
+        verb = commands.add_parser(name, help=text, description=text)
+        verb.set_defaults(command=command)
+        verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        _options(name, verb)
+    return parser
+
+
+def _options(name: str, verb: argparse.ArgumentParser) -> None:
+    if name in ("confirm", "abort"):
+        verb.add_argument("order_id", metavar="ORDER_ID")
+    if name == "revert":
+        verb.add_argument("order_id", metavar="ORDER_ID", nargs="?", default="", help="undo only this order")
+    if name in ("abort", "revert"):
+        verb.add_argument("--reason", default="", help="said in the history")
+    if name == "revert":
+        verb.add_argument("--wait", action="store_true", help="until it has ended")
+        verb.add_argument("--override", default="", metavar="REASON", help="go past the robot's update lock")
+    if name == "pin":
+        words = "a version on this robot, `current` or `previous`"
+        verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
+    if name == "unpin":
+        verb.add_argument("release", metavar="VERSION")
+    if name == "keep":
+        verb.add_argument("new_version", metavar="VERSION", help="of the updater that has proven itself")
+    if name == "verify":
+        verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
+    if name == "history":
+        verb.add_argument("-n", "--count", type=int, default=50)
