@@ -149,7 +149,9 @@ start_engine() {
   if engine_process >/dev/null; then return; fi # still starting
   say "starting dockerd by hand (this system has no systemd); log: .lab/dockerd.log"
   # Its own session, so that neither a closed terminal nor Ctrl-C ends it with this script.
-  as_root env PATH="$PATH:/usr/sbin:/sbin" setsid -f dockerd --pidfile "$LAB/dockerd.pid" \
+  # In the lab's control group, which its robots give a weight (images/lab/robot/init.py): in the default one, builders
+  # and robots together weigh as much as one process of this machine.
+  as_root env PATH="$PATH:/usr/sbin:/sbin" setsid -f dockerd --pidfile "$LAB/dockerd.pid" --cgroup-parent /jetfleet-lab \
     >"$LAB/dockerd.log" 2>&1 </dev/null
   echo byhand >"$LAB/engine-started"
 }
