@@ -22,7 +22,7 @@ TIMING_CACHE_FILE = "timing.cache"
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
-TRANSFORM_VERSION = 2
+TRANSFORM_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
@@ -25,6 +26,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from runtime.contract.engine.build import Int8Options, TensorSpec
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.mixed_ranges import mixed_range_nodes
 from runtime.engines.graph.normalize import infer
 from runtime.engines.graph.preprocess import preprocess_model
 
@@ -114,9 +116,13 @@ class Quantizer:
             self._ranges = _calibrated(
                 source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress)
             )
+        self._mixed = mixed_range_nodes(self._model, _plain(self._ranges))
+        if self._mixed:
+            progress(f"{len(self._mixed)} nodes from {self._mixed[0]!r} on stay in float: they join values of very "
+                     "different ranges")  # fmt: skip
 
     def __call__(self, exclude_nodes: Collection[str]) -> ModelProto:
-        """Return the model with Q/DQ pairs, ``exclude_nodes`` left in float."""
+        """Return the model with Q/DQ pairs, ``exclude_nodes`` and joins of very different ranges left in float."""
         fresh = ModelProto()
         fresh.CopyFrom(self._model)  # the quantizer changes the model that it is given
         with _quiet():
@@ -128,7 +134,7 @@ class Quantizer:
                 QuantType.QInt8 if self._style.symmetric_activations else QuantType.QUInt8,
                 self._ranges,
                 [],
-                sorted(exclude_nodes),
+                sorted({*exclude_nodes, *self._mixed}),
                 self.operators,
                 _extra_options(self.operators, self._style),
             )
@@ -147,6 +153,15 @@ def _calibrated(source: Path, operators: Sequence[str], method: CalibrationMetho
         reader.set_range(index, index + 1)
         calibrator.collect_data(reader)
     return calibrator.compute_data()
+
+
+def _plain(ranges: Any) -> dict[str, tuple[float, float]]:
+    """Return each tensor's smallest and largest value of what a calibrator found."""
+    found = {}
+    for name, data in ranges.items():
+        low, high = data.range_value
+        found[name] = (float(np.min(low)), float(np.max(high)))
+    return found
 
 
 @contextlib.contextmanager
