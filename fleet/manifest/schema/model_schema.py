@@ -177,6 +177,7 @@ class AccuracyGate(Frozen):
 
     min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
     max_abs_error: Annotated[float, Field(gt=0)] | None = None
+    max_relative_error: Annotated[float, Field(gt=0)] | None = None
 
 
 class MetricGate(Frozen):

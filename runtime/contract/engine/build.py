@@ -104,6 +104,9 @@ class AccuracyGate:
     """Cosine similarity, smallest over samples and outputs, against the reference."""
     max_abs_error: Optional[float] = None
     """Largest absolute difference, in the output's unit."""
+    max_relative_error: Optional[float] = None
+    """Norm of the difference over the norm of the reference. None: what belongs to ``min_cosine``
+    (:func:`runtime.contract.engine.accuracy_gate.relative_limit`)."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,16 @@ class OutputAccuracy:
 
     output: str
     min_cosine: float
+    """Of an output of one number: over all samples together, as one number alone has nothing but a sign. Of integers:
+    the share that is equal."""
     max_abs_error: float
+    relative_error: Optional[float] = None
+    """Norm of the difference in the worst sample, over the reference's norm (root mean square over the samples). None:
+    integers, and reports of older builders."""
+    norm_ratio: Optional[float] = None
+    """Norm of all samples over that of the reference's."""
+    equal_share: Optional[float] = None
+    """Of integers: the smallest share of equal ones. None: not integers."""
 
 
 @dataclass(frozen=True)
