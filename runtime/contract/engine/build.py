@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.sensitivity import Sensitivity
@@ -65,11 +65,15 @@ class TensorSpec:
     max_shape: Tuple[int, ...] = ()
 
 
+DEFAULT_INT8_METHOD: Final = "minmax"
+"""Where nobody says which: it takes nothing off any activation, and needs no histogram."""
+
+
 @dataclass(frozen=True)
 class Int8Options:
     """Static Q/DQ quantization, per-channel weights."""
 
-    method: str = "entropy"
+    method: str = DEFAULT_INT8_METHOD
     """entropy | percentile | minmax: how activation ranges are taken from the calibration data. calibrator:
     TensorRT's own, without Q/DQ pairs in the graph (TensorRT 8.5 to 10.x only)."""
     exclude_ops: Tuple[str, ...] = ()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import math
 import tempfile
+import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from runtime.contract.engine.build import Int8Options, TensorSpec
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.histogram import BoundedHistogram, not_finite
 from runtime.engines.graph.mixed_ranges import mixed_range_nodes
 from runtime.engines.graph.normalize import infer
 from runtime.engines.graph.preprocess import preprocess_model
@@ -35,6 +38,8 @@ _METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+MOST_SECONDS = 1800.0
+"""Of one calibration; a builder's own deadline may end it earlier."""
 #: What computes, and so gains by int8.
 _TENSORRT = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: A batch norm that could not be fused has a scale per channel: one int8 scale for all of them ruins it.
@@ -99,6 +104,7 @@ class Quantizer:
         *,
         style: Style,
         progress: Progress,
+        seconds: float = MOST_SECONDS,
     ) -> None:
         """Check the options and calibrate. Raises EngineError of kind ``calibration``."""
         if options.method not in _METHODS:
@@ -114,7 +120,7 @@ class Quantizer:
             onnx.save(_marked(infer(model)), str(source))
             self._model = load_model_with_shape_infer(source)
             self._ranges = _calibrated(
-                source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress)
+                source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress), seconds
             )
         self._mixed = mixed_range_nodes(self._model, _plain(self._ranges))
         if self._mixed:
@@ -144,15 +150,38 @@ class Quantizer:
         return result
 
 
-def _calibrated(source: Path, operators: Sequence[str], method: CalibrationMethod, reader: _Reader) -> Any:
+def _calibrated(
+    source: Path, operators: Sequence[str], method: CalibrationMethod, reader: _Reader, seconds: float
+) -> Any:
+    """Return the range of every tensor. Raises EngineError of kind ``calibration``."""
     calibrator = create_calibrator(
         source, operators, augmented_model_path=str(source.with_name("augmented.onnx")), calibrate_method=method
     )
+    if hasattr(calibrator, "num_quantized_bins"):
+        calibrator.collector = BoundedHistogram(
+            method=calibrator.method,
+            symmetric=calibrator.symmetric,
+            num_bins=calibrator.num_bins,
+            num_quantized_bins=calibrator.num_quantized_bins,
+            percentile=calibrator.percentile,
+            scenario=calibrator.scenario,
+        )
+    started = time.monotonic()
     # One frame at a time: a histogram calibrator otherwise keeps every activation of every frame.
     for index in range(len(reader)):
         reader.set_range(index, index + 1)
         calibrator.collect_data(reader)
-    return calibrator.compute_data()
+        if time.monotonic() - started > seconds:
+            raise EngineError(
+                "calibration",
+                f"calibration reached frame {index + 1} of {len(reader)} in {seconds:.0f} s, the most that it may take",
+                "give fewer frames (100 to 500 are usual), or use method minmax",
+            )
+    ranges = calibrator.compute_data()
+    for name, (low, high) in _plain(ranges).items():
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise not_finite(name)
+    return ranges
 
 
 def _plain(ranges: Any) -> dict[str, tuple[float, float]]:
