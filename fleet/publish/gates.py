@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from fleet.errors import EngineGateError
 from fleet.resolve.desired import EngineSpec
+from runtime.contract.engine.accuracy_gate import broken
 from runtime.contract.engine.build import EngineReport
 from runtime.contract.engine.task_metric import violation
 
@@ -49,11 +50,7 @@ def _accuracy(spec: EngineSpec, report: EngineReport) -> list[str]:
     sides += [(each, "against the golden data's expected outputs") for each in report.golden_accuracy]
     result = []
     for each, against in sides:
-        if not each.min_cosine >= gate.min_cosine:
-            result.append(f"cosine {each.min_cosine:.4f} < {gate.min_cosine:.4f} on output {each.output!r}, {against}")
-        if gate.max_abs_error is not None and not each.max_abs_error <= gate.max_abs_error:
-            numbers = f"largest error {each.max_abs_error:.4g} > {gate.max_abs_error:.4g}"
-            result.append(f"{numbers} on output {each.output!r}, {against}")
+        result += [f"{what}, {against}" for what in broken(each, gate)]
     return result
 
 

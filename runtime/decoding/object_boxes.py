@@ -14,6 +14,8 @@ from runtime.decoding.frame_boxes import Boxes, View
 from runtime.decoding.nms import suppress
 
 Floats = npt.NDArray[np.float32]
+SCORE_ROUNDING = 0.01
+"""A score may be this far outside 0 to 1: half precision and int8 round, and one step of int8 is 1/255."""
 
 
 class ObjectBoxes:
@@ -52,6 +54,7 @@ class ObjectBoxes:
         scores = self._best_scores(rows)
         if not np.isfinite(scores).all():
             raise ValueError("boxes: the output holds scores that are not finite numbers")
+        _require_scores(scores)
         found = np.flatnonzero(scores >= self._threshold)
         best = found[np.argsort(-scores[found], kind="stable")[: self._max_candidates]]
         raw = np.asarray(rows[best, :4], np.float32)
@@ -108,6 +111,16 @@ class ObjectBoxes:
             half = corners[:, 2:] / 2
             corners = np.concatenate((corners[:, :2] - half, corners[:, :2] + half), axis=1)
         return to_frame(corners, (rows, columns), view)
+
+
+def _require_scores(scores: Floats) -> None:
+    """Raise ValueError for numbers that are no scores: logits, pixels, class numbers, and what int8 made too large."""
+    if scores.size and not (scores.min() >= -SCORE_ROUNDING and scores.max() <= 1.0 + SCORE_ROUNDING):
+        raise ValueError(
+            f"boxes: the scores reach from {float(scores.min()):.4g} to {float(scores.max()):.4g}, and a score lies "
+            "between 0 and 1: check sigmoid, objectness, channels_first and the number of classes; at int8, whether "
+            "the same model is right at fp32"
+        )
 
 
 def _best(scores: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
+from runtime.contract.engine.build import DEFAULT_INT8_METHOD
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
@@ -152,7 +153,7 @@ class Int8Options(Frozen):
 
     calibration: Text
     """Folder of images, or an .npz file, relative to the model's file."""
-    method: Literal["entropy", "percentile", "minmax", "calibrator"] = "minmax"
+    method: Literal["entropy", "percentile", "minmax", "calibrator"] = DEFAULT_INT8_METHOD
     exclude_ops: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
 
@@ -177,6 +178,7 @@ class AccuracyGate(Frozen):
 
     min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
     max_abs_error: Annotated[float, Field(gt=0)] | None = None
+    max_relative_error: Annotated[float, Field(gt=0)] | None = None
 
 
 class MetricGate(Frozen):

@@ -7,6 +7,7 @@ from typing import Any
 
 from fleet.manifest.load import LoadedManifest
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
+from fleet.manifest.schema.model_schema import AccuracyGate as ManifestGate
 from fleet.manifest.schema.model_schema import MetricGate as ManifestMetric
 from fleet.resolve.desired import EngineSpec, Recipe
 from fleet.resolve.documents.data_digest import calibration_digest, golden_digest
@@ -74,12 +75,18 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         outputs=tuple(_output(value) for value in model.outputs),
         options=replace(_options(model, precision), dla_core=dla_core),
         device=device_facts(profile),
-        accuracy=AccuracyGate(accuracy.min_cosine, accuracy.max_abs_error) if accuracy else AccuracyGate(),
+        accuracy=_accuracy(accuracy),
         enforce_accuracy=gates.waive_build_accuracy is None,
         max_latency_p99_ms=None if latency is None else latency * 1000.0,
         deadline_s=profile.builder.timeout,
         metric=_metric(model, precision),
     )
+
+
+def _accuracy(gate: ManifestGate | None) -> AccuracyGate:
+    if gate is None:
+        return AccuracyGate()
+    return AccuracyGate(gate.min_cosine, gate.max_abs_error, gate.max_relative_error)
 
 
 def _metric(model: Model, precision: str) -> MetricGate | None:

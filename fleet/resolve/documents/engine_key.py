@@ -51,7 +51,7 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "precision": job.precision,
         "calibration": calibration_digest,
         "golden": golden_digest,
-        "self_test": to_dict(job.accuracy),
+        "self_test": _without_unset(to_dict(job.accuracy), "max_relative_error"),
         "options": _without_unset(to_dict(job.options), "keep_fp32_nodes"),
         "backend": job.backend,
         "device": to_dict(job.device),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.sensitivity import Sensitivity
@@ -22,7 +22,7 @@ TIMING_CACHE_FILE = "timing.cache"
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
-TRANSFORM_VERSION = 2
+TRANSFORM_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,15 @@ class TensorSpec:
     max_shape: Tuple[int, ...] = ()
 
 
+DEFAULT_INT8_METHOD: Final = "minmax"
+"""Where nobody says which: it takes nothing off any activation, and needs no histogram."""
+
+
 @dataclass(frozen=True)
 class Int8Options:
     """Static Q/DQ quantization, per-channel weights."""
 
-    method: str = "entropy"
+    method: str = DEFAULT_INT8_METHOD
     """entropy | percentile | minmax: how activation ranges are taken from the calibration data. calibrator:
     TensorRT's own, without Q/DQ pairs in the graph (TensorRT 8.5 to 10.x only)."""
     exclude_ops: Tuple[str, ...] = ()
@@ -104,6 +108,9 @@ class AccuracyGate:
     """Cosine similarity, smallest over samples and outputs, against the reference."""
     max_abs_error: Optional[float] = None
     """Largest absolute difference, in the output's unit."""
+    max_relative_error: Optional[float] = None
+    """Norm of the difference over the norm of the reference. None: what belongs to ``min_cosine``
+    (:func:`runtime.contract.engine.accuracy_gate.relative_limit`)."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +199,16 @@ class OutputAccuracy:
 
     output: str
     min_cosine: float
+    """Of an output of one number: over all samples together, as one number alone has nothing but a sign. Of integers:
+    the share that is equal."""
     max_abs_error: float
+    relative_error: Optional[float] = None
+    """Norm of the difference in the worst sample, over the reference's norm (root mean square over the samples). None:
+    integers, and reports of older builders."""
+    norm_ratio: Optional[float] = None
+    """Norm of all samples over that of the reference's."""
+    equal_share: Optional[float] = None
+    """Of integers: the smallest share of equal ones. None: not integers."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.contract.codec import canonical_json
+from runtime.contract.engine.accuracy_gate import described
 from runtime.contract.engine.build import (
     GOLDEN_FILE,
     IDENTITY_FILE,
@@ -130,7 +131,7 @@ def _accuracy_gates(
     notes = []
     for measured, against in ((accuracy, "the fp32 source model"), (expected, "the golden data's expected outputs")):
         for item in measured:
-            log(f"against {against}: {item.output}: cosine {item.min_cosine:.5f}, error {item.max_abs_error:.4g}")
+            log(f"against {against}: {item.output}: {described(item)}")
         wrong = violation(measured, job.accuracy)
         if wrong is None:
             continue

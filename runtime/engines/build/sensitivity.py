@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from runtime.contract.engine.accuracy_gate import relative_limit
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
 from runtime.contract.engine.sensitivity import SensitiveNode
 
@@ -53,6 +54,8 @@ def severity_of(measured: Sequence[OutputAccuracy], gate: AccuracyGate) -> float
     shares = [0.0]
     for item in measured:
         shares.append(_share(1.0 - item.min_cosine, 1.0 - gate.min_cosine))
+        if item.relative_error is not None:
+            shares.append(_share(item.relative_error, relative_limit(gate)))
         if gate.max_abs_error is not None:
             shares.append(_share(item.max_abs_error, gate.max_abs_error))
     return max(shares)

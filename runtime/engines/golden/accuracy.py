@@ -1,4 +1,4 @@
-"""Two outputs compared: cosine similarity and largest absolute difference, and a gate over them."""
+"""Two outputs compared: cosine, relative and largest error, integers by equality; and a gate over them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contract.engine.accuracy_gate import broken
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
 from runtime.engines.errors import EngineError
 
-Sample = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Sample = Mapping[str, Array]
 """Output name → values, of one golden frame."""
 
 NOT_A_NUMBER_COSINE = -1.0
@@ -51,13 +53,43 @@ def compare(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Deviation:
 
 
 def worst(actual: Sequence[Sample], expected: Sequence[Sample]) -> tuple[OutputAccuracy, ...]:
-    """Return for every output of ``expected`` its worst cosine and error over all frames. Raises EngineError."""
-    result = []
-    for name in expected[0]:
-        differences = [compare(a[name], e[name]) for a, e in zip(actual, expected, strict=True)]
-        cosine = min(item.cosine for item in differences)
-        result.append(OutputAccuracy(name, cosine, max(item.max_abs_error for item in differences)))
-    return tuple(result)
+    """Return for every output of ``expected`` its worst deviation over all frames. Raises EngineError.
+
+    Integers are compared for equality: a class or a count is right or wrong, and a cosine of 756 and 882 is 1.
+    """
+    return tuple(_of_output(name, [a[name] for a in actual], [e[name] for e in expected]) for name in expected[0])
+
+
+def _of_output(name: str, actual: Sequence[Array], expected: Sequence[Array]) -> OutputAccuracy:
+    pairs = list(zip(actual, expected, strict=True))
+    differences = [compare(one, other) for one, other in pairs]
+    error = max(item.max_abs_error for item in differences)
+    if all(item.finite for item in differences) and _whole(pairs[0][0]):
+        share = min(_equal_share(one, other) for one, other in pairs)
+        return OutputAccuracy(name, share, error, equal_share=share)
+    cosine = min(item.cosine for item in differences)
+    if not all(item.finite for item in differences):
+        return OutputAccuracy(name, cosine, error)
+    ours = np.stack([np.asarray(one, np.float64).ravel() for one, _ in pairs])
+    theirs = np.stack([np.asarray(other, np.float64).ravel() for _, other in pairs])
+    if ours.shape[1] == 1:
+        cosine = compare(ours, theirs).cosine
+    size = float(np.linalg.norm(theirs))
+    if size == 0.0:  # cosine is 0 already: an empty reference proves nothing
+        return OutputAccuracy(name, cosine, error)
+    worst_frame = float(np.max(np.linalg.norm(ours - theirs, axis=1)))
+    relative = worst_frame / (size / float(np.sqrt(len(pairs))))
+    ratio = float(np.linalg.norm(ours)) / size
+    return OutputAccuracy(name, cosine, error, min(relative, NOT_A_NUMBER_ERROR), min(ratio, NOT_A_NUMBER_ERROR))
+
+
+def _whole(values: Array) -> bool:
+    return values.dtype.kind in "iub"
+
+
+def _equal_share(actual: Array, expected: Array) -> float:
+    same = np.asarray(actual).ravel() == np.asarray(expected).ravel()
+    return float(np.mean(same)) if same.size else 1.0
 
 
 def violation(measured: Sequence[OutputAccuracy], gate: AccuracyGate) -> str | None:
@@ -65,16 +97,6 @@ def violation(measured: Sequence[OutputAccuracy], gate: AccuracyGate) -> str | N
     for item in measured:
         if item.max_abs_error >= NOT_A_NUMBER_ERROR:
             return f"output {item.output!r} holds values that are not finite"
-        if not item.min_cosine >= gate.min_cosine:
-            return f"cosine {_both(item.min_cosine, '<', gate.min_cosine)} on output {item.output!r}"
-        if gate.max_abs_error is not None and not item.max_abs_error <= gate.max_abs_error:
-            return f"largest error {_both(item.max_abs_error, '>', gate.max_abs_error)} on output {item.output!r}"
+        if wrong := broken(item, gate):
+            return wrong[0]
     return None
-
-
-def _both(left: float, sign: str, right: float) -> str:
-    """Format two numbers with as few digits, from three on, as show that they differ."""
-    for digits in range(3, 10):
-        if f"{left:.{digits}f}" != f"{right:.{digits}f}":
-            return f"{left:.{digits}f} {sign} {right:.{digits}f}"
-    return f"{left!r} {sign} {right!r}"

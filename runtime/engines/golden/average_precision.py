@@ -4,8 +4,10 @@ COCO's evaluation (``cocoapi/PythonAPI/pycocotools/cocoeval.py``), class by clas
 first; each takes the box of the reference in its frame that it overlaps most, of those with IoU 0.5 or more that no
 better box has taken; precision, made to fall with recall, is read at recall 0, 0.01 … 1 and averaged.
 
-One thing differs. COCO leaves a class out that the reference does not have; here a class that only one side has counts
-0, as boxes that nobody else sees are what a gate is for.
+Two things differ. COCO leaves a class out that the reference does not have; here a class that only one side has counts
+0, as boxes that nobody else sees are what a gate is for. And where the caller gives ``score_error``, a box finds one of
+the reference only if their scores differ by no more: right places with wrong scores are other answers to a robot, whose
+thresholds read scores.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from runtime.decoding.frame_boxes import Boxes
 from runtime.decoding.nms import overlaps
 
 LEAST_OVERLAP = 0.5
+ANY_SCORE = float("inf")
 _POINTS = np.linspace(0.0, 1.0, 101)
 _ROUNDING = 1e-10
 """COCO's own: an overlap of exactly the limit is one, whatever the last bit says."""
@@ -26,34 +29,38 @@ _ROUNDING = 1e-10
 Hits = tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_], int]
 
 
-def mean_average_precision(own: Sequence[Boxes], reference: Sequence[Boxes]) -> float | None:
+def mean_average_precision(
+    own: Sequence[Boxes], reference: Sequence[Boxes], score_error: float = ANY_SCORE
+) -> float | None:
     """Return the mean over the classes that either side has, 0 to 1; None when neither has a box.
 
-    Both hold one entry a frame, boxes best first. Scores of the reference say nothing.
+    Both hold one entry a frame, boxes best first. ``score_error``: how far scores may differ from the reference's.
     """
-    found = per_class(own, reference)
+    found = per_class(own, reference, score_error)
     return float(np.mean(list(found.values()))) if found else None
 
 
-def per_class(own: Sequence[Boxes], reference: Sequence[Boxes]) -> dict[int, float]:
+def per_class(own: Sequence[Boxes], reference: Sequence[Boxes], score_error: float = ANY_SCORE) -> dict[int, float]:
     """Return the average precision of every class that either side has, by its number."""
     classes = sorted({int(each) for boxes in (*own, *reference) for each in _classes(boxes)})
-    return {each: _of_class(own, reference, each) for each in classes}
+    return {each: _of_class(own, reference, each, score_error) for each in classes}
 
 
-def _of_class(own: Sequence[Boxes], reference: Sequence[Boxes], number: int) -> float:
-    frames = [_match(left, right, number) for left, right in zip(own, reference, strict=True)]
+def _of_class(own: Sequence[Boxes], reference: Sequence[Boxes], number: int, score_error: float) -> float:
+    frames = [_match(left, right, number, score_error) for left, right in zip(own, reference, strict=True)]
     scores = np.concatenate([each[0] for each in frames])
     hits = np.concatenate([each[1] for each in frames])[np.argsort(-scores, kind="stable")]
     return _average(hits, sum(each[2] for each in frames))
 
 
-def _match(own: Boxes, reference: Boxes, number: int) -> Hits:
+def _match(own: Boxes, reference: Boxes, number: int, score_error: float) -> Hits:
     """Return one class of one frame: scores best first, which of them found a box, and how many there are to find."""
     ours, theirs = _classes(own) == number, _classes(reference) == number
     scores = own.scores[ours].astype(np.float64)
     hits = np.zeros(scores.size, np.bool_)
     shared = _overlaps(own.corners[ours], reference.corners[theirs])
+    apart = np.abs(scores[:, None] - reference.scores[theirs].astype(np.float64)[None, :])
+    shared[apart > score_error] = -1.0
     for index, row in enumerate(shared if shared.shape[1] else ()):
         best = int(np.argmax(row))
         if row[best] >= LEAST_OVERLAP - _ROUNDING:

@@ -25,6 +25,10 @@ MIN_FRAMES = 8
 ENOUGH_FRAMES = 100
 """Below it a build notes that more frames usually give better accuracy."""
 
+MOST_APART = 100.0
+"""Largest magnitude of a frame of floats over that of the usual frame, and the other way round. One pixel a hundred
+times too large leaves two of 256 steps for all others."""
+
 _MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
 
 
@@ -99,6 +103,8 @@ def open_calibration(path: Path, inputs: Sequence[TensorSpec]) -> ImageFolder | 
         raise EngineError(
             "calibration", f"there is no calibration data at {path.name}", "name a folder or an .npz file"
         )
+    if isinstance(frames, Arrays):
+        _require_usable(path.name, frames)
     if len(frames) < MIN_FRAMES:
         raise EngineError(
             "calibration",
@@ -106,6 +112,39 @@ def open_calibration(path: Path, inputs: Sequence[TensorSpec]) -> ImageFolder | 
             "add frames that look like what the robot sees; 100 to 500 are usual",
         )
     return frames
+
+
+def _require_usable(source: str, frames: Arrays) -> None:
+    """Refuse frames from which no range can come, by their number. Raises EngineError ``calibration``."""
+    for name, array in frames.arrays.items():
+        if array.dtype.kind != "f" or not len(array):
+            continue
+        rows = np.abs(array.reshape(len(array), -1).astype(np.float64))
+        largest = rows.max(axis=1, initial=0.0)
+        usual = float(np.median(largest))
+        for index, most in enumerate(largest.tolist()):
+            if why := _unusable(most, usual):
+                raise EngineError(
+                    "calibration",
+                    f"{source}: frame {index} (counted from 0) of input {name!r} {why}",
+                    "remove the frame, or correct what made it: ranges taken from it would fit no other",
+                )
+
+
+def _unusable(largest: float, usual: float) -> str:
+    """Say what is wrong with a frame whose largest magnitude is this, where half the frames stay below ``usual``.
+
+    A frame of zeros is none of that: a state at its start, a covered lens.
+    """
+    if not np.isfinite(largest):
+        return "holds values that are not finite"
+    if not np.isfinite(usual):
+        return ""
+    if largest > MOST_APART * usual > 0.0:
+        return f"reaches {largest:.4g}, more than {MOST_APART:g} times the usual {usual:.4g}"
+    if 0.0 < largest < usual / MOST_APART:
+        return f"reaches only {largest:.4g}, less than 1/{MOST_APART:g} of the usual {usual:.4g}"
+    return ""
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:

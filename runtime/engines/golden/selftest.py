@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.contract.engine.accuracy_gate import relative_limit
 from runtime.contract.engine.build import EngineIdentity
 from runtime.contract.node.health import SelfTest
 from runtime.engines.backend import Runner
@@ -31,7 +32,11 @@ def self_test(runner: Runner, identity: EngineIdentity, golden_path: Path) -> Se
     frames = f"{len(golden)} golden frame{'s' if len(golden) != 1 else ''}"
     if wrong is not None:
         return SelfTest(False, lowest, gate.min_cosine, f"{identity.precision} {wrong} ({frames})")
-    message = f"{identity.precision} cosine {lowest:.4f} >= {gate.min_cosine:.4f} ({frames})"
+    off = max((item.relative_error or 0.0 for item in measured), default=0.0)
+    message = (
+        f"{identity.precision} cosine {lowest:.4f} >= {gate.min_cosine:.4f}, "
+        f"relative error {off:.3g} <= {relative_limit(gate):.3g} ({frames})"
+    )
     return SelfTest(True, lowest, gate.min_cosine, message)
 
 

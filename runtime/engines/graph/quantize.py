@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import difflib
 import io
+import math
 import tempfile
+import time
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime as ort
@@ -25,6 +28,8 @@ from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 from runtime.contract.engine.build import Int8Options, TensorSpec
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.histogram import BoundedHistogram, not_finite
+from runtime.engines.graph.mixed_ranges import mixed_range_nodes
 from runtime.engines.graph.normalize import infer
 from runtime.engines.graph.preprocess import preprocess_model
 
@@ -33,6 +38,8 @@ _METHODS = {
     "entropy": CalibrationMethod.Entropy,
     "percentile": CalibrationMethod.Percentile,
 }
+MOST_SECONDS = 1800.0
+"""Of one calibration; a builder's own deadline may end it earlier."""
 #: What computes, and so gains by int8.
 _TENSORRT = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 #: A batch norm that could not be fused has a scale per channel: one int8 scale for all of them ruins it.
@@ -97,6 +104,7 @@ class Quantizer:
         *,
         style: Style,
         progress: Progress,
+        seconds: float = MOST_SECONDS,
     ) -> None:
         """Check the options and calibrate. Raises EngineError of kind ``calibration``."""
         if options.method not in _METHODS:
@@ -112,11 +120,15 @@ class Quantizer:
             onnx.save(_marked(infer(model)), str(source))
             self._model = load_model_with_shape_infer(source)
             self._ranges = _calibrated(
-                source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress)
+                source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress), seconds
             )
+        self._mixed = mixed_range_nodes(self._model, _plain(self._ranges))
+        if self._mixed:
+            progress(f"{len(self._mixed)} nodes from {self._mixed[0]!r} on stay in float: they join values of very "
+                     "different ranges")  # fmt: skip
 
     def __call__(self, exclude_nodes: Collection[str]) -> ModelProto:
-        """Return the model with Q/DQ pairs, ``exclude_nodes`` left in float."""
+        """Return the model with Q/DQ pairs, ``exclude_nodes`` and joins of very different ranges left in float."""
         fresh = ModelProto()
         fresh.CopyFrom(self._model)  # the quantizer changes the model that it is given
         with _quiet():
@@ -128,7 +140,7 @@ class Quantizer:
                 QuantType.QInt8 if self._style.symmetric_activations else QuantType.QUInt8,
                 self._ranges,
                 [],
-                sorted(exclude_nodes),
+                sorted({*exclude_nodes, *self._mixed}),
                 self.operators,
                 _extra_options(self.operators, self._style),
             )
@@ -138,15 +150,47 @@ class Quantizer:
         return result
 
 
-def _calibrated(source: Path, operators: Sequence[str], method: CalibrationMethod, reader: _Reader) -> Any:
+def _calibrated(
+    source: Path, operators: Sequence[str], method: CalibrationMethod, reader: _Reader, seconds: float
+) -> Any:
+    """Return the range of every tensor. Raises EngineError of kind ``calibration``."""
     calibrator = create_calibrator(
         source, operators, augmented_model_path=str(source.with_name("augmented.onnx")), calibrate_method=method
     )
+    if hasattr(calibrator, "num_quantized_bins"):
+        calibrator.collector = BoundedHistogram(
+            method=calibrator.method,
+            symmetric=calibrator.symmetric,
+            num_bins=calibrator.num_bins,
+            num_quantized_bins=calibrator.num_quantized_bins,
+            percentile=calibrator.percentile,
+            scenario=calibrator.scenario,
+        )
+    started = time.monotonic()
     # One frame at a time: a histogram calibrator otherwise keeps every activation of every frame.
     for index in range(len(reader)):
         reader.set_range(index, index + 1)
         calibrator.collect_data(reader)
-    return calibrator.compute_data()
+        if time.monotonic() - started > seconds:
+            raise EngineError(
+                "calibration",
+                f"calibration reached frame {index + 1} of {len(reader)} in {seconds:.0f} s, the most that it may take",
+                "give fewer frames (100 to 500 are usual), or use method minmax",
+            )
+    ranges = calibrator.compute_data()
+    for name, (low, high) in _plain(ranges).items():
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise not_finite(name)
+    return ranges
+
+
+def _plain(ranges: Any) -> dict[str, tuple[float, float]]:
+    """Return each tensor's smallest and largest value of what a calibrator found."""
+    found = {}
+    for name, data in ranges.items():
+        low, high = data.range_value
+        found[name] = (float(np.min(low)), float(np.max(high)))
+    return found
 
 
 @contextlib.contextmanager

@@ -230,3 +230,9 @@ def test_tensor_is_a_copy_and_bounded() -> None:
 def test_bad_options_are_named(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
         decoder_named(name, options)
+
+
+@pytest.mark.parametrize("tensor", [np.array([[756]]), np.array([[0.9]], "f4"), np.zeros((1, 5), np.int64)])
+def test_a_class_number_is_no_row_of_scores(tensor: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"classification needs a score for every class.*no score"):
+        decoder_named("classification", {"labels": ["a"]})(tensor, View(1, 1))

@@ -95,10 +95,13 @@ def rows(*found: Row) -> Any:
 
 def test_what_the_robot_publishes_is_measured_threshold_and_suppression_included() -> None:
     nothing = (0.0,) * 6
-    there = rows((5, 5, 4, 4, 0.9, 0), (15, 10, 4, 4, 0.8, 0), nothing)
+    there = rows((5, 5, 4, 4, 0.6, 0), (15, 10, 4, 4, 0.6, 0), nothing)
     assert measured(there, there) == pytest.approx(1.0)
     unsure = rows((5, 5, 4, 4, 0.51, 0), (15, 10, 4, 4, 0.49, 0), nothing)
     assert measured(unsure, there) == pytest.approx(51 / 101), "not published"
+    sure = rows((5, 5, 4, 4, 0.76, 0), (15, 10, 4, 4, 0.6, 0), nothing)
+    assert measured(sure, there) < 0.6, "in the right place with a wrong score"
+    there = rows((5, 5, 4, 4, 0.9, 0), (15, 10, 4, 4, 0.8, 0), nothing)
     twice = rows((5, 5, 4, 4, 0.9, 0), (5, 5, 4, 4.2, 0.85, 0), (15, 10, 4, 4, 0.8, 0))
     assert measured(twice, there) == pytest.approx(1.0), "suppressed, and so not published"
     kept = MetricGate("map50", "boxes", decoder={"threshold": 0.5, "iou": 1.0})

@@ -101,3 +101,17 @@ def test_a_truncated_member_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(EngineError, match=r"is not an \.npz file"):
         load_golden(path, [INPUT], ["scores"])
+
+
+@pytest.mark.parametrize(("values", "passes"), [([0, 3], True), ([0, 0], False)])
+def test_a_zero_is_an_answer_of_one_number_where_other_frames_have_others(
+    tmp_path: Path, values: list[int], passes: bool
+) -> None:
+    for dtype in (np.int64, np.float32):
+        path = tmp_path / f"{np.dtype(dtype)}.npz"
+        np.savez(path, x=np.ones((2, 4), "f4"), y=np.array(values, dtype).reshape(2, 1))
+        if passes:
+            assert len(load_golden(path, [TensorSpec("x", (1, 4))], ["y"])) == 2
+        else:
+            with pytest.raises(EngineError, match="all zeros"):
+                load_golden(path, [TensorSpec("x", (1, 4))], ["y"])

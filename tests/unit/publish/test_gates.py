@@ -40,9 +40,9 @@ def test_a_good_engine_passes(spec: EngineSpec) -> None:
 @pytest.mark.parametrize(
     ("measured", "told"),
     [
-        ({"cosine": 0.9}, "cosine 0.9000 < 0.9900"),
-        ({"cosine": float("nan")}, "cosine nan < 0.9900"),
-        ({"error": 0.5}, "largest error 0.5 > 0.1"),
+        ({"cosine": 0.9}, "cosine 0.900 < 0.990"),
+        ({"cosine": float("nan")}, "cosine nan < 0.990"),
+        ({"error": 0.5}, "largest error 0.500 > 0.100"),
         ({"p99": 51.0}, "p99 51.0 ms > 50.0 ms"),
     ],
 )
@@ -51,6 +51,13 @@ def test_each_gate_says_no_with_both_numbers(spec: EngineSpec, measured: dict[st
         check_gates({spec.key: spec}, {spec.key: report_of(spec, **measured)})
     assert caught.value.exit_code == 4
     assert "detector fp16 for sim-x86" in caught.value.message
+
+
+def test_an_output_three_times_too_small_is_refused_though_its_cosine_is_1(spec: EngineSpec) -> None:
+    item = OutputAccuracy("scores", 1.0, 0.05, relative_error=2 / 3, norm_ratio=1 / 3)
+    (found,) = violations(spec, replace(report_of(spec), accuracy=(item,)))
+    told = "relative error 0.667 > 0.212 on output 'scores' (its norm is 0.333 of the reference's), against fp32"
+    assert found.what == told
 
 
 def test_golden_answers_are_held_against_the_gate_too(spec: EngineSpec) -> None:

@@ -16,7 +16,7 @@ from fleet.cli.commands.engine.shared import Seconds, Seed, Shape, absolute, ask
 from fleet.cli.ui.console import Stopwatch, emit, fact_table, plain, short, size
 from fleet.errors import UsageError
 from runtime.contract.codec import to_dict
-from runtime.contract.engine.build import BuildOptions, EngineReport, Int8Options
+from runtime.contract.engine.build import DEFAULT_INT8_METHOD, BuildOptions, EngineReport, Int8Options
 from runtime.contract.engine.engine_tool import BUILD, BuildRequest
 
 _BARE_ONLY = "the manifest says that of its models: leave the option out, or give the ONNX file itself"
@@ -37,6 +37,9 @@ class Method(str, Enum):
     PERCENTILE = "percentile"
     MINMAX = "minmax"
     CALIBRATOR = "calibrator"
+
+
+_DEFAULT_METHOD = Method(DEFAULT_INT8_METHOD)
 
 
 class Backend(str, Enum):
@@ -78,7 +81,7 @@ def run(
     max_p99: Annotated[
         float | None, typer.Option("--max-p99", min=0, help="ONNX file: largest p99, milliseconds. Else exit 4.")
     ] = None,
-    method: Annotated[Method, typer.Option("--int8-method", help="ONNX file.")] = Method.ENTROPY,
+    method: Annotated[Method, typer.Option("--int8-method", help="ONNX file.")] = _DEFAULT_METHOD,
     exclude_op: Annotated[
         list[str] | None, typer.Option("--exclude-op", help="ONNX file, int8: operator left in float. Repeatable.")
     ] = None,

@@ -16,6 +16,8 @@ from fleet.cli.commands.engine.shared import Seconds, Seed, Shape, Threads, aske
 from fleet.cli.ui.console import conclude, plain, size, table
 from fleet.errors import EngineGateError
 from runtime.contract.codec import to_dict
+from runtime.contract.engine.accuracy_gate import described
+from runtime.contract.engine.build import OutputAccuracy
 from runtime.contract.engine.engine_facts import CompareAnswer, EngineFacts
 from runtime.contract.engine.engine_tool import COMPARE, CompareRequest
 
@@ -75,13 +77,17 @@ def _render(console: Console, answer: CompareAnswer) -> None:
     elif answer.layers_shared:
         console.print(f"  {answer.layers_shared} layers carry one name in both, all at one precision")
     for output in answer.outputs:
-        words = f"B's {output.output} against A's: cosine {output.min_cosine:.5f}, largest error"
-        console.print(f"  {plain(f'{words} {output.max_abs_error:.4g}, on {answer.input}')}")
+        words = f"B's {output.output} against A's: {described(output)}, on {answer.input}"
+        console.print(f"  {plain(words)}")
     if answer.bench is not None:
         console.print("  measured here, in turn:")
         render_bench(console, answer.bench)
     for note in answer.notes:
         console.print(f"  [yellow]note[/] {plain(note)}")
+
+
+def _relative(item: OutputAccuracy) -> str:
+    return "-" if item.relative_error is None else f"{item.relative_error:.4g}"
 
 
 def _add_numbers(rows: Table, first: EngineFacts, second: EngineFacts) -> None:
@@ -94,6 +100,7 @@ def _add_numbers(rows: Table, first: EngineFacts, second: EngineFacts) -> None:
         ("layers", lambda report: counted(report.layer_precisions)),
         ("main layers", lambda report: counted(report.extra.get("main_layer_precisions"))),
         ("cosine to fp32", lambda report: ", ".join(f"{item.min_cosine:.5f}" for item in report.accuracy)),
+        ("relative error to fp32", lambda report: ", ".join(_relative(item) for item in report.accuracy)),
         ("largest error to fp32", lambda report: ", ".join(f"{item.max_abs_error:.4g}" for item in report.accuracy)),
     ):
         rows.add_row(title, *(_of(report, read) for report in reports), "")

@@ -25,6 +25,7 @@ from fleet.cli.commands.engine.shared import (
 from fleet.cli.ui.console import conclude, fact_table, plain, size, table
 from fleet.errors import GateError
 from runtime.contract.codec import to_dict
+from runtime.contract.engine.accuracy_gate import relative_limit
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.engine.engine_facts import EngineFacts, OnnxFacts, TensorFacts
 from runtime.contract.engine.engine_tool import INSPECT, InspectRequest
@@ -81,8 +82,9 @@ def _add_identity(rows: Table, facts: EngineFacts) -> None:
         for spec in specs:
             rows.add_row(what, plain(f"{spec.name} {spec.dtype} {'x'.join(map(str, spec.shape))}"))
     gate = identity.self_test
+    relative = f", relative error {relative_limit(gate):.3g}"
     largest = "" if gate.max_abs_error is None else f", largest error {gate.max_abs_error:g}"
-    rows.add_row("self-test", f"cosine >= {gate.min_cosine:g}{largest}")
+    rows.add_row("self-test", f"cosine >= {gate.min_cosine:g}{relative}{largest}")
 
 
 def device(facts: DeviceFacts) -> str:

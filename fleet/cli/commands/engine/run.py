@@ -13,6 +13,7 @@ from fleet.cli.commands.engine.shared import Engine, Seed, Shape, Threads, absol
 from fleet.cli.ui.console import conclude, plain, table
 from fleet.errors import EngineGateError
 from runtime.contract.codec import to_dict
+from runtime.contract.engine.accuracy_gate import described
 from runtime.contract.engine.engine_facts import OutputStatistics, RunAnswer
 from runtime.contract.engine.engine_tool import RUN, RunRequest
 
@@ -64,7 +65,7 @@ def _render(console: Console, answer: RunAnswer, save: Path | None) -> None:
             console.print(f"  [red]{each.not_finite} values of {plain(each.name)} are not finite[/]")
     console.print(f"  {', '.join(ms(value) for value in answer.milliseconds[:10])} ms a frame")
     for item in answer.accuracy:
-        words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g} against {answer.expected_from}"
+        words = f"{described(item)} against {answer.expected_from}"
         console.print(f"  {plain(f'{item.output}: {words}')}")
     if answer.accuracy and answer.gate is not None and answer.violation is None:
         console.print(f"  [green]as expected[/] (cosine >= {answer.gate.min_cosine:g})")

@@ -14,6 +14,7 @@ from fleet.build.engine_process import ask
 from fleet.cli.ui.console import activity, plain
 from fleet.errors import UsageError
 from runtime.contract.codec import T
+from runtime.contract.engine.accuracy_gate import described
 from runtime.contract.engine.build import EngineReport, Percentiles
 from runtime.contract.engine.engine_facts import Latency, LayerFacts
 from runtime.contract.engine.engine_tool import BenchRequest, CompareRequest, RunRequest
@@ -98,8 +99,7 @@ def quality_rows(report: EngineReport) -> Iterator[tuple[str, str]]:
     yield "layers", counted(report.layer_precisions) + (f"; main layers: {counted(main)}" if main else "")
     for title, measured in (("to fp32", report.accuracy), ("to golden", report.golden_accuracy)):
         for item in measured:
-            words = f"cosine {item.min_cosine:.5f}, largest error {item.max_abs_error:.4g}"
-            yield title, plain(f"{words} ({item.output})")
+            yield title, plain(f"{described(item)} ({item.output})")
     for title, words in metric_rows(report.metric):
         yield title, plain(words)
 

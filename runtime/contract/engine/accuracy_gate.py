@@ -1,0 +1,75 @@
+"""What an accuracy gate says of one measured output: for the builder, the robot's self-test and `fleet publish`."""
+
+from __future__ import annotations
+
+import math
+from typing import List
+
+from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
+
+_MOST_RATIO = 2.0
+_ALLOWANCE = 1.5
+_LEAST_RELATIVE = 0.02
+"""Gates close to a cosine of 1 would allow less than half precision loses on small outputs."""
+
+
+def relative_limit(gate: AccuracyGate) -> float:
+    """Return the largest relative error that ``gate`` lets through.
+
+    When it names none: 1.5 times that of two outputs of equal size whose cosine is just the gate's,
+    ``sqrt(2 (1 - c))``. So magnitude is judged as strictly as direction, whatever the cosine that somebody chose:
+    0.07 at 0.999, 0.21 at 0.99, 0.37 at 0.97.
+    """
+    if gate.max_relative_error is not None:
+        return gate.max_relative_error
+    return max(_ALLOWANCE * math.sqrt(max(2.0 * (1.0 - gate.min_cosine), 0.0)), _LEAST_RELATIVE)
+
+
+def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
+    """Return everything in which a measurement breaks ``gate``, each with both numbers; empty when it passes.
+
+    What an older report or builder did not measure (None) is not judged.
+    """
+    found = []
+    if not item.min_cosine >= gate.min_cosine:
+        what = "cosine" if item.equal_share is None else "share of equal integers"
+        found.append("{} {} on output {!r}".format(what, both(item.min_cosine, "<", gate.min_cosine), item.output))
+    limit = relative_limit(gate)
+    if item.relative_error is not None and not item.relative_error <= limit:
+        size = "" if item.norm_ratio is None else " (its norm is {:.3g} of the reference's)".format(item.norm_ratio)
+        numbers = both(item.relative_error, ">", limit)
+        found.append("relative error {} on output {!r}{}".format(numbers, item.output, size))
+    elif item.norm_ratio is not None and gate.min_cosine > 0.0 and not _alike(item.norm_ratio):
+        found.append(
+            "norm {:.3g} of the reference's, outside {:g} to {:g}, on output {!r}".format(
+                item.norm_ratio, 1.0 / _MOST_RATIO, _MOST_RATIO, item.output
+            )
+        )
+    if gate.max_abs_error is not None and not item.max_abs_error <= gate.max_abs_error:
+        found.append(
+            "largest error {} on output {!r}".format(both(item.max_abs_error, ">", gate.max_abs_error), item.output)
+        )
+    return found
+
+
+def described(item: OutputAccuracy) -> str:
+    """Return what was measured in one line: ``cosine 0.99950, relative error 0.03, largest error 0.2``."""
+    if item.equal_share is not None:
+        words = "{:.5g} of the integers equal".format(item.equal_share)
+    else:
+        words = "cosine {:.5f}".format(item.min_cosine)
+    if item.relative_error is not None:
+        words += ", relative error {:.4g}".format(item.relative_error)
+    return "{}, largest error {:.4g}".format(words, item.max_abs_error)
+
+
+def both(left: float, sign: str, right: float) -> str:
+    """Format two numbers with as few digits, from three on, as show that they differ."""
+    for digits in range(3, 10):
+        if "{:.{}f}".format(left, digits) != "{:.{}f}".format(right, digits):
+            return "{:.{d}f} {} {:.{d}f}".format(left, sign, right, d=digits)
+    return "{!r} {} {!r}".format(left, sign, right)
+
+
+def _alike(ratio: float) -> bool:
+    return 1.0 / _MOST_RATIO <= ratio <= _MOST_RATIO
