@@ -9,12 +9,14 @@ import argparse
 import array
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from geometry_msgs.msg import TwistStamped
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -33,6 +35,8 @@ class Peer:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.offset_s = 0.0
+        """The camera's clock less the robot's."""
         self.colour: tuple[int, int, int] | None = DRIVE
         self.commands: list[list[float]] = []
         self.stamps: list[float] = []
@@ -57,7 +61,7 @@ class Peer:
         if self.colour is None:
             return
         message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3, encoding="rgb8")
-        message.header.stamp = self.node.get_clock().now().to_msg()
+        message.header.stamp = (self.node.get_clock().now() + Duration(seconds=self.offset_s)).to_msg()
         message.header.frame_id = "camera"
         message.data = array.array("B", frame(self.colour).tobytes())
         self._camera.publish(message)
@@ -118,6 +122,28 @@ def both(peer: Peer) -> None:
     peer.tell(moving=True)
 
 
+def deaf(peer: Peer) -> None:
+    """Be a base that waits for Twist, and one that asks for an earlier command, until standard input ends."""
+    heard: list[Any] = []
+    peer.node.create_subscription(Twist, COMMANDS, heard.append, 1)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    other = rclpy.create_node("latched")
+    other.create_subscription(TwistStamped, COMMANDS, heard.append, latched)
+    try:
+        clock(peer)
+    finally:
+        other.destroy_node()
+
+
+def clock(peer: Peer) -> None:
+    """A camera with another clock, until standard input ends: how many commands drove?"""
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    while not ended.is_set():
+        rclpy.spin_once(peer.node, timeout_sec=0.05)
+    peer.tell(commands=len(peer.commands), driving=sum(linear > 0.0 for linear, _ in peer.commands))
+
+
 def info(peer: Peer) -> None:
     """Come late and be told what the model is."""
     peer.until_moving()
@@ -128,17 +154,20 @@ def info(peer: Peer) -> None:
     peer.tell(**json.loads(told[0].data))
 
 
-ROLES = {"faults": faults, "last": last, "rival": rival, "both": both, "info": info}
+ROLES = {"faults": faults, "last": last, "rival": rival, "both": both, "info": info, "clock": clock, "deaf": deaf}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=list(ROLES))
+    parser.add_argument("--offset", type=float, default=0.0, help="seconds that the camera's clock is ahead")
     arguments = parser.parse_args()
     rclpy.init()
     node = rclpy.create_node("peer")
     try:
-        ROLES[arguments.role](Peer(node))
+        peer = Peer(node)
+        peer.offset_s = arguments.offset
+        ROLES[arguments.role](peer)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -87,9 +88,10 @@ class Listener:
 class Source:
     """One way to take a topic's messages, and the model inputs that take them so."""
 
-    def __init__(self, adapter: InputAdapter, now_ns: Callable[[], int]) -> None:
+    def __init__(self, adapter: InputAdapter, now_ns: Callable[[], int], *, by_arrival: bool = False) -> None:
+        """``by_arrival``: the publisher's clock is not the robot's, so a frame's time is when it arrived."""
         self.listeners: list[Listener] = []
-        self._adapter, self._now_ns = adapter, now_ns
+        self._adapter, self._now_ns, self._by_arrival = adapter, now_ns, by_arrival
 
     def take(self, message: bytes, lost: int) -> FrameRefusedError | None:
         """Parse, check, swap a reference in the slot of every listener. Returns why it was refused."""
@@ -104,8 +106,13 @@ class Source:
         return None
 
     def _pending(self, taken: Taken) -> Pending:
-        arrived = self._now_ns()
-        stamp = taken.stamp or Stamp(arrived // 1_000_000_000, arrived % 1_000_000_000, "")
+        arrived, steady_s = self._now_ns(), time.monotonic()
+        own = taken.stamp
+        if own is None or self._by_arrival:
+            frame_id = "" if own is None else own.frame_id
+            stamp = Stamp(arrived // 1_000_000_000, arrived % 1_000_000_000, frame_id, steady_s)
+        else:
+            stamp = Stamp(own.sec, own.nanosec, own.frame_id, steady_s)
         return Pending(stamp, taken.data, self._adapter.fill, arrived)
 
     def _refuse(self, error: FrameRefusedError, lost: int) -> None:
@@ -130,7 +137,7 @@ class Topic:
         """Feed one input. Raises OptionError when its adapter cannot be made."""
         key = repr(replace(binding, tensor="", network_height=0, network_width=0))
         if key not in self.sources:
-            self.sources[key] = Source(adapter_for(binding), now_ns)
+            self.sources[key] = Source(adapter_for(binding), now_ns, by_arrival=binding.stamp == "arrival")
             self.large |= binding.type != COMPRESSED_IMAGE and message_bytes(binding) > DATAGRAM_BYTES
         self.sources[key].listeners.append(Listener(model, binding.tensor))
 
