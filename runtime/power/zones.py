@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-SOC = frozenset(
-    {"cpu", "gpu", "soc", "tj", "cv", "mcpu", "bcpu", "aux", "npu", "bigcore", "littlecore", "x86"}
-)  # fmt: skip
-"""What such a zone's type begins with, digits left out: ``cpu-thermal``, ``soc0-thermal``, ``tj-thermal``, ``cv1-thermal``
-(Orin), ``GPU-therm``, ``AUX-therm`` (Xavier), ``MCPU-therm`` (TX2), ``bigcore0-thermal`` (Rockchip), ``x86_pkg_temp``."""
+SOC = frozenset({"cpu", "gpu", "soc", "tj", "cv", "mcpu", "bcpu", "aux", "npu", "bigcore", "littlecore"})
+"""What such a zone's type begins with, digits left out: ``cpu-thermal``, ``soc0-thermal``, ``tj-thermal``,
+``cv1-thermal`` (Orin), ``GPU-therm``, ``AUX-therm`` (Xavier), ``MCPU-therm`` (TX2), ``bigcore0-thermal`` (Rockchip).
+And ``x86_pkg_temp``."""
 _FIRST = re.compile(r"[a-z]+")
 
 

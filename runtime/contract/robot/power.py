@@ -34,7 +34,7 @@ _SAYS = re.compile(r"^NV Power Mode:\s*(\S+)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class GovernorSettings:
-    """When the governor acts. Temperatures are of the hottest zone, degrees Celsius."""
+    """When the governor acts. Temperatures are of the chip's hottest zone, degrees Celsius."""
 
     hot_c: float = 85.0
     """At or above it for ``worse_after_s``: one step down."""
