@@ -183,11 +183,11 @@ def test_a_base_that_listens_for_another_type_is_named(robot: StartRobot, tmp_pa
     one = robot(tmp_path / "rt")
     with camera(one, 0.0, "deaf"):
         report = one.until("both to be named", lambda report: report.models and len(report.models[0].unheard) == 2)
-    latched, other_type = sorted(report.models[0].unheard)
+    other_type, latched = sorted(report.models[0].unheard)
     topic = "/jetfleet/driver/cmd_vel"
-    assert latched.startswith(f"/latched listens on {topic} and never hears it: its quality of service asks for more")
+    assert latched.startswith(f"/peer listens on {topic} and never hears it: its quality of service asks for more")
     assert "transient local" in latched.lower()
-    assert other_type.startswith(f"/peer listens on {topic} for geometry_msgs/msg/Twist and never hears it")
+    assert other_type.startswith(f"/base listens on {topic} for geometry_msgs/msg/Twist and never hears it")
     assert any(check.name == "model:driver:listeners" and check.level == "warn" for check in report.checks)
     one.until("no one to be named when they are gone", lambda report: not report.models[0].unheard)
 
@@ -206,6 +206,37 @@ def test_a_camera_with_another_clock_drives_where_arrival_counts(robot: StartRob
     assert report.models[0].commands[0].reason == "nobody listens to /jetfleet/driver/cmd_vel"
     assert report.models[0].causes.keys() <= {"lost", "replaced"}
     assert seen["driving"] > 0
+
+
+def test_a_bag_that_pauses_and_loops_restarts_nothing(robot: StartRobot, tmp_path: Path) -> None:
+    """With little patience for a heartbeat, and no clock at first: the watch is of steady time."""
+    config = write_driver(tmp_path / "rt")
+    write_config(tmp_path / "rt", replace(config, heartbeat_timeout_s=2.5))
+    one = robot(tmp_path / "rt", "env", "JETFLEET_USE_SIM_TIME=true")
+    still = "nothing new comes on /clock"
+    one.until(
+        "the clock that never came to be said", lambda report: any(still in each.message for each in report.checks)
+    )
+    player = subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.velocity_peer", "simulation"],
+        env=one.environment, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert player.stdin is not None
+        assert player.stdout is not None
+        drove = 0
+        for _ in ("plays", "loops back", "goes on"):
+            player.stdin.write("go\n")
+            player.stdin.flush()
+            told = json.loads(player.stdout.readline())["driving"]
+            assert told > drove, one.log.read_text()
+            drove = told
+            one.until("the pause", lambda report: any(still in each.message for each in report.checks))
+    finally:
+        player.kill()
+        player.communicate(timeout=STOP_S)
+    report = one.report()
+    assert (report.executor.restarts, report.executor.state) == (0, "running"), one.log.read_text()
 
 
 def test_where_that_is_allowed_both_command(site: Site) -> None:

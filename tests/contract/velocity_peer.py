@@ -15,10 +15,12 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -37,6 +39,8 @@ class Peer:
         self.node = node
         self.offset_s = 0.0
         """The camera's clock less the robot's."""
+        self.stamp_s: float | None = None
+        """Stamp of the next frame, where the clock is simulated."""
         self.colour: tuple[int, int, int] | None = DRIVE
         self.commands: list[list[float]] = []
         self.stamps: list[float] = []
@@ -61,7 +65,10 @@ class Peer:
         if self.colour is None:
             return
         message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3, encoding="rgb8")
-        message.header.stamp = (self.node.get_clock().now() + Duration(seconds=self.offset_s)).to_msg()
+        if self.stamp_s is not None:
+            message.header.stamp = stamp_of(self.stamp_s)
+        else:
+            message.header.stamp = (self.node.get_clock().now() + Duration(seconds=self.offset_s)).to_msg()
         message.header.frame_id = "camera"
         message.data = array.array("B", frame(self.colour).tobytes())
         self._camera.publish(message)
@@ -82,6 +89,10 @@ class Peer:
 
     def tell(self, **facts: Any) -> None:
         print(json.dumps(facts), flush=True)
+
+
+def stamp_of(seconds: float) -> Time:
+    return Time(sec=int(seconds), nanosec=int((seconds % 1.0) * 1e9))
 
 
 def faults(peer: Peer) -> None:
@@ -125,14 +136,17 @@ def both(peer: Peer) -> None:
 def deaf(peer: Peer) -> None:
     """Be a base that waits for Twist, and one that asks for an earlier command, until standard input ends."""
     heard: list[Any] = []
-    peer.node.create_subscription(Twist, COMMANDS, heard.append, 1)
+    apart = rclpy.Context()  # a process cannot have one topic with two types
+    rclpy.init(context=apart)
+    base = rclpy.create_node("base", context=apart)
+    base.create_subscription(Twist, COMMANDS, heard.append, 1)
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    other = rclpy.create_node("latched")
-    other.create_subscription(TwistStamped, COMMANDS, heard.append, latched)
+    peer.node.create_subscription(TwistStamped, COMMANDS, heard.append, latched)
     try:
         clock(peer)
     finally:
-        other.destroy_node()
+        base.destroy_node()
+        rclpy.shutdown(context=apart)
 
 
 def clock(peer: Peer) -> None:
@@ -142,6 +156,34 @@ def clock(peer: Peer) -> None:
     while not ended.is_set():
         rclpy.spin_once(peer.node, timeout_sec=0.05)
     peer.tell(commands=len(peer.commands), driving=sum(linear > 0.0 for linear, _ in peer.commands))
+
+
+def simulation(peer: Peer) -> None:
+    """A bag player: a clock that plays, pauses and loops back; after each word on standard input, the next part."""
+    clock = peer.node.create_publisher(Clock, "/clock", 10)
+    at_s = 1_680_000_000.0
+
+    def play(seconds: float) -> None:
+        nonlocal at_s
+        peer.stamp_s, end = at_s, at_s + seconds
+        while at_s < end:
+            clock.publish(Clock(clock=stamp_of(at_s)))
+            peer.stamp_s = at_s
+            rclpy.spin_once(peer.node, timeout_sec=FRAME_S)
+            at_s += FRAME_S / 4
+
+    def driving() -> int:
+        return sum(linear > 0.0 for linear, _ in peer.commands)
+
+    peer.colour, before = DRIVE, 0
+    for start_s in (at_s, at_s, at_s + 1.0):
+        sys.stdin.readline()
+        at_s, end = start_s, time.monotonic() + DEADLINE_S
+        while driving() <= before and time.monotonic() < end:
+            play(1.0)
+        peer.colour, before = None, driving()
+        peer.tell(driving=before)
+        peer.colour = DRIVE
 
 
 def info(peer: Peer) -> None:
@@ -154,7 +196,16 @@ def info(peer: Peer) -> None:
     peer.tell(**json.loads(told[0].data))
 
 
-ROLES = {"faults": faults, "last": last, "rival": rival, "both": both, "info": info, "clock": clock, "deaf": deaf}
+ROLES = {
+    "faults": faults,
+    "last": last,
+    "rival": rival,
+    "both": both,
+    "info": info,
+    "clock": clock,
+    "deaf": deaf,
+    "simulation": simulation,
+}
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from runtime.executor.inputs.frames import FrameRefusedError, Stamp
 from runtime.executor.inputs.refusals import Refusals
 from runtime.executor.inputs.same_host import DATAGRAM_BYTES, others
 from runtime.executor.inputs.sequence_counter import SequenceCounter
+from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.inputs.synchronizer import Pending
 from runtime.health.process.message_sizes import message_bytes
 
@@ -178,17 +179,17 @@ class Intake:
         self._node = node
         self._topics: dict[tuple[str, str], Topic] = {}
         self._timers: list[Timer] = []
-        refusals = Refusals(node.get_logger().warning, lambda: now_ns() / 1e9)
+        refusals = Refusals(node.get_logger().warning, time.monotonic)
         for model in models:
             if (reason := self._feed(model, refusals, now_ns)) is not None:
                 model.refuse(reason)
-            elif model.model.trigger.rate_hz > 0.0:
+            elif model.model.trigger.rate_hz > 0.0:  # by the node's clock, as all that a robot does by time
                 self._timers.append(node.create_timer(1.0 / model.model.trigger.rate_hz, model.tick))
         self._subscriptions = [
             node.create_subscription(message_type(topic.kind), topic.name, _callback(topic), SENSOR_QOS, raw=True)
             for topic in self._topics.values()
         ]
-        self._timers.append(node.create_timer(LOOK_S, self._look))
+        self._timers.append(steady_timer(node, LOOK_S, self._look))
 
     def close(self) -> None:
         """Take nothing any more."""

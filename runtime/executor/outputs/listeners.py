@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 
+FOREVER = Duration(nanoseconds=(1 << 63) - 1)
+"""RMW_DURATION_INFINITE."""
 MAX_NAMED = 8
 """Listeners of one topic that are named."""
 
@@ -41,10 +44,24 @@ def _misfit(topic: str, kind: str, offered: QoSProfile, listener: Any) -> str:
             f"{name} listens on {topic} for {listener.topic_type} and never hears it: {kind} is published; change the "
             "listener, or the output's options (message: Twist or TwistStamped for a velocity)"
         )
-    compatible, reason = qos_check_compatible(offered, listener.qos_profile)
+    compatible, reason = qos_check_compatible(_spelled_out(offered), listener.qos_profile)
     if compatible != QoSCompatibility.ERROR:
         return ""
+    reasons = "; ".join(each.strip() for each in reason.replace("ERROR: ", "").split(";") if each.strip())
     return (
         f"{name} listens on {topic} and never hears it: its quality of service asks for more than is offered "
-        f"({reason.strip().rstrip(';')}); let it ask for volatile durability, and no deadline or liveliness of its own"
+        f"({reasons}); let it ask for volatile durability, and no deadline or liveliness of its own"
+    )
+
+
+def _spelled_out(profile: QoSProfile) -> QoSProfile:
+    """Return the profile as the graph shows it: a time that is not given is infinite there, and 0 in a profile."""
+    return QoSProfile(
+        depth=profile.depth,
+        history=profile.history,
+        reliability=profile.reliability,
+        durability=profile.durability,
+        liveliness=profile.liveliness,
+        deadline=profile.deadline if profile.deadline.nanoseconds else FOREVER,
+        liveliness_lease_duration=FOREVER,
     )

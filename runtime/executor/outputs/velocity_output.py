@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
-from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it nowhere else
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
@@ -23,6 +22,7 @@ from runtime.contract.node.runtime_config import OutputBinding
 from runtime.decoding.decoders import Velocity
 from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import Stamp
+from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.outputs.listeners import unheard
 from runtime.executor.outputs.velocity_guard import STOPPED, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
 from runtime.executor.robot.commanders import Claim, Identity
@@ -219,9 +219,7 @@ class VelocityOutput:
                 self._look(now)
             if self._others != REFUSE or (self._claim.may_exist and not self.shared):
                 self._open_publisher(now)
-            # Of steady time: a simulated or adjusted clock must not stop it.
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = self._node.create_timer(self._limits.period, self.tick, clock=clock)
+            self._timer = steady_timer(self._node, self._limits.period, self.tick)
             self._timer.cancel()
 
     def start(self) -> None:

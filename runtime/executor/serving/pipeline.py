@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
@@ -209,12 +209,14 @@ class Pipeline:
             serving_model=serving.candidate.model.name if serving is not None else "",
             serving_reason=self.slot.reason,
             held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.slot.publishers.values()))),
-            commands=tuple(
-                publish.health() for publish in self.slot.publishers.values() if isinstance(publish, Commanding)
-            ),
+            commands=_commands(self.slot.publishers.values()),
             clock=self._clocks.notes,
             unheard=self.stats.unheard,
         )
+
+
+def _commands(senders: Iterable[object]) -> tuple[CommandHealth, ...]:
+    return tuple(sender.health() for sender in senders if isinstance(sender, Commanding))
 
 
 def _happened(counts: Mapping[str, int]) -> dict[str, int]:
