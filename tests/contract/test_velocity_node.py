@@ -208,6 +208,20 @@ def test_a_camera_with_another_clock_drives_where_arrival_counts(robot: StartRob
     assert seen["driving"] > 0
 
 
+def test_two_cameras_on_one_topic_are_named(robot: StartRobot, tmp_path: Path) -> None:
+    write_driver(tmp_path / "rt")
+    one = robot(tmp_path / "rt")
+    with camera(one, 0.0):
+        one.until("frames", lambda report: report.models and report.models[0].frames)
+        assert one.report().models[0].mixed == ()
+        with camera(one, 0.0):
+            report = one.until("both to be named", lambda report: report.models[0].mixed)
+        [said] = report.models[0].mixed
+        assert said.startswith("/camera/image_raw: messages of 2 publishers are mixed: /peer, /peer; stop or remap")
+        assert any(check.name == "model:driver:publishers" and check.message == said for check in report.checks)
+        one.until("one alone to be no mix", lambda report: not report.models[0].mixed)
+
+
 def test_a_bag_that_pauses_and_loops_restarts_nothing(robot: StartRobot, tmp_path: Path) -> None:
     """With little patience for a heartbeat, and no clock at first: the watch is of steady time."""
     config = write_driver(tmp_path / "rt")

@@ -91,6 +91,8 @@ class ModelHealth:
     unheard: Tuple[str, ...] = ()
     """Listeners of its outputs that never hear them: another message type, or a quality of service that does not
     match."""
+    mixed: Tuple[str, ...] = ()
+    """Inputs on whose topic messages of several publishers are mixed, and whose."""
 
 
 @dataclass(frozen=True)

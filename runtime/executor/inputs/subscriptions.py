@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters import InputAdapter, Taken, adapter_for
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
+from runtime.executor.inputs.mixed_publishers import MixedPublishers
 from runtime.executor.inputs.refusals import Refusals
 from runtime.executor.inputs.same_host import DATAGRAM_BYTES, others
 from runtime.executor.inputs.sequence_counter import SequenceCounter
@@ -34,6 +35,8 @@ SENSOR_QOS = QoSProfile(
 )
 #: Older rclpy hands no message info to callbacks; there, only frames replaced in the slot are counted as dropped.
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")
+GUID_BYTES = 16
+"""Of a GID that name the publisher; some middlewares pad it."""
 LOOK_S = 2.0
 """Between two looks at what types the topics are published with."""
 
@@ -42,6 +45,7 @@ class FedStats(Protocol):
     """Where what arrives for a model, or is refused, is counted."""
 
     by_udp: tuple[str, ...]
+    mixed: tuple[str, ...]
 
     def refused(self, reason: str, lost: int = ..., kind: str = ...) -> None:
         """Count a message that cannot be used."""
@@ -128,7 +132,7 @@ class Topic:
         self.name, self.kind = name, kind
         self.sources: dict[str, Source] = {}
         """By what they make of a message: inputs that want the same share one."""
-        self._sequence = SequenceCounter()
+        self._sequence, self._publishers = SequenceCounter(), MixedPublishers()
         self._refusals = refusals
         self._other_types: set[str] = set()
         self.large = False
@@ -149,7 +153,10 @@ class Topic:
     def take_with_info(self, message: bytes, info: dict[str, Any]) -> None:
         """Handle one message."""
         publisher = info.get("publisher_gid") or {}
-        lost = self._sequence.lost_before(publisher.get("data", b""), info.get("publication_sequence_number"))
+        gid = publisher.get("data", b"")
+        if gid:
+            self._publishers.heard(gid, time.monotonic())
+        lost = self._sequence.lost_before(gid, info.get("publication_sequence_number"))
         for source in self.sources.values():
             refused = source.take(message, lost)
             if refused is not None:
@@ -165,6 +172,14 @@ class Topic:
                     listener.model.stats.refused(reason, kind="wrong_type")
             self._refusals(self.name, "wrong_type", reason)
         self._other_types = wrong
+
+    def mixed(self, names: Mapping[bytes, str]) -> str:
+        """Say whose messages are mixed on it; empty when they are one publisher's. ``names``: by publisher's GID."""
+        found = self._publishers.mixed(time.monotonic())
+        if len(found) < 2:
+            return ""
+        who = ", ".join(sorted(names.get(bytes(gid)[:GUID_BYTES], "one without a name") for gid in found))
+        return f"{self.name}: messages of {len(found)} publishers are mixed: {who}; stop or remap all but one"
 
     def models(self) -> set[FedModel]:
         """Return the models that take it."""
@@ -200,7 +215,7 @@ class Intake:
         self._timers, self._subscriptions = [], []
         for topic in self._topics.values():
             for model in topic.models():
-                model.stats.by_udp = ()
+                model.stats.by_udp = model.stats.mixed = ()
 
     def _feed(self, model: FedModel, refusals: Refusals, now_ns: Callable[[], int]) -> str | None:
         """Find a topic for every input; return why that cannot be."""
@@ -221,15 +236,27 @@ class Intake:
 
     def _look(self) -> None:
         by_udp: dict[FedModel, list[str]] = {}
+        mixed: dict[FedModel, list[str]] = {}
         for topic in self._topics.values():
             publishers = self._node.get_publishers_info_by_topic(topic.name)
             topic.published_as(info.topic_type for info in publishers)
+            said = topic.mixed({bytes(info.endpoint_gid)[:GUID_BYTES]: _full_name(info) for info in publishers})
+            for model in topic.models():
+                mixed.setdefault(model, []).extend([said] if said else [])
             if topic.large:
                 found = [f"{topic.name} from {node}" for node in self._elsewhere(topic.name, publishers)]
                 for model in topic.models():
                     by_udp.setdefault(model, []).extend(found)
         for model, found in by_udp.items():
             model.stats.by_udp = tuple(found)
+        for model, found in mixed.items():
+            self._note_mixed(model, tuple(found))
+
+    def _note_mixed(self, model: FedModel, found: tuple[str, ...]) -> None:
+        for said in found:
+            if said not in model.stats.mixed:
+                self._node.get_logger().warning(said)
+        model.stats.mixed = found
 
     def _elsewhere(self, topic: str, publishers: Sequence[Any]) -> tuple[str, ...]:
         """Publishers whose messages do not come through shared memory."""

@@ -68,8 +68,8 @@ def verdict(model: ModelHealth) -> tuple[int, str]:
     if model.held:
         return 1, f"commands nothing: {model.held}"
     still = [f"{each.topic}: {each.state}: {each.reason}" for each in model.commands if each.state != DRIVE]
-    if still or model.clock or model.unheard:
-        return 1, "; ".join([*still, *model.clock, *model.unheard])
+    if found := [*still, *model.clock, *model.unheard, *model.mixed]:
+        return 1, "; ".join(found)
     return 0, f"active at {model.precision}"
 
 

@@ -212,6 +212,7 @@ class Pipeline:
             commands=_commands(self.slot.publishers.values()),
             clock=self._clocks.notes,
             unheard=self.stats.unheard,
+            mixed=self.stats.mixed,
         )
 
 

@@ -112,6 +112,8 @@ class Judge:
             yield from self._command(model, health, now)
             if health.unheard:
                 yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
+            if health.mixed:
+                yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
         if health is None or health.state != "active":
             self._hysteresis.forget(f"model:{model.name}:")
             return

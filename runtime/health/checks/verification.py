@@ -150,8 +150,8 @@ def _sensors(model: ModelRuntime, health: ModelHealth) -> Finding:
     need, rate = model.thresholds.min_input_rate_hz, health.input_rate_hz
     if rate <= 0.0:
         return Finding(SENSORS, model.name, False, f"nothing arrives on {topics}: is its publisher running?")
-    if health.clock:
-        return Finding(SENSORS, model.name, False, "; ".join(health.clock))
+    if health.clock or health.mixed:
+        return Finding(SENSORS, model.name, False, "; ".join([*health.clock, *health.mixed]))
     at_least = "" if need is None else f", at least {need:g} Hz expected"
     return Finding(SENSORS, model.name, need is None or rate >= need, f"{rate:.1f} Hz on {topics}{at_least}")
 

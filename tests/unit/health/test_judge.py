@@ -186,3 +186,10 @@ def test_who_listens_in_vain_is_named(config: RuntimeConfig) -> None:
     verdict = settled(config, snapshot(model_health(unheard=(said,))))
     assert message(verdict, "model:signs:listeners") == ("warn", said)
     assert (verdict.state, verdict.ready) == (DEGRADED, True)
+
+
+def test_publishers_that_are_mixed_are_named(config: RuntimeConfig) -> None:
+    said = "/camera: messages of 2 publishers are mixed: /left, /right"
+    verdict = settled(config, snapshot(model_health(mixed=(said,))))
+    assert message(verdict, "model:signs:publishers") == ("warn", said)
+    assert verdict.state == DEGRADED
