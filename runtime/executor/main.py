@@ -78,16 +78,22 @@ def main() -> int:
         import rclpy
         from rclpy.signals import SignalHandlerOptions
 
+        from runtime.executor.inputs.sim_time import sim_time_wanted
         from runtime.executor.node import ExecutorNode
         from runtime.executor.serving.worker import Worker
     except ImportError as error:
         return _give_up(
             process, f"cannot import {error.name or 'a package'}: {error}; run in the runtime image", EXIT_USAGE
         )
+    try:
+        use_sim_time = sim_time_wanted(os.environ)
+    except ValueError as error:
+        return _give_up(process, str(error), EXIT_USAGE)
     # What is logged goes to the container's log; ROS's own files would fill the container's disk.
     rclpy.init(args=["--ros-args", "--disable-external-lib-logs"], signal_handler_options=SignalHandlerOptions.NO)
     worker = Worker()
-    node = ExecutorNode(config, Path(os.environ.get(ENV_ENGINES_DIR) or ENGINES_DIR), worker, stop)
+    engines_dir = Path(os.environ.get(ENV_ENGINES_DIR) or ENGINES_DIR)
+    node = ExecutorNode(config, engines_dir, worker, stop, use_sim_time=use_sim_time)
     return _run(process, config, node, worker)
 
 

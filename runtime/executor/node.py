@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 
 from runtime.contract.node.runtime_config import ENV_ROBOT, SWAP_DIR, RuntimeConfig
+from runtime.executor.inputs.sim_time import SimTime
+from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.inputs.subscriptions import Intake
 from runtime.executor.outputs.diagnostics import Diagnostics, hardware_id
 from runtime.executor.outputs.publishers import NodeOutputs
@@ -46,8 +49,17 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class ExecutorNode(LifecycleNode):
     """Runs the configured models. Configure loads, activate serves."""
 
-    def __init__(self, config: RuntimeConfig, engines_dir: Path, worker: Worker, stop: threading.Event) -> None:
-        super().__init__(config.node_name)
+    def __init__(
+        self,
+        config: RuntimeConfig,
+        engines_dir: Path,
+        worker: Worker,
+        stop: threading.Event,
+        *,
+        use_sim_time: bool = False,
+    ) -> None:
+        """``use_sim_time``: the node's clock follows ``/clock`` from the start."""
+        super().__init__(config.node_name, parameter_overrides=[Parameter("use_sim_time", value=use_sim_time)])
         self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
         self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
         self._reserve = CpuReservation.from_environment()
@@ -67,9 +79,10 @@ class ExecutorNode(LifecycleNode):
             self, lambda: [model.health() for model in self.models], hardware_id(os.environ.get(ENV_ROBOT, ""))
         )
         self._lock_keeper = LockKeeper.from_environment(self, lambda: self.gate.elsewhere)
-        self.create_timer(BEAT_S, self._beat)
-        self.create_timer(BEAT_S, self._where_it_serves(self._diagnostics.poll))
-        self.create_timer(SWAP_POLL_S, self._where_it_serves(self.swaps.poll))
+        self._sim_time = SimTime(self)
+        steady_timer(self, BEAT_S, self._beat)
+        steady_timer(self, BEAT_S, self._where_it_serves(self._diagnostics.poll))
+        steady_timer(self, SWAP_POLL_S, self._where_it_serves(self.swaps.poll))
         self._serve_transitions_off_the_spin_thread()
 
     @property
@@ -79,7 +92,14 @@ class ExecutorNode(LifecycleNode):
             f"{model.model.name}: swap {model.slot.swap_note}" for model in self.models if model.slot.swap_note
         )
         gate = (self.gate.problem,) if self.gate.problem and self.gate.expected else ()
-        return (*self._outputs.notes, *self._reserve.notes, *self._lock_keeper.notes, *gate, *swaps)
+        return (
+            *self._sim_time.notes,
+            *self._outputs.notes,
+            *self._reserve.notes,
+            *self._lock_keeper.notes,
+            *gate,
+            *swaps,
+        )
 
     @property
     def takes_turns(self) -> bool:
@@ -265,6 +285,7 @@ class ExecutorNode(LifecycleNode):
     def _beat(self) -> None:
         self._reserve.pin_spin_once()
         self.spin_progress = time.monotonic()
+        self._sim_time.look()
         self._outputs.announce()
         self._outputs.watch()
 

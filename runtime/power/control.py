@@ -12,6 +12,7 @@ from runtime.contract.robot.power import GovernorSettings, PowerMode, PowerPolic
 from runtime.power.governor import Decision, GovernorState, Limits, PowerSample, step
 from runtime.power.host_link import HostSays
 from runtime.power.modes import Choice, read_table, usable_modes
+from runtime.power.zones import hottest
 
 STEP_S = 1.0
 STALE_S = 10.0
@@ -130,10 +131,11 @@ def sample_of(system: SystemHealth, now: float) -> PowerSample:
     """Take from a reading of the machine what the governor looks at; nothing from one that is too old."""
     if system.sample_age_s > STALE_S:
         return PowerSample(now)
-    events = system.overcurrent_events
+    events, found = system.overcurrent_events, hottest(system.temperatures_c)
     return PowerSample(
         at=now,
-        temperature_c=max(system.temperatures_c.values(), default=None),
+        temperature_c=None if found is None else found[1],
+        zone="" if found is None else found[0],
         load=system.gpu_load,
         over_current_events=sum(events.values()) if events else None,
     )

@@ -34,11 +34,13 @@ class PowerSample:
     at: float
     """Seconds, monotonic."""
     temperature_c: float | None = None
-    """Of the hottest zone."""
+    """Of the chip's hottest zone."""
     load: float | None = None
     """Share of the GPU in use, 0 to 1."""
     over_current_events: int | None = None
     """Since boot; a smaller number than before is a counter that began anew."""
+    zone: str = ""
+    """Name of that zone."""
 
 
 @dataclass(frozen=True)
@@ -230,4 +232,5 @@ def _reason(limits: Limits, state: GovernorState, sample: PowerSample) -> str:
     if sample.temperature_c is None:
         return "hot when last measured; no temperature now"
     word = "hot" if state.hot_since is not None else "cooling"
-    return f"{word}: {sample.temperature_c:.0f} °C, limit {settings.hot_c:g} °C"
+    zone = f"{sample.zone} " if sample.zone else ""
+    return f"{word}: {zone}{sample.temperature_c:.0f} °C, limit {settings.hot_c:g} °C"

@@ -19,6 +19,7 @@ import pytest
 
 from runtime.contract.codec import from_json
 from runtime.contract.node.health import HealthReport
+from runtime.contract.robot.verification import Verification
 from tests.harness import share
 
 ROOT = Path(__file__).parents[2]
@@ -83,6 +84,11 @@ class Robot:
     def report(self) -> HealthReport:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/report", timeout=30) as answer:
             return from_json(HealthReport, answer.read())
+
+    def verify(self, seconds: float) -> Verification:
+        url = f"http://127.0.0.1:{self.port}/verify?seconds={seconds:g}"
+        with urllib.request.urlopen(url, timeout=READY_S) as answer:
+            return from_json(Verification, answer.read())
 
     def until(self, what: str, done: Callable[[HealthReport], object], deadline_s: float = READY_S) -> HealthReport:
         end = time.monotonic() + deadline_s

@@ -76,7 +76,7 @@ def test_a_lighter_engine_serves_while_it_is_hot(host: Host, tmp_path: Path, mon
         heat(host, 90)
         hot = one.until("the lighter engine", lambda report: report.models[0].serving == "fallback", DEADLINE_S)
         assert hot.models[0].engine_key == LIGHT
-        assert hot.models[0].serving_reason.startswith("hot: 90 °C")
+        assert hot.models[0].serving_reason.startswith("hot: tj-thermal 90 °C")
         heat(host, 50)
         cool = one.until("its own", lambda report: report.models[0].serving == "configured", DEADLINE_S)
         assert cool.models[0].engine_key == KEY
@@ -121,7 +121,7 @@ def test_heat_slows_a_robot_down_and_cold_brings_it_back(robot: Robot, host: Hos
     assert hot.state == "unhealthy"
     assert any(check.name == "power" and check.level == "error" for check in hot.checks)
     answers(robot, some=False)
-    assert robot.report().models[0].last_error == "not served: hot: 90 °C, limit 85 °C"
+    assert robot.report().models[0].last_error == "not served: hot: tj-thermal 90 °C, limit 85 °C"
     assert robot.report().models[0].state == "active"
 
     heat(host, 50)

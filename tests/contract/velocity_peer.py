@@ -9,14 +9,18 @@ import argparse
 import array
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
-from geometry_msgs.msg import TwistStamped
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import Twist, TwistStamped
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -33,6 +37,10 @@ class Peer:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.offset_s = 0.0
+        """The camera's clock less the robot's."""
+        self.stamp_s: float | None = None
+        """Stamp of the next frame, where the clock is simulated."""
         self.colour: tuple[int, int, int] | None = DRIVE
         self.commands: list[list[float]] = []
         self.stamps: list[float] = []
@@ -57,7 +65,10 @@ class Peer:
         if self.colour is None:
             return
         message = Image(height=HEIGHT, width=WIDTH, step=WIDTH * 3, encoding="rgb8")
-        message.header.stamp = self.node.get_clock().now().to_msg()
+        if self.stamp_s is not None:
+            message.header.stamp = stamp_of(self.stamp_s)
+        else:
+            message.header.stamp = (self.node.get_clock().now() + Duration(seconds=self.offset_s)).to_msg()
         message.header.frame_id = "camera"
         message.data = array.array("B", frame(self.colour).tobytes())
         self._camera.publish(message)
@@ -78,6 +89,10 @@ class Peer:
 
     def tell(self, **facts: Any) -> None:
         print(json.dumps(facts), flush=True)
+
+
+def stamp_of(seconds: float) -> Time:
+    return Time(sec=int(seconds), nanosec=int((seconds % 1.0) * 1e9))
 
 
 def faults(peer: Peer) -> None:
@@ -118,6 +133,59 @@ def both(peer: Peer) -> None:
     peer.tell(moving=True)
 
 
+def deaf(peer: Peer) -> None:
+    """Be a base that waits for Twist, and one that asks for an earlier command, until standard input ends."""
+    heard: list[Any] = []
+    apart = rclpy.Context()  # a process cannot have one topic with two types
+    rclpy.init(context=apart)
+    base = rclpy.create_node("base", context=apart)
+    base.create_subscription(Twist, COMMANDS, heard.append, 1)
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    peer.node.create_subscription(TwistStamped, COMMANDS, heard.append, latched)
+    try:
+        clock(peer)
+    finally:
+        base.destroy_node()
+        rclpy.shutdown(context=apart)
+
+
+def clock(peer: Peer) -> None:
+    """A camera with another clock, until standard input ends: how many commands drove?"""
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    while not ended.is_set():
+        rclpy.spin_once(peer.node, timeout_sec=0.05)
+    peer.tell(commands=len(peer.commands), driving=sum(linear > 0.0 for linear, _ in peer.commands))
+
+
+def simulation(peer: Peer) -> None:
+    """A bag player: a clock that plays, pauses and loops back; after each word on standard input, the next part."""
+    clock = peer.node.create_publisher(Clock, "/clock", 10)
+    at_s = 1_680_000_000.0
+
+    def play(seconds: float) -> None:
+        nonlocal at_s
+        peer.stamp_s, end = at_s, at_s + seconds
+        while at_s < end:
+            clock.publish(Clock(clock=stamp_of(at_s)))
+            peer.stamp_s = at_s
+            rclpy.spin_once(peer.node, timeout_sec=FRAME_S)
+            at_s += FRAME_S / 4
+
+    def driving() -> int:
+        return sum(linear > 0.0 for linear, _ in peer.commands)
+
+    peer.colour, before = DRIVE, 0
+    for start_s in (at_s, at_s, at_s + 1.0):
+        sys.stdin.readline()
+        at_s, end = start_s, time.monotonic() + DEADLINE_S
+        while driving() <= before and time.monotonic() < end:
+            play(1.0)
+        peer.colour, before = None, driving()
+        peer.tell(driving=before)
+        peer.colour = DRIVE
+
+
 def info(peer: Peer) -> None:
     """Come late and be told what the model is."""
     peer.until_moving()
@@ -128,17 +196,29 @@ def info(peer: Peer) -> None:
     peer.tell(**json.loads(told[0].data))
 
 
-ROLES = {"faults": faults, "last": last, "rival": rival, "both": both, "info": info}
+ROLES = {
+    "faults": faults,
+    "last": last,
+    "rival": rival,
+    "both": both,
+    "info": info,
+    "clock": clock,
+    "deaf": deaf,
+    "simulation": simulation,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=list(ROLES))
+    parser.add_argument("--offset", type=float, default=0.0, help="seconds that the camera's clock is ahead")
     arguments = parser.parse_args()
     rclpy.init()
     node = rclpy.create_node("peer")
     try:
-        ROLES[arguments.role](Peer(node))
+        peer = Peer(node)
+        peer.offset_s = arguments.offset
+        ROLES[arguments.role](peer)
     finally:
         node.destroy_node()
         rclpy.try_shutdown()

@@ -12,7 +12,7 @@ from runtime.contract.node.decoders import problems_with
 from runtime.contract.node.inputs import INPUT_OPTIONS, read_input_options, shape_problem
 
 _OF_IMAGES = ("encoding", "width", "height", "preprocess")
-_OF_TOPICS = ("type", "adapter", "options")
+_OF_TOPICS = ("type", "adapter", "options", "stamp")
 
 
 def check_input(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:

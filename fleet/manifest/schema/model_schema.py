@@ -93,6 +93,8 @@ class ModelInput(Frozen):
     width: Annotated[int, Field(ge=1, le=16384)] | None = None
     height: Annotated[int, Field(ge=1, le=16384)] | None = None
     preprocess: ImagePreprocess = ImagePreprocess()
+    stamp: Literal["header", "arrival"] = "header"
+    """A frame's time: its message's own stamp, or its arrival, for a publisher whose clock is not the robot's."""
     min_rate: Annotated[float, Field(gt=0)] | None = None
     """Hz; below it the robot says degraded."""
 

@@ -24,7 +24,7 @@ class Governor(Frozen):
 
     enabled: bool = True
     hot: Celsius = 85.0
-    """Of the hottest zone, degrees Celsius."""
+    """Of the chip's hottest zone, degrees Celsius."""
     critical: Celsius = 95.0
     hysteresis: Annotated[float, Field(ge=1.0, le=40.0)] = 5.0
     """Degrees below ``hot`` from which it has cooled."""

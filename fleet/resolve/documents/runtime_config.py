@@ -83,7 +83,17 @@ def _input(value: ModelInput) -> InputBinding:
     if value.is_image:
         height, width, _ = value.frame
         rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
-        return InputBinding(value.tensor, value.topic or "", value.type, value.encoding, height, width, rows, columns)
+        return InputBinding(
+            value.tensor,
+            value.topic or "",
+            value.type,
+            value.encoding,
+            height,
+            width,
+            rows,
+            columns,
+            stamp=value.stamp,
+        )
     if value.from_output is not None:
         feeding = value.from_output
         return InputBinding(
@@ -96,6 +106,7 @@ def _input(value: ModelInput) -> InputBinding:
         shape=value.shape,
         options=dict(value.options),
         adapter=value.adapter or "",
+        stamp=value.stamp,
     )
 
 

@@ -13,6 +13,8 @@ from runtime.contract.robot.power import PowerStatus
 OK, DEGRADED, UNHEALTHY = "ok", "degraded", "unhealthy"
 #: Words of :attr:`ModelHealth.serving` for what is not the configured engine, and is declared or was asked for.
 STANDING_IN = ("fallback", "swapped", "zero", "hold")
+#: State of a command output that sends what the model wants (which may be zero).
+DRIVE = "drive"
 #: Levels of one check, the words of diagnostic_msgs/DiagnosticStatus.
 LEVEL_OK, LEVEL_WARN, LEVEL_ERROR, LEVEL_STALE = "ok", "warn", "error", "stale"
 
@@ -25,6 +27,22 @@ class SelfTest:
     min_cosine: float
     required_cosine: float
     message: str
+
+
+@dataclass(frozen=True)
+class CommandHealth:
+    """What one command output (a velocity) does to the robot now, and why it does not drive it."""
+
+    topic: str
+    """Resolved name."""
+    state: str
+    """drive | hold | stopped (zero is sent) | held (nothing is sent: somebody else has the topic)."""
+    reason: str = ""
+    """Why it does not drive; empty while it does."""
+    driven: int = 0
+    """Commands of a model's result that were sent since the executor started."""
+    sent: int = 0
+    """All commands that were sent, zeros included."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +68,8 @@ class ModelHealth:
     last_error: str = ""
     causes: Dict[str, int] = field(default_factory=dict)
     """What drops and errors were, by name (``lost``, ``replaced``, ``unmatched``, ``stale``, ``late``; ``size``,
-    ``encoding``, …), and how often a publisher's clock was set back (``clock_back``). Names are few and fixed."""
+    ``encoding``, …), how often a publisher's clock was set back (``clock_back``), and how many frames had a stamp ahead
+    of the robot's clock (``clock_ahead``) or far behind it (``clock_behind``). Names are few and fixed."""
     serving: str = ""
     """Whose engine answers: ``configured``, ``fallback`` (of ``serving_model``), ``swapped`` (put in while running), or
     ``zero`` | ``hold`` (no engine; the velocity outputs answer). Empty: nothing does, or an older executor."""
@@ -65,6 +84,15 @@ class ModelHealth:
     held: str = ""
     """Why a velocity output of it commands nothing: who else commands the topic, with participant and host. Empty:
     nobody does, or an older executor."""
+    commands: Tuple[CommandHealth, ...] = ()
+    """Of each velocity output. Empty: it has none, or an older executor."""
+    clock: Tuple[str, ...] = ()
+    """Inputs whose newest stamp does not fit the robot's clock, each with by how much, and what to do."""
+    unheard: Tuple[str, ...] = ()
+    """Listeners of its outputs that never hear them: another message type, or a quality of service that does not
+    match."""
+    mixed: Tuple[str, ...] = ()
+    """Inputs on whose topic messages of several publishers are mixed, and whose."""
 
 
 @dataclass(frozen=True)

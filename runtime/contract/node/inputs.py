@@ -29,10 +29,18 @@ IMU_MOTION = (
 )  # fmt: skip
 IMU_FIELDS = ("orientation.x", "orientation.y", "orientation.z", "orientation.w", *IMU_MOTION)
 
+PACKED_COLOURS = ("rgb", "rgba")
+"""Fields of a cloud whose four bytes are a colour, whatever datatype they are declared with (FLOAT32 by PCL): their
+parts are asked for as ``r``, ``g``, ``b``, and ``a`` of ``rgba``."""
+
 INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     IMAGE: (),
     COMPRESSED_IMAGE: (),
-    LASER_SCAN: (OptionSpec("invalid", "choice", "max", choices=("max", "zero", "drop")),),
+    LASER_SCAN: (
+        OptionSpec("invalid", "choice", "max", choices=("max", "zero", "drop")),
+        OptionSpec("angles", "numbers", (), -13.0, 13.0, unit="rad"),
+        OptionSpec("max_range", "number", 0.0, 0.0, 100000.0, unit="m"),
+    ),
     IMU: (OptionSpec("fields", "words", (), choices=IMU_FIELDS),),
     TWIST: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
     TWIST_STAMPED: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
@@ -90,6 +98,8 @@ def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any])
         return (ShapeProblem("{} has no batch of one in front".format(list(shape)), "write [1, …]"),)
     if kind in (IMU, TWIST, TWIST_STAMPED):
         return _vector_problem(kind, shape, tuple(options["fields"]))
+    if kind == LASER_SCAN and len(options["angles"]) not in (0, 2):
+        return (ShapeProblem("angles has {} numbers".format(len(options["angles"])), "write angles: [first, last]"),)
     if kind == POINT_CLOUD:
         return _cloud_problem(shape, tuple(options["fields"]), options["layout"] == "points_first")
     return ()
@@ -109,6 +119,11 @@ def _vector_problem(kind: str, shape: Tuple[int, ...], fields: Tuple[str, ...]) 
 def _cloud_problem(shape: Tuple[int, ...], fields: Tuple[str, ...], points_first: bool) -> Tuple[ShapeProblem, ...]:
     if not fields or len(set(fields)) != len(fields):
         return (ShapeProblem("no field is named, or one twice", "write fields: [x, y, z]"),)
+    packed = [name for name in fields if name in PACKED_COLOURS]
+    if packed:
+        parts = ", ".join([*(name for name in fields if name not in packed), "r", "g", "b"])
+        message = "{} is a colour packed into four bytes, no number".format(packed[0])
+        return (ShapeProblem(message, "write fields: [{}], 0 to 255 each".format(parts)),)
     wanted = [1, "points", len(fields)] if points_first else [1, len(fields), "points"]
     shown = "[{}]".format(", ".join(map(str, wanted)))
     if len(shape) != 3 or shape[2 if points_first else 1] != len(fields):

@@ -48,6 +48,9 @@ class InputBinding:
     from_model: str = ""
     from_tensor: str = ""
     """Name of the output tensor of ``from_model``."""
+    stamp: str = "header"
+    """``header``: the message's own stamp; ``arrival``: when it arrived, for a publisher whose clock is not the
+    robot's."""
 
     @property
     def source(self) -> str:

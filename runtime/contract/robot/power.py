@@ -27,14 +27,15 @@ SMS_PER_TPC = 2
 _TPCS = 8
 """Bits of the mask that stand for a TPC on Orin Nano and NX (half of them are not there at all)."""
 
-_MODE = re.compile(r"^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", re.MULTILINE)
-_SECTION = re.compile(r"^<", re.MULTILINE)
-_SAYS = re.compile(r"^NV Power Mode:\s*(\S+)\s*$", re.MULTILINE)
+_MODE = re.compile(r"^[ \t]*<[ \t]*POWER_MODEL[ \t]+([^<>\n]*?)[ \t]*>", re.MULTILINE)
+_ID, _NAME = re.compile(r"(?:^|\s)ID=(\d+)(?:\s|$)"), re.compile(r"(?:^|\s)NAME=(\S+)")
+_SECTION = re.compile(r"^[ \t]*<", re.MULTILINE)
+_SAYS = "NV Power Mode:"
 
 
 @dataclass(frozen=True)
 class GovernorSettings:
-    """When the governor acts. Temperatures are of the hottest zone, degrees Celsius."""
+    """When the governor acts. Temperatures are of the chip's hottest zone, degrees Celsius."""
 
     hot_c: float = 85.0
     """At or above it for ``worse_after_s``: one step down."""
@@ -145,7 +146,8 @@ class PowerMode:
     sm_count: Optional[int] = None
     """SMs that it leaves; None where the section has no mask that says."""
     boot_time: Tuple[Tuple[str, str], ...] = ()
-    """What only a boot changes once the GPU was used: power-gating masks and CPU cores online."""
+    """What only a boot changes once the GPU was used: power-gating masks and CPU cores online. Sorted, numbers in
+    decimal digits: the order and form of a file's lines make no difference."""
 
 
 def parse_modes(text: str) -> Tuple[PowerMode, ...]:
@@ -155,13 +157,19 @@ def parse_modes(text: str) -> Tuple[PowerMode, ...]:
     """
     found = []
     for start in _MODE.finditer(text):
+        number, name = _ID.search(start.group(1)), _NAME.search(start.group(1))
+        if number is None or name is None:
+            continue
         end = _SECTION.search(text, start.end())
-        lines = list(_settings(text[start.end() : end.start() if end else len(text)]))
-        masks = [value for name, value in lines if name == "TPC_POWER_GATING TPC_PG_MASK"]
-        gates = tuple(
-            (name, value) for name, value in lines if "_POWER_GATING " in name or name.startswith("CPU_ONLINE ")
+        settings = dict(_settings(text[start.end() : end.start() if end else len(text)]))  # the last of two counts
+        mask = settings.get("TPC_POWER_GATING TPC_PG_MASK")
+        gates = sorted(
+            (key, _plain(value))
+            for key, value in settings.items()
+            if "_POWER_GATING " in key or key.startswith("CPU_ONLINE ")
         )
-        found.append(PowerMode(int(start.group(1)), start.group(2), _sms(masks[-1]) if masks else None, gates))
+        sms = None if mask is None else _sms(mask)
+        found.append(PowerMode(int(number.group(1)), name.group(1), sms, tuple(gates)))
     return tuple(found)
 
 
@@ -177,8 +185,22 @@ def needs_reboot(here: PowerMode, there: PowerMode) -> bool:
 
 def parse_query(text: str) -> Optional[str]:
     """Return the mode that ``nvpmodel -q`` prints (``NV Power Mode: 15W``, after warnings of any kind), or None."""
-    said = _SAYS.search(text)
-    return said.group(1) if said else None
+    return _query(text)[0] or None
+
+
+def parse_query_id(text: str) -> Optional[int]:
+    """Return the number that ``nvpmodel -q`` prints on the line after the mode, also where the name is empty."""
+    return _query(text)[1]
+
+
+def _query(text: str) -> Tuple[str, Optional[int]]:
+    lines = text.splitlines()
+    for index, line in enumerate(lines):
+        _, says, name = line.partition(_SAYS)
+        if says:
+            after = lines[index + 1].strip() if index + 1 < len(lines) else ""
+            return name.strip(), int(after) if re.fullmatch(r"[0-9]{1,4}", after) else None
+    return "", None
 
 
 def sms_left(mask: int) -> Optional[int]:
@@ -195,6 +217,14 @@ def _settings(section: str) -> Iterator[Tuple[str, str]]:
         words: List[str] = line.partition("#")[0].split()
         if len(words) == 3:
             yield words[0] + " " + words[1], words[2]
+
+
+def _plain(value: str) -> str:
+    """Return a number as decimal digits, however it is written; another word as it is."""
+    try:
+        return str(int(value, 0))
+    except ValueError:
+        return value
 
 
 def _sms(value: str) -> Optional[int]:

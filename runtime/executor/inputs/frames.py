@@ -37,6 +37,9 @@ class Stamp(NamedTuple):
     sec: int
     nanosec: int
     frame_id: str
+    arrived_s: float = 0.0
+    """When the frame arrived: seconds of the steady clock, which no publisher, simulation or time service sets. 0: not
+    known."""
 
     @property
     def nanoseconds(self) -> int:

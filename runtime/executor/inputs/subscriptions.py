@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -17,9 +18,11 @@ from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters import InputAdapter, Taken, adapter_for
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
+from runtime.executor.inputs.mixed_publishers import MixedPublishers
 from runtime.executor.inputs.refusals import Refusals
 from runtime.executor.inputs.same_host import DATAGRAM_BYTES, others
 from runtime.executor.inputs.sequence_counter import SequenceCounter
+from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.inputs.synchronizer import Pending
 from runtime.health.process.message_sizes import message_bytes
 
@@ -32,6 +35,8 @@ SENSOR_QOS = QoSProfile(
 )
 #: Older rclpy hands no message info to callbacks; there, only frames replaced in the slot are counted as dropped.
 HAS_MESSAGE_INFO = hasattr(Subscription, "CallbackType")
+GUID_BYTES = 16
+"""Of a GID that name the publisher; some middlewares pad it."""
 LOOK_S = 2.0
 """Between two looks at what types the topics are published with."""
 
@@ -40,6 +45,7 @@ class FedStats(Protocol):
     """Where what arrives for a model, or is refused, is counted."""
 
     by_udp: tuple[str, ...]
+    mixed: tuple[str, ...]
 
     def refused(self, reason: str, lost: int = ..., kind: str = ...) -> None:
         """Count a message that cannot be used."""
@@ -87,9 +93,10 @@ class Listener:
 class Source:
     """One way to take a topic's messages, and the model inputs that take them so."""
 
-    def __init__(self, adapter: InputAdapter, now_ns: Callable[[], int]) -> None:
+    def __init__(self, adapter: InputAdapter, now_ns: Callable[[], int], *, by_arrival: bool = False) -> None:
+        """``by_arrival``: the publisher's clock is not the robot's, so a frame's time is when it arrived."""
         self.listeners: list[Listener] = []
-        self._adapter, self._now_ns = adapter, now_ns
+        self._adapter, self._now_ns, self._by_arrival = adapter, now_ns, by_arrival
 
     def take(self, message: bytes, lost: int) -> FrameRefusedError | None:
         """Parse, check, swap a reference in the slot of every listener. Returns why it was refused."""
@@ -104,8 +111,13 @@ class Source:
         return None
 
     def _pending(self, taken: Taken) -> Pending:
-        arrived = self._now_ns()
-        stamp = taken.stamp or Stamp(arrived // 1_000_000_000, arrived % 1_000_000_000, "")
+        arrived, steady_s = self._now_ns(), time.monotonic()
+        own = taken.stamp
+        if own is None or self._by_arrival:
+            frame_id = "" if own is None else own.frame_id
+            stamp = Stamp(arrived // 1_000_000_000, arrived % 1_000_000_000, frame_id, steady_s)
+        else:
+            stamp = Stamp(own.sec, own.nanosec, own.frame_id, steady_s)
         return Pending(stamp, taken.data, self._adapter.fill, arrived)
 
     def _refuse(self, error: FrameRefusedError, lost: int) -> None:
@@ -120,7 +132,7 @@ class Topic:
         self.name, self.kind = name, kind
         self.sources: dict[str, Source] = {}
         """By what they make of a message: inputs that want the same share one."""
-        self._sequence = SequenceCounter()
+        self._sequence, self._publishers = SequenceCounter(), MixedPublishers()
         self._refusals = refusals
         self._other_types: set[str] = set()
         self.large = False
@@ -130,7 +142,7 @@ class Topic:
         """Feed one input. Raises OptionError when its adapter cannot be made."""
         key = repr(replace(binding, tensor="", network_height=0, network_width=0))
         if key not in self.sources:
-            self.sources[key] = Source(adapter_for(binding), now_ns)
+            self.sources[key] = Source(adapter_for(binding), now_ns, by_arrival=binding.stamp == "arrival")
             self.large |= binding.type != COMPRESSED_IMAGE and message_bytes(binding) > DATAGRAM_BYTES
         self.sources[key].listeners.append(Listener(model, binding.tensor))
 
@@ -141,7 +153,10 @@ class Topic:
     def take_with_info(self, message: bytes, info: dict[str, Any]) -> None:
         """Handle one message."""
         publisher = info.get("publisher_gid") or {}
-        lost = self._sequence.lost_before(publisher.get("data", b""), info.get("publication_sequence_number"))
+        gid = publisher.get("data", b"")
+        if gid:
+            self._publishers.heard(gid, time.monotonic())
+        lost = self._sequence.lost_before(gid, info.get("publication_sequence_number"))
         for source in self.sources.values():
             refused = source.take(message, lost)
             if refused is not None:
@@ -158,6 +173,14 @@ class Topic:
             self._refusals(self.name, "wrong_type", reason)
         self._other_types = wrong
 
+    def mixed(self, names: Mapping[bytes, str]) -> str:
+        """Say whose messages are mixed on it; empty when they are one publisher's. ``names``: by publisher's GID."""
+        found = self._publishers.mixed(time.monotonic())
+        if len(found) < 2:
+            return ""
+        who = ", ".join(sorted(names.get(bytes(gid)[:GUID_BYTES], "one without a name") for gid in found))
+        return f"{self.name}: messages of {len(found)} publishers are mixed: {who}; stop or remap all but one"
+
     def models(self) -> set[FedModel]:
         """Return the models that take it."""
         return {listener.model for source in self.sources.values() for listener in source.listeners}
@@ -171,17 +194,17 @@ class Intake:
         self._node = node
         self._topics: dict[tuple[str, str], Topic] = {}
         self._timers: list[Timer] = []
-        refusals = Refusals(node.get_logger().warning, lambda: now_ns() / 1e9)
+        refusals = Refusals(node.get_logger().warning, time.monotonic)
         for model in models:
             if (reason := self._feed(model, refusals, now_ns)) is not None:
                 model.refuse(reason)
-            elif model.model.trigger.rate_hz > 0.0:
+            elif model.model.trigger.rate_hz > 0.0:  # by the node's clock, as all that a robot does by time
                 self._timers.append(node.create_timer(1.0 / model.model.trigger.rate_hz, model.tick))
         self._subscriptions = [
             node.create_subscription(message_type(topic.kind), topic.name, _callback(topic), SENSOR_QOS, raw=True)
             for topic in self._topics.values()
         ]
-        self._timers.append(node.create_timer(LOOK_S, self._look))
+        self._timers.append(steady_timer(node, LOOK_S, self._look))
 
     def close(self) -> None:
         """Take nothing any more."""
@@ -192,7 +215,7 @@ class Intake:
         self._timers, self._subscriptions = [], []
         for topic in self._topics.values():
             for model in topic.models():
-                model.stats.by_udp = ()
+                model.stats.by_udp = model.stats.mixed = ()
 
     def _feed(self, model: FedModel, refusals: Refusals, now_ns: Callable[[], int]) -> str | None:
         """Find a topic for every input; return why that cannot be."""
@@ -213,15 +236,27 @@ class Intake:
 
     def _look(self) -> None:
         by_udp: dict[FedModel, list[str]] = {}
+        mixed: dict[FedModel, list[str]] = {}
         for topic in self._topics.values():
             publishers = self._node.get_publishers_info_by_topic(topic.name)
             topic.published_as(info.topic_type for info in publishers)
+            said = topic.mixed({bytes(info.endpoint_gid)[:GUID_BYTES]: _full_name(info) for info in publishers})
+            for model in topic.models():
+                mixed.setdefault(model, []).extend([said] if said else [])
             if topic.large:
                 found = [f"{topic.name} from {node}" for node in self._elsewhere(topic.name, publishers)]
                 for model in topic.models():
                     by_udp.setdefault(model, []).extend(found)
         for model, found in by_udp.items():
             model.stats.by_udp = tuple(found)
+        for model, found in mixed.items():
+            self._note_mixed(model, tuple(found))
+
+    def _note_mixed(self, model: FedModel, found: tuple[str, ...]) -> None:
+        for said in found:
+            if said not in model.stats.mixed:
+                self._node.get_logger().warning(said)
+        model.stats.mixed = found
 
     def _elsewhere(self, topic: str, publishers: Sequence[Any]) -> tuple[str, ...]:
         """Publishers whose messages do not come through shared memory."""

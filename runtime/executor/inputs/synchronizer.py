@@ -6,6 +6,7 @@ what comes after it on those inputs is newer still, so it can never match; its i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -65,9 +66,17 @@ class Synchronizer:
     """The slots of one model. ``counts`` are of frames that were never used, and of clocks that were set back."""
 
     def __init__(
-        self, inputs: Sequence[str], trigger: Trigger, rule: JoinRule, now_ns: Callable[[], int] = lambda: 0
+        self,
+        inputs: Sequence[str],
+        trigger: Trigger,
+        rule: JoinRule,
+        now_ns: Callable[[], int] = lambda: 0,
+        steady_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError when the trigger names no input."""
+        """``now_ns``: the node's clock, nanoseconds; ``steady_s``: the steady clock of arrivals, seconds.
+
+        Raises ValueError when the trigger names no input.
+        """
         if trigger.input and trigger.input not in inputs:
             raise ValueError(f"the trigger {trigger.input!r} is no input: {', '.join(inputs)}")
         self._slots = {name: _Slot() for name in inputs}
@@ -78,7 +87,8 @@ class Synchronizer:
         self._tolerance_ns = _ns(rule.tolerance_s or 0.0)
         self._max_age_ns = None if rule.max_age_s is None else _ns(rule.max_age_s)
         self._back_ns = _ns(rule.clock_back_s)
-        self._now_ns = now_ns
+        self._now_ns, self._steady_s = now_ns, steady_s
+        self._max_age_s = rule.max_age_s
         self._set: dict[str, Pending] = {}
         self.counts = dict.fromkeys((REPLACED, UNMATCHED, STALE, LATE, CLOCK_BACK), 0)
 
@@ -166,10 +176,10 @@ class Synchronizer:
         """Drop frames that are too old to be used. Returns whether there were any."""
         if self._max_age_ns is None:
             return False
-        oldest = self._now_ns() - self._max_age_ns
+        oldest, arrived = self._now_ns() - self._max_age_ns, self._steady_s() - (self._max_age_s or 0.0)
         found = False
         for slot in self._slots.values():
-            if slot.pending is not None and slot.pending.at_ns < oldest:
+            if slot.pending is not None and _older(slot.pending, oldest, arrived):
                 self.counts[STALE] += slot.fresh
                 slot.clear()
                 found = True
@@ -177,6 +187,12 @@ class Synchronizer:
 
     def _count_waiting(self, why: str) -> None:
         self.counts[why] += sum(slot.fresh for slot in self._slots.values())
+
+
+def _older(pending: Pending, stamped_ns: int, arrived_s: float) -> bool:
+    """By its stamp, or by its arrival: a stamp ahead of the robot's clock, or a clock that stands still, must not keep
+    a dead sensor's last frame young."""
+    return pending.at_ns < stamped_ns or 0.0 < pending.stamp.arrived_s < arrived_s
 
 
 def _ns(seconds: float) -> int:

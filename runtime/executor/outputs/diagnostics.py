@@ -11,7 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from runtime.contract.engine.build import Percentiles
-from runtime.contract.node.health import STANDING_IN, ModelHealth
+from runtime.contract.node.health import DRIVE, STANDING_IN, ModelHealth
 
 TOPIC = "/diagnostics"
 PERIOD_S = 1.0
@@ -65,6 +65,11 @@ def verdict(model: ModelHealth) -> tuple[int, str]:
         return 3, "no input"
     if model.output_rate_hz <= 0.0:
         return 1, f"no results: {model.last_error or 'none yet'}"
+    if model.held:
+        return 1, f"commands nothing: {model.held}"
+    still = [f"{each.topic}: {each.state}: {each.reason}" for each in model.commands if each.state != DRIVE]
+    if found := [*still, *model.clock, *model.unheard, *model.mixed]:
+        return 1, "; ".join(found)
     return 0, f"active at {model.precision}"
 
 
@@ -81,6 +86,8 @@ def row(node: str, model: ModelHealth) -> Row:
         ("frames", str(model.frames)),
         ("drops", str(model.drops)),
         ("errors", str(model.errors)),
+        *((f"command {each.topic}", each.state) for each in model.commands),
+        *((f"cause {name}", str(count)) for name, count in sorted(model.causes.items())),
         *_times("processing_time", model.inference_ms),
         *_times("pipeline_latency", model.frame_age_ms),
     ]

@@ -8,11 +8,12 @@ from collections import Counter
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
 from runtime.contract.node.runtime_config import ModelRuntime, OutputBinding
 from runtime.decoding.decoders import OptionError, Result, Velocity, result_of
 from runtime.executor.inputs.frames import Stamp
+from runtime.executor.outputs.listeners import unheard
 from runtime.executor.outputs.messages import HAS_VISION_MSGS, NO_VISION_MSGS, message_of
 from runtime.executor.outputs.model_info import ModelInfo
 from runtime.executor.outputs.velocity_output import VelocityOutput
@@ -29,8 +30,11 @@ RESULT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
+    liveliness=LivelinessPolicy.AUTOMATIC,
 )
 
+LISTEN_S = 2.0
+"""Between two looks at who listens, and to what."""
 ALONE_POLL_S = 0.01
 """Between two looks at who else publishes."""
 NO_PARTICIPANT = (
@@ -53,6 +57,10 @@ class ResultPublisher:
         with self._lock:
             if self._publisher is not None:  # an inference that ends after the node stopped serving says nothing
                 self._publisher.publish(self._build(stamp, result))
+
+    def listened(self) -> tuple[str, ...]:
+        """Return who listens and never hears anything, and why."""
+        return unheard(self._node, self._node.resolve_topic_name(self._topic), self._kind, RESULT_QOS)
 
     def open(self) -> None:
         """Let the publisher exist."""
@@ -77,6 +85,8 @@ class NodeOutputs:
         self._results: list[ResultPublisher] = []
         self._velocities: list[tuple[Pipeline, VelocityOutput]] = []
         self._infos: list[ModelInfo] = []
+        self._senders: list[tuple[Pipeline, ResultPublisher | VelocityOutput]] = []
+        self._listened_at = -LISTEN_S
 
     def make(self, model: Pipeline) -> dict[str, Publish]:
         """Return what sends the results of each output topic of ``model``. An output whose decoder cannot be made has
@@ -90,12 +100,14 @@ class NodeOutputs:
                     self._identity = self._identity or identity_of(self._node)
                     guarded = VelocityOutput(self._node, model.model.name, output, self._identity, self._gate)
                     self._velocities.append((model, guarded))
+                    self._senders.append((model, guarded))
                     made[output.topic] = guarded
                     continue
             except OptionError:
                 continue
             sender = ResultPublisher(self._node, model.model, output, result)
             self._results.append(sender)
+            self._senders.append((model, sender))
             made[output.topic] = sender
         return made
 
@@ -149,6 +161,21 @@ class NodeOutputs:
         """Publish what the models are, where that changed."""
         for info in list(self._infos):  # the transition that adds or takes away runs on another thread
             info.announce()
+        now = time.monotonic()
+        if now - self._listened_at >= LISTEN_S:
+            self._listened_at = now
+            self._note_listeners()
+
+    def _note_listeners(self) -> None:
+        """Look who listens to each model's outputs in vain; the log has what changed."""
+        found: dict[int, tuple[Pipeline, list[str]]] = {}
+        for model, sender in list(self._senders):
+            found.setdefault(id(model), (model, []))[1].extend(sender.listened())
+        for model, said in found.values():
+            for line in said:
+                if line not in model.stats.unheard:
+                    self._node.get_logger().warning(f"{model.model.name}: {line}")
+            model.stats.unheard = tuple(said)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -163,4 +190,4 @@ class NodeOutputs:
     def destroy(self) -> None:
         """Forget all outputs."""
         self.close()
-        self._results, self._velocities, self._infos = [], [], []
+        self._results, self._velocities, self._infos, self._senders = [], [], [], []

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.contract.node.decoders import GUARD_OPTIONS, read_with
+from runtime.contract.node.health import DRIVE
 from runtime.decoding.results import Velocity
 
 Vector = tuple[float, float, float]
 ZERO = Velocity((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-DRIVE, HOLD, STOPPED = "drive", "hold", "stopped"
+HOLD, STOPPED = "hold", "stopped"
 NO_RESULT_YET = "no result yet"
 MAX_STEPS = 2.0
 """A tick that comes late may change the velocity by no more than so many periods' worth."""

@@ -13,15 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import Twist, TwistStamped
-from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # Humble has it nowhere else
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
+from runtime.contract.node.health import DRIVE, CommandHealth
 from runtime.contract.node.runtime_config import OutputBinding
 from runtime.decoding.decoders import Velocity
+from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import Stamp
-from runtime.executor.outputs.velocity_guard import DRIVE, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
+from runtime.executor.inputs.steady_timer import steady_timer
+from runtime.executor.outputs.listeners import unheard
+from runtime.executor.outputs.velocity_guard import STOPPED, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
 from runtime.executor.robot.commanders import Claim, Identity
 from runtime.executor.robot.graph import look_at
 from runtime.executor.robot.serving_gate import ServingGate
@@ -74,6 +77,8 @@ class VelocityOutput:
         self._logged = self._looked = self._ticked = self._pulsed = self._quiet_since = -LOOK_AROUND_S
         self._state = ""
         self._limits = limits
+        self._command = Command(ZERO, STOPPED, None, "not active")
+        self._driven = self._sent = 0
         self._publisher: Any = None
         self._timer: Any = None
 
@@ -81,12 +86,26 @@ class VelocityOutput:
 
     def __call__(self, stamp: Stamp, result: Any) -> None:
         """Take a result; the timer publishes what becomes of it."""
-        known = stamp.nanoseconds != 0
-        age = (self._node.get_clock().now().nanoseconds - stamp.nanoseconds) / 1e9 if known else 0.0
+        if not isinstance(result, Velocity):
+            return
+        now_ns, now = int(self._node.get_clock().now().nanoseconds), self._monotonic()
+        ahead, age = ahead_s(stamp, now_ns), age_s(stamp, now_ns, now)
+        # The same stamp in a new message is the same frame: its arrival is no part of its name.
+        frame = stamp._replace(arrived_s=0.0) if stamp.nanoseconds else None
+        with self._lock:  # while it is held, the guard does not run, and takes nothing
+            self._failure = ""
+            if ahead:
+                self._guard.fail(
+                    now, f"the frame's stamp is {ahead:.3f} s ahead of the robot's clock: its age is not known"
+                )
+            else:
+                self._guard.accept(now, result, frame, age)
+
+    def health(self) -> CommandHealth:
+        """Return what it does now, and why it does not drive."""
         with self._lock:
-            if isinstance(result, Velocity):  # while it is held, the guard does not run, and takes nothing
-                self._failure = ""
-                self._guard.accept(self._monotonic(), result, stamp if known else None, age)
+            command = self._command
+            return CommandHealth(self.topic, command.state, command.reason, self._driven, self._sent)
 
     def failed(self, reason: str) -> None:
         """The model failed on a frame, or altogether."""
@@ -112,6 +131,7 @@ class VelocityOutput:
                     self._note_others(now)
                 command = self._guard.tick(now)
                 self._publish(command)
+            self._command = command
         self._log(command, now)
 
     def _by_claim(self, now: float, *, suspended: bool) -> Command:
@@ -157,6 +177,8 @@ class VelocityOutput:
                 head.stamp.sec, head.stamp.nanosec = divmod(self._node.get_clock().now().nanoseconds, 1_000_000_000)
             head.frame_id = self._frame_id
         self._publisher.publish(self._message)
+        self._sent += 1
+        self._driven += command.state == DRIVE
 
     def _log(self, command: Command, now: float) -> None:
         """Say that it drives, or why it does not; at most once a second, and only what changed."""
@@ -183,6 +205,10 @@ class VelocityOutput:
         with self._lock:
             return self._others != REFUSE or self._claim.looked(self._monotonic())
 
+    def listened(self) -> tuple[str, ...]:
+        """Return who listens and never hears anything, and why."""
+        return unheard(self._node, self.topic, type(self._message), _qos(self._limits))
+
     def open(self) -> None:
         """Let a timer exist that sends nothing yet, and the publisher, where nobody else has the topic."""
         with self._lock:
@@ -193,9 +219,7 @@ class VelocityOutput:
                 self._look(now)
             if self._others != REFUSE or (self._claim.may_exist and not self.shared):
                 self._open_publisher(now)
-            # Of steady time: a simulated or adjusted clock must not stop it.
-            clock = Clock(clock_type=ClockType.STEADY_TIME)
-            self._timer = self._node.create_timer(self._limits.period, self.tick, clock=clock)
+            self._timer = steady_timer(self._node, self._limits.period, self.tick)
             self._timer.cancel()
 
     def start(self) -> None:
@@ -212,6 +236,7 @@ class VelocityOutput:
         """Publish zero now, from this thread, and nothing after it; nothing at all where we do not command."""
         with self._lock:
             self._guard.stop(reason)
+            self._command = Command(ZERO, STOPPED, None, reason)
             if not self._running:
                 return
             now = self._monotonic()
@@ -221,7 +246,7 @@ class VelocityOutput:
             if not self._commands or suspended:
                 return
             self._commands = False
-            self._publish(self._guard.tick(now))
+            self._publish(self._command)
         self._publisher.wait_for_all_acked(Duration(nanoseconds=int(ACKNOWLEDGE_S * 1e9)))
 
     def close(self) -> None:
@@ -273,6 +298,7 @@ def _qos(limits: VelocityLimits) -> QoSProfile:
         history=HistoryPolicy.KEEP_LAST,
         reliability=ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.VOLATILE,
+        liveliness=LivelinessPolicy.AUTOMATIC,
         lifespan=Duration(nanoseconds=int(limits.deadline * 1e9)),
         deadline=Duration(nanoseconds=int(2 * limits.period * 1e9)),
     )

@@ -10,6 +10,7 @@ from rclpy.node import Node
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE, InhibitPolicy
+from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.robot.inhibit import Inhibitor
 from runtime.executor.robot.update_lock import UpdateLock
 
@@ -34,7 +35,7 @@ class LockKeeper:
         self._reasons: tuple[str, ...] = ()
         self._rules = None if policy is None else Inhibitor(node, policy.rules)
         if policy is not None or problem:
-            node.create_timer(PERIOD_S, self._turn)
+            steady_timer(node, PERIOD_S, self._turn)
             self._turn()
 
     @classmethod

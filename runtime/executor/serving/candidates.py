@@ -152,7 +152,13 @@ def _as_fallback(model: ModelRuntime, there: FallbackEngine) -> ModelRuntime:
 
 def _same_source(own: InputBinding, fed: InputBinding) -> bool:
     """Fed by the same messages: only what is said of the network itself may differ."""
-    same = replace(fed, tensor=own.tensor, network_height=own.network_height, network_width=own.network_width)
+    same = replace(
+        fed,
+        tensor=own.tensor,
+        network_height=own.network_height,
+        network_width=own.network_width,
+        stamp=own.stamp,
+    )
     return same == own
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
-from runtime.contract.node.health import ModelHealth
+from runtime.contract.node.health import CommandHealth, ModelHealth
 from runtime.contract.node.runtime_config import ModelRuntime, Trigger
 from runtime.engines.errors import EngineError
+from runtime.executor.inputs.frame_clock import FrameClocks, age_s, behind_limit_s
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
 from runtime.executor.inputs.synchronizer import Pending, Synchronizer
 from runtime.executor.serving.candidates import Serving, left_out, tell_failed
@@ -27,6 +28,15 @@ from runtime.executor.serving.engine_slot import (
 )
 
 __all__ = ["ACTIVE", "FAILED", "INACTIVE", "LOADING", "MAX_CONSECUTIVE_FAILURES", "TRIAL_FRAMES", "Pending", "Pipeline"]
+
+
+@runtime_checkable
+class Commanding(Protocol):
+    """An output that commands the robot, and says what it does."""
+
+    def health(self) -> CommandHealth:
+        """Return what it does now, and why it does not drive."""
+        ...
 
 
 class Follower(Protocol):
@@ -53,6 +63,7 @@ class Pipeline:
         self._lock = lock
         self._now_ns = now_ns
         self._join = _join(model, now_ns)
+        self._clocks = FrameClocks({each.tensor: each.source for each in model.inputs}, behind_limit_s(model))
 
     # ── a frame's way, on the worker thread ──
 
@@ -64,6 +75,8 @@ class Pipeline:
             return
         if not self.duty.take():
             self.stats.held_back(self.duty.refused)
+            if self.duty.refused:
+                tell_failed(self.slot.publishers.values(), self.duty.refused)
             return
         if self.slot.serving is None:  # it failed, and what takes its place is not there yet
             self.stats.refused(self.stats.last_error or "no engine serves")
@@ -111,8 +124,8 @@ class Pipeline:
         self.stats.published(inference_ms, self._age_ms(stamp))
 
     def _age_ms(self, stamp: Stamp) -> float | None:
-        """Milliseconds from the frame's stamp to now; None without a stamp. A stamp ahead of our clock counts as 0."""
-        return max(0.0, (self._now_ns() - stamp.nanoseconds) / 1e6) if stamp.nanoseconds else None
+        """Milliseconds from the frame to now, never less than since its arrival; None without a stamp."""
+        return age_s(stamp, self._now_ns(), time.monotonic()) * 1e3 if stamp.nanoseconds else None
 
     # ── what other threads call ──
 
@@ -120,6 +133,7 @@ class Pipeline:
         """Leave a frame for the worker; it takes the place of one not yet looked at. Called by the spin thread."""
         self.stats.arrived(lost, tensor)  # first: once notified, the worker waits for this thread's interpreter lock
         with self._lock:
+            self._clocks.arrived(tensor, pending.stamp, pending.arrived_ns)
             self._join.put(tensor, pending)
             self._lock.notify_all()
 
@@ -139,6 +153,7 @@ class Pipeline:
         if self.slot.state == INACTIVE:
             with self._lock:
                 self._join.clear()
+                self._clocks.clear()
             self.stats.reset_window()
             self.slot.begin()
 
@@ -185,7 +200,7 @@ class Pipeline:
             output_rate_hz=round(output_rate, 3),
             frames=self.stats.frames,
             drops=self.stats.lost + self.stats.held + self._join.unused,
-            causes={**self.stats.causes(), **{why: count for why, count in self._join.counts.items() if count}},
+            causes={**self.stats.causes(), **_happened(self._join.counts), **_happened(self._clocks.counts)},
             errors=self.stats.errors,
             capped=self.stats.capped,
             by_udp=self.stats.by_udp,
@@ -194,7 +209,19 @@ class Pipeline:
             serving_model=serving.candidate.model.name if serving is not None else "",
             serving_reason=self.slot.reason,
             held="; ".join(filter(None, (getattr(publish, "held", "") for publish in self.slot.publishers.values()))),
+            commands=_commands(self.slot.publishers.values()),
+            clock=self._clocks.notes,
+            unheard=self.stats.unheard,
+            mixed=self.stats.mixed,
         )
+
+
+def _commands(senders: Iterable[object]) -> tuple[CommandHealth, ...]:
+    return tuple(sender.health() for sender in senders if isinstance(sender, Commanding))
+
+
+def _happened(counts: Mapping[str, int]) -> dict[str, int]:
+    return {why: count for why, count in counts.items() if count}
 
 
 def _join(model: ModelRuntime, now_ns: Callable[[], int]) -> Synchronizer:

@@ -72,6 +72,10 @@ class ModelStats:
         self.last_error = ""
         self.by_udp: tuple[str, ...] = ()
         """Large inputs that do not come through shared memory, ``<topic> from <node>``. Written by the spin thread."""
+        self.mixed: tuple[str, ...] = ()
+        """Topics on which messages of several publishers are mixed, and whose. Written by the spin thread."""
+        self.unheard: tuple[str, ...] = ()
+        """Listeners of its outputs that never hear them, and why. Written by the spin thread."""
 
     def arrived(self, lost: int, name: str = "") -> None:
         """A frame of the input ``name`` came in, and ``lost`` were lost before it."""

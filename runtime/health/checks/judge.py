@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from runtime.contract.node.health import (
     DEGRADED,
+    DRIVE,
     LEVEL_ERROR,
     LEVEL_OK,
     LEVEL_STALE,
@@ -107,12 +108,17 @@ class Judge:
 
     def _model(self, model: ModelRuntime, health: ModelHealth | None, process: Snapshot, now: float) -> Iterator[Check]:
         yield model_check(model, health, process.state)
-        if health is not None and health.held:
-            yield Check(f"model:{model.name}:command", LEVEL_WARN, f"commands nothing: {health.held}")
+        if health is not None:
+            yield from self._command(model, health, now)
+            if health.unheard:
+                yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
+            if health.mixed:
+                yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
         if health is None or health.state != "active":
             self._hysteresis.forget(f"model:{model.name}:")
             return
         yield self._input(model, health, now)
+        yield from self._clock(model, health, now)
         limits = model.thresholds
         for name, measured, limit in (
             ("latency", health.inference_ms, limits.max_latency_p99_ms),
@@ -120,6 +126,26 @@ class Judge:
         ):
             if limit is not None and measured is not None:
                 yield self._limit(f"model:{model.name}:{name}", measured.p99, limit, now)
+
+    def _command(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
+        """A robot that stands still says why. A model that wants zero drives: only a command of no result counts."""
+        name = f"model:{model.name}:command"
+        if health.held:
+            yield Check(name, LEVEL_WARN, f"commands nothing: {health.held}")
+            return
+        if not health.commands or health.state != "active":
+            return
+        still = [f"{each.topic}: {each.state}: {each.reason}" for each in health.commands if each.state != DRIVE]
+        if self._hysteresis.settle(name, bool(still), now):
+            why = "; ".join([*still, *health.clock]) or "drives again, recovering"
+            yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
+        else:
+            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}")
+
+    def _clock(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
+        name = f"model:{model.name}:clock"
+        if self._hysteresis.settle(name, bool(health.clock), now):
+            yield Check(name, LEVEL_WARN, "; ".join(health.clock) or "stamps fit the robot's clock again, recovering")
 
     def _input(self, model: ModelRuntime, health: ModelHealth, now: float) -> Check:
         name = f"model:{model.name}:input"

@@ -94,7 +94,7 @@ def findings(config: RuntimeConfig, before: HealthReport, after: HealthReport, e
         yield _model(model, health, after)
         yield _sensors(model, health)
         yield _inference(model, earlier.get(model.name), health, before, after, span)
-        yield _outputs(model, health, evidence)
+        yield _outputs(model, earlier.get(model.name), health, evidence)
 
 
 def _engine(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Finding:
@@ -150,6 +150,8 @@ def _sensors(model: ModelRuntime, health: ModelHealth) -> Finding:
     need, rate = model.thresholds.min_input_rate_hz, health.input_rate_hz
     if rate <= 0.0:
         return Finding(SENSORS, model.name, False, f"nothing arrives on {topics}: is its publisher running?")
+    if health.clock or health.mixed:
+        return Finding(SENSORS, model.name, False, "; ".join([*health.clock, *health.mixed]))
     at_least = "" if need is None else f", at least {need:g} Hz expected"
     return Finding(SENSORS, model.name, need is None or rate >= need, f"{rate:.1f} Hz on {topics}{at_least}")
 
@@ -175,9 +177,13 @@ def _inference(
     return Finding(INFERENCE, model.name, True, f"{frames} frames in {span:.1f} s{slow}{failed}")
 
 
-def _outputs(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Finding:
+def _outputs(model: ModelRuntime, earlier: ModelHealth | None, health: ModelHealth, evidence: Evidence) -> Finding:
     if health.held:  # whatever was heard there is not ours
         return Finding(OUTPUTS, model.name, False, f"commands nothing: {health.held}")
+    if still := _standing_still(earlier, health):
+        return Finding(OUTPUTS, model.name, False, f"does not drive: {still}")
+    if health.unheard:
+        return Finding(OUTPUTS, model.name, False, "; ".join(health.unheard))
     if evidence.error:
         return Finding(OUTPUTS, model.name, False, f"cannot listen: {evidence.error}")
     heard = {output.topic: evidence.topics.get(output.topic) for output in model.outputs}
@@ -190,6 +196,16 @@ def _outputs(model: ModelRuntime, health: ModelHealth, evidence: Evidence) -> Fi
         return Finding(OUTPUTS, model.name, False, f"nothing heard in {evidence.seconds:g} s on {', '.join(silent)}")
     counted = ", ".join(f"{found.messages} on {topic}" for topic, found in heard.items() if found is not None)
     return Finding(OUTPUTS, model.name, True, f"heard in {evidence.seconds:g} s: {counted}")
+
+
+def _standing_still(earlier: ModelHealth | None, health: ModelHealth) -> str:
+    """Return which command outputs sent no command of a result between the two looks, and why."""
+    before = {each.topic: each.driven for each in earlier.commands} if earlier is not None else {}
+    return "; ".join(
+        f"{each.topic} sent nothing that the model wants ({each.state}: {each.reason or 'drives only now'})"
+        for each in health.commands
+        if each.driven <= before.get(each.topic, 0)
+    )
 
 
 def _seconds(query: str) -> float | None:

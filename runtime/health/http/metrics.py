@@ -38,6 +38,7 @@ T = TypeVar("T")
 _HEALTH = (OK, DEGRADED, UNHEALTHY)
 _EXECUTOR = (STARTING, RUNNING, RESTARTING, CRASH_LOOP, STOPPED)
 _LIFECYCLE = ("unconfigured", "inactive", "active", "finalized", "unknown")
+_COMMAND = ("drive", "hold", "stopped", "held")
 _MODEL = ("loading", "inactive", "active", "failed")
 
 
@@ -84,6 +85,8 @@ class ReportCollector(Collector):
             for name in _MODEL:
                 state.add_metric([_label(model.name), name], float(model.state == name))
         yield state
+        yield from self._commands(models)
+        yield self._causes(models)
         for name, text, value in MODEL_GAUGES:
             yield self._labelled(name, text, "model", {model.name: value(model) for model in models})
         for name, text, value in MODEL_COUNTERS:
@@ -91,6 +94,32 @@ class ReportCollector(Collector):
             yield self._labelled(name, text, "model", counts, CounterMetricFamily)
         for quantiles in MODEL_QUANTILES:
             yield self._quantiles(quantiles, models)
+
+    def _commands(self, models: tuple[ModelHealth, ...]) -> Iterator[Metric]:
+        labels = ["model", "topic"]
+        state = GaugeMetricFamily(
+            PREFIX + "model_command_state", "1 for what a velocity output does now.", labels=[*labels, "state"]
+        )
+        sent = CounterMetricFamily(PREFIX + "model_commands", "Commands sent, zeros included.", labels=labels)
+        driven = CounterMetricFamily(
+            PREFIX + "model_driving_commands", "Commands sent of a model's result.", labels=labels
+        )
+        for model in self._capped(models):
+            for each in self._capped(model.commands):
+                at = [_label(model.name), _label(each.topic)]
+                for name in _COMMAND:
+                    state.add_metric([*at, name], float(each.state == name))
+                sent.add_metric(at, each.sent)
+                driven.add_metric(at, each.driven)
+        yield from (state, sent, driven)
+
+    def _causes(self, models: tuple[ModelHealth, ...]) -> Metric:
+        text = "What drops and errors were, and frames with a clock that is not the robot's."
+        family = CounterMetricFamily(PREFIX + "model_causes", text, labels=["model", "cause"])
+        for model in self._capped(models):
+            for cause, count in self._capped(sorted(model.causes.items())):
+                family.add_metric([_label(model.name), _label(cause)], count)
+        return family
 
     def _quantiles(self, quantiles: Quantiles, models: tuple[ModelHealth, ...]) -> Metric:
         name, text, percentiles = quantiles

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional, Tuple
 
-from runtime.contract.robot.power import MODE_TABLE, PowerMode, parse_modes, parse_query
+from runtime.contract.robot.power import MODE_TABLE, PowerMode, parse_modes, parse_query, parse_query_id
 from runtime.updater.robot.process import Ran, run, tail
 from runtime.updater.state.world import WorldError
 
@@ -39,9 +39,12 @@ class Nvpmodel:
             return ()
 
     def current(self) -> Optional[str]:
-        """Ask which mode is set. Raises WorldError."""
+        """Ask which mode is set; by its number where the tool says no name. Raises WorldError."""
         ran = _run([TOOL, "-q"], QUERY_S)
         mode = parse_query(ran.out) or parse_query(ran.err)
+        if mode is None:
+            number = parse_query_id(ran.out)
+            mode = next((each.name for each in self.modes() if each.id == number), None)
         if mode is None:
             raise WorldError("nvpmodel does not say which mode is set: {}".format(_words(ran)), _LOOK)
         return mode

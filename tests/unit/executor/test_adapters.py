@@ -89,7 +89,9 @@ def test_a_scan_may_be_refused_for_what_is_no_measurement() -> None:
 
 def test_a_scan_that_does_not_fit() -> None:
     wanted = binding(LASER_SCAN, 1, 3)
-    assert refusal(wanted, scan(1.0, 2.0)) == ("size", "2 ranges, expected 3")
+    assert refusal(wanted, scan(1.0, 2.0)) == (
+        "size", "2 ranges, expected 3: set the driver to a fixed number of beams",
+    )  # fmt: skip
     assert refusal(wanted, scan(1.0, 2.0, 3.0, low=NAN))[0] == "limits"
     assert refusal(wanted, scan(1.0, 2.0, 3.0, low=5.0, high=5.0))[0] == "limits"
 
@@ -100,7 +102,75 @@ def test_a_scan_in_the_other_byte_order() -> None:
     assert through(binding(LASER_SCAN, 1, 3), message).tolist() == [[1.0, 10.0, 2.0]]
 
 
+def turned_scan(first: float, step: float, *ranges: float, **limits: float) -> Any:
+    message = scan(*ranges, **limits)
+    message.angle_min, message.angle_increment = first, step
+    message.angle_max = first + step * (len(ranges) - 1)
+    return message
+
+
+def test_a_scan_whose_angles_fall_is_refused_with_the_cure() -> None:
+    kind, said = refusal(binding(LASER_SCAN, 1, 3), turned_scan(1.0, -1.0, 1.0, 2.0, 3.0))
+    assert kind == "angles"
+    assert "the angles fall from 1 to -1 rad; declare options: {angles: [-1, 1]} to have the beams turned" in said
+
+
+@pytest.mark.parametrize(
+    ("angles", "first", "step", "expected"),
+    [
+        ([-1.0, 1.0], -1.0, 1.0, [1.0, 2.0, 3.0]),
+        ([-1.0, 1.0], 1.0, -1.0, [3.0, 2.0, 1.0]),  # turned
+        ([1.0, -1.0], 1.0, -1.0, [1.0, 2.0, 3.0]),  # the model was trained on falling angles
+        ([1.0, -1.0], -1.0, 1.0, [3.0, 2.0, 1.0]),
+        ([-1.0, 1.0], -0.9, 1.0, [1.0, 2.0, 3.0]),  # within half a beam
+        ([-1.0, 1.0], 0.0, 1.0, None),  # starts elsewhere
+        ([-1.0, 1.0], -0.5, 0.5, None),  # half of the view
+        ([-1.0, 1.0], -1.0, 0.0, None),
+        ([-1.0, 1.0], NAN, 1.0, None),
+    ],
+)
+def test_declared_angles_hold(angles: list[float], first: float, step: float, expected: list[float] | None) -> None:
+    wanted = binding(LASER_SCAN, 1, 3, angles=angles)
+    message = turned_scan(first, step, 1.0, 2.0, 3.0)
+    if expected is None:
+        kind, said = refusal(wanted, message)
+        assert kind == "angles"
+        assert f"expected {angles[0]:.4g} to {angles[1]:.4g}: set the driver's angles" in said
+    else:
+        assert through(wanted, message).tolist() == [expected]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"max_range": 8}, [1.0, 8.0, 8.0]),
+        ({"invalid": "zero"}, [1.0, 0.0, 9.0]),
+        ({"invalid": "zero", "max_range": 8}, [1.0, 0.0, 0.0]),
+    ],
+)
+def test_an_infinite_range_max_with_what_stands_for_it(options: dict[str, Any], expected: list[float]) -> None:
+    assert through(binding(LASER_SCAN, 1, 3, **options), scan(1.0, INF, 9.0, high=INF)).tolist() == [expected]
+
+
+def test_an_infinite_range_max_needs_something_that_stands_for_it() -> None:
+    kind, said = refusal(binding(LASER_SCAN, 1, 3), scan(1.0, INF, 9.0, high=INF))
+    assert kind == "limits"
+    assert "range_max is infinite" in said
+    assert "{max_range: 30}" in said
+    assert refusal(binding(LASER_SCAN, 1, 3, invalid="drop"), scan(1.0, INF, 9.0, high=INF))[0] == "not_finite"
+    assert refusal(binding(LASER_SCAN, 1, 3, max_range=8), scan(1.0, 2.0, 9.0, high=NAN))[0] == "limits"
+
+
 # ── Imu and Twist ──
+
+
+def test_a_zero_quaternion_is_no_orientation() -> None:
+    message = imu()
+    message.orientation.x = message.orientation.y = message.orientation.z = message.orientation.w = 0.0
+    kind, said = refusal(binding(IMU, 1, 10), message)
+    assert kind == "not_measured"
+    assert "zero quaternion" in said
+    assert through(binding(IMU, 1, 6), message).shape == (1, 6)
 
 
 def imu() -> Any:
@@ -231,7 +301,50 @@ def test_a_cloud_that_does_not_fit() -> None:
     assert refusal(wanted, huge)[0] == "size"
 
 
+def coloured(name: str, datatype: int, *, big: bool = False, row_step: int = 0) -> Any:
+    """x, y, z and a packed colour at 16, in points of 20 bytes; one row, whose length some drivers leave 0."""
+    order = ">" if big else "<"
+    colours = [(10, 20, 30, 255), (127, 128, 129, 255), (255, 0, 200, 128), (0, 0, 0, 0)]  # NaN as floats, some
+    points = [
+        struct.pack(order + "fff4xI", 1.0, 2.0, 3.0, alpha << 24 | red << 16 | green << 8 | blue)
+        for red, green, blue, alpha in colours
+    ]
+    message = stamped(sensor.PointCloud2(height=1, width=4, is_bigendian=big, point_step=20, row_step=row_step))
+    message.fields = [
+        sensor.PointField(name=each, offset=at, datatype=kind, count=1)
+        for each, at, kind in (("x", 0, 7), ("y", 4, 7), ("z", 8, 7), (name, 16, datatype))
+    ]
+    message.data = array.array("B", b"".join(points))
+    return message
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize(("name", "datatype"), [("rgb", 7), ("rgb", 6), ("rgba", 6), ("rgba", 5)])
+def test_a_packed_colour_comes_in_its_parts(name: str, datatype: int, big: bool) -> None:
+    wanted = binding(POINT_CLOUD, 1, 4, 4, fields=["x", "r", "g", "b"])
+    found = through(wanted, coloured(name, datatype, big=big))
+    assert found.tolist() == [[[1, 10, 20, 30], [1, 127, 128, 129], [1, 255, 0, 200], [1, 0, 0, 0]]]
+
+
+def test_alpha_is_of_rgba_alone_and_a_colour_of_other_datatypes_is_none() -> None:
+    wanted = binding(POINT_CLOUD, 1, 4, 1, fields=["a"])
+    assert through(wanted, coloured("rgba", 6)).ravel().tolist() == [255, 255, 128, 0]
+    assert refusal(wanted, coloured("rgb", 7)) == ("fields", "no field 'a': the cloud has x, y, z, rgb")
+    assert refusal(binding(POINT_CLOUD, 1, 4, 1, fields=["r"]), coloured("rgb", 8))[0] == "fields"
+
+
 # ── compressed images ──
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "mono8"])
+def test_a_png_of_16_bits_is_refused_and_not_clipped_to_white(encoding: str) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    stream = io.BytesIO()
+    pillow.fromarray(np.array([[0, 255, 256], [2308, 10000, 65535]], np.uint16)).save(stream, "PNG")
+    message = sensor.CompressedImage(format="16UC1; png compressed ", data=array.array("B", stream.getvalue()))
+    kind, said = refusal(binding(COMPRESSED_IMAGE, encoding=encoding, width=3, height=2), stamped(message))
+    assert kind == "encoding"
+    assert "is a PNG of 16 bits a channel, 8 are expected: publish it as 8 bits" in said
 
 
 def compressed(size: tuple[int, int] = (8, 6), form: str = "jpeg", mode: str = "RGB", **save: Any) -> Any:
@@ -317,6 +430,8 @@ def test_garbage_in_any_byte_raises_nothing_but_a_refusal(wanted: InputBinding, 
         (binding(TWIST, 1, 3, fields=["linear.x"]), "takes 3 values, but geometry_msgs/msg/Twist gives 1"),
         (binding(POINT_CLOUD, 1, 4, 4), "does not hold points of 3 fields"),
         (binding(LASER_SCAN, 1, 3, invalid="min"), "invalid is 'min'"),
+        (binding(LASER_SCAN, 1, 3, angles=[1]), r"angles has 1 numbers: write angles: \[first, last\]"),
+        (binding(POINT_CLOUD, 1, 4, 4, fields=["x", "y", "z", "rgb"]), r"rgb is a colour .*: \[x, y, z, r, g, b\]"),
         (binding("std_msgs/msg/String", 1, 3), "no input takes 'std_msgs/msg/String'"),
         (binding(IMAGE, encoding="yuv", width=1, height=1), "encoding 'yuv' is not one of"),
     ],

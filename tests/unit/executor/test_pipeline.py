@@ -273,3 +273,17 @@ def test_a_defect_in_a_job_ends_the_worker_and_is_kept() -> None:
     assert job.done.wait(30)
     until(lambda: not worker.alive)
     assert isinstance(worker.fault, KeyError)
+
+
+def test_frames_of_another_clock_are_counted_and_no_age_is_negative() -> None:
+    bench = Bench()  # the robot's clock says 2 s
+    for second in (2, 3602):
+        arrived = Stamp(second, 0, "cam", time.monotonic())
+        bench.pipeline.offer("x", Pending(arrived, np.zeros((2, 2, 3), np.uint8), arrived_ns=2_000_000_000), 0)
+        bench.pipeline.step()
+    health = bench.pipeline.health()
+    assert health.causes == {"clock_ahead": 1}
+    assert health.drops == health.errors == 0
+    assert [said.partition(" s ahead")[0] for said in health.clock] == ["/in: stamps are 3600.000"]
+    assert health.frame_age_ms is not None
+    assert 0.0 <= health.frame_age_ms.p50 < 1000.0

@@ -215,3 +215,18 @@ def test_after_every_clock_was_set_back_sets_come_again(start: int, back: int, o
     for name in order:
         three.put(name, frame(begin + 11))
     assert at(three.take()) == dict.fromkeys(["a", "b", "c"], begin + 11)
+
+
+@pytest.mark.parametrize("stamp_ms", [3_600_000, 999_500, 0])
+def test_a_dead_sensors_last_frame_ages_by_its_arrival_whatever_its_stamp_says(stamp_ms: int) -> None:
+    clock, steady = Clock(), 50.0
+    clock.ns = 1_000_000 * MS
+    one = Synchronizer(["a"], Trigger(rate_hz=10, repeat=True), JoinRule(max_age_s=0.5), clock, lambda: steady)
+    last = frame(stamp_ms)
+    one.put("a", last._replace(stamp=last.stamp._replace(arrived_s=50.0), arrived_ns=clock.ns))
+    for steady in (50.0, 50.4):  # noqa: B007 - read by the synchronizer's clock
+        assert one.tick()
+        assert one.take()
+    steady = 50.6
+    assert not one.tick()
+    assert one.take() == {}

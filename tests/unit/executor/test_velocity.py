@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runtime.contract.node.health import DRIVE
 from runtime.decoding.decoders import OptionError, Velocity
-from runtime.executor.outputs.velocity_guard import DRIVE, HOLD, MAX_STEPS, STOPPED, ZERO, VelocityGuard, VelocityLimits
+from runtime.executor.outputs.velocity_guard import HOLD, MAX_STEPS, STOPPED, ZERO, VelocityGuard, VelocityLimits
 from tests.unit.examples import examples
 
 OPTIONS = {"max_linear": 0.5, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 2.0}

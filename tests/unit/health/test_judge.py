@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.contract.node.health import DEGRADED, OK, UNHEALTHY, SelfTest, SystemHealth
+from runtime.contract.node.health import DEGRADED, OK, UNHEALTHY, CommandHealth, SelfTest, SystemHealth
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.health.checks.judge import HOLD_S, Assessment, Hysteresis, Judge
 from runtime.health.checks.readiness import unproven
@@ -151,3 +151,45 @@ def test_ready_needs_a_passed_self_test(config: RuntimeConfig) -> None:
     assert unproven(config, snapshot(model_health(state="inactive")))
     assert unproven(config, snapshot(model_health(), live=False))
     assert unproven(config, snapshot(model_health(), lifecycle="inactive"))
+
+
+STILL = CommandHealth("/cmd_vel", "stopped", "the frame is 1e+09 s old, its deadline is 0.4 s", 0, 40)
+BOOT = "/camera: stamps are 1000000000.000 s behind the robot's clock"
+
+
+def test_a_robot_that_stands_still_says_why(config: RuntimeConfig) -> None:
+    verdict = settled(config, snapshot(model_health(commands=(STILL,), clock=(BOOT,))))
+    said = f"does not drive: /cmd_vel: stopped: {STILL.reason}; {BOOT}"
+    assert message(verdict, "model:signs:command") == ("warn", said)
+    assert message(verdict, "model:signs:clock") == ("warn", BOOT)
+    assert (verdict.state, verdict.ready) == (DEGRADED, True)
+    assert verdict.waiting_for == (f"model:signs:command: {said}",)
+
+
+def test_one_that_drives_says_so_and_a_moment_of_zero_is_none(config: RuntimeConfig) -> None:
+    driving = model_health(commands=(replace(STILL, state="drive", reason=""),))
+    assert message(settled(config, snapshot(driving)), "model:signs:command") == ("ok", "drives /cmd_vel")
+    judge = Judge(config)
+    for now in range(20):
+        process = snapshot(driving if now % 2 else model_health(commands=(STILL,)))
+        assert judge.judge(process, MACHINE, float(now)).state == OK
+
+
+def test_who_else_commands_comes_before_what_is_stopped(config: RuntimeConfig) -> None:
+    verdict = settled(config, snapshot(model_health(commands=(STILL,), held="/cmd_vel is also commanded by /teleop")))
+    said = "commands nothing: /cmd_vel is also commanded by /teleop"
+    assert message(verdict, "model:signs:command") == ("warn", said)
+
+
+def test_who_listens_in_vain_is_named(config: RuntimeConfig) -> None:
+    said = "/base listens on /cmd_vel for geometry_msgs/msg/Twist and never hears it"
+    verdict = settled(config, snapshot(model_health(unheard=(said,))))
+    assert message(verdict, "model:signs:listeners") == ("warn", said)
+    assert (verdict.state, verdict.ready) == (DEGRADED, True)
+
+
+def test_publishers_that_are_mixed_are_named(config: RuntimeConfig) -> None:
+    said = "/camera: messages of 2 publishers are mixed: /left, /right"
+    verdict = settled(config, snapshot(model_health(mixed=(said,))))
+    assert message(verdict, "model:signs:publishers") == ("warn", said)
+    assert verdict.state == DEGRADED

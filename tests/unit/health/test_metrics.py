@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from runtime.contract.node.health import HealthReport
+from runtime.contract.node.health import CommandHealth, HealthReport
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.contract.robot.power import PowerStatus
 from runtime.health.checks.machine_checks import readings
@@ -25,8 +25,15 @@ from tests.unit.health.conftest import model_health, snapshot
 DOCS = Path(__file__).parents[3] / "docs"
 LABELS = {
     "robot", "release", "image", "state", "model", "quantile", "check", "zone", "rail", "cluster", "event", "volume",
-    "mode",
+    "mode", "topic", "cause",
 }  # fmt: skip
+
+
+HEALTH = model_health(
+    drops=4,
+    causes={"clock_behind": 130},
+    commands=(CommandHealth("/cmd_vel", "stopped", "the frame is 1e9 s old", 3, 130),),
+)
 
 
 def report_of(config: RuntimeConfig, root: Path, name: str = "l4t-36") -> HealthReport:
@@ -34,7 +41,7 @@ def report_of(config: RuntimeConfig, root: Path, name: str = "l4t-36") -> Health
     machine.sample(0.0)
     settings = AgentSettings(Path("x"), "amr-001", "1.0.0", "r/x@sha256:aa", 0, 1.0)
     power = PowerStatus("25W", "25W", ("25W", "40W"))
-    return Reporter(settings, config, 0.0).report(snapshot(model_health(drops=4)), machine.sample(2.0), 1.0, power)
+    return Reporter(settings, config, 0.0).report(snapshot(HEALTH), machine.sample(2.0), 1.0, power)
 
 
 def names_in(text: str) -> set[str]:
@@ -62,6 +69,9 @@ def test_values_of_a_hot_robot(config: RuntimeConfig, tmp_path: Path) -> None:
     for line in (
         'jetfleet_model_inference_seconds{model="signs",quantile="0.99"} 0.02',
         'jetfleet_model_dropped_frames_total{model="signs"} 4.0',
+        'jetfleet_model_causes_total{cause="clock_behind",model="signs"} 130.0',
+        'jetfleet_model_command_state{model="signs",state="stopped",topic="/cmd_vel"} 1.0',
+        'jetfleet_model_driving_commands_total{model="signs",topic="/cmd_vel"} 3.0',
         'jetfleet_temperature_celsius{zone="tj-thermal"} 99.281',
         'jetfleet_health_state{state="ok"} 1.0',
         'jetfleet_executor_state{state="running"} 1.0',

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import from_json
-from runtime.contract.node.health import ExecutorHealth, HealthReport, ModelHealth
+from runtime.contract.node.health import CommandHealth, ExecutorHealth, HealthReport, ModelHealth
 from runtime.contract.node.runtime_config import FallbackEngine, OutputBinding, RuntimeConfig
 from runtime.contract.robot.verification import CHECKS, Finding, Verification
 from runtime.executor.checks.evidence import engine_evidence
@@ -209,3 +209,27 @@ def test_a_process_that_hangs_is_killed_and_reaped() -> None:
     with pytest.raises(TimeoutError, match=r"not done after 0\.2 s"):
         children.run([sys.executable, "-S", "-c", "import time; time.sleep(600)"], 0.2, {})
     assert children.reap_orphans(None) == 0
+
+
+def test_a_robot_that_does_not_drive_is_not_verified(config: RuntimeConfig) -> None:
+    still = CommandHealth("/cmd_vel", "stopped", "no result yet", driven=7, sent=40)
+    before = report(model_health(frames=100, commands=(still,)), 60.0)
+    for after, passed, reason in (
+        (still, False, "does not drive: /cmd_vel sent nothing that the model wants (stopped: no result yet)"),
+        (replace(still, driven=8, state="drive", reason=""), True, "heard in 5 s: 25 on ~/out"),
+        (replace(still, driven=8), True, "heard in 5 s: 25 on ~/out"),
+    ):
+        late = report(model_health(frames=125, commands=(after,)), 65.2)
+        [outputs] = [each for each in findings(config, before, late, GOOD) if each.check == "outputs"]
+        assert (outputs.passed, outputs.reason) == (passed, reason)
+
+
+def test_stamps_of_another_clock_are_not_verified(config: RuntimeConfig) -> None:
+    said = "/camera: stamps are 3600.000 s ahead of the robot's clock"
+    sensors = found(config, clock=(said,))["sensors"]
+    assert (sensors.passed, sensors.reason) == (False, said)
+
+
+def test_listeners_that_never_hear_an_output_are_not_verified(config: RuntimeConfig) -> None:
+    outputs = found(config, unheard=("/base never hears it",))["outputs"]
+    assert (outputs.passed, outputs.reason) == (False, "/base never hears it")

@@ -76,14 +76,14 @@ def test_heat_slows_then_lowers_then_refuses_and_spares_the_essential(site: Site
     site.at(90.0, 10)
     assert site.control.orders == ServingOrders({"signs": 0.25})
     status = site.at(90.0, 10)
-    assert site.host.wanted[-1] == ("25W", "hot: 90 °C, limit 85 °C")
+    assert site.host.wanted[-1] == ("25W", "hot: tj 90 °C, limit 85 °C")
     assert power_check(status).level == "warn"
     status = site.at(90.0, 10)
-    assert site.control.orders == ServingOrders(refused={"signs": "not served: hot: 90 °C, limit 85 °C"})
+    assert site.control.orders == ServingOrders(refused={"signs": "not served: hot: tj 90 °C, limit 85 °C"})
     assert (status.refused, status.slowed, status.level, status.max_level) == (("signs",), (), 4, 4)
     check = power_check(status)
     assert (check.level, check.message) == (
-        "error", "mode 25W; signs not served; step 4 of 4; hot: 90 °C, limit 85 °C",
+        "error", "mode 25W; signs not served; step 4 of 4; hot: tj 90 °C, limit 85 °C",
     )  # fmt: skip
     assert len(site.said) == 1 + 4
     site.at(60.0, 400)
@@ -96,7 +96,7 @@ def test_a_lighter_engine_is_a_step_between_frames_and_modes(tmp_path: Path) -> 
     site.at(90.0, 21)
     assert site.control.orders == ServingOrders({"signs": 0.25})
     status = site.at(90.0, 10)
-    assert site.control.orders == ServingOrders({"signs": 0.25}, {}, {"signs": "hot: 90 °C, limit 85 °C"})
+    assert site.control.orders == ServingOrders({"signs": 0.25}, {}, {"signs": "hot: tj 90 °C, limit 85 °C"})
     assert (status.lightened, status.wanted, status.level, status.max_level) == (("signs",), "40W", 3, 5)
     assert "a lighter engine for signs" in describe(status)
     assert site.at(90.0, 10).wanted == "25W"
@@ -163,7 +163,7 @@ def test_without_modes_nothing_is_asked_of_the_host(tmp_path: Path) -> None:
 
 def test_what_the_governor_looks_at() -> None:
     system = SystemHealth({"cpu": 50.0, "tj": 61.0}, gpu_load=0.4, overcurrent_events={"oc1": 1, "oc3": 5})
-    assert sample_of(system, 7.0) == PowerSample(7.0, 61.0, 0.4, 6)
+    assert sample_of(system, 7.0) == PowerSample(7.0, 61.0, 0.4, 6, "tj")
     assert sample_of(SystemHealth(), 7.0) == PowerSample(7.0)
     assert sample_of(SystemHealth({"tj": 40.0}, sample_age_s=11.0), 7.0) == PowerSample(7.0)
 
@@ -207,3 +207,12 @@ def test_metrics() -> None:
 def test_orders_cross_the_boundary() -> None:
     orders = ServingOrders({"signs": 0.25}, {"other": "hot"})
     assert from_json(ServingOrders, canonical_json(orders)) == orders
+
+
+def test_a_hot_wifi_card_is_not_a_hot_computer(site: Site) -> None:
+    zones = {"cpu-thermal": 48.0, "gpu-thermal": 47.0, "tj-thermal": 50.0, "iwlwifi_1": 95.0, "PMIC-Die": 100.0}
+    for _ in range(30):
+        site.now += 1.0
+        site.control.step(SystemHealth(zones), site.now)
+    assert site.control.orders == ServingOrders()
+    assert (site.control.status.level, site.control.status.reason) == (0, "")

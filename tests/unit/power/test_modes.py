@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runtime.contract.robot.power import PowerMode, PowerPolicy, mode_named, needs_reboot, parse_modes, parse_query
+from runtime.contract.robot.power import (
+    PowerMode,
+    PowerPolicy,
+    mode_named,
+    needs_reboot,
+    parse_modes,
+    parse_query,
+    parse_query_id,
+)
 from runtime.power.modes import read_table, usable_modes
 
 TABLES = Path(__file__).parents[2] / "fakes" / "nvpmodel"
@@ -59,12 +67,59 @@ def test_what_no_section_says_is_not_known() -> None:
         ("NV Power Mode: MAXN_SUPER\n2\n", "MAXN_SUPER"),
         ("NVPM WARN: fan mode is not set!\nNV Power Mode: 15W\n0\n", "15W"),
         ("NV Power Mode: MODE_30W_2CORE\r\n2\r\n", "MODE_30W_2CORE"),
+        ("NVPM VERB: Current mode: NV Power Mode: MODE_15W_6CORE\n2\n", "MODE_15W_6CORE"),
+        ("NV Power Mode: MY MODE\n9\n", "MY MODE"),
+        ("NV Power Mode: \n0\n", None),
         ("NVPM ERROR: failed to read PMODE status!\n", None),
         ("", None),
     ],
 )
 def test_what_the_tool_prints(said: str, mode: str | None) -> None:
     assert parse_query(said) == mode
+
+
+def test_the_number_that_follows_the_mode() -> None:
+    assert parse_query_id("NV Power Mode: \n3\n") == parse_query_id("x\nNV Power Mode: 15W\r\n3\r\n") == 3
+    assert parse_query_id("NV Power Mode: 15W\nNVPM WARN\n") is None
+    assert parse_query_id("NV Power Mode:") is parse_query_id("") is None
+
+
+FIRST = """< POWER_MODEL ID=0 NAME=15W >
+CPU_ONLINE CORE_0 1
+CPU_ONLINE CORE_1 1
+FBP_POWER_GATING FBP_PG_MASK 2
+TPC_POWER_GATING TPC_PG_MASK 240
+GPU MAX_FREQ 612000000
+"""
+OTHER = FIRST.replace("ID=0 NAME=15W", "ID=9 NAME=CUSTOM")
+HEAD, *LINES = OTHER.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("text", "reboot"),
+    [
+        (OTHER, False),
+        ("\n".join([HEAD, *reversed(LINES)]), False),
+        (OTHER.replace("240", "0xF0").replace("MASK 2", "MASK 0x2"), False),
+        ("\n".join("  " + line for line in OTHER.splitlines()), False),
+        (OTHER.replace("ID=9 NAME=CUSTOM", "NAME=CUSTOM ID=9"), False),
+        (OTHER.replace("\n", "\r\n"), False),
+        (OTHER + "TPC_POWER_GATING TPC_PG_MASK 252\n", True),  # the last of two lines counts
+        (OTHER.replace("CORE_1 1", "CORE_1 0"), True),
+        (OTHER.replace("FBP_POWER_GATING FBP_PG_MASK 2\n", ""), True),
+    ],
+)
+def test_the_form_of_a_table_makes_no_difference_and_its_values_do(text: str, reboot: bool) -> None:
+    modes = parse_modes(f"{FIRST}\n{text}")
+    here, there = mode_named(modes, "15W"), mode_named(modes, "CUSTOM")
+    assert here is not None
+    assert there is not None
+    assert there.id == 9
+    assert needs_reboot(here, there) is reboot
+
+
+def test_a_section_without_name_or_number_and_one_that_is_a_comment_are_none() -> None:
+    assert parse_modes("< POWER_MODEL ID=1 >\n< POWER_MODEL NAME=x >\n# < POWER_MODEL ID=2 NAME=y >\n") == ()
 
 
 @given(st.text())

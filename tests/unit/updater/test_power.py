@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -263,3 +264,16 @@ def test_lines_for_a_person() -> None:
         "problem   from 25W to 40W needs a reboot -> do it",
     ]
     assert power_lines(PowerAnswer("25W", "25W", True))[1] == "wanted    25W, verified"
+
+
+def test_an_answer_without_a_name_goes_by_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = tmp_path / "bin/nvpmodel"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho 'NV Power Mode: '\necho 1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:{os.environ['PATH']}")
+    with pytest.raises(WorldError, match="does not say which mode is set"):
+        Nvpmodel(tmp_path).current()
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/nvpmodel.conf").write_text("< POWER_MODEL ID=0 NAME=15W >\n< POWER_MODEL ID=1 NAME=25W >\n")
+    assert Nvpmodel(tmp_path).current() == "25W"

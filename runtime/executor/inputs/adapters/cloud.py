@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contract.node.inputs import PACKED_COLOURS
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
 from runtime.executor.inputs.adapters.cdr import Fields
@@ -14,6 +15,9 @@ from runtime.executor.inputs.frames import FrameRefusedError
 
 _TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 """sensor_msgs/msg/PointField datatype → numpy's."""
+_PARTS = ("b", "g", "r", "a")
+"""Of a packed colour, from the least significant byte."""
+_FOUR_BYTES = (5, 6, 7)
 MAX_POINTS = 1 << 22
 """More than any lidar or depth camera gives in one message; bounds the memory that a message can make us take."""
 MAX_FIELDS = 64
@@ -63,13 +67,17 @@ class PointCloudAdapter:
             raise FrameRefusedError(f"{width}x{height} points, at most {MAX_POINTS} are taken", "size")
         if self._too_many == "drop" and count > self._capacity:
             raise FrameRefusedError(f"{count} points, at most {self._capacity} are expected", "size")
+        if height == 1 and row_step == 0:  # there is no second row, and some drivers leave it out
+            row_step = width * point_step
         if count and (row_step < width * point_step or data.size < (height - 1) * row_step + width * point_step):
             raise FrameRefusedError(
-                f"{data.size} bytes do not hold {height} rows of {width} points of {point_step} bytes", "size"
+                f"{data.size} bytes with row_step {row_step} do not hold {height} rows of {width} points of "
+                f"{point_step} bytes",
+                "size",
             )
         views = tuple(
             np.ndarray((height, width), order + kind, data, at, (row_step, point_step))
-            for at, kind in (_found(layout, name, point_step) for name in self._fields)
+            for at, kind in (_found(layout, name, point_step, order) for name in self._fields)
         ) if count else ()  # fmt: skip
         return Taken(stamp, _Points(views, count))
 
@@ -135,9 +143,11 @@ def _layout(fields: Fields) -> dict[str, tuple[int, int, int]]:
     return layout
 
 
-def _found(layout: dict[str, tuple[int, int, int]], name: str, point_step: int) -> tuple[int, str]:
-    """Return offset and type of a field."""
+def _found(layout: dict[str, tuple[int, int, int]], name: str, point_step: int, order: str) -> tuple[int, str]:
+    """Return offset and type of a field, or of a part of a packed colour."""
     if name not in layout:
+        if name in _PARTS and (part := _part(layout, name, point_step, order)) is not None:
+            return part, "u1"
         raise FrameRefusedError(f"no field {name!r}: the cloud has {', '.join(layout) or 'none'}", "fields")
     at, kind, count = layout[name]
     if kind not in _TYPES or count != 1 or at + int(_TYPES[kind][1]) > point_step:
@@ -145,3 +155,14 @@ def _found(layout: dict[str, tuple[int, int, int]], name: str, point_step: int) 
             f"field {name!r} is {count} of datatype {kind} at {at} in points of {point_step} bytes", "fields"
         )
     return at, _TYPES[kind]
+
+
+def _part(layout: dict[str, tuple[int, int, int]], name: str, point_step: int, order: str) -> int | None:
+    """Return where the byte of a packed colour's part is: the colour is the number ``a << 24 | r << 16 | g << 8 | b``
+    of the cloud's byte order. None: the cloud has no packed colour with that part."""
+    for packed in PACKED_COLOURS:
+        at, kind, count = layout.get(packed, (0, 0, 0))
+        if kind in _FOUR_BYTES and count == 1 and at + 4 <= point_step and name in packed:
+            place = _PARTS.index(name)
+            return at + (place if order == "<" else 3 - place)
+    return None

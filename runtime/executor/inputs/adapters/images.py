@@ -19,6 +19,9 @@ _MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
 """Encoding of the engine's input → what Pillow decodes to."""
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
+_PNG_DEPTH_AT = 24
+"""Bits a channel: the ninth byte of IHDR, which every PNG begins with (RFC 2083, 4.1.1)."""
+
 
 class ImageAdapter:
     """sensor_msgs/msg/Image → uint8 (1, height, width, channels)."""
@@ -71,6 +74,12 @@ class CompressedImageAdapter:
         if not start.startswith(_MAGIC):
             raise FrameRefusedError(
                 f"format {form!r} with bytes that begin {start.hex() or 'nowhere'}, expected JPEG or PNG", "encoding"
+            )
+        if start == _MAGIC[1] and data.size > _PNG_DEPTH_AT and data[_PNG_DEPTH_AT] == 16:
+            raise FrameRefusedError(
+                f"format {form!r} is a PNG of 16 bits a channel, 8 are expected: publish it as 8 bits (rgb8, bgr8, "
+                "mono8), or give an adapter of your own for depth and thermal images",
+                "encoding",
             )
         return Taken(stamp, data)
 

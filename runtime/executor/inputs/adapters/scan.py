@@ -27,11 +27,17 @@ class LaserScanAdapter:
     What is no measurement (NaN, infinite, outside of range_min … range_max) becomes, by the option ``invalid``, the
     scan's range_max (``max``), 0 (``zero``), or refuses the whole scan (``drop``). With ``max``, -inf becomes
     range_min: by REP 117 it means something too close to be measured, and must not look like free space.
+
+    Beams are in the order of their angles. With ``angles`` declared (of the tensor's first and last value, radians), a
+    scan of just those beams the other way round is turned, and any other is refused; without it, a scan whose angles
+    fall is refused: it is mirrored to every scan whose angles rise.
     """
 
     def __init__(self, binding: InputBinding) -> None:
         """Raises OptionError."""
-        self._invalid = str(checked(binding)["invalid"])
+        options = checked(binding)
+        self._invalid, self._angles = str(options["invalid"]), tuple(options["angles"])
+        self._max_range = float(options["max_range"])
         self._size = size_of(binding.shape)
         self._arriving, self._filling = _Outside(self._size), _Outside(self._size)
 
@@ -39,15 +45,55 @@ class LaserScanAdapter:
         """View the ranges. Raises FrameRefusedError."""
         fields = Fields(message)
         stamp = fields.header()
-        low, high = fields.unpack("7f")[5:]
+        first, _, step, _, _, low, high = fields.unpack("7f")
         values = fields.sequence("f4")
         if values.size != self._size:
-            raise FrameRefusedError(f"{values.size} ranges, expected {self._size}", "size")
+            raise FrameRefusedError(
+                f"{values.size} ranges, expected {self._size}: set the driver to a fixed number of beams", "size"
+            )
+        values = values[::-1] if self._turned(first, step) else values
+        high = self._bounded(high)
         if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low < high):
             raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} bound no measurement", "limits")
         if self._invalid == "drop" and (count := int(np.count_nonzero(self._arriving(values, low, high)))):
             raise FrameRefusedError(f"{count} of {values.size} ranges are no measurements", "not_finite")
         return Taken(stamp, _Ranges(values, low, high))
+
+    def _turned(self, first: float, step: float) -> bool:
+        """Say whether the beams come in the opposite order. Raises FrameRefusedError for others than declared."""
+        last = first + step * (self._size - 1)
+        if not self._angles:
+            if step < 0.0:
+                raise FrameRefusedError(
+                    f"angle_increment is {step:g}: the angles fall from {first:.4g} to {last:.4g} rad; declare "
+                    f"options: {{angles: [{last:.4g}, {first:.4g}]}} to have the beams turned, or the other way round "
+                    "to keep them",
+                    "angles",
+                )
+            return False
+        tolerance = abs(step) / 2.0 + 1e-4
+        for turned, (begins, ends) in ((False, (first, last)), (True, (last, first))):
+            if max(abs(begins - self._angles[0]), abs(ends - self._angles[1])) <= tolerance:
+                return turned
+        raise FrameRefusedError(
+            f"beams from {first:.4g} to {last:.4g} rad, expected {self._angles[0]:.4g} to {self._angles[1]:.4g}: set "
+            "the driver's angles, or declare options: {angles: [first, last]} as the model was trained",
+            "angles",
+        )
+
+    def _bounded(self, high: float) -> float:
+        """Return the largest range that counts. Raises FrameRefusedError when nothing finite can stand for more."""
+        if self._max_range and not math.isnan(high):
+            return min(high, self._max_range)
+        if math.isinf(high) and high > 0.0:
+            if self._invalid == "max":
+                raise FrameRefusedError(
+                    "range_max is infinite, so nothing can stand for what is no measurement: declare options: "
+                    "{max_range: 30} (metres), or invalid: zero",
+                    "limits",
+                )
+            return float(np.finfo(np.float32).max)
+        return high
 
     def fill(self, data: _Ranges, tensor: npt.NDArray[Any]) -> None:
         """Copy the ranges, and replace what is no measurement."""

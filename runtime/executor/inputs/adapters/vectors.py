@@ -35,6 +35,7 @@ class VectorAdapter:
         self._at = np.array([offsets[name] for name in fields], np.intp)
         groups = {name.partition(".")[0] for name in fields} if binding.type == IMU else set()
         self._measured = [(name, at) for name, at in _IMU_COVARIANCES.items() if name in groups]
+        self._oriented = "orientation" in groups
         self._arriving, self._filling = _Picked(self._doubles, self._at), _Picked(self._doubles, self._at)
         self._finite = np.zeros(len(fields), np.bool_)
 
@@ -46,6 +47,12 @@ class VectorAdapter:
         for name, at in self._measured:
             if doubles[at] == -1.0:
                 raise FrameRefusedError(f"the sensor does not measure {name}: its covariance is -1", "not_measured")
+        if self._oriented and not np.any(doubles[:4]):
+            raise FrameRefusedError(
+                "orientation is the zero quaternion, which is no rotation: the sensor does not measure it; choose "
+                "other fields",
+                "not_measured",
+            )
         picked = self._arriving(doubles)
         np.less_equal(np.abs(picked, out=picked), _LARGEST, out=self._finite)  # False for NaN
         if not self._finite.all():

@@ -1,0 +1,49 @@
+"""Simulated time: whether the node follows ``/clock``, from the start, and whether that clock goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from rclpy.node import Node
+
+#: ``true``: the node's clock follows ``/clock`` from its start, as the parameter ``use_sim_time`` does when set later.
+ENV_USE_SIM_TIME = "JETFLEET_USE_SIM_TIME"
+STILL_S = 2.0
+"""How long a simulated clock may stand still until that is said."""
+_WORDS = {"": False, "false": False, "0": False, "true": True, "1": True}
+
+
+def sim_time_wanted(environment: Mapping[str, str]) -> bool:
+    """Return what the environment says of simulated time. Raises ValueError for another word than true or false."""
+    word = environment.get(ENV_USE_SIM_TIME, "").strip().lower()
+    if word not in _WORDS:
+        raise ValueError(f"{ENV_USE_SIM_TIME}={word}: write true (the node follows /clock) or false")
+    return _WORDS[word]
+
+
+class SimTime:
+    """Watches a node's clock while it is a simulated one."""
+
+    def __init__(self, node: Node, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._node, self._monotonic = node, monotonic
+        self._seen_ns: int | None = None
+        self._since = 0.0
+        self.notes: tuple[str, ...] = ()
+        """What a person should know of the node's clock; nothing while it is the machine's own."""
+
+    def look(self) -> None:
+        """Look at the clock; call it a few times a second."""
+        clock, now = self._node.get_clock(), self._monotonic()
+        if not clock.ros_time_is_active:  # type: ignore[attr-defined]  # rclpy's ROSClock has it
+            self._seen_ns, self.notes = None, ()
+            return
+        at_ns = int(clock.now().nanoseconds)
+        if at_ns != self._seen_ns:
+            self._seen_ns, self._since = at_ns, now
+        still_s = now - self._since
+        said = f"simulated time (use_sim_time): the clock says {at_ns / 1e9:.1f} s"
+        if still_s >= STILL_S:
+            why = "is a simulator or a bag player with --clock running?" if at_ns == 0 else "paused?"
+            said += f" and has stood still for {still_s:.0f} s: nothing new comes on /clock; {why}"
+        self.notes = (said,)
