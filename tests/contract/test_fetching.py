@@ -438,6 +438,13 @@ def test_a_store_that_asks_for_a_password_gets_none(site: Site, asks: str, known
         assert not [seen for seen in other.seen if seen.path.startswith("/token")], "its realm was asked for a token"
 
 
+def test_a_store_on_the_registry_s_own_host_is_not_shown_a_second_proof(site: Site) -> None:
+    site.server.auth, site.known, site.server.free = "basic", Credentials("here", "robot", "s3cret"), ("/bucket/",)
+    place = f"/bucket/blobs/{digest(LAYER)}?X-Amz-Signature=1"
+    site.fault("status", status=307, headers={"Location": place}, times=1)
+    assert site.pull() == len(LAYER) + len(CONFIG)
+
+
 def test_an_address_that_the_store_does_not_take_any_more_is_asked_for_again(site: Site) -> None:
     with faulty_registry() as other:
         other.blobs[digest(LAYER)] = LAYER

@@ -133,6 +133,20 @@ def test_an_upload_that_goes_on_elsewhere_takes_no_credentials_along(
     assert {seen.authorization for seen in other.seen} == {""}
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_a_store_on_the_registry_s_own_host_is_not_shown_a_second_proof(
+    server: FaultyRegistry, connect: Connect, asks: bool
+) -> None:
+    """Its addresses are signed, and two proofs are one too many (S3: 400). One that asks for ours gets them."""
+    server.auth = "token"
+    digest = hold(server, b"layer")
+    lead(server, "GET /v2/.*/blobs/", f"/bucket/blobs/{digest}?X-Amz-Signature=1")
+    server.free = () if asks else ("/bucket/",)
+    assert connect().read_blob(REPOSITORY, digest) == b"layer"
+    shown = [bool(seen.authorization) for seen in server.seen if seen.path.startswith("/bucket/")]
+    assert shown == ([False, True] if asks else [False])
+
+
 @pytest.mark.parametrize("status", [307, 302])
 def test_netrc_is_never_read(
     server: FaultyRegistry,

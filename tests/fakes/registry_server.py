@@ -61,6 +61,8 @@ class FaultyRegistry:
         """none | basic | token."""
         self.challenge: str | None = None
         """In place of the usual WWW-Authenticate; empty: a 401 without one."""
+        self.free: tuple[str, ...] = ()
+        """Paths that want no Authorization, and refuse one."""
         self.users = {"robot": "s3cret"}
         self.refresh_token = ""
         self.tokens: dict[str, str] = {}
@@ -195,6 +197,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _allowed(self) -> bool:
         header = self.headers.get("Authorization", "")
+        if self.state.free and self.path.startswith(self.state.free):
+            return not header
         if self.state.auth == "basic":
             return header in {self._basic(user) for user in self.state.users}
         if self.state.auth == "token":

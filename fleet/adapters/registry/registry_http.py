@@ -23,7 +23,14 @@ from fleet.adapters.registry.registry_errors import (
 from fleet.adapters.registry.registry_request import Body, Reply, Request, RetryPolicy, Timeouts, retry_after_s
 from fleet.errors import RegistryError
 from fleet.ports import Clock
-from runtime.contract.registry.origin import MAX_REDIRECTS, REDIRECTS, RedirectRefused, origin_of, redirect_target
+from runtime.contract.registry.origin import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    RedirectRefused,
+    is_api,
+    origin_of,
+    redirect_target,
+)
 from runtime.contract.registry.tokens import TokenRequest, repository_of
 
 __all__ = ["Body", "RegistryHttp", "Reply", "Request", "RetryPolicy", "Timeouts", "is_loopback"]
@@ -147,16 +154,20 @@ class RegistryHttp:
             challenge = answer.response.headers.get("WWW-Authenticate", "")
             if self._auth.challenged(challenge, request.scopes, answer.sent):
                 answer.response.close()
-                answer = self._follow(request)
+                answer = self._follow(request, beyond_api=not is_api(answer.url, self.origin))
         if answer.response.status_code not in request.accept:
             raise self._refusal(request, answer)
         return answer.response
 
-    def _follow(self, request: Request) -> _Answer:
-        """Send, and go where the registry leads; who we are is told to the registry's own origin alone."""
+    def _follow(self, request: Request, *, beyond_api: bool = False) -> _Answer:
+        """Send, and go where the registry leads; who we are is told to the registry's own origin alone.
+
+        ``beyond_api``: to all of it, as a part beside its API asked for that.
+        """
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
-            sent = self._auth.header(request.scopes) if origin_of(url) == self.origin else ""
+            shown = is_api(url, self.origin) or (beyond_api and origin_of(url) == self.origin)
+            sent = self._auth.header(request.scopes) if shown else ""
             response = self._send_once(request, url, sent)
             if response.status_code not in REDIRECTS:
                 return _Answer(response, url, sent)

@@ -50,6 +50,14 @@ def origin_of(url: str) -> Origin:
     return Origin(parts.scheme, host, _PORTS[parts.scheme] if port is None else port)
 
 
+def is_api(url: str, registry: Origin) -> bool:
+    """Say whether a URL is the registry's own API: of its origin, with ``/v2/`` in its path (as the docker client).
+
+    A store may stand on the same host, behind one proxy: its addresses are signed, and it refuses a second proof.
+    """
+    return origin_of(url) == registry and "/v2/" in urlsplit(url).path
+
+
 def redirect_target(url: str, location: str, registry: Origin) -> str:
     """Return where an answer to ``url`` with this Location leads. Raises RedirectRefused.
 

@@ -19,6 +19,7 @@ from runtime.contract.registry.origin import (
     REDIRECTS,
     Origin,
     RedirectRefused,
+    is_api,
     origin_of,
     redirect_target,
 )
@@ -55,6 +56,8 @@ class Answer:
         self.status = response.status
         self.origin = origin
         """Who answered."""
+        self.api = True
+        """Whether it was the registry's API, not a part of its host beside that."""
         self._left: Optional[int] = response.length
         self._pace = pace
         self._host = connection.host if connection.port is None else "{}:{}".format(connection.host, connection.port)
@@ -109,7 +112,7 @@ class Upstream:
             challenge = ", ".join(answer.headers("WWW-Authenticate"))
             answer.close()
             if self._challenged(registry, challenge, sent):
-                answer, _ = self._follow(registry, url, headers)
+                answer, _ = self._follow(registry, url, headers, not answer.api)
         if answer.status in (200, 206):
             return answer
         answer.close()
@@ -125,14 +128,20 @@ class Upstream:
             raise Cannot("the registry asks for authentication by {}".format(", ".join(map(repr, unknown))))
         return again
 
-    def _follow(self, registry: _Registry, url: str, headers: Dict[str, str]) -> Tuple[Answer, str]:
-        """GET ``url`` and where it leads; return the last answer and the Authorization that went with it."""
+    def _follow(
+        self, registry: _Registry, url: str, headers: Dict[str, str], beyond_api: bool = False
+    ) -> Tuple[Answer, str]:
+        """GET ``url`` and where it leads; return the last answer and the Authorization that went with it.
+
+        ``beyond_api``: that is shown to all of the registry's origin, as a part beside its API asked for it.
+        """
         for _ in range(MAX_REDIRECTS + 1):
             sent = ""
-            if origin_of(url) == registry.origin:
+            if is_api(url, registry.origin) or (beyond_api and origin_of(url) == registry.origin):
                 with _translated():
                     sent = registry.auth.header(self._scopes)
             answer = self._once("GET", url, {**headers, "Authorization": sent} if sent else headers)
+            answer.api = is_api(url, registry.origin)
             if answer.status not in REDIRECTS:
                 return answer, sent
             answer.close()

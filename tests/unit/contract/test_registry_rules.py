@@ -13,7 +13,7 @@ from runtime.contract.registry.authorizer import AuthError, Authorizer
 from runtime.contract.registry.challenge import parse_challenges
 from runtime.contract.registry.docker_logins import Credentials, DockerLogins
 from runtime.contract.registry.no_proxy import without_proxy
-from runtime.contract.registry.origin import RedirectRefused, origin_of, redirect_target
+from runtime.contract.registry.origin import RedirectRefused, is_api, origin_of, redirect_target
 from runtime.contract.registry.tokens import TokenRequest, missing_scopes, read_token, repository_of
 
 # ── whose server ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -56,6 +56,20 @@ def test_what_is_no_place_for_a_client_is_refused_without_its_secrets(url: str) 
     with pytest.raises(RedirectRefused) as caught:
         origin_of(url)
     assert "pa55" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://r.test:5000/v2/", True),
+        ("https://r.test:5000/artifactory/api/docker/x/v2/a/blobs/uploads/1", True),
+        ("https://r.test:5000/bucket/x?next=/v2/", False),
+        ("https://s.test/v2/", False),
+        ("http://r.test:5000/v2/", False),
+    ],
+)
+def test_what_is_the_registry_s_api(url: str, api: bool) -> None:
+    assert is_api(url, REGISTRY) is api
 
 
 REGISTRY = origin_of("https://r.test:5000")
