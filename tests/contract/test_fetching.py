@@ -19,7 +19,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from runtime.updater.fetching.errors import Cannot, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.loopback import Loopback
 from runtime.updater.fetching.pace import Pace
-from runtime.updater.fetching.peer import uid_of
+from runtime.updater.fetching.peer import Kernel, looked_up
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way, tls_context, way_to
 from runtime.updater.fetching.upstream import Upstream
@@ -339,15 +339,21 @@ def test_another_user_gets_nothing_and_ends_nothing(site: Site) -> None:
     loopback.close()
 
 
-def test_the_kernel_says_who_asks_and_a_closed_connection_is_nobody_s(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [Kernel().uid_of, looked_up], ids=["asked", "looked up"])
+def test_the_kernel_says_who_asks_and_a_closed_connection_is_nobody_s(
+    how: Callable[[tuple[str, int], tuple[str, int]], int | None],
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
         taken, address = server.accept()
-        assert uid_of(address, taken.getsockname()) == os.getuid()
-        assert uid_of((address[0], 1), taken.getsockname()) is None
+        assert how(address, taken.getsockname()) == os.getuid()
+        assert how((address[0], 1), taken.getsockname()) is None
         client.close()
-        assert uid_of(address, taken.getsockname()) is None, "the kernel calls a closed one root's"
+        assert how(address, taken.getsockname()) is None, "the kernel calls a closed one root's"
         taken.close()
-    assert uid_of(address, ("127.0.0.1", 5), tables=[tmp_path / "none"]) is None
+
+
+def test_without_the_kernel_s_tables_nobody_is_known(tmp_path: Path) -> None:
+    assert looked_up(("127.0.0.1", 4), ("127.0.0.1", 5), tables=[tmp_path / "none"]) is None
 
 
 @pytest.mark.parametrize("how", ["drip", "drip_head"])

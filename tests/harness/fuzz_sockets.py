@@ -105,12 +105,21 @@ def doors(folder: Path) -> Iterator[tuple[Door, ...]]:
         )
 
 
+class _Waiting(FakeWorld):
+    """A world whose time passes as in any, and whose driver leaves the processor to others meanwhile."""
+
+    def sleep(self, seconds: float) -> None:
+        self.wake.wait(0.02)
+        self.wake.clear()
+        super().sleep(seconds)
+
+
 @contextlib.contextmanager
 def _updater(folder: Path) -> Iterator[Door]:
     """The updater's own socket, its daemon driving."""
     root = folder / "robot"
     (root / "state").mkdir(parents=True)
-    updater = Updater(root / "state", FakeWorld(root), "amr-001", "test")
+    updater = Updater(root / "state", _Waiting(root), "amr-001", "test")
     updater.start()
     driver = threading.Thread(target=updater.run, daemon=True)
     driver.start()

@@ -13,7 +13,7 @@ from typing import Any, Dict
 from runtime.contract.bounded_http import BoundedHandler, BoundedServer
 from runtime.updater.fetching.download import Download, Downloads
 from runtime.updater.fetching.errors import Stopped, UpstreamError
-from runtime.updater.fetching.peer import uid_of
+from runtime.updater.fetching.peer import Kernel
 from runtime.updater.robot.throwaway_name import REPOSITORY
 from runtime.updater.storage.blob_store import BlobStore
 
@@ -59,10 +59,11 @@ class Loopback:
 
 class _Server(BoundedServer, HTTPServer):
     allowed = frozenset((0, os.geteuid()))
+    kernel = Kernel()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take connections of root and of ourselves alone."""
-        return uid_of(client_address[:2], request.getsockname()[:2]) in self.allowed
+        return self.kernel.uid_of(client_address[:2], request.getsockname()[:2]) in self.allowed
 
 
 class _Handler(BoundedHandler):
