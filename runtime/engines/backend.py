@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from runtime.engines.weight_loss import WeightLoss
+
 Progress = Callable[[str], None]
 """Called with one line (no newline) of progress."""
 
@@ -56,6 +58,8 @@ class BuiltEngine:
     """The same, of convolutions and matrix products alone: they decide whether a precision claim is honest."""
     notes: tuple[str, ...] = ()
     extra: dict[str, Any] = field(default_factory=dict)
+    weight_losses: tuple[WeightLoss, ...] = ()
+    """fp16: what each weight that was converted has lost; empty where the backend converts them itself."""
 
 
 class Runner(Protocol):

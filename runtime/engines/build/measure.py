@@ -33,6 +33,7 @@ from runtime.engines.golden.run_golden import run_golden
 from runtime.engines.golden.task_metric import measure_metric, require_metric
 from runtime.engines.graph.precision import require_precision
 from runtime.engines.store import sha256_of, write_atomic
+from runtime.engines.weight_loss import counted, judge_weights
 
 
 def finish(
@@ -66,6 +67,7 @@ def finish(
         notes = [*built.notes, *_accuracy_gates(job, accuracy, expected, log)]
         metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
+        notes += judge_weights(job, built.weight_losses)
         if job.precision in ("fp16", "int8"):
             _precision_gate(job, built)
         latency = _latency(job, runner, given, log)
@@ -86,6 +88,7 @@ def finish(
             **built.extra,
             "main_layer_precisions": built.main_precisions,
             "golden_frames": len(given),
+            **({"fp16_weights": counted(built.weight_losses)} if built.weight_losses else {}),
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         },
         metric=metric,

@@ -13,6 +13,7 @@ import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from runtime.engines.graph.normalize import element_types, infer, opset_of
+from runtime.engines.weight_loss import WeightLoss, weight_loss
 
 _FLOAT, _HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
 _HALF_NAME = "tensor(float16)"
@@ -24,16 +25,22 @@ _TYPED_BY_ATTRIBUTE = frozenset(
 
 
 def to_fp16(
-    model: ModelProto, keep_fp32_ops: Collection[str] = (), keep_fp32_nodes: Collection[str] = ()
+    model: ModelProto,
+    keep_fp32_ops: Collection[str] = (),
+    keep_fp32_nodes: Collection[str] = (),
+    losses: list[WeightLoss] | None = None,
 ) -> ModelProto:
     """Return ``model`` in float16 except the operator types of ``keep_fp32_ops`` and the nodes named by
     ``keep_fp32_nodes``; graph inputs and outputs keep fp32.
 
-    Weights beyond float16's range become its largest value: the accuracy gate says whether that matters.
+    Weights beyond float16's range become its largest value; what each converted weight loses is added to ``losses``.
     """
     result = ModelProto()
     result.CopyFrom(infer(model))
-    _HalfPass(result, keep_fp32_ops, keep_fp32_nodes).run()
+    half = _HalfPass(result, keep_fp32_ops, keep_fp32_nodes)
+    half.run()
+    if losses is not None:
+        losses.extend(half.losses())
     del result.graph.value_info[:]
     return infer(result)
 
@@ -55,6 +62,7 @@ class _HalfPass:
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
         self.nodes: list[NodeProto] = []
         self.casts: dict[tuple[str, int], str] = {}
+        self.halved: dict[str, str] = {}
 
     def run(self) -> None:
         outputs = {value.name for value in self.graph.output}
@@ -74,6 +82,15 @@ class _HalfPass:
         kept = [tensor for tensor in self.weights.values() if tensor.name in read or _has_subgraph_use(self.nodes)]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
+
+    def losses(self) -> list[WeightLoss]:
+        """Return what every weight that was converted has lost, after :meth:`run`."""
+        found = []
+        for name, half in self.halved.items():
+            readers = [node.name for node in self.nodes if half in node.input]
+            before, after = (numpy_helper.to_array(self.weights[each]) for each in (name, half))
+            found.append(weight_loss(name, readers, before, after))
+        return found
 
     def _is_float(self, name: str) -> bool:
         return self.types.get(name) in (_FLOAT, _HALF)
@@ -120,6 +137,8 @@ class _HalfPass:
         converted = f"{name}/{'fp16' if wanted == _HALF else 'fp32'}"
         if name in self.weights:
             self.weights[converted] = _converted(self.weights[name], converted, wanted)
+            if wanted == _HALF:
+                self.halved[name] = converted
         else:
             self.nodes.append(_cast(name, converted, wanted))
         self.types[converted] = wanted

@@ -19,6 +19,7 @@ from runtime.engines.graph.fp16 import to_fp16
 from runtime.engines.graph.normalize import fold, freeze, load_model
 from runtime.engines.graph.preprocess import prepend
 from runtime.engines.graph.quantize import Frames, Style, check_names, quantize
+from runtime.engines.weight_loss import WeightLoss
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
@@ -33,11 +34,12 @@ def transform(
     calibration: Frames | None = None,
     style: Style | None = None,
     progress: Progress = lambda _: None,
+    losses: list[WeightLoss] | None = None,
 ) -> ModelProto:
     """Return the engine's graph.
 
     ``calibration`` (frames as the engine takes them) is needed for int8. ``style`` is the kind of int8
-    that the backend's kernels take. Raises EngineError.
+    that the backend's kernels take. At fp16, what weights lose is added to ``losses``. Raises EngineError.
     """
     if precision not in PRECISIONS:
         raise EngineError("unsupported", f"there is no precision {precision!r}", f"use one of {', '.join(PRECISIONS)}")
@@ -47,7 +49,7 @@ def transform(
         core = folded(core, "fp16.keep_fp32_ops", options.keep_fp32_ops)
         nodes = (node.name for node in core.graph.node)
         check_names("fp16.keep_fp32_nodes", "node", options.keep_fp32_nodes, nodes)
-        core = to_fp16(core, options.keep_fp32_ops, options.keep_fp32_nodes)
+        core = to_fp16(core, options.keep_fp32_ops, options.keep_fp32_nodes, losses)
         progress("converted to fp16")
     if precision == "int8":
         if calibration is None:

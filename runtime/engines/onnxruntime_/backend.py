@@ -49,6 +49,7 @@ class OnnxRuntimeBackend:
         from runtime.engines.graph.transform import transform
         from runtime.engines.onnxruntime_.layout import resize_before_transpose
         from runtime.engines.onnxruntime_.probe_run import trial_run
+        from runtime.engines.weight_loss import WeightLoss
 
         if job.options.dla_core is not None:
             hint = "leave dla_core out, or use a tensorrt profile of a module that has one"
@@ -64,6 +65,7 @@ class OnnxRuntimeBackend:
         job = replace(job, inputs=fixed(job.inputs))
         frames, few = calibration_of(job, paths.calibration)
         notes += few
+        losses: list[WeightLoss] = []
         model = transform(
             paths.model,
             job.inputs,
@@ -73,6 +75,7 @@ class OnnxRuntimeBackend:
             calibration=frames,
             style=STYLES[self.name],
             progress=progress,
+            losses=losses,
         )
         content = serialize(resize_before_transpose(model))
         inputs, outputs, layers = trial_run(content, job)
@@ -82,7 +85,8 @@ class OnnxRuntimeBackend:
         target = paths.out / ENGINE_FILE
         write_atomic(target, content)
         progress(f"engine written: {len(content)} bytes")
-        return BuiltEngine(target, inputs, outputs, every, main, tuple(notes), {"layers": layer_rows(layers)})
+        extra = {"layers": layer_rows(layers)}
+        return BuiltEngine(target, inputs, outputs, every, main, tuple(notes), extra, tuple(losses))
 
     def load(self, engine_dir: Path, threads: int = 1) -> OnnxRuntimeRunner:
         """Check, open and run once the engine in ``engine_dir``. Raises EngineError."""

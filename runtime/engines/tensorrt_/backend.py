@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.contract.codec import to_dict
 from runtime.contract.engine.build import (
@@ -37,6 +37,9 @@ from runtime.engines.tensorrt_.run.latency import breakdown, host_percentiles
 from runtime.engines.tensorrt_.run.plan import OpenPlan
 from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 from runtime.engines.tensorrt_.versions import full_version
+
+if TYPE_CHECKING:
+    from runtime.engines.weight_loss import WeightLoss
 
 ENGINE_FILE = "engine.plan"
 DEADLINE_S = 3600.0
@@ -93,7 +96,8 @@ class TensorRtBackend:
         road = choose_road(job, capabilities)
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
             folder = Path(name)
-            keep, few = make_graph(job, paths, road, folder / "graph.onnx", progress)
+            losses: list[WeightLoss] = []
+            keep, few = make_graph(job, paths, road, folder / "graph.onnx", progress, losses)
             timing = timing_facts(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
             given, oversized = given_caches(timing_name(timing), paths.timing_cache, paths.timing_folder)
             request = self._request(job, paths, folder, gpu, keep)
@@ -123,7 +127,7 @@ class TensorRtBackend:
         built = _built(job, Path(request.plan), answer, layers, notes)
         latency = self._measure(job, built, gpu, progress)
         facts = {**_facts(request, answer, capabilities, gpu, timing), "layers": layer_rows(layers)}
-        return replace(built, extra={**facts, **latency})
+        return replace(built, extra={**facts, **latency}, weight_losses=tuple(losses))
 
     def _request(self, job: BuildJob, paths: BuildPaths, folder: Path, gpu: Gpu, keep: tuple[str, ...]) -> PlanRequest:
         graph = folder / "graph.onnx"

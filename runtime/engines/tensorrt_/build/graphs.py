@@ -14,6 +14,8 @@ from runtime.engines.tensorrt_.capabilities import Capabilities
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from runtime.engines.weight_loss import WeightLoss
+
 CALIBRATOR = "calibrator"
 """``int8.method`` that asks for TensorRT's own calibrator instead of Q/DQ pairs in the graph."""
 
@@ -48,10 +50,11 @@ def choose_road(job: BuildJob, capabilities: Capabilities) -> Road:
 
 
 def make_graph(
-    job: BuildJob, paths: BuildPaths, road: Road, target: Path, progress: Progress
+    job: BuildJob, paths: BuildPaths, road: Road, target: Path, progress: Progress, losses: list[WeightLoss]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write the graph for ``road`` to ``target``; return the ONNX nodes that flags must hold at fp32, and notes.
 
+    What float16 weights lose is added to ``losses``, where the graph holds them and TensorRT does not convert them.
     Raises EngineError.
     """
     from runtime.engines.golden.calibration import calibration_of
@@ -69,6 +72,7 @@ def make_graph(
         calibration=frames if road.precision == "int8" else None,
         style=STYLES["tensorrt"],
         progress=progress,
+        losses=losses,
     )
     target.write_bytes(serialize(model))
     return () if road.from_graph else _keep_fp32(model, job), notes
