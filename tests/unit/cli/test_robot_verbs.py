@@ -384,7 +384,7 @@ def test_logs_of_a_robot_without_a_release_is_exit_3(desk: Desk) -> None:
         "noise", "cannot connect to \x1b[31mDocker", "", code=1
     )
     message = desk.error("logs", "amr-001", code=3)
-    assert message == "amr-001: docker compose logs ended with exit code 1: cannot connect to [31mDocker"
+    assert message == "amr-001: docker compose logs ended with exit code 1: cannot connect to Docker"
     assert "exit code 1: cannot connect" in desk.fleet("logs", "amr-001", "--follow", code=3).err
     desk.hosts["amr-001"].programs["sh"] = lambda _args, _in: says(code=66)
     assert desk.error("logs", "amr-001", code=3) == "amr-001: has no log: no release was rolled out to it yet"
