@@ -73,10 +73,6 @@ def _check_image(value: ModelInput, index: int, source: SourceFile, report: Repo
     if shape[1] != channels:
         hint = f"write [1, {channels}, {shape[2]}, {shape[3]}], or the color that the model was trained on"
         report.add(source, (*at, "shape"), f"{shape[1]} channels, but color {preprocess.color} has {channels}", hint)
-    if (value.encoding == "mono8") != (preprocess.color == "gray"):
-        hint = "mono8 frames go with color gray; rgb8 and bgr8 frames go with color rgb or bgr"
-        message = f"frames of {value.encoding} cannot become {preprocess.color}"
-        report.add(source, (*at, "preprocess", "color"), message, hint)
     if preprocess.resize == "none" and (value.height, value.width) != shape[2:]:
         message = f"resize none, but frames of {value.width}x{value.height} and a tensor of {shape[3]}x{shape[2]}"
         report.add(source, (*at, "preprocess", "resize"), message, "write stretch or letterbox")

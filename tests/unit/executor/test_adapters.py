@@ -152,10 +152,11 @@ def test_an_infinite_range_max_with_what_stands_for_it(options: dict[str, Any], 
     assert through(binding(LASER_SCAN, 1, 3, **options), scan(1.0, INF, 9.0, high=INF)).tolist() == [expected]
 
 
-def test_an_infinite_range_max_needs_something_that_stands_for_it() -> None:
-    kind, said = refusal(binding(LASER_SCAN, 1, 3), scan(1.0, INF, 9.0, high=INF))
+@pytest.mark.parametrize("high", [INF, float(np.finfo(np.float32).max), 1e6])
+def test_a_range_max_that_bounds_nothing_needs_something_that_stands_for_it(high: float) -> None:
+    kind, said = refusal(binding(LASER_SCAN, 1, 3), scan(1.0, INF, 9.0, high=high))
     assert kind == "limits"
-    assert "range_max is infinite" in said
+    assert f"range_max is {np.float32(high):g} m, so nothing can stand for what is no measurement" in said
     assert "{max_range: 30}" in said
     assert refusal(binding(LASER_SCAN, 1, 3, invalid="drop"), scan(1.0, INF, 9.0, high=INF))[0] == "not_finite"
     assert refusal(binding(LASER_SCAN, 1, 3, max_range=8), scan(1.0, 2.0, 9.0, high=NAN))[0] == "limits"

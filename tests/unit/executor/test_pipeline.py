@@ -287,3 +287,14 @@ def test_frames_of_another_clock_are_counted_and_no_age_is_negative() -> None:
     assert [said.partition(" s ahead")[0] for said in health.clock] == ["/in: stamps are 3600.000"]
     assert health.frame_age_ms is not None
     assert 0.0 <= health.frame_age_ms.p50 < 1000.0
+
+
+def test_an_output_that_acts_on_failures_hears_why_no_frame_is_looked_at() -> None:
+    outlet = Outlet()
+    pipeline = Pipeline(model(), threading.Condition(), time.time_ns)
+    pipeline.slot.load(Path("unused"), {"~/out": outlet}, loader(FakeRunner()))
+    pipeline.activate()
+    pipeline.duty.set(1.0, "not served: hot: tj-thermal 96 °C")
+    pipeline.offer("x", Pending(Stamp(1, 5, ""), np.zeros((2, 2, 3), np.uint8)), 0)
+    pipeline.step()
+    assert (outlet.results, outlet.failures) == ([], ["not served: hot: tj-thermal 96 °C"])

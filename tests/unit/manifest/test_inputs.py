@@ -81,6 +81,26 @@ def test_a_model_of_a_camera_and_a_scan_loads_and_resolves(tmp_path: Path) -> No
     assert _join(model) == JoinRule(0.05, 0.5, 1.0)
 
 
+def test_an_input_may_be_stamped_by_arrival(tmp_path: Path) -> None:
+    text = TWO.replace("    encoding: rgb8\n", "    encoding: rgb8\n    stamp: arrival\n").replace(
+        "    options: {invalid: zero}\n", "    options: {invalid: zero}\n    stamp: arrival\n"
+    )
+    folder = write_fleet(tmp_path, fleet_text=FLEET, model_text=with_sha(text + TIMING), **data())
+    inputs = load_manifest(folder).models["detector"].inputs
+    assert [input_binding(value).stamp for value in inputs] == ["arrival", "arrival"]
+
+
+def test_a_mono_camera_feeds_a_colour_model(tmp_path: Path) -> None:
+    text = with_sha(TWO.replace("encoding: rgb8", "encoding: mono8") + TIMING)
+    files = {**data(), "golden": golden(image=np.ones((2, 12, 16, 1), np.uint8), scan=np.ones((2, 4), np.float32))}
+    folder = write_fleet(tmp_path, fleet_text=FLEET, model_text=text, **files)
+    image = load_manifest(folder).models["detector"].inputs[0]
+    assert input_binding(image).encoding == "mono8"
+    spec = tensor_spec(image)
+    assert spec.preprocess is not None
+    assert (spec.preprocess.encoding, spec.preprocess.color) == ("mono8", "bgr")
+
+
 def test_golden_data_of_a_scan_are_its_values(tmp_path: Path) -> None:
     text = with_sha(TWO)
     [problem] = problems_of(tmp_path, model=text, **data(np.ones((2, 4), np.float64)))
@@ -100,6 +120,7 @@ CASES = [
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/LaserScam", "inputs/1/type", "no input takes", "did you mean", ""),
     ("sensor_msgs/msg/LaserScan", "LaserScan", "inputs/1/type", "not a valid type", "sensor_msgs/msg/LaserScan", ""),
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/Range", "inputs/1/type", "no input takes", "package:name", ""),
+    ("options: {invalid: zero}", "stamp: never", "inputs/1/stamp", "not possible", "arrival", ""),
     ("    topic: /scan\n", "", "inputs/1", "is fed by one thing", "or from (another", "tensor: scan"),
     ("/scan\n", "/camera/image_raw\n", "inputs/1/type", "/camera/image_raw is sensor_msgs/msg/Image for another input",
      "one type", "type: sensor"),

@@ -14,6 +14,9 @@ from runtime.executor.inputs.adapters.base import Taken, checked
 from runtime.executor.inputs.adapters.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
+UNBOUNDED_M = 100_000.0
+"""A range_max beyond this bounds nothing: drivers write infinity, or the largest float."""
+
 
 class _Ranges(NamedTuple):
     values: npt.NDArray[np.float32]
@@ -85,10 +88,10 @@ class LaserScanAdapter:
         """Return the largest range that counts. Raises FrameRefusedError when nothing finite can stand for more."""
         if self._max_range and not math.isnan(high):
             return min(high, self._max_range)
-        if math.isinf(high) and high > 0.0:
+        if high > UNBOUNDED_M:
             if self._invalid == "max":
                 raise FrameRefusedError(
-                    "range_max is infinite, so nothing can stand for what is no measurement: declare options: "
+                    f"range_max is {high:g} m, so nothing can stand for what is no measurement: declare options: "
                     "{max_range: 30} (metres), or invalid: zero",
                     "limits",
                 )
