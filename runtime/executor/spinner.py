@@ -11,9 +11,15 @@ import threading
 from collections.abc import Callable
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import (
+    ExternalShutdownException,
+    InvalidHandle,  # type: ignore[attr-defined]  # its own module has another name in Humble
+    SingleThreadedExecutor,
+)
 from rclpy.node import Node
 
+MAX_GONE = 100
+"""Calls in a row that met a destroyed entity, after which it is no coincidence."""
 SPIN_S = 0.5
 """One call into the executor, and so the longest time that a stop may have to wait for the thread."""
 
@@ -44,10 +50,25 @@ class Spinner:
 
     def _run(self) -> None:
         try:
+            gone = 0
             while rclpy.ok() and not self._stop.is_set():
-                self._executor.spin_once(timeout_sec=SPIN_S)
+                gone = 0 if self._spin_once() else gone + 1
+                if gone >= MAX_GONE:
+                    raise RuntimeError(f"rclpy named an entity that is gone {gone} times in a row")
         except ExternalShutdownException:
             return
         except BaseException as error:  # noqa: BLE001 - told to the main thread, which ends the process with it
             if not self._stop.is_set():
                 self._on_fault(error)
+
+    def _spin_once(self) -> bool:
+        """Spin once; False when what became ready was gone before it could be called.
+
+        Another thread destroyed it: a subscription of the transport check, whose last message comes late on a busy
+        machine. Nothing is left to call.
+        """
+        try:
+            self._executor.spin_once(timeout_sec=SPIN_S)
+        except InvalidHandle:
+            return False
+        return True
