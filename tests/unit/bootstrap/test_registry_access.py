@@ -119,7 +119,12 @@ def robot(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, **values: Any) -> CommandResult:
-    told = {"identity": str(folder / "robot.json"), "robot": "amr-001", "fleet": "warehouse", "host": HOST}
+    told: dict[str, Any] = {
+        "identity": str(folder / "robot.json"),
+        "robot": "amr-001",
+        "fleet": "warehouse",
+        "host": HOST,
+    }
     told |= {"certs": str(folder / "certs.d"), "folder": str(folder / "registry")}
     told |= {"authority": None, "login": None, "helper": None, **values}
     return run_registry_program(told)
@@ -186,7 +191,12 @@ def test_the_password_is_nobody_else_s_at_no_moment(robot: Path, monkeypatch: py
     """Not while it is written either: the temporary file begins as root's alone, whatever the umask."""
     modes: list[int] = []
     real = os.fchmod
-    monkeypatch.setattr(os, "fchmod", lambda fd, mode: (modes.append(os.fstat(fd).st_mode & 0o777), real(fd, mode))[1])
+
+    def fchmod(descriptor: int, mode: int) -> None:
+        modes.append(os.fstat(descriptor).st_mode & 0o777)
+        real(descriptor, mode)
+
+    monkeypatch.setattr(os, "fchmod", fchmod)
     before = os.umask(0)
     try:
         remote_registry.put_login(robot / "registry", LOGIN)
