@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable
 
 import rclpy
-from rclpy.executors import (
+from rclpy.executors import (  # type: ignore[attr-defined]  # Humble has InvalidHandle in another module
     ExternalShutdownException,
-    InvalidHandle,  # type: ignore[attr-defined]  # its own module has another name in Humble
+    InvalidHandle,
     SingleThreadedExecutor,
 )
 from rclpy.node import Node
