@@ -8,7 +8,8 @@ and exits with ``exit_code``. ::
     ├── UsageError                  2   the command line, a selector or a version is wrong
     ├── OutsideError                3   something outside failed
     │   ├── RegistryError           3
-    │   │   └── RegistryAuthError   3
+    │   │   ├── RegistryAuthError   3
+    │   │   └── RepositoryMissing   3   it must be created before anything is pushed
     │   ├── DockerError             3
     │   ├── SigningError            3   a key did not sign
     │   ├── BuildError              3   a builder could not build (an engine, an image)
@@ -95,6 +96,10 @@ class RegistryError(OutsideError):
 
 class RegistryAuthError(RegistryError):
     """The registry wants credentials, or refuses those that it got."""
+
+
+class RepositoryMissing(RegistryError):
+    """The registry makes no repository by itself, and nobody has created this one."""
 
 
 class DockerError(OutsideError):

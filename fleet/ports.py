@@ -179,6 +179,10 @@ class Registry(Protocol):
         """Make a blob of another repository appear in this one without moving bytes. False when refused."""
         ...
 
+    def check_push(self, repository: str) -> None:
+        """Begin an upload and drop it. Raises RegistryAuthError, RepositoryMissing where nothing may be pushed."""
+        ...
+
     def push_blob(self, repository: str, source: BlobSource) -> None:
         """Upload a blob unless it is there; chunked, resumed where the registry left off."""
         ...

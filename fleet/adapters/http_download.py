@@ -10,6 +10,7 @@ from pathlib import Path
 
 import requests
 
+from fleet.adapters.http_session import Session, TrustError, TrustingAdapter, authorities
 from fleet.adapters.least_rate import TooSlow, pieces
 from fleet.errors import OutsideError
 
@@ -23,10 +24,19 @@ _RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
 
 
 class HttpDownloader:
-    """Implements ``fleet.ports.Downloader`` with requests: proxies and CA bundles come from the environment."""
+    """Implements ``fleet.ports.Downloader``: proxies and authorities are this machine's, ~/.netrc is not read."""
 
     def __init__(self, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._pause = pause
+        self._sessions: Session | None = None
+
+    def _session(self) -> Session:
+        if self._sessions is None:
+            try:
+                self._sessions = Session(TrustingAdapter(authorities()))
+            except TrustError as error:
+                raise OutsideError(str(error), hint="correct the variable that is named") from error
+        return self._sessions
 
     def fetch(self, url: str, to: Path, *, sha256: str) -> None:
         """See Downloader. Raises OutsideError."""
@@ -46,7 +56,7 @@ class HttpDownloader:
     def _attempt(self, url: str, to: Path, sha256: str) -> requests.RequestException | None:
         """Download once. Returns an error that may pass, raises one that will not."""
         try:
-            with requests.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
+            with self._session().get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
                 if reply.status_code in _RETRY_STATUS:
                     return requests.HTTPError(f"the server says {reply.status_code} {reply.reason}")
                 if reply.status_code != 200:
@@ -58,7 +68,7 @@ class HttpDownloader:
         except requests.exceptions.SSLError as error:
             raise OutsideError(
                 f"cannot download {url}: its certificate is not trusted: {error}",
-                hint="set REQUESTS_CA_BUNDLE to your authority's certificates",
+                hint="set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to your authority's certificates",
             ) from error
         except requests.RequestException as error:
             return error

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
@@ -72,14 +73,15 @@ def bootstrap(
     on_step: Callable[[str], None] = lambda _step: None,
     trial_s: float = TRIAL_S,
     trust: Mapping[str, bytes] | None = None,
+    access: RegistryAccess | None = None,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
-    ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files` (None leaves the robot's as
-    it is). An updater that takes the place of another one is on
-    trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
-    ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
-    first, when it is in the middle of an update, or when a new updater did not prove itself.
+    ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files`, ``access`` to the registry
+    from `registry_access`; None of these two leaves the robot's as it is. An updater that takes the place of another
+    one is on trial: only once it has answered over a new connection is it told to stay, otherwise the one before
+    returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right
+    at the robot first, when it is in the middle of an update, or when a new updater did not prove itself.
     """
     on_step("host key")
     fingerprint = shells.learn_host_key(robot, replace=accept_new_host_key)
@@ -91,7 +93,11 @@ def bootstrap(
             _refuse_when_busy(robot, shells, clock)
         on_step("installing the updater")
         done = _install(robot, fleet, shell, facts, zipapp, version, trial_s)
-        trusts = trust is not None and install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
+        changed = done.changed
+        if trust is not None:
+            changed |= install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
+        if access is not None:
+            changed |= install_access(robot, fleet, shell, access, as_root=facts.is_root)
     finally:
         shell.close()
     on_step("waiting for the updater to answer")
@@ -103,7 +109,7 @@ def bootstrap(
             _wait_for_updater(client, clock, version, done.supervised)
     finally:
         client.close()
-    return BootstrapReport(robot.name, fingerprint, version, done.changed or trusts, tuple(host_notes(facts)))
+    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(host_notes(facts)))
 
 
 def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:

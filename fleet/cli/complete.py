@@ -19,6 +19,8 @@ import typer
 if TYPE_CHECKING:
     from fleet.cli.wiring import Wiring
 
+DEFAULT_MANIFEST = Path("manifests")
+"""Where the manifest is when nothing is said."""
 ASK_S = 3.0
 """How long the registry may take to say which versions there are."""
 
@@ -94,8 +96,6 @@ def _ask(ctx: typer.Context, question: Callable[[Wiring], list[str]]) -> list[st
 
 
 def _manifest(ctx: Any) -> Path:
-    from fleet.cli.options import DEFAULT_MANIFEST
-
     while ctx is not None:
         given = ctx.params.get("manifest") or ctx.params.get("_manifest")
         if given is not None:

@@ -30,4 +30,4 @@ Override = Annotated[
     typer.Option(metavar="REASON", help="Go past windows and update locks; the reason is kept in every history."),
 ]
 
-DEFAULT_MANIFEST = Path("manifests")
+DEFAULT_MANIFEST = complete.DEFAULT_MANIFEST

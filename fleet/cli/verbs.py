@@ -44,6 +44,7 @@ VERBS = {
     "docs": ("docs", "Print the annotated manifest reference, or the JSON Schema for editors."),
     "ci": ("ci", "CI, driven by what the registry lacks."),
     "keys": ("keys", "Who signs releases: list them, sign, verify, bring the list to robots."),
+    "registry": ("registry", "The registry: the repositories that a fleet needs."),
     "lock": ("lock", "The rollout lock: one rollout of a fleet at a time."),
 }
 

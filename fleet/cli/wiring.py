@@ -42,7 +42,7 @@ class Wiring:
 
         reference = self.loaded.manifest.registry
         ca_file = self.loaded.root / reference.ca_file if reference.ca_file else None
-        return OciRegistry(reference.host, plain_http=reference.plain_http, ca_file=ca_file)
+        return OciRegistry(reference.host, plain_http=reference.plain_http, ca_file=ca_file, prefix=reference.prefix)
 
     @cached_property
     def shells(self) -> RobotShells:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fleet.manifest.schema.manifest_schema import Manifest, Robot, Rollout, Settings, Trust
+from fleet.manifest.schema.manifest_schema import Manifest, RegistryRef, Robot, Rollout, Settings, Trust
 from fleet.manifest.yaml.report import Report, SourceFile, salvage
 
 
@@ -31,6 +31,8 @@ class Draft:
     robots: Mapping[int, Robot]
     """Index in the file → robot."""
     rollout: Rollout | None
+    registry: RegistryRef | None = None
+    """None where it could not be used."""
     trust: Trust | None = None
     """None also where it could not be used."""
     complete: bool = field(default=True)
@@ -54,6 +56,7 @@ def draft_from(source: SourceFile, report: Report) -> Draft:
         group_names=frozenset(manifest.groups),
         robots=dict(enumerate(manifest.robots)),
         rollout=manifest.rollout,
+        registry=manifest.registry,
         trust=manifest.trust,
     )
 
@@ -72,6 +75,7 @@ def _from_parts(raw: dict[str, Any]) -> Draft:
         group_names=frozenset(groups),
         robots={index: robot for index, robot in robots.items() if robot is not None},
         rollout=salvage(Rollout, raw.get("rollout", {})),
+        registry=salvage(RegistryRef, raw["registry"]) if isinstance(raw.get("registry"), dict) else None,
         trust=salvage(Trust, raw["trust"]) if isinstance(raw.get("trust"), dict) else None,
         complete=False,
     )

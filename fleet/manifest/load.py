@@ -16,6 +16,7 @@ from fleet.manifest.checks.check_fleet import check_fleet
 from fleet.manifest.checks.check_input import check_chains
 from fleet.manifest.checks.check_model import check_model
 from fleet.manifest.checks.check_profile import check_profile
+from fleet.manifest.checks.check_registry import check_registry
 from fleet.manifest.checks.check_trust import check_trust
 from fleet.manifest.draft import Draft, draft_from
 from fleet.manifest.files.named_files import inside, why_no_file
@@ -119,6 +120,8 @@ def _check(
     ):  # otherwise a name that seems unknown may be that of a file that cannot be read
         check_chains(known_models, {item.name: item.source for item in models}, report)
     check_fleet(draft, known_profiles, known_models, source, report)
+    if draft.registry is not None:
+        check_registry(draft.registry, source_root(source), source, report)
     if draft.trust is not None:
         check_trust(draft.trust, source_root(source), source, report)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from fleet.errors import ManifestError, Problem
 from fleet.resolve.desired import DesiredRobot
 
-MAX_SUFFIX = 128 - len("rollback-")
-"""An OCI tag has at most 128 characters."""
+MAX_TAG = 128
+"""Characters of an OCI tag (distribution specification)."""
+MAX_SUFFIX = MAX_TAG - len("rollback-")
 
 Where = Callable[[tuple[str | int, ...]], tuple[str, int]]
 
@@ -41,6 +42,15 @@ def moving_tags(robots: Sequence[DesiredRobot], where: Where) -> dict[str, str]:
     if problems:
         raise ManifestError(problems)
     return dict(sorted(tags.items()))
+
+
+def check_version_tags(version: str, suffixes: Iterable[str], where: Where) -> None:
+    """Raise ManifestError when a release's images would have tags that no registry takes."""
+    longest = max((f"{version}-{suffix}" for suffix in suffixes), key=len, default=version)
+    if max(len(longest), len(version)) > MAX_TAG:
+        file, line = where(("version",))
+        message = f"the image tag {longest} would be longer than {MAX_TAG} characters ({len(longest)})"
+        raise ManifestError([Problem(file, line, "version", message, "shorten the version, or the group's name")])
 
 
 def _problem(where: Where, index: int, message: str, hint: str) -> Problem:

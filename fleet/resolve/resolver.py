@@ -17,7 +17,7 @@ from fleet.resolve.documents.resources import resource_environment
 from fleet.resolve.documents.runtime_config import runtime_config, stand_in
 from fleet.resolve.documents.switching import switch_rules
 from fleet.resolve.documents.trust import trust_spec
-from fleet.resolve.moving_tags import moving_tags
+from fleet.resolve.moving_tags import check_version_tags, moving_tags
 from runtime.contract.codec import digest_of, to_dict
 
 DEFAULT_USER = "jetson"
@@ -36,14 +36,16 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
     inheritance = Inheritance(manifest.defaults, manifest.groups)
     variants = _Variants(loaded, recipes)
     robots = tuple(_robot(robot, inheritance.of(robot), variants, loaded) for robot in manifest.robots)
+    tags = moving_tags(robots, loaded.where)
+    check_version_tags(manifest.version, tags, loaded.where)
     return Desired(
         fleet=manifest.fleet,
         version=manifest.version,
-        registry=_registry(manifest.registry, loaded.root),
+        registry=_registry(manifest.registry, loaded.root, variants),
         engines=dict(sorted(variants.engines.items())),
         variants=dict(sorted(variants.by_name.items())),
         robots=robots,
-        tags=moving_tags(robots, loaded.where),
+        tags=tags,
         rollout=manifest.rollout,
         trust=trust_spec(manifest.trust, loaded.root),
     )
@@ -71,10 +73,16 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
     )
 
 
-def _registry(reference: RegistryRef, root: Path) -> RegistryRef:
-    if reference.ca_file is None:
-        return reference
-    return reference.model_copy(update={"ca_file": str(root / reference.ca_file)})
+def _registry(reference: RegistryRef, root: Path, variants: _Variants) -> RegistryRef:
+    """Return it with the files that it names as absolute paths."""
+    update: dict[str, object] = {}
+    if reference.ca_file is not None:
+        update["ca_file"] = str(root / reference.ca_file)
+    login = reference.robots
+    if login is not None and login.password is not None and login.password.file is not None:
+        password = login.password.model_copy(update={"file": variants.file(login.password.file, root)})
+        update["robots"] = login.model_copy(update={"password": password})
+    return reference.model_copy(update=update)
 
 
 class _Variants:

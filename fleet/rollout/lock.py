@@ -20,6 +20,7 @@ from fleet.oci.json_documents import NewerRecord, get_record, put_record
 from fleet.oci.skim import skim
 from fleet.ports import Clock, LogLine, Registry
 from fleet.rollout import audit
+from fleet.rollout.ended_tickets import OVER_S, EndedTickets
 from runtime.contract.codec import SCHEMA
 
 LOCK_TYPE = "application/vnd.jetfleet.lock.v1+json"
@@ -61,6 +62,7 @@ class RolloutLock:
         self._ticket: Ticket | None = None
         self._renew_at = 0.0
         self._intruders: frozenset[str] = frozenset()
+        self._ended = EndedTickets(registry, self._repository)
         self._on_junk = on_junk
         self._junk: set[str] = set()
 
@@ -80,6 +82,8 @@ class RolloutLock:
         """Take the lock. Raises LockHeld (who, why, since, until) when somebody else holds it."""
         for attempt in range(_TRIES):
             others = self.holders()
+            if not others:
+                self._ended.write(self._tags())
             if others and attempt == 0:
                 raise self._held(others[0])
             if not others:
@@ -102,6 +106,13 @@ class RolloutLock:
         ticket, now = self._ticket, self._clock.now()
         if ticket is None or now < self._renew_at:
             return
+        if now >= ticket.expires + OVER_S / 2:
+            # A machine that slept for a day: our ticket may be in the list of those that ended, which nobody reads.
+            self._ticket = None
+            raise LockHeld(
+                "the lease of the rollout lock ended long ago: this machine did not renew it in time",
+                hint="fleet lock show says who holds it now; run the command again when they are done",
+            )
         try:
             if get_record(self._registry, self._repository, self._tag(ticket), Ticket) is None:
                 raise self._robbed()
@@ -124,7 +135,7 @@ class RolloutLock:
     def holders(self) -> list[Ticket]:
         """Return the live tickets of others, the oldest first. Raises LockHeld where there are too many to read."""
         own = self._ticket.id if self._ticket else ""
-        tags = [tag for tag in self._registry.tags(self._repository) if tag.startswith(_PREFIX)]
+        tags = self._ended.without(self._tags())
         if len(tags) > _MOST_TICKETS:
             # To skip some would be to take a lock that somebody may hold.
             raise LockHeld(
@@ -137,8 +148,12 @@ class RolloutLock:
                 self._junk.add(line)
                 self._on_junk(line)
         now = self._clock.now()
+        self._ended.note(self._tag(each) for each in found if each.expires < now - OVER_S)
         live = [each for each in found if each.expires > now and each.id != own]
         return sorted(live, key=lambda ticket: (ticket.acquired, ticket.id))
+
+    def _tags(self) -> list[str]:
+        return [tag for tag in self._registry.tags(self._repository) if tag.startswith(_PREFIX)]
 
     def _load(self, tag: str) -> Ticket | None:
         try:

@@ -21,6 +21,9 @@ class Server(ThreadingHTTPServer):
     """Serves CONTENT; the first ``fails`` answers say 503, ``cuts`` of the others break off half way."""
 
     fails = cuts = requests = 0
+    moved_to = ""
+    shown: frozenset[str] = frozenset()
+    """What came as Authorization."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -29,7 +32,12 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server = self.server
         server.requests += 1
-        if self.path != "/model.onnx":
+        server.shown |= {self.headers.get("Authorization", "")}
+        if server.moved_to:
+            self.send_response(302)
+            self.send_header("Location", server.moved_to)
+            self.end_headers()
+        elif self.path != "/model.onnx":
             self.send_error(404)
         elif server.fails:
             server.fails -= 1
@@ -91,6 +99,19 @@ def test_lasting_trouble_is_said_and_leaves_nothing(
     assert caught.value.exit_code == 3
     assert list(tmp_path.iterdir()) == []
     assert server.requests == requests
+
+
+def test_netrc_is_not_read_nor_at_a_redirect(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("machine localhost login a password b\nmachine 127.0.0.1 login a password b\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Server(("127.0.0.1", 0), Handler) as first:
+        first.moved_to = f"http://localhost:{server.server_port}/model.onnx"
+        thread = threading.Thread(target=first.serve_forever)
+        thread.start()
+        fetch(first, tmp_path / "model.onnx")
+        first.shutdown()
+        thread.join(10)
+    assert (first.shown, server.shown) == ({""}, {""})
 
 
 def test_nobody_listening_is_said(tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def test_a_lost_last_answer_is_settled_by_asking(server: FaultyRegistry, connect
     server.blobs[blob.digest] = blob.content
     server.faults = [
         Fault("HEAD", "status", status=404),
+        Fault("GET", "status", status=404),
         Fault("PUT", "status", status=404),
     ]
     connect().push_blob(REPOSITORY, blob)

@@ -71,6 +71,9 @@ class FakeRegistry:
             self._blobs[repository, digest] = self._blobs[from_repository, digest]
             return True
 
+    def check_push(self, repository: str) -> None:
+        self._request("check_push", repository)
+
     def push_blob(self, repository: str, source: BlobSource) -> None:
         if self.has_blob(repository, source.digest):
             return

@@ -24,14 +24,17 @@ def find_registry_binary() -> Path | None:
 
 
 @contextmanager
-def registry_process(binary: Path, folder: Path, *, extra: str = "") -> Iterator[str]:
-    """Run it with its storage in ``folder`` on a free port; yield ``127.0.0.1:<port>``."""
+def registry_process(
+    binary: Path, folder: Path, *, extra: str = "", tls: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """Run it with its storage in ``folder`` on a free port; yield ``127.0.0.1:<port>``. ``tls``: certificate, key."""
     port = share.free_port()
     config = folder / "registry.yml"
+    served = f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}" if tls else ""
     config.write_text(
         "version: 0.1\nlog: {level: warn}\n"
         f"storage: {{filesystem: {{rootdirectory: {folder}/data}}, delete: {{enabled: true}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n{extra}"
+        f"http: {{addr: '127.0.0.1:{port}'{served}}}\n{extra}"
     )
     environment = {key: value for key, value in os.environ.items() if not key.startswith("REGISTRY_")}
     with (folder / "registry.log").open("wb") as log:

@@ -45,6 +45,7 @@ class Seen:
     content_range: str
     range: str
     length: int
+    cookie: str = ""
 
 
 class FaultyRegistry:
@@ -58,6 +59,8 @@ class FaultyRegistry:
         self.seen: list[Seen] = []
         self.auth = "none"
         """none | basic | token."""
+        self.challenge: str | None = None
+        """In place of the usual WWW-Authenticate; empty: a 401 without one."""
         self.users = {"robot": "s3cret"}
         self.refresh_token = ""
         self.tokens: dict[str, str] = {}
@@ -143,6 +146,7 @@ class _Handler(BaseHTTPRequestHandler):
                 headers.get("Content-Range", ""),
                 headers.get("Range", ""),
                 length,
+                headers.get("Cookie", ""),
             )
         )
         fault = self.state.fault(f"{self.command} {self.path}")
@@ -208,7 +212,8 @@ class _Handler(BaseHTTPRequestHandler):
             else f'Bearer realm="{realm}",service="registry.test"'
         )
         error = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
-        self._answer(401, {"WWW-Authenticate": value}, json.dumps(error).encode())
+        value = value if self.state.challenge is None else self.state.challenge
+        self._answer(401, {"WWW-Authenticate": value} if value else {}, json.dumps(error).encode())
 
     def _token(self, body: bytes) -> None:
         query = parse_qs(body.decode() if self.command == "POST" else urlsplit(self.path).query)
@@ -228,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
     # ── registry ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _route(self, body: bytes, fault: Fault | None) -> None:
-        path = urlsplit(self.path).path
+        path = urlsplit(self.path).path  # a proxy gets the whole URL
         if path == "/v2/":
             return self._answer(200, {}, b"{}")
         if "/blobs/uploads/" in path:

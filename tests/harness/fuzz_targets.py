@@ -34,6 +34,11 @@ from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import InhibitPolicy, LockState, ResourcePolicy
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.contract.printable import printable, printable_colours, printable_lines, unicode_text
+from runtime.contract.registry.authorizer import AuthError, Authorizer
+from runtime.contract.registry.docker_logins import Credentials
+from runtime.contract.registry.no_proxy import without_proxy
+from runtime.contract.registry.origin import RedirectRefused, origin_of, redirect_target
+from runtime.contract.registry.tokens import read_token
 from runtime.contract.robot.power import PowerAnswer, PowerPolicy, ServingOrders, parse_modes, parse_query
 from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.robot.trust import Signed, Statement, TrustSettings
@@ -43,8 +48,6 @@ from runtime.contract.versions import version_order
 from runtime.engines.device.plan_header import read_plan_header
 from runtime.health.checks.evidence import Evidence
 from runtime.health.process.status import ExecutorStatus
-from runtime.updater.fetching.challenge import parse_challenge, token_request
-from runtime.updater.fetching.credentials import Credentials
 from runtime.updater.fetching.download import _named_in
 from runtime.updater.fetching.errors import Cannot, UpstreamError
 from runtime.updater.fetching.reference import parse_reference
@@ -148,8 +151,19 @@ def _pull(text: str) -> None:
 
 
 def _challenge(text: str) -> None:
-    _, parameters = parse_challenge(text)
-    token_request(parameters, "a/b", Credentials("me", "secret"))
+    known = Credentials("here", "me", "secret")
+    rules = Authorizer("registry.test", True, lambda _: known, lambda _: (200, b'{"token":"t"}'), lambda: 0.0)
+    scopes = ("repository:a/b:pull",)
+    rules.challenged(text, scopes, "")
+    rules.header(scopes).encode("latin-1")
+
+
+def _redirect(text: str) -> None:
+    registry = origin_of("https://registry.test:5000")
+    target = redirect_target("https://registry.test:5000/v2/a", text, registry)
+    assert origin_of(target).scheme == "https"
+    assert target.isascii()
+    assert target.isprintable()
 
 
 def _shown(text: str) -> None:
@@ -188,7 +202,17 @@ def _texts() -> Iterator[Target]:
     ]
     yield Target("fetching process", child, _text(_child), ())
     yield Target("docker pull", pull, _text(_pull), ())
-    yield Target("challenge", challenge, lambda given: _challenge(given.decode("latin-1")), (Cannot,))
+    yield Target("challenge", challenge, lambda given: _challenge(given.decode("latin-1")), (AuthError,))
+    yield Target(
+        "redirect",
+        [b"https://s.test/b?c=d", b"/v2/a", b"http://registry.test/v2/x"],
+        _text(_redirect),
+        (RedirectRefused,),
+    )
+    yield Target("token", [b'{"token":"t","expires_in":60}'], read_token, (ValueError,))
+    yield Target(
+        "no proxy", [b"*.lan,10.0.0.0/8,[fd00::1]:5000,a:1"], _text(lambda text: without_proxy(text, "r.lan", 443)), ()
+    )
     yield Target("docker info", [b'{"HttpsProxy":"","RegistryConfig":{}}'], _text(parse_info), (Cannot,))
     yield Target("reference", [f"registry.test:5000/a/b@{HEX}".encode()], _text(parse_reference), (Cannot,))
     yield Target("version", [b"1.2.3", b"10.0.0-rc.1"], _text(version_order), (ValueError,))

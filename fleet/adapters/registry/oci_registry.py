@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import ssl
 from pathlib import Path
 
 from fleet.adapters.docker.docker_config import DockerCredentials
+from fleet.adapters.http_session import TrustError, authorities
 from fleet.adapters.registry.registry_auth import Scopes
 from fleet.adapters.registry.registry_download import BlobDownload, download_to_file
 from fleet.adapters.registry.registry_errors import DigestMismatch
+from fleet.adapters.registry.registry_heads import Heads
 from fleet.adapters.registry.registry_http import RegistryHttp, Reply, Request, RetryPolicy, Timeouts, is_loopback
 from fleet.adapters.registry.registry_upload import CHUNK_BYTES, BlobUpload
 from fleet.adapters.system_clock import SystemClock
@@ -28,12 +31,21 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _NEXT = re.compile(r'<([^>]+)>\s*;[^,]*rel="?next"?')
 #: `read_blob` is for documents.
 _SMALL_BLOB = 64 << 20
+#: Answers to HEAD that are no word on whether it is there: a GET decides (Nexus answers 404 or 405; a store whose
+#: signed address is for GET alone answers 403).
+_NO_WORD = frozenset({400, 403, 404, 405, 501})
+#: Answers to a GET of one byte that say it is there; 416: it is there, and empty.
+_THERE = frozenset({200, 206, 416})
 #: A registry whose tag list never ends is broken: 1,000 tags a page, so this is ten million.
 _MAX_PAGES = 10_000
 
 
 class OciRegistry:
-    """One registry. Thread-safe. ``https`` unless ``plain_http``, or the registry is on this machine (as Docker)."""
+    """One registry. Thread-safe. ``https`` unless ``plain_http``, or the registry is on this machine (as Docker).
+
+    ``ca_file`` adds to this machine's authorities; ``prefix``: the fleet's, whose credentials are shown to the registry
+    itself. Raises RegistryError for authorities that cannot be read.
+    """
 
     def __init__(
         self,
@@ -41,6 +53,7 @@ class OciRegistry:
         *,
         plain_http: bool = False,
         ca_file: str | Path | None = None,
+        prefix: str = "",
         credentials: DockerCredentials | None = None,
         clock: Clock | None = None,
         retry: RetryPolicy | None = None,
@@ -52,12 +65,14 @@ class OciRegistry:
         self._http = RegistryHttp(
             host,
             _base_url(host, plain_http, ca_file),
-            ca_file=_checked_ca(ca_file),
+            trusted=_trusted(ca_file),
             credentials=credentials or DockerCredentials.from_environment(),
             clock=clock or SystemClock(),
             retry=retry or RetryPolicy(),
             timeouts=timeouts or Timeouts(),
+            root=prefix,
         )
+        self._heads = Heads()
 
     @property
     def requests_made(self) -> int:
@@ -76,14 +91,20 @@ class OciRegistry:
 
     def head_manifest(self, repository: str, reference: str) -> str | None:
         """Return the digest behind a tag or digest, or None."""
-        reply = self._manifest("HEAD", repository, reference, {200, 404})
-        if reply.status == 404:
-            return None
-        digest = reply.headers.get("Docker-Content-Digest", "")
-        if _DIGEST.fullmatch(digest):
-            return digest
-        # The header is optional in the specification: then only the bytes tell.
+        silent = False
+        if self._heads.asked("manifests"):
+            reply = self._manifest("HEAD", repository, reference, {200, *_NO_WORD})
+            digest = reply.headers.get("Docker-Content-Digest", "")
+            silent = reply.status != 200
+            if not silent:
+                self._heads.found("manifests")
+            if not silent and _DIGEST.fullmatch(digest):  # the header is optional: without it only the bytes tell
+                return digest
+            if reply.status == 404 and self._heads.believed("manifests"):
+                return None
         found = self.get_manifest(repository, reference)
+        if found and silent:
+            self._heads.contradicted("manifests")
         return found.digest if found else None
 
     def get_manifest(self, repository: str, reference: str) -> OciManifest | None:
@@ -120,10 +141,13 @@ class OciRegistry:
     def tags(self, repository: str) -> list[str]:
         """Return all tags, sorted; empty for a repository that does not exist."""
         tags: set[str] = set()
+        what = f"tags of {repository}"
         path = f"/v2/{repository}/tags/list?n=1000"
-        for _ in range(_MAX_PAGES):
-            what = f"tags of {repository}"
-            reply = self._send("GET", path, what, _pull(repository), accept={200, 404})
+        for page in range(_MAX_PAGES):
+            # Some registries take fewer a page, and say 400: then they choose how many.
+            reply = self._send("GET", path, what, _pull(repository), accept={200, 404} if page else {200, 400, 404})
+            if reply.status == 400:
+                reply = self._send("GET", path.partition("?")[0], what, _pull(repository), accept={200, 404})
             if reply.status == 404:
                 return sorted(tags)
             listed = self._parsed(reply, what).get("tags")
@@ -131,7 +155,7 @@ class OciRegistry:
             link = _NEXT.search(reply.headers.get("Link", ""))
             if not link:
                 return sorted(tags)
-            path = self._http.absolute(link[1], reply.url)
+            path = self._http.absolute(link[1], reply.url, what)
         raise RegistryError(f"{self.host}: tags of {repository}: the list has no end", hint="check the registry")
 
     # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -140,19 +164,42 @@ class OciRegistry:
         """Say whether the repository has the blob."""
         path = f"/v2/{repository}/blobs/{self._checked(digest)}"
         what = f"blob {digest[:19]}… of {repository}"
-        return self._send("HEAD", path, what, _pull(repository), accept={200, 404}).status == 200
+        if self._heads.asked("blobs"):
+            reply = self._send("HEAD", path, what, _pull(repository), accept={200, *_NO_WORD})
+            if reply.status == 200:
+                self._heads.found("blobs")
+                return True
+            if reply.status == 404 and self._heads.believed("blobs"):
+                return False
+        url, one = self._http.base_url + path, {"Range": "bytes=0-0"}
+        there = self._http.answers(Request("GET", url, what, _pull(repository), one, accept=_THERE | {404})) in _THERE
+        if there:
+            self._heads.contradicted("blobs")
+        return there
 
     def mount_blob(self, repository: str, digest: str, from_repository: str) -> bool:
-        """Make a blob of another repository appear in this one without moving bytes. False when refused."""
+        """Make a blob of another repository appear in this one without moving bytes. False when refused, however."""
         path = f"/v2/{repository}/blobs/uploads/?mount={self._checked(digest)}&from={from_repository}"
         what = f"mount of {digest[:19]}… from {from_repository} into {repository}"
         scopes = (*_push(repository), *_pull(from_repository))
-        reply = self._send("POST", path, what, scopes, accept={201, 202, 400, 404, 405})
-        if reply.status == 202 and (location := reply.headers.get("Location")):
-            # It began an upload instead: nobody will finish that one.
-            url = self._http.absolute(location, reply.url)
-            self._send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 404, 405})
+        try:
+            reply = self._send("POST", path, what, scopes, accept={201, 202}, tries=2)
+            if reply.status == 202 and (location := reply.headers.get("Location")):
+                # It began an upload instead: nobody will finish that one.
+                self._drop_upload(self._http.absolute(location, reply.url, what), what, scopes)
+        except RegistryError:
+            return False  # the bytes are uploaded instead, and that says what is wrong when the registry is
         return reply.status == 201
+
+    def check_push(self, repository: str) -> None:
+        """Begin an upload and drop it. Raises RegistryError where nothing may be pushed."""
+        what = f"trial upload to {repository}"
+        reply = self._send("POST", f"/v2/{repository}/blobs/uploads/", what, _push(repository), accept={202})
+        if location := reply.headers.get("Location"):
+            self._drop_upload(self._http.absolute(location, reply.url, what), what, _push(repository))
+
+    def _drop_upload(self, url: str, what: str, scopes: Scopes) -> None:
+        self._send("DELETE", url, what, scopes, accept={202, 200, 204, 400, 403, 404, 405, 501})
 
     def push_blob(self, repository: str, source: BlobSource) -> None:
         """Upload a blob unless it is there."""
@@ -206,9 +253,11 @@ class OciRegistry:
         accept: set[int] | None = None,
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
+        tries: int | None = None,
     ) -> Reply:
         url = path if "://" in path else self._http.base_url + path
-        return self._http.send(Request(method, url, what, scopes, headers or {}, body, frozenset(accept or {200})))
+        request = Request(method, url, what, scopes, headers or {}, body, frozenset(accept or {200}))
+        return self._http.send(request, tries=tries)
 
     def _media_type(self, repository: str, reference: str, reply: Reply) -> str:
         sent = reply.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -238,10 +287,12 @@ def _base_url(host: str, plain_http: bool, ca_file: str | Path | None) -> str:
     return f"{'http' if plain else 'https'}://{name}"
 
 
-def _checked_ca(ca_file: str | Path | None) -> str | None:
-    if ca_file is not None and not Path(ca_file).is_file():
-        raise RegistryError(f"{ca_file}: no such file", hint="set registry.ca_file in fleet.yaml to a PEM file")
-    return None if ca_file is None else str(ca_file)
+def _trusted(ca_file: str | Path | None) -> ssl.SSLContext:
+    try:
+        return authorities(ca_file)
+    except TrustError as error:
+        hint = "set registry.ca_file in fleet.yaml, or the variable that is named, to a PEM file of certificates"
+        raise RegistryError(str(error), hint=hint) from error
 
 
 def _pull(repository: str) -> Scopes:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import requests
 
-from fleet.errors import RegistryAuthError, RegistryError
+from fleet.errors import RegistryAuthError, RegistryError, RepositoryMissing
+from fleet.oci.repositories import repositories_of
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.printable import printable
+
+_SOCKS = "pip install pysocks in fleet's environment, or take the proxy out of ALL_PROXY and HTTPS_PROXY"
 
 #: Statuses worth another try: the registry, or the proxy before it, says that it is not its day.
 TRANSIENT_STATUSES = frozenset({429, 500, 502, 503, 504})
@@ -24,6 +29,12 @@ class TransientRegistryError(RegistryError):
         self.retry_after_s = retry_after_s
 
 
+#: What ECR, Artifact Registry, Harbor and others say of a repository, or project, that nobody has created.
+_NO_REPOSITORY = re.compile(
+    rb"NAME_UNKNOWN|(repository|project)\b[^\"]{0,200}(does not exist|not found)", re.IGNORECASE
+)
+
+
 class DigestMismatch(RegistryError):
     """Bytes are not what their digest says."""
 
@@ -35,9 +46,13 @@ class DigestMismatch(RegistryError):
         )
 
 
-def link_broken(host: str, what: str, error: requests.RequestException) -> RegistryError:
-    """Translate a request that got no (whole) answer."""
+def link_broken(host: str, what: str, error: requests.RequestException, place: str = "") -> RegistryError:
+    """Translate a request that got no (whole) answer. ``place``: the server asked, where that is not the registry."""
     text = _innermost(error)
+    if place:
+        return _link_elsewhere(host, what, error, place, text)
+    if isinstance(error, requests.exceptions.InvalidSchema) and "SOCKS" in text:
+        return RegistryError(f"{host}: {what}: a SOCKS proxy is set, and this Python lacks PySocks", hint=_SOCKS)
     if isinstance(error, requests.exceptions.SSLError) and "EOF occurred" not in text:
         return _tls_failed(host, what, text)
     if isinstance(error, requests.exceptions.ProxyError):
@@ -50,6 +65,40 @@ def link_broken(host: str, what: str, error: requests.RequestException) -> Regis
         hint = "check registry.address in fleet.yaml, that the registry is up and that this machine can reach it"
         return TransientRegistryError(f"registry {host} is not reachable: {what}: {text}", hint=hint)
     return RegistryError(f"{host}: {what}: {text}", hint="check registry.address in fleet.yaml")
+
+
+def _link_elsewhere(host: str, what: str, error: requests.RequestException, place: str, text: str) -> RegistryError:
+    """The registry sent us on (to its store of blobs, say), and the link to that place failed."""
+    if isinstance(error, requests.exceptions.SSLError) and "EOF occurred" not in text:
+        return RegistryError(
+            f"{host}: {what}: it leads to {place}, whose TLS certificate is not accepted: {text}",
+            hint=f"add the authority that signed the certificate of {place} to registry.ca_file (a PEM file may hold "
+            "several) or to this machine's own",
+        )
+    return TransientRegistryError(
+        f"{host}: {what}: it leads to {place}, which does not answer: {text}",
+        hint=f"check that this machine reaches {place}; a proxy in the way belongs in NO_PROXY",
+    )
+
+
+def elsewhere_refused(host: str, what: str, place: str, status: int, body: bytes) -> RegistryError:
+    """Translate an error status of a place that the registry led to. Nothing of ours was shown there."""
+    text = f"{host}: {what}: it leads to {place}, which answers {status}{_said(body)}"
+    if status in (401, 403):
+        # Signed addresses of stores end after some minutes: the registry gives another one.
+        hint = f"no credentials are sent there; if {place} is the registry itself, make it registry.address"
+        return TransientRegistryError(text, hint=hint)
+    if status in TRANSIENT_STATUSES:
+        return TransientRegistryError(text, hint=f"look at {place}, then run the command again")
+    return RegistryError(text, hint=f"look at {place}: the registry keeps its blobs there")
+
+
+def misdirected(host: str, what: str, place: str) -> RegistryError:
+    """Say that the registry leads to a place where nobody goes."""
+    return RegistryError(
+        f"{host}: {what}: the registry redirects to {place}",
+        hint="make the registry's own address, with TLS where it has that, registry.address in fleet.yaml",
+    )
 
 
 def _tls_failed(host: str, what: str, text: str) -> RegistryError:
@@ -73,9 +122,11 @@ def _innermost(error: BaseException) -> str:
     return str(seen[-1]) or type(seen[-1]).__name__
 
 
-def refused(host: str, what: str, status: int, body: bytes, credentials: str) -> RegistryError:
+def refused(host: str, what: str, status: int, body: bytes, credentials: str, repository: str = "") -> RegistryError:
     """Translate an answer with an error status. ``credentials`` names where the credentials used came from."""
     said = _said(body)
+    if status == 404 and repository and _NO_REPOSITORY.search(body):
+        return _repository_missing(host, what, repository, said)
     if status in (401, 403):
         return RegistryAuthError(
             f"{host}: {what}: refused ({status}{said}); {credentials}",
@@ -84,6 +135,14 @@ def refused(host: str, what: str, status: int, body: bytes, credentials: str) ->
     if status in TRANSIENT_STATUSES or status == 507:
         return _server_failed(host, what, status, body, said)
     return RegistryError(f"{host}: {what}: {_meaning(status)} ({status}{said})", hint=_hint(status, body))
+
+
+def _repository_missing(host: str, what: str, repository: str, said: str) -> RepositoryMissing:
+    names = ", ".join(repositories_of(repository.rpartition("/")[0]))
+    return RepositoryMissing(
+        f"{host}: {what}: the repository {repository} does not exist, and the registry makes none itself (404{said})",
+        hint=f"a fleet needs {names}: fleet registry prepare creates them, or says how",
+    )
 
 
 def _server_failed(host: str, what: str, status: int, body: bytes, said: str) -> RegistryError:
@@ -110,7 +169,10 @@ def _meaning(status: int) -> str:
 
 def _hint(status: int, body: bytes) -> str:
     if b"HTTP request to an HTTPS server" in body or b"plain HTTP request was sent to HTTPS" in body:
-        return "the registry speaks TLS: remove registry.plain_http from fleet.yaml"
+        return (
+            "the registry speaks TLS: remove registry.plain_http from fleet.yaml; one on this machine is asked by TLS "
+            "when registry.ca_file names its authority"
+        )
     if b"BLOB_UNKNOWN" in body:
         return "a blob vanished while publishing (garbage collection?): run the same command again"
     if status == 413:

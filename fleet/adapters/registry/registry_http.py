@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-import random
+import ssl
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
-from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from fleet.adapters.docker.docker_config import DockerCredentials
-from fleet.adapters.registry.registry_auth import Authenticator, Scopes
-from fleet.adapters.registry.registry_errors import TRANSIENT_STATUSES, TransientRegistryError, link_broken, refused
+from fleet.adapters.http_session import Session, TrustingAdapter
+from fleet.adapters.registry.registry_auth import Authenticator
+from fleet.adapters.registry.registry_errors import (
+    TRANSIENT_STATUSES,
+    TransientRegistryError,
+    elsewhere_refused,
+    link_broken,
+    misdirected,
+    refused,
+)
+from fleet.adapters.registry.registry_request import Body, Reply, Request, RetryPolicy, Timeouts, retry_after_s
 from fleet.errors import RegistryError
 from fleet.ports import Clock
+from runtime.contract.registry.origin import MAX_REDIRECTS, REDIRECTS, RedirectRefused, origin_of, redirect_target
+from runtime.contract.registry.tokens import TokenRequest, repository_of
+
+__all__ = ["Body", "RegistryHttp", "Reply", "Request", "RetryPolicy", "Timeouts", "is_loopback"]
 
 #: Connections kept open; the client's callers use pools of at most this many threads.
 POOL_SIZE = 16
@@ -25,73 +35,19 @@ MAX_BODY = 16 << 20
 
 
 @dataclass(frozen=True)
-class RetryPolicy:
-    """How often and how patiently."""
+class _Answer:
+    """The last answer of a request and of the redirects that it met."""
 
-    tries: int = 4
-    base_s: float = 0.5
-    """Before the second try; doubles each time, plus up to half of it at random."""
-    cap_s: float = 15.0
-    """No single wait is longer, whatever Retry-After says."""
-
-    def wait_s(self, failures: int, retry_after_s: float | None) -> float:
-        """Return seconds to wait after so many failures in a row."""
-        backoff = self.base_s * 2.0 ** (failures - 1) * (1 + random.random() / 2)  # noqa: S311  (jitter, no secret)
-        return min(max(backoff, retry_after_s or 0.0), self.cap_s)
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """Seconds."""
-
-    connect_s: float = 5.0
-    """Tried several times, so a registry that is not there is told within half a minute."""
-    read_s: float = 60.0
-    """Silence on an open connection."""
-
-
-class Body(Protocol):
-    """A request body that can be sent again."""
-
-    def __len__(self) -> int:
-        """Return its size in bytes."""
-        ...
-
-    def __iter__(self) -> Iterator[bytes]:
-        """Yield it from its start."""
-        ...
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request, in the words its errors need."""
-
-    method: str
+    response: requests.Response
     url: str
-    """Absolute."""
-    what: str
-    """``upload of sha256:… to warehouse/engines``."""
-    scopes: Scopes = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | Body | None = None
-    accept: frozenset[int] = frozenset({200})
-    """Statuses handed back; any other is an error."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    url: str
+    sent: str
+    """The Authorization that went with it; empty for none, and for everybody but the registry itself."""
 
 
 class _Header(requests.auth.AuthBase):
-    """Our Authorization and no other: without an explicit auth, requests would take one from ~/.netrc."""
+    """Our Authorization and no other: requests would take one out of a URL."""
 
-    def __init__(self, value: str | None) -> None:
+    def __init__(self, value: str) -> None:
         self._value = value
 
     def __call__(self, prepared: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -108,35 +64,44 @@ class RegistryHttp:
         host: str,
         base_url: str,
         *,
-        ca_file: str | None,
+        trusted: ssl.SSLContext,
         credentials: DockerCredentials,
         clock: Clock,
         retry: RetryPolicy,
         timeouts: Timeouts,
+        root: str = "",
     ) -> None:
         self.host = host
         self.base_url = base_url
+        self.origin = origin_of(base_url)
         self.clock = clock
         self.retry = retry
         self.requests_made = 0
-        self._verify: str | bool = ca_file or True
         self._timeout = (timeouts.connect_s, timeouts.read_s)
-        self._adapter = HTTPAdapter(pool_connections=4, pool_maxsize=POOL_SIZE)
+        self._adapter = TrustingAdapter(trusted, pool_connections=4, pool_maxsize=POOL_SIZE)
         self._local = threading.local()
         self._count = threading.Lock()
-        plain = base_url.startswith("http://")
-        self._auth = Authenticator(host, credentials, self._fetch_token, clock, plain_realm=plain)
+        plain = self.origin.scheme == "http"
+        self._auth = Authenticator(host, credentials, self._fetch_token, clock, plain_realm=plain, root=root)
 
     def close(self) -> None:
         """Close all connections."""
         self._adapter.close()
 
-    def absolute(self, location: str, relative_to: str) -> str:
-        """Return a Location header as a URL. On our host our scheme stays: TLS proxies make registries say http."""
-        url = urljoin(relative_to, location)
-        ours, theirs = urlsplit(self.base_url), urlsplit(url)
-        if theirs.hostname == ours.hostname and theirs.scheme != ours.scheme:
-            return urlunsplit(theirs._replace(scheme=ours.scheme, netloc=ours.netloc))
+    def absolute(self, location: str, relative_to: str, what: str) -> str:
+        """Return an address of the registry's API (an upload, the next page) as a URL.
+
+        On its host our scheme and port stay: TLS proxies make registries write others. Raises RegistryError for one
+        that must not be followed.
+        """
+        try:
+            url = redirect_target(relative_to, location, self.origin)
+            there = origin_of(url)
+        except RedirectRefused as error:
+            raise misdirected(self.host, what, str(error)) from error
+        path = url.split("://", 1)[1].partition("/")[2]
+        if there.host == self.origin.host and there.scheme != self.origin.scheme and path.startswith("v2/"):
+            return f"{self.origin}/{path}"
         return url
 
     def send(self, request: Request, *, tries: int | None = None) -> Reply:
@@ -146,6 +111,16 @@ class RegistryHttp:
     def open_stream(self, request: Request) -> requests.Response:
         """Send once and hand the open response over; the caller closes it. Raises RegistryError."""
         return self._authorised(request)
+
+    def answers(self, request: Request) -> int:
+        """Return the status of the answer, as patiently as :meth:`send`, without its body. Raises RegistryError."""
+
+        def attempt(each: Request) -> Reply:
+            response = self._authorised(each)
+            response.close()
+            return Reply(response.status_code, response.headers, b"", each.url)
+
+        return self._retrying(request, None, attempt).status
 
     def pause(self, failures: int, error: TransientRegistryError) -> None:
         """Wait before the next try."""
@@ -167,35 +142,61 @@ class RegistryHttp:
 
     def _authorised(self, request: Request) -> requests.Response:
         """Send with what the registry asked for so far; when it asks for (other) credentials, once more."""
-        ours = urlsplit(request.url).netloc == urlsplit(self.base_url).netloc
-        sent = self._auth.header(request.scopes) if ours else None
-        response = self._send_once(request, sent)
-        if response.status_code == 401 and ours:
-            challenge = response.headers.get("WWW-Authenticate", "")
-            if self._auth.challenged(challenge, request.scopes, sent):
-                response.close()
-                response = self._send_once(request, self._auth.header(request.scopes))
-        if response.status_code not in request.accept:
-            raise self._refusal(request, response)
-        return response
+        answer = self._follow(request)
+        if answer.response.status_code == 401 and origin_of(answer.url) == self.origin:
+            challenge = answer.response.headers.get("WWW-Authenticate", "")
+            if self._auth.challenged(challenge, request.scopes, answer.sent):
+                answer.response.close()
+                answer = self._follow(request)
+        if answer.response.status_code not in request.accept:
+            raise self._refusal(request, answer)
+        return answer.response
 
-    def _send_once(self, request: Request, authorization: str | None) -> requests.Response:
+    def _follow(self, request: Request) -> _Answer:
+        """Send, and go where the registry leads; who we are is told to the registry's own origin alone."""
+        url = request.url
+        for _ in range(MAX_REDIRECTS + 1):
+            sent = self._auth.header(request.scopes) if origin_of(url) == self.origin else ""
+            response = self._send_once(request, url, sent)
+            if response.status_code not in REDIRECTS:
+                return _Answer(response, url, sent)
+            response.close()
+            url = self._next(request, response, url)
+        raise misdirected(self.host, request.what, f"in circles, or over more than {MAX_REDIRECTS} places")
+
+    def _next(self, request: Request, response: requests.Response, url: str) -> str:
+        try:
+            target = redirect_target(url, response.headers.get("Location", ""), self.origin)
+        except RedirectRefused as error:
+            raise misdirected(self.host, request.what, str(error)) from error
+        if request.method in ("GET", "HEAD") or response.status_code in (307, 308):
+            return target
+        # What was sent to the first place would become a GET at the second (RFC 9110, 15.4).
+        raise misdirected(
+            self.host, request.what, f"{origin_of(target)} by {response.status_code}, which loses what is sent"
+        )
+
+    def _send_once(self, request: Request, url: str, authorization: str) -> requests.Response:
         with self._count:
             self.requests_made += 1
         try:
             return self._session().request(
                 request.method,
-                request.url,
+                url,
                 headers={"Accept-Encoding": "identity", **request.headers},
                 data=request.body,  # an iterable with a length: requests sends it as it comes, nothing is buffered
                 auth=_Header(authorization),
                 timeout=self._timeout,
-                verify=self._verify,
                 stream=True,
-                allow_redirects=request.method in ("GET", "HEAD"),
+                allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise link_broken(self.host, request.what, error) from error
+            raise link_broken(self.host, request.what, error, self._elsewhere(url)) from error
+
+    def _elsewhere(self, url: str) -> str:
+        """Return the server of a URL that is not the registry's; empty for the registry itself."""
+        there = origin_of(url)
+        return "" if there == self.origin else str(there)
 
     def _read(self, request: Request, response: requests.Response) -> Reply:
         chunks: list[bytes] = []
@@ -212,34 +213,45 @@ class RegistryHttp:
             response.close()
         return Reply(response.status_code, response.headers, b"".join(chunks), response.url)
 
-    def _refusal(self, request: Request, response: requests.Response) -> RegistryError:
-        reply = self._read(request, response)
-        error = refused(self.host, request.what, reply.status, reply.body, self._auth.describe())
+    def _refusal(self, request: Request, answer: _Answer) -> RegistryError:
+        reply = self._read(request, answer.response)
+        if place := self._elsewhere(answer.url):
+            return elsewhere_refused(self.host, request.what, place, reply.status, reply.body)
+        credentials = self._auth.describe(request.scopes)
+        error = refused(self.host, request.what, reply.status, reply.body, credentials, repository_of(request.scopes))
         if isinstance(error, TransientRegistryError):
-            error.retry_after_s = _retry_after(reply.headers)
+            error.retry_after_s = retry_after_s(reply.headers, self.clock.now())
         return error
 
-    def _fetch_token(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes]:
-        request = Request(method, url, f"token from {url.partition('?')[0]}", headers=dict(headers), body=body)
-        request = replace(request, accept=frozenset(range(200, 600)) - TRANSIENT_STATUSES)
-        authorization = dict(headers).get("Authorization")
-        reply = self._retrying(request, None, lambda it: self._token_attempt(it, authorization))
+    def _fetch_token(self, asked: TokenRequest) -> tuple[int, bytes]:
+        what = f"token from {asked.url.partition('?')[0]}"
+        accept = frozenset(range(200, 600)) - TRANSIENT_STATUSES
+        request = Request(asked.method, asked.url, what, headers=dict(asked.headers), body=asked.body, accept=accept)
+        reply = self._retrying(request, None, self._token_attempt)
         return reply.status, reply.body
 
-    def _token_attempt(self, request: Request, authorization: str | None) -> Reply:
-        response = self._send_once(request, authorization)
-        if response.status_code not in request.accept:
-            raise self._refusal(request, response)
-        return self._read(request, response)
+    def _token_attempt(self, request: Request) -> Reply:
+        """Ask a token server. It may move within its own origin; what it was told goes nowhere else."""
+        url, home = request.url, origin_of(request.url)
+        headers = dict(request.headers)
+        authorization = headers.pop("Authorization", "")
+        bare = replace(request, headers=headers)
+        for _ in range(MAX_REDIRECTS + 1):
+            response = self._send_once(bare, url, authorization if origin_of(url) == home else "")
+            if response.status_code not in REDIRECTS:
+                if response.status_code not in request.accept:
+                    raise self._refusal(request, _Answer(response, url, ""))
+                return self._read(request, response)
+            response.close()
+            url = self._next(request, response, url)
+            if request.body is not None and origin_of(url) != home:
+                raise misdirected(self.host, request.what, f"{origin_of(url)}: no credentials were sent there")
+        raise misdirected(self.host, request.what, f"in circles, or over more than {MAX_REDIRECTS} places")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
-            session.mount("https://", self._adapter)
-            session.mount("http://", self._adapter)
-            # Like Docker: a registry on this machine is never asked through a proxy.
-            session.trust_env = not is_loopback(urlsplit(self.base_url).hostname or "")
+            session = self._local.session = Session(self._adapter)
         return session
 
 
@@ -250,9 +262,3 @@ class _Attempt(Protocol):
 def is_loopback(hostname: str) -> bool:
     """Say whether Docker would treat this registry as local (and plain HTTP by default)."""
     return hostname == "localhost" or hostname.startswith("127.") or hostname == "::1"
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read seconds; the date form is rare and the backoff serves it as well."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None

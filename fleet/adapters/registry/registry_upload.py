@@ -131,7 +131,8 @@ class BlobUpload:
     def _monolithic(self) -> None:
         """Some registries take a blob only in one request."""
         for failures in range(1, self._http.retry.tries + 1):
-            body = _Slice(self._source, 0, self._source.size)
+            # Without a length, requests would send nothing at all in chunks, which some registries refuse (411).
+            body = _Slice(self._source, 0, self._source.size) if self._source.size else b""
             try:
                 url = self._with_digest(self._begin())
                 self._send("PUT", url, headers=_OctetStream, body=body, accept={201, 204}, tries=1)
@@ -145,7 +146,11 @@ class BlobUpload:
 
     def _is_there(self) -> bool:
         url = self._start_url.removesuffix("uploads/") + self._source.digest
-        return self._send("HEAD", url, accept={200, 404}).status == 200
+        # A GET, as not every registry's HEAD can be believed.
+        asked = Request(
+            "GET", url, self._what, self._scopes, {"Range": "bytes=0-0"}, accept=frozenset({200, 206, 404, 416})
+        )
+        return self._http.answers(asked) != 404
 
     def _send(
         self,
@@ -163,7 +168,7 @@ class BlobUpload:
     def _next(self, reply: Reply, otherwise: str | None = None) -> str:
         location = reply.headers.get("Location")
         if location:
-            return self._http.absolute(location, reply.url)
+            return self._http.absolute(location, reply.url, self._what)
         if otherwise is None:
             raise RegistryError(
                 f"{self._http.host}: {self._what}: the registry began an upload without a Location",

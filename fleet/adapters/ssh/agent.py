@@ -13,8 +13,8 @@ from paramiko.agent import ALGORITHM_FLAG_MAP, SSH2_AGENT_SIGN_RESPONSE, AgentSS
 from paramiko.pkey import PublicBlob
 
 from fleet.adapters.ssh.certificate import CERTIFICATE
+from fleet.adapters.ssh.config.options import SshOptions
 from fleet.adapters.ssh.known_hosts import fingerprint
-from fleet.adapters.ssh.options import SshOptions
 
 ANSWER_S = 60.0
 """Somebody may have to touch a token or to confirm."""

@@ -17,8 +17,8 @@ from pathlib import Path
 import paramiko
 
 from fleet.adapters.ssh.certificate import read_certificate
+from fleet.adapters.ssh.config.options import SshOptions
 from fleet.adapters.ssh.known_hosts import AUTHORITY, REVOKED, KnownLine, fingerprint, host_name, known_lines
-from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.public_keys import plain_key
 
 

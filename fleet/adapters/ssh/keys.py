@@ -15,7 +15,7 @@ from paramiko.pkey import PublicBlob, UnknownKeyType
 
 from fleet.adapters.ssh.agent import Agent, AgentKey, agent_path
 from fleet.adapters.ssh.certificate import CERTIFICATE
-from fleet.adapters.ssh.options import SshOptions
+from fleet.adapters.ssh.config.options import SshOptions
 from fleet.adapters.ssh.public_keys import plain_key, public_half, why_not
 
 DEFAULT_NAMES = ("id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa")

@@ -9,8 +9,8 @@ from typing import Any
 import paramiko
 
 from fleet.adapters.ssh.agent import ANSWER_S, AgentRefused
+from fleet.adapters.ssh.config.options import SshOptions
 from fleet.adapters.ssh.keys import Candidate, KeyRing
-from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.transport import Answer, LinkTransport
 
 _BANNER = 200

@@ -14,13 +14,13 @@ import paramiko
 from fabric import Config, Connection
 from paramiko.ssh_exception import NoValidConnectionsError
 
+from fleet.adapters.ssh.config.options import SshOptions
+from fleet.adapters.ssh.config.resolve import Note, Resolver, Route
 from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.adapters.ssh.judge import ShownKey, UserKnownHosts
 from fleet.adapters.ssh.keys import FileKeys, KeyRing
 from fleet.adapters.ssh.login import log_in
-from fleet.adapters.ssh.options import SshOptions
 from fleet.adapters.ssh.proxy import ProxyCommandFailed, ProxyProcess
-from fleet.adapters.ssh.resolve import Note, Resolver, Route
 from fleet.adapters.ssh.ssh_errors import Attempt, connect_error
 from fleet.adapters.ssh.ssh_trust import JumpTrust, RobotTrust, Trust
 from fleet.adapters.ssh.transport import LinkTransport, host_key_kinds

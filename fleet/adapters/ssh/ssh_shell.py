@@ -13,10 +13,10 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from fleet.adapters.ssh.config.resolve import Resolver
 from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.adapters.ssh.judge import UserKnownHosts
 from fleet.adapters.ssh.keys import FileKeys
-from fleet.adapters.ssh.resolve import Resolver
 from fleet.adapters.ssh.ssh_command import OUTPUT_LIMIT, RemoteCommand, Take
 from fleet.adapters.ssh.ssh_errors import interrupted
 from fleet.adapters.ssh.ssh_link import Link, Operator, learn_key, open_link

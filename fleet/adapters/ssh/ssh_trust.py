@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import replace
 
+from fleet.adapters.ssh.config.options import SshOptions
+from fleet.adapters.ssh.config.resolve import Note
 from fleet.adapters.ssh.host_keys import HostKeyFile
 from fleet.adapters.ssh.judge import ShownKey, State, UserKnownHosts, Verdict, describe, judge, names_of
 from fleet.adapters.ssh.known_hosts import AUTHORITY, KnownLine
-from fleet.adapters.ssh.options import SshOptions
-from fleet.adapters.ssh.resolve import Note
 from fleet.errors import HostKeyError, NotPinned, RobotError
 from fleet.ports import RobotAddress
 

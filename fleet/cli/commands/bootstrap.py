@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
+from fleet.bootstrap.registry_access import registry_access
 from fleet.bootstrap.trust_files import trust_files
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
@@ -32,6 +33,7 @@ def run(
     chosen = select(wiring.desired, robots)
     zipapp, version = updater_zipapp(), updater_version()
     trust = trust_files(wiring.desired.fleet, wiring.desired.trust)
+    access = registry_access(wiring.desired.registry)
 
     with activity() as shown:
 
@@ -46,6 +48,7 @@ def run(
                     version=version,
                     accept_new_host_key=accept_new_host_key,
                     trust=trust,
+                    access=access,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:

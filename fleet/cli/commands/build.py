@@ -56,7 +56,9 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
     """Build engines and push each under its key. Raises RegistryError when one can't be pushed."""
     if not specs:
         return BuildSummary((), ())
-    wiring.registry.ping()  # Minutes of building are not to end in a registry that refuses us.
+    # Minutes of building are not to end in a registry that refuses us, or lacks the repository.
+    wiring.registry.ping()
+    wiring.registry.check_push(f"{wiring.desired.registry.prefix}/engines")
     builders = builders_of(wiring)
     if builders is not None:
         builders.key()  # nor in a key that counts for nothing

@@ -6,6 +6,7 @@ Loading from YAML, with line numbers in every error, is in `load.py`. What the k
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
@@ -28,6 +29,7 @@ from fleet.manifest.schema.model_schema import (
     Source,
 )
 from fleet.manifest.schema.power_schema import Governor, Power
+from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
 from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.schema.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.schema.update_schema import Update
@@ -79,7 +81,9 @@ __all__ = [
     "Profile",
     "RegistryRef",
     "Robot",
+    "RobotsLogin",
     "Rollout",
+    "Secret",
     "Settings",
     "Source",
     "Trust",
@@ -151,24 +155,26 @@ class Profile(Frozen):
 # ── fleet ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class RegistryRef(Frozen):
-    """The OCI registry and the repository prefix below it."""
+def _host(value: Any) -> Any:
+    """Say what is wrong with a host that carries more than its name, in words of its own."""
+    if not isinstance(value, str):
+        return value
+    bare, _, port = value.rpartition(":")
+    if bare.startswith("[") and bare.endswith("]") and port.isdigit():
+        raise ValueError(f"{value!r} has a port in it: write the address without brackets and {port} as key port")
+    if bare and ":" not in bare and port.isdigit():
+        raise ValueError(f"{value!r} has a port in it: write {bare} here and {port} as key port")
+    if ":" in value and not value.startswith("[") and "/" not in value and not _is_address(value):
+        raise ValueError(f"{value!r} is neither a name nor an IPv6 address: a host has no colon in its name")
+    return value
 
-    address: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?/[a-z0-9]+([._/-][a-z0-9]+)*$")]
-    """``registry.example:5000/warehouse``."""
-    plain_http: bool = False
-    ca_file: Text | None = None
-    """PEM bundle of the registry's authority; relative to fleet.yaml."""
 
-    @property
-    def host(self) -> str:
-        """``registry.example:5000``."""
-        return self.address.partition("/")[0]
-
-    @property
-    def prefix(self) -> str:
-        """``warehouse``."""
-        return self.address.partition("/")[2]
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _registry(value: Any) -> Any:
@@ -241,7 +247,7 @@ class Robot(Settings):
     """One managed machine."""
 
     name: Name
-    host: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.:_-]+$")]
+    host: Annotated[str, BeforeValidator(_host), StringConstraints(pattern=r"^[A-Za-z0-9.:_-]+$")]
     group: Name | None = None
 
 

@@ -35,6 +35,8 @@ ROBOT_DIR = "/var/lib/jetfleet"
 UPDATER_PATH = ROBOT_DIR + "/updater/fleet-updater.pyz"
 """What service and command start: ``runtime/updater/selfupdate/launcher.py``, which becomes the updater to use."""
 UPDATER_TRIAL = ROBOT_DIR + "/updater/trial.json"
+REGISTRY_FOLDER = "registry"
+"""Below ROBOT_DIR, root's alone: the robot's login to the fleet's registry, as the docker client writes it."""
 SOCKET_PATH = "/run/jetfleet/updater.sock"
 COMMAND_PATH = "/usr/local/bin/fleet-updater"
 

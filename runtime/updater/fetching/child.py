@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from runtime.updater.fetching.credentials import config_folder, credentials_for
+from runtime.updater.fetching.credentials import RobotLogins
 from runtime.updater.fetching.download import Downloads
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
@@ -22,6 +22,7 @@ from runtime.updater.fetching.settings import parse_info, way_to
 from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.robot import process
 from runtime.updater.robot.docker_cli import STALL_S, PullReader, failure
+from runtime.updater.robot.registry_login import docker_folder, login_folder, pull_words
 from runtime.updater.state.world import StepInterrupted, WorldError
 from runtime.updater.storage.blob_store import BlobStore
 
@@ -61,6 +62,7 @@ class Fetch:
         self._options, self._stop = options, stop
         self._speaker = Speaker()
         self._store = BlobStore(options.store)
+        self._root: Path = options.store.parent
         self._reference = parse_reference(options.reference)
         self._link = Link(options.rate, stop, self._store.moved(options.order) or 0, options.stall)
         self._downloads = self._begin(self._reference)
@@ -87,7 +89,8 @@ class Fetch:
         if ran.code != 0:
             raise failure("docker info", ran.err)
         way = way_to(reference.host, parse_info(ran.out))
-        upstream = Upstream(reference, way, credentials_for(reference.host, config_folder()), self._link)
+        logins = RobotLogins(reference.host, login_folder(self._root), docker_folder())
+        upstream = Upstream(reference, way, logins.lookup, self._link)
         return Downloads(self._store, upstream, self._link, self._patience)
 
     def _patience(self) -> Patience:
@@ -124,7 +127,9 @@ class Fetch:
     def _pull(self, name: str, stall_s: float, *, layers: bool) -> str:
         """Run `docker pull`; return what it said when it failed."""
         reader = PullReader(lambda layer, status: self._on_layer(layer, status, layers))
-        code = process.follow([self._options.docker, "pull", name], self._heard(reader), stall_s, self._stop)
+        code = process.follow(
+            pull_words(self._options.docker, self._root, name), self._heard(reader), stall_s, self._stop
+        )
         reader.feed("\n")
         return "" if code == 0 else process.tail(reader.other[-5:]) or "exit code {}".format(code)
 

@@ -11,6 +11,8 @@ from runtime.updater.fetching.pace import LEAST_BYTES_PER_S, LEAST_OVER_S, Pace
 
 #: Waits between two attempts to reach a registry, seconds.
 FIRST_DELAY_S, MAX_DELAY_S = 0.5, 10.0
+#: A registry that names a longer wait is asked again after this one.
+MAX_AFTER_S = 60.0
 #: The link may be used ahead of the rate for so long.
 BURST_S = 0.25
 
@@ -81,6 +83,6 @@ class Patience:
         if not error.transient or silent_s > self._stall_s:
             raise error
         self._say(error.message)
-        if self._stop.wait(self._delay):
+        if self._stop.wait(max(self._delay, min(error.after_s, MAX_AFTER_S))):
             raise Stopped()
         self._delay = min(MAX_DELAY_S, self._delay * 2)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from runtime.contract.json_decoder import ContractError, decode_object
+from runtime.contract.registry.no_proxy import without_proxy
 from runtime.updater.fetching.errors import Cannot
 
 CERTS = Path("/etc/docker/certs.d")
@@ -23,6 +24,9 @@ class Way:
     context: Optional[ssl.SSLContext]
     plain_too: bool = False
     """Without an answer over TLS, plain HTTP may be used."""
+    elsewhere: Optional[ssl.SSLContext] = None
+    """For where the registry redirects to: its authorities too, as the Engine has it, but no key of ours; always
+    verified. None: this machine's authorities."""
 
 
 def way_to(host: str, info: Dict[str, Any], certs: Path = CERTS) -> Way:
@@ -31,17 +35,18 @@ def way_to(host: str, info: Dict[str, Any], certs: Path = CERTS) -> Way:
     if proxy and not _exempt(host, str(info.get("NoProxy") or "")):
         raise Cannot("the Engine reaches registries through a proxy")
     insecure = _is_insecure(host, info.get("RegistryConfig") or {})
-    return Way(host, tls_context(host, certs, insecure), plain_too=insecure)
+    elsewhere = tls_context(host, certs, insecure=False, own_keys=False)
+    return Way(host, tls_context(host, certs, insecure), insecure, elsewhere)
 
 
-def tls_context(host: str, certs: Path, insecure: bool) -> ssl.SSLContext:
+def tls_context(host: str, certs: Path, insecure: bool, own_keys: bool = True) -> ssl.SSLContext:
     """Return the context with what is below ``certs.d/<host>``. Raises Cannot for a file that cannot be used."""
     context = ssl.create_default_context()
     folder = certs / host
     try:
         for path in sorted(folder.glob("*.crt")):
             context.load_verify_locations(cafile=str(path))
-        for path in sorted(folder.glob("*.cert")):
+        for path in sorted(folder.glob("*.cert")) if own_keys else ():
             context.load_cert_chain(str(path), str(path.with_suffix(".key")))
     except OSError as error:  # ssl.SSLError among them
         raise Cannot("a file in {} cannot be used: {}".format(folder, error)) from error
@@ -86,5 +91,5 @@ def _name(host: str) -> str:
 
 def _exempt(host: str, no_proxy: str) -> bool:
     name = _name(host)
-    rules = [rule.strip().lstrip(".").lstrip("*").lstrip(".") for rule in no_proxy.split(",")]
-    return any(rule and (rule in (name, host) or name.endswith("." + rule)) for rule in rules)
+    port = host[len(name) + 1 :]
+    return without_proxy(no_proxy, name.strip("[]"), int(port) if port else 443)

@@ -5,22 +5,35 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from typing import Dict, Optional
-from urllib.parse import urljoin, urlsplit
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Dict, Iterator, List, Optional, Tuple
+from urllib.parse import urlsplit
 
-from runtime.contract.json_decoder import WORDS, ContractError, decode_object
-from runtime.updater.fetching.challenge import parse_challenge, token_request
-from runtime.updater.fetching.credentials import Credentials
-from runtime.updater.fetching.errors import UpstreamError
+from runtime.contract.registry.authorizer import AuthError, Authorizer, Lookup
+from runtime.contract.registry.origin import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    Origin,
+    RedirectRefused,
+    origin_of,
+    redirect_target,
+)
+from runtime.contract.registry.tokens import Scopes, TokenRequest
+from runtime.updater.fetching.errors import Cannot, UpstreamError
 from runtime.updater.fetching.link import Link
 from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.reference import Reference
 from runtime.updater.fetching.settings import Way
+from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT
 
 CONNECT_S, READ_S = 10.0, 10.0
-MAX_REDIRECTS = 5
-_TRUST_HINT = "put the registry's authority below /etc/docker/certs.d on the robot"
-_LOGIN_HINT = "give the robot credentials for the registry: `docker login` as root on the robot"
+MAX_TOKEN_BYTES = 1 << 20
+_REALM_HINT = "look at the registry's auth configuration: its realm is at fault"
+_REDIRECT_HINT = "make the registry's own address, with TLS where it has that, registry.address in fleet.yaml"
 _GONE_HINT = "the image is not in the registry: publish the release again"
 MANIFEST_TYPES = ", ".join(
     "application/vnd." + name
@@ -36,8 +49,12 @@ MANIFEST_TYPES = ", ".join(
 class Answer:
     """One answer whose body is still on the way. Close it."""
 
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, pace: Pace) -> None:
+    def __init__(
+        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, origin: Origin, pace: Pace
+    ) -> None:
         self.status = response.status
+        self.origin = origin
+        """Who answered."""
         self._left: Optional[int] = response.length
         self._pace = pace
         self._host = connection.host if connection.port is None else "{}:{}".format(connection.host, connection.port)
@@ -46,6 +63,10 @@ class Answer:
     def header(self, name: str) -> str:
         """Return a header, empty without it."""
         return self._response.getheader(name) or ""
+
+    def headers(self, name: str) -> List[str]:
+        """Return a header's lines."""
+        return self._response.headers.get_all(name) or []
 
     def read(self, count: int) -> bytes:
         """Return what has come, at most ``count`` bytes; empty at the end. Raises UpstreamError."""
@@ -67,43 +88,60 @@ class Answer:
 
 
 class Upstream:
-    """One repository of one registry. Raises UpstreamError; Cannot for what only the Engine can do."""
+    """One repository of one registry. Raises UpstreamError; Cannot for what only the Engine can do.
 
-    def __init__(self, reference: Reference, way: Way, credentials: Optional[Credentials], link: Link) -> None:
+    ``lookup`` says who we are there. That is told to the registry's own origin alone (`runtime.contract.registry`).
+    """
+
+    def __init__(self, reference: Reference, way: Way, lookup: Lookup, link: Link) -> None:
         self._base = "/v2/{}/".format(reference.repository)
-        self._repository, self._way, self._known, self._link = reference.repository, way, credentials, link
-        self._scheme = ""
-        self._authorization = ""
+        self._way, self._lookup, self._link = way, lookup, link
+        self._scopes: Scopes = ("repository:{}:pull".format(reference.repository),)
+        self._lock = threading.Lock()
+        self._found: Optional[_Registry] = None
 
     def get(self, path: str, headers: Dict[str, str]) -> Answer:
         """GET ``path`` below the repository; the answer is 200 or 206."""
-        url = "{}://{}{}{}".format(self._scheme or self._probe(), self._way.host, self._base, path)
-        answer = self._send(url, headers)
-        if answer.status == 401:
-            challenge = answer.header("WWW-Authenticate")
+        registry = self._registry()
+        url = str(registry.origin) + self._base + path
+        answer, sent = self._follow(registry, url, headers)
+        if answer.status == 401 and answer.origin == registry.origin:
+            challenge = ", ".join(answer.headers("WWW-Authenticate"))
             answer.close()
-            self._authorization = self._authorize(challenge)
-            answer = self._send(url, headers)
+            if self._challenged(registry, challenge, sent):
+                answer, _ = self._follow(registry, url, headers)
         if answer.status in (200, 206):
             return answer
         answer.close()
-        raise refused(path, answer.status)
+        if answer.origin != registry.origin:
+            raise elsewhere_refused(str(answer.origin), answer.status)
+        raise refused(path, answer.status, after_s(answer.header("Retry-After")))
 
-    def _send(self, url: str, headers: Dict[str, str]) -> Answer:
-        """GET ``url`` and where it leads; who we are is told to the registry alone."""
-        for _ in range(MAX_REDIRECTS):
-            ours = urlsplit(url).netloc == self._way.host
-            told = {"Authorization": self._authorization} if ours and self._authorization else {}
-            answer = self._once("GET", url, {**headers, **told})
-            if answer.status not in (301, 302, 303, 307, 308):
-                return answer
-            url = urljoin(url, answer.header("Location"))
+    def _challenged(self, registry: _Registry, challenge: str, sent: str) -> bool:
+        with _translated():
+            again = registry.auth.challenged(challenge, self._scopes, sent)
+        unknown = registry.auth.unknown_schemes()
+        if unknown:
+            raise Cannot("the registry asks for authentication by {}".format(", ".join(map(repr, unknown))))
+        return again
+
+    def _follow(self, registry: _Registry, url: str, headers: Dict[str, str]) -> Tuple[Answer, str]:
+        """GET ``url`` and where it leads; return the last answer and the Authorization that went with it."""
+        for _ in range(MAX_REDIRECTS + 1):
+            sent = ""
+            if origin_of(url) == registry.origin:
+                with _translated():
+                    sent = registry.auth.header(self._scopes)
+            answer = self._once("GET", url, {**headers, "Authorization": sent} if sent else headers)
+            if answer.status not in REDIRECTS:
+                return answer, sent
             answer.close()
+            url = _target(url, answer, registry.origin)
         raise UpstreamError("the registry redirects more than {} times".format(MAX_REDIRECTS), transient=True)
 
     def _once(self, method: str, url: str, headers: Dict[str, str], body: Optional[bytes] = None) -> Answer:
-        parts = urlsplit(url)
-        connection = self._connection(parts.scheme, parts.netloc)
+        origin, parts = origin_of(url), urlsplit(url)
+        connection = self._connection(origin)
         self._link.pace.opened(connection)
         try:
             connection.connect()
@@ -112,7 +150,7 @@ class Upstream:
             connection.sock.settimeout(READ_S)
             path = (parts.path or "/") + ("?" + parts.query if parts.query else "")
             connection.request(method, path, body=body, headers={"User-Agent": "jetfleet-updater", **headers})
-            return Answer(connection, connection.getresponse(), self._link.pace)
+            return Answer(connection, connection.getresponse(), origin, self._link.pace)
         except BaseException as error:
             self._link.pace.closed(connection)
             connection.close()
@@ -120,65 +158,123 @@ class Upstream:
                 raise
             raise broken(error, parts.netloc) from error
 
-    def _connection(self, scheme: str, host: str) -> http.client.HTTPConnection:
-        if scheme == "http":
-            return http.client.HTTPConnection(host, timeout=CONNECT_S)
-        # What a registry redirects to (a store of blobs) is no matter of its own authority.
-        context = self._way.context if host == self._way.host else ssl.create_default_context()
-        return http.client.HTTPSConnection(host, timeout=CONNECT_S, context=context)
+    def _connection(self, origin: Origin) -> http.client.HTTPConnection:
+        if origin.scheme == "http":
+            return http.client.HTTPConnection(origin.host, origin.port, timeout=CONNECT_S)
+        ours = origin == origin_of("https://" + self._way.host)
+        context = (self._way.context if ours else self._way.elsewhere) or ssl.create_default_context()
+        return http.client.HTTPSConnection(origin.host, origin.port, timeout=CONNECT_S, context=context)
 
-    def _probe(self) -> str:
-        """Return the scheme, found as the Engine finds it: TLS; plain only where it is allowed, without TLS there."""
+    def _registry(self) -> _Registry:
+        """Return the registry, found as the Engine finds it: TLS; plain only where it is allowed, without TLS there."""
+        with self._lock:
+            if self._found is None:
+                origin = self._probe()
+                tls, host = origin.scheme == "https", self._way.host
+                auth = Authorizer(host, tls, self._lookup, lambda ask: self._token(ask, origin), time.monotonic)
+                self._found = _Registry(origin, auth)
+            return self._found
+
+    def _probe(self) -> Origin:
         try:
-            self._once("GET", "https://{}/v2/".format(self._way.host), {}).close()
-            self._scheme = "https"
+            secure, plain = (origin_of("{}://{}".format(scheme, self._way.host)) for scheme in ("https", "http"))
+        except RedirectRefused as error:
+            raise Cannot("{} is {}".format(self._way.host, error)) from error
+        try:
+            self._once("GET", "{}/v2/".format(secure), {}).close()
+            return secure
         except UpstreamError as error:
-            cause = error.__cause__
-            plain = isinstance(cause, (ssl.SSLError, ConnectionRefusedError, ConnectionResetError))
-            if not (self._way.plain_too and plain):
+            silent = isinstance(error.__cause__, (ssl.SSLError, ConnectionRefusedError, ConnectionResetError))
+            if not (self._way.plain_too and silent):
                 raise
-            self._once("GET", "http://{}/v2/".format(self._way.host), {}).close()
-            self._scheme = "http"
-        return self._scheme
+        self._once("GET", "{}/v2/".format(plain), {}).close()
+        return plain
 
-    def _authorize(self, challenge: str) -> str:
-        scheme, parameters = parse_challenge(challenge)
-        if scheme == "basic":
-            if self._known is None or self._known.identity_token:
-                raise UpstreamError("the registry wants a user and a password", _LOGIN_HINT)
-            return self._known.basic()
-        ask = token_request(parameters, self._repository, self._known)
-        answer = self._once("GET" if ask.form is None else "POST", ask.url, ask.headers, ask.form)
-        try:
-            if answer.status != 200:
-                raise refused("a token", answer.status)
-            token = _token(answer.read(1 << 20))
-        finally:
-            answer.close()
-        return "Bearer " + token
+    def _token(self, ask: TokenRequest, registry: Origin) -> Tuple[int, bytes]:
+        """Ask a token server. It may move within its own origin; what it is told goes nowhere else."""
+        url, home = ask.url, origin_of(ask.url)
+        for _ in range(MAX_REDIRECTS + 1):
+            if ask.body is not None and origin_of(url) != home:
+                raise UpstreamError("the registry's token server leads to {}: not asked".format(origin_of(url)))
+            answer = self._once(ask.method, url, ask.headers if origin_of(url) == home else {}, ask.body)
+            try:
+                if answer.status not in REDIRECTS:
+                    if answer.status >= 500 or answer.status == 429:
+                        raise refused("a token", answer.status, after_s(answer.header("Retry-After")))
+                    return answer.status, _whole(answer)
+                if ask.body is not None and answer.status not in (307, 308):
+                    raise refused("a token", answer.status)
+                url = _target(url, answer, registry)
+            finally:
+                answer.close()
+        raise UpstreamError("the registry's token server redirects more than {} times".format(MAX_REDIRECTS))
 
 
-def _token(body: bytes) -> str:
+@dataclass(frozen=True)
+class _Registry:
+    origin: Origin
+    auth: Authorizer
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Turn what the rules of authorization say into our errors."""
     try:
-        told = decode_object(body, "the token service's answer", WORDS)
-        return str(told.get("token") or told["access_token"])
-    except (ContractError, KeyError) as error:
-        raise UpstreamError("the registry's token service answers without a token", transient=True) from error
+        yield
+    except AuthError as error:
+        raise UpstreamError(error.message, LOGIN_HINT if error.refused else _REALM_HINT) from error
 
 
-def refused(what: str, status: int) -> UpstreamError:
-    """Return the error for an answer that is none."""
+def _whole(answer: Answer) -> bytes:
+    found = b""
+    while len(found) < MAX_TOKEN_BYTES:
+        piece = answer.read(65536)
+        if not piece:
+            break
+        found += piece
+    return found
+
+
+def _target(url: str, answer: Answer, registry: Origin) -> str:
+    try:
+        return redirect_target(url, answer.header("Location"), registry)
+    except RedirectRefused as error:
+        raise UpstreamError("the registry redirects to {}".format(error), _REDIRECT_HINT) from error
+
+
+def refused(what: str, status: int, after: float = 0.0) -> UpstreamError:
+    """Return the error for an answer that is none; ``after``: the seconds that the registry asks us to wait."""
     text = "the registry answers {} to {}".format(status, what)
     if status in (401, 403):
-        return UpstreamError("{}: unauthorized".format(text), _LOGIN_HINT)
+        return UpstreamError("{}: unauthorized".format(text), LOGIN_HINT)
     if status == 404:
         return UpstreamError("{}: {} unknown".format(text, "manifest" if "manifest" in what else "blob"), _GONE_HINT)
-    return UpstreamError(text, "see the registry's log", transient=status >= 500 or status in (408, 416, 425, 429))
+    again = status >= 500 or status in (408, 416, 425, 429)
+    return UpstreamError(text, "see the registry's log", again, after)
+
+
+def elsewhere_refused(place: str, status: int) -> UpstreamError:
+    """Return the error for an answer of a place that the registry led to. Nothing of ours was shown there.
+
+    Addresses of stores are signed, and end after some minutes: the registry gives another one.
+    """
+    text = "the registry leads to {}, which answers {}".format(place, status)
+    return UpstreamError(text, "see the log of {}".format(place), transient=status != 404)
+
+
+def after_s(value: str) -> float:
+    """Return the seconds that Retry-After asks for, as a number or as a date; 0 for none."""
+    if value.strip().isdigit():
+        return float(value.strip()[:9])
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return 0.0
 
 
 def broken(error: Exception, host: str) -> UpstreamError:
     """Return the error for a connection that failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return UpstreamError("{}: its certificate is not trusted: {}".format(host, error.verify_message), _TRUST_HINT)
+        return UpstreamError("{}: its certificate is not trusted: {}".format(host, error.verify_message), TRUST_HINT)
     why = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return UpstreamError("{}: {}".format(host, why), "check the robot's link to the registry", transient=True)

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from runtime.contract.json_decoder import ContractError, decode
 from runtime.updater.robot import process
+from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT, pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
 from runtime.updater.state.world import (
     KEEP_REPOSITORY,
@@ -39,12 +40,12 @@ _KNOWN: Tuple[Tuple[str, bool, str], ...] = (
     ("no space left on device", False, "free space on the volume of Docker's root folder"),
     ("manifest unknown", False, "the image is not in the registry: publish the release again"),
     ("name unknown", False, "the image is not in the registry: publish the release again"),
-    ("unauthorized", False, "give the robot credentials for the registry: `docker login` as root on the robot"),
-    ("no basic auth", False, "give the robot credentials for the registry: `docker login` as root on the robot"),
-    ("access denied", False, "give the robot credentials for the registry: `docker login` as root on the robot"),
+    ("unauthorized", False, LOGIN_HINT),
+    ("no basic auth", False, LOGIN_HINT),
+    ("access denied", False, LOGIN_HINT),
     ("server gave http response to https", False, "name the registry in insecure-registries of the robot's Engine"),
-    ("certificate", False, "put the registry's authority below /etc/docker/certs.d on the robot"),
-    ("resource is denied", False, "give the robot credentials for the registry: `docker login` as root on the robot"),
+    ("certificate", False, TRUST_HINT),
+    ("resource is denied", False, LOGIN_HINT),
     ("unknown or invalid runtime", False, "install the NVIDIA container runtime on the robot"),
 )
 
@@ -84,7 +85,7 @@ class DockerCli:
     def pull(self, reference: str, on_layer: OnLayer) -> None:
         """Fetch an image by digest; layer by layer, ended when nothing moves for ``STALL_S``."""
         reader = PullReader(on_layer, again=True)
-        code = process.follow([self._docker, "pull", reference], reader.feed, STALL_S, self._interrupt)
+        code = process.follow(pull_words(self._docker, self._root, reference), reader.feed, STALL_S, self._interrupt)
         reader.feed("\n")
         if code != 0:
             raise failure("docker pull", process.tail(reader.other[-5:]), transient=True)

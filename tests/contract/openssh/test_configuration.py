@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.adapters.ssh import resolve
+from fleet.adapters.ssh.config import resolve
 from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.errors import OutsideError, RobotError
 from tests.contract.openssh.site import Operator, Site

@@ -55,9 +55,7 @@ def test_docker_hub_has_a_name_of_its_own(tmp_path: Path) -> None:
         assert docker.lookup(host) is not None
 
 
-@pytest.mark.parametrize(
-    "config", [{}, {"auths": {}}, {"auths": {HOST: {}}}, {"auths": {"other": {"auth": "eDp5"}}}, []]
-)
+@pytest.mark.parametrize("config", [{}, {"auths": {}}, {"auths": {HOST: {}}}, {"auths": {"other": {"auth": "eDp5"}}}])
 def test_nothing_known_is_none(tmp_path: Path, config: object) -> None:
     assert configured(tmp_path, config).lookup(HOST) is None
 
@@ -79,9 +77,10 @@ def test_the_folder_comes_from_the_environment(tmp_path: Path) -> None:
     assert DockerCredentials.from_environment({}).path == Path.home() / ".docker" / "config.json"
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", '{"auths": ' * 100_000])
+def test_a_broken_file_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(RegistryAuthError, match=r"config\.json: Docker's configuration cannot be read"):
-        configured(tmp_path, "{").lookup(HOST)
+        configured(tmp_path, text).lookup(HOST)
 
 
 def test_a_broken_auth_value_is_named_without_showing_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
@@ -16,6 +17,7 @@ from fleet.adapters.registry.registry_auth import Authenticator
 from fleet.adapters.registry.registry_errors import TransientRegistryError, link_broken, refused
 from fleet.adapters.registry.registry_http import RetryPolicy
 from fleet.errors import RegistryAuthError, RegistryError
+from runtime.contract.registry.tokens import TokenRequest
 from tests.fakes.clock import FakeClock
 
 HOST = "registry.test:5000"
@@ -119,7 +121,7 @@ def test_what_is_no_digest_is_not_asked_for(digest: str) -> None:
         ("localhost:5000", {}, "http://localhost:5000"),
         ("127.0.5.1:5000", {}, "http://127.0.5.1:5000"),
         ("[::1]:5000", {}, "http://[::1]:5000"),
-        ("localhost:5000", {"ca_file": __file__}, "https://localhost:5000"),
+        ("localhost:5000", {"ca_file": DEFAULT_CA_BUNDLE_PATH}, "https://localhost:5000"),
         ("docker.io", {}, "https://registry-1.docker.io"),
     ],
 )
@@ -133,9 +135,9 @@ def test_https_unless_local_or_asked(host: str, options: Mapping[str, object], b
 def authenticator(answer: bytes, asked: list[str] | None = None) -> Authenticator:
     """One whose token server answers with ``answer``; ``asked`` takes the URLs."""
 
-    def fetch(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> tuple[int, bytes]:
+    def fetch(request: TokenRequest) -> tuple[int, bytes]:
         if asked is not None:
-            asked.append(url)
+            asked.append(request.url)
         return 200, answer
 
     return Authenticator(HOST, DockerCredentials(Path("/nowhere")), fetch, FakeClock(), plain_realm=False)
@@ -145,7 +147,7 @@ def test_a_token_server_without_tls_gets_no_credentials() -> None:
     asked: list[str] = []
     auth = authenticator(b"{}", asked)
     with pytest.raises(RegistryAuthError, match="is not https: no credentials were sent"):
-        auth.challenged('Bearer realm="http://token.test/token",service="s"', (), None)
+        auth.challenged('Bearer realm="http://token.test/token",service="s"', (), "")
     assert asked == []
 
 
@@ -153,19 +155,19 @@ def test_a_token_server_without_tls_gets_no_credentials() -> None:
 def test_a_token_server_that_gives_no_token_is_named(body: bytes) -> None:
     auth = authenticator(body)
     with pytest.raises(RegistryAuthError, match="answered without a token"):
-        auth.challenged('Bearer realm="https://token.test/token"', (), None)
+        auth.challenged('Bearer realm="https://token.test/token"', (), "")
 
 
 def test_a_challenge_is_read_whatever_its_form() -> None:
     asked: list[str] = []
     auth = authenticator(b'{"access_token":"t"}', asked)
-    header = 'Basic realm="x", bEaReR realm="https://token.test/t?a=b", service=s, scope="repository:a:pull"'
-    assert auth.challenged(header, ("repository:b:pull",), None)
+    header = 'Basic realm="x", bEaReR realm="https://token.test/t?a=b", service=s, scope="repository:b:pull"'
+    assert auth.challenged(header, ("repository:b:pull",), "")
     assert auth.header(("repository:b:pull",)) == "Bearer t"
     assert asked == ["https://token.test/t?a=b&service=s&scope=repository%3Ab%3Apull&client_id=jetfleet"]
 
 
 def test_an_unknown_scheme_is_not_tried() -> None:
     auth = authenticator(b"{}")
-    assert not auth.challenged("Negotiate", (), None)
-    assert "did not say which kind" in auth.describe()
+    assert not auth.challenged("Negotiate", (), "")
+    assert "asks for negotiate, not for Basic or Bearer" in auth.describe()

@@ -57,6 +57,7 @@ class Machine:
         self.updater = FakeUpdater("amr-001", self.clock, version="old")
         self.installed: list[dict[str, Any]] = []
         self.trusts: list[dict[str, Any]] = []
+        self.accesses: list[dict[str, Any]] = []
         self.kept: list[tuple[str, int]] = []
         """Version, and how many connections were opened until then."""
         self.install_result = installed()
@@ -79,6 +80,9 @@ class Machine:
         sent = json.loads(stdin)
         assert "def main" in sent["program"]
         parameters = sent["parameters"]
+        if "login" in parameters:
+            self.accesses.append(parameters)
+            return CommandResult(0, '{"changed": true}\n', "")
         if "files" in parameters:
             self.trusts.append(parameters)
             return CommandResult(0, '{"changed": true}\n', "")

@@ -236,7 +236,14 @@ def test_what_every_verb_has_may_stand_before_it(given: list[str], taken: list[s
     assert main.in_place(given) == taken
 
 
-VERBS_OF_GROUPS = {"engine": "inspect", "images": "render", "ci": "plan", "keys": "list", "lock": "show"}
+VERBS_OF_GROUPS = {
+    "engine": "inspect",
+    "images": "render",
+    "ci": "plan",
+    "keys": "list",
+    "lock": "show",
+    "registry": "prepare",
+}
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -30,7 +30,7 @@ def test_consoles_are_made_in_one_place() -> None:
         if made.search(line) and not line.startswith("class ")
     }
     assert len(found) == 1
-    assert found.pop().startswith("cli/console.py:")
+    assert found.pop().startswith("cli/ui/console.py:")
 
 
 @pytest.mark.parametrize("text", CODES)

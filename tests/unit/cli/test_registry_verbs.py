@@ -10,7 +10,8 @@ import pytest
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.cli.commands import build
-from fleet.errors import BuildError, EngineGateError, FleetError, RegistryAuthError, RegistryError
+from fleet.errors import BuildError, EngineGateError, FleetError, RegistryAuthError, RegistryError, RepositoryMissing
+from fleet.oci.repositories import repositories_of
 from fleet.resolve.desired import EngineSpec
 from fleet.rollout.lock import RolloutLock
 from runtime.contract.engine.task_metric import TaskMetric
@@ -141,10 +142,23 @@ def test_a_failed_engine_stops_no_other_and_decides_the_exit_code(
     assert f"{PREFIX}/engines:{document['built'][0]['key'][7:]}" in desk.registry.snapshot()
 
 
-def test_no_builder_starts_for_a_registry_that_refuses(desk: Desk, builders: Builders) -> None:
-    desk.breaks("ping", RegistryAuthError("registry.test:5000 refused (401)", hint="docker login"))
+@pytest.mark.parametrize("asked", ["ping", "check_push"])
+def test_no_builder_starts_for_a_registry_that_refuses(desk: Desk, builders: Builders, asked: str) -> None:
+    desk.breaks(asked, RegistryAuthError("registry.test:5000 refused (401)", hint="docker login"))
     assert "401" in desk.error("build", code=3)
     assert builders.built == []
+
+
+def test_registry_prepare_says_what_is_there_and_what_is_missing(desk: Desk) -> None:
+    document = desk.fleet("registry", "prepare", "--json").json
+    assert {each["state"] for each in document["repositories"]} == {"there"}
+    assert [each["name"] for each in document["repositories"]] == list(repositories_of(PREFIX))
+    desk.breaks("check_push", RepositoryMissing("it is not there", hint="make it"))
+    document = desk.fleet("registry", "prepare", "--json", code=3).json
+    assert {each["state"] for each in document["repositories"]} == {"missing"}
+    assert "registry.test:5000 lacks 7 repositories that a fleet needs" in document["error"]["message"]
+    assert "create them at the registry" in document["error"]["hint"]
+    assert f"{PREFIX}/locks" in desk.fleet("registry", "prepare", "--dry-run", code=3).out
 
 
 def test_ci_plans_and_builds_one_key_at_a_time(desk: Desk, builders: Builders) -> None:

@@ -100,7 +100,7 @@ def test_imports_of_every_form_are_followed(tmp_path: Path) -> None:
         "from typing import TYPE_CHECKING\n"
         "if TYPE_CHECKING:\n    from runtime.only_types import A\n"
         "def late():\n"
-        "    try:\n        from runtime.contract.engine import build\n"
+        "    try:\n        from runtime.contract import build\n"
         "    except ImportError:\n        from runtime.contract.other import (\n            B, C,\n        )\n"
     ))  # fmt: skip
     write("engines/onnxruntime_/__init__.py")

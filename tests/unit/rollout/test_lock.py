@@ -10,8 +10,10 @@ import pytest
 
 from fleet.errors import LockHeld, RegistryError
 from fleet.oci.image_spec import Bytes
+from fleet.oci.json_documents import get_record, put_record
 from fleet.rollout import audit
-from fleet.rollout.lock import TTL_S, RolloutLock
+from fleet.rollout.ended_tickets import OVER_S, TAG, Ended
+from fleet.rollout.lock import LOCK_TYPE, TTL_S, RolloutLock, Ticket
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry
 
@@ -188,6 +190,95 @@ def test_never_two_holders(seed: int) -> None:
         assert not thread.is_alive()
     assert most <= 1
     assert taken >= 1
+
+
+class Undeletable(FakeRegistry):
+    """A registry that deletes nothing: every ticket stays."""
+
+    def delete_manifest(self, repository: str, digest: str) -> None:
+        self._request("delete_manifest", digest)
+        raise RegistryError("405")
+
+
+def test_where_nothing_is_deleted_the_tickets_of_the_past_are_not_read_again() -> None:
+    registry, clock = Undeletable(), FakeClock()
+    for number in range(60):
+        put_record(
+            registry,
+            "warehouse/locks",
+            f"rollout-{number:012x}",
+            Ticket(f"{number:012x}", "ci", "x", 0.0, 0.0),
+            LOCK_TYPE,
+        )
+    with lock(registry, clock):
+        pass
+    before = registry.requests_made
+    with lock(registry, clock) as held:
+        clock.sleep(TTL_S / 4)
+        held.keep()
+    assert registry.requests_made - before < 60, "as many requests as there were rollouts"
+    with lock(registry, clock), pytest.raises(LockHeld):
+        lock(registry, clock).acquire()
+
+
+def test_tickets_of_many_rollouts_stay_bounded() -> None:
+    registry, clock = Undeletable(), FakeClock()
+    spent = []
+    for _ in range(80):
+        before = registry.requests_made
+        with lock(registry, clock):
+            pass
+        spent.append(registry.requests_made - before)
+        clock.sleep(2 * 86400.0)
+    assert len(registry.tags("warehouse/locks")) == 81
+    assert max(spent) < 80
+    assert sum(spent[-20:]) <= sum(spent[20:40]) + 20
+
+
+def test_only_what_can_never_live_again_is_listed() -> None:
+    """Neither a live ticket, nor one whose lease ended a moment ago by clocks that may differ."""
+    registry, clock = Undeletable(), FakeClock()
+    now = clock.now()
+    ends = [0.0] * 12 + [now - 3600.0, now - 80_000.0, now + 500.0]
+    for number, expires in enumerate(ends):
+        ticket = Ticket(f"{number:012x}", "ci", "x", 0.0, expires)
+        put_record(registry, "warehouse/locks", f"rollout-{number:012x}", ticket, LOCK_TYPE)
+    with pytest.raises(LockHeld):
+        lock(registry, clock).acquire()
+    assert get_record(registry, "warehouse/locks", TAG, Ended) is None, "who does not get the lock writes nothing"
+    clock.sleep(501.0)
+    with lock(registry, clock):
+        pass
+    found = get_record(registry, "warehouse/locks", TAG, Ended)
+    assert found is not None
+    assert found[0].tags == tuple(f"rollout-{number:012x}" for number in range(12))
+
+
+def test_a_list_that_is_none_costs_requests_and_nothing_else() -> None:
+    registry, clock = Undeletable(), FakeClock()
+    for number in range(12):
+        ticket = Ticket(f"{number:012x}", "ci", "x", 0.0, 0.0 if number else clock.now() + 60.0)
+        put_record(registry, "warehouse/locks", f"rollout-{number:012x}", ticket, LOCK_TYPE)
+    put_record(registry, "warehouse/locks", TAG, {"tags": 7}, LOCK_TYPE)
+    with pytest.raises(LockHeld, match="ci holds"):
+        lock(registry, clock).acquire()
+    clock.sleep(61.0)
+    with lock(registry, clock):
+        pass
+
+
+def test_a_lease_that_ended_long_ago_is_not_renewed() -> None:
+    """A laptop that slept for a day: our ticket may be in the list of those that ended. An hour is no harm."""
+    registry, clock = FakeRegistry(), FakeClock()
+    held = lock(registry, clock)
+    held.acquire()
+    clock.sleep(TTL_S + 3600.0)
+    held.keep()
+    clock.sleep(TTL_S + OVER_S / 2)
+    with pytest.raises(LockHeld, match="ended long ago: this machine did not renew it in time"):
+        held.keep()
+    with lock(registry, clock):
+        held.release()
 
 
 # ── what anybody may put beside the tickets ──

@@ -89,4 +89,4 @@ def crash_at_places(story: str, power: str, first: int = 1, step: int = 1) -> No
             robot.assert_whole()
             wanted = reference("2") if state.outcome == "committed" else had
             assert (robot.world.runs.image if robot.world.runs else None) == wanted
-            assert [entry.order_id for entry in robot.updater.history(9)].count("order-2") == 1
+            assert [entry.order_id for entry in robot.history(9)].count("order-2") == 1

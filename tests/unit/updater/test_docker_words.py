@@ -41,7 +41,7 @@ def test_layers_are_read_however_the_text_is_cut(size: int) -> None:
         ("Error response from daemon: manifest for x not found: manifest unknown: manifest unknown", False, "publish"),
         ("Error response from daemon: Get https://r/v2/: unauthorized: authentication required", False, "docker login"),
         ("http: server gave HTTP response to HTTPS client", False, "insecure-registries"),
-        ("x509: certificate signed by unknown authority", False, "certs.d"),
+        ("x509: certificate signed by unknown authority", False, "registry.ca_file"),
         ("Error response from daemon: unknown or invalid runtime name: nvidia", False, "NVIDIA container runtime"),
         ("dial tcp 10.0.0.1:5000: connect: no route to host", True, "log"),
         ("Error response from daemon: pull access denied for x", False, "docker login"),

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 
 from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.registry.docker_logins import Credentials
 from runtime.contract.robot.switching import SwitchRules, Window
-from runtime.updater.fetching.challenge import parse_challenge, token_request
-from runtime.updater.fetching.credentials import Credentials, credentials_for
+from runtime.updater.fetching.credentials import RobotLogins
 from runtime.updater.fetching.errors import Cannot, Stopped, UpstreamError
 from runtime.updater.fetching.link import Link, Patience
 from runtime.updater.fetching.pace import Pace
 from runtime.updater.fetching.reference import Reference, parse_reference
 from runtime.updater.fetching.settings import parse_info, way_to
 from runtime.updater.robot.fetch_process import ChildReader
+from runtime.updater.robot.registry_login import pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
 from runtime.updater.state.world import Disk, WorldError
 from runtime.updater.storage.blob_store import BlobStore
@@ -233,36 +234,53 @@ def test_docker_hub_is_left_to_the_engine() -> None:
 @pytest.mark.parametrize(
     ("entry", "found"),
     [
-        ({"auth": "dTpw"}, Credentials("u", "p")),
-        ({"username": "u", "password": "p"}, Credentials("u", "p")),
-        ({"identitytoken": "t", "auth": "dTpw"}, Credentials(identity_token="t")),
+        ({"auth": "dTpw"}, ("u", "p", "")),
+        ({"username": "u", "password": "p"}, ("u", "p", "")),
+        ({"identitytoken": "t", "auth": "dTpw"}, ("u", "p", "t")),
         ({}, None),
     ],
 )
 def test_credentials_are_those_of_docker_login(
-    tmp_path: Path, entry: dict[str, str], found: Credentials | None
+    tmp_path: Path, entry: dict[str, str], found: tuple[str, str, str] | None
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"r.test:5000": entry}}))
-    assert credentials_for("r.test:5000", tmp_path) == found
-    assert credentials_for("r.test", tmp_path) is None
+    assert parts(RobotLogins("r.test:5000", tmp_path).lookup("a/b")) == found
+    assert RobotLogins("r.test", tmp_path).lookup("a/b") is None
+
+
+def test_what_bootstrap_brought_goes_before_docker_login(tmp_path: Path) -> None:
+    for folder, user in (("registry", "dTpw"), (".docker", "djpx")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps({"auths": {"r.test": {"auth": user}}}))
+    ours, docker = tmp_path / "registry", tmp_path / ".docker"
+    assert parts(RobotLogins("r.test", ours, docker).lookup("a/b")) == ("u", "p", "")
+    assert pull_words("docker", tmp_path, "r.test/a@x") == ["docker", "--config", str(ours), "pull", "r.test/a@x"]
+    (ours / "config.json").unlink()
+    assert parts(RobotLogins("r.test", ours, docker).lookup("a/b")) == ("v", "q", "")
+    assert pull_words("docker", tmp_path, "r.test/a@x") == ["docker", "pull", "r.test/a@x"]
+
+
+def parts(found: Credentials | None) -> tuple[str, str, str] | None:
+    return None if found is None else (found.username, found.secret, found.identity_token)
 
 
 def test_without_a_docker_configuration_nobody_is_known(tmp_path: Path) -> None:
-    assert credentials_for("r.test", tmp_path) is None
+    assert RobotLogins("r.test", tmp_path / "none").lookup("a/b") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
 def test_a_damaged_docker_configuration_is_left_to_the_engine(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(Cannot, match=r"config\.json"):
-        credentials_for("r.test", tmp_path)
+        RobotLogins("r.test", tmp_path).lookup("a/b")
 
 
 def test_a_registry_behind_a_proxy_is_left_to_the_engine(tmp_path: Path) -> None:
-    info = {"HttpsProxy": "http://proxy.test:3128", "NoProxy": "10.0.0.1,.lab.test"}
-    with pytest.raises(Cannot, match="through a proxy"):
-        way_to("registry.example:5000", info, tmp_path)
-    for host in ("10.0.0.1:5000", "registry.lab.test:5000", "lab.test"):
+    info = {"HttpsProxy": "http://proxy.test:3128", "NoProxy": "10.0.0.1,.lab.test,*.lan"}
+    for host in ("registry.example:5000", "lab.test"):  # as Go has it: a leading dot means the names below
+        with pytest.raises(Cannot, match="through a proxy"):
+            way_to(host, info, tmp_path)
+    for host in ("10.0.0.1:5000", "registry.lab.test:5000", "registry.lan"):
         assert way_to(host, info, tmp_path).host == host
 
 
@@ -281,17 +299,6 @@ def test_plain_http_is_for_registries_that_the_engine_calls_insecure(tmp_path: P
 def test_an_engine_that_says_nothing_of_itself_is_left_alone(text: str) -> None:
     with pytest.raises(Cannot, match="docker info"):
         parse_info(text)
-
-
-def test_challenges_are_read() -> None:
-    header = 'Bearer realm="https://auth.test/token",service="r.test",scope="repository:a/b:pull,push"'
-    scheme, parameters = parse_challenge(header)
-    assert (scheme, parameters["service"]) == ("bearer", "r.test")
-    ask = token_request(parameters, "a/b", Credentials("u", "p"))
-    assert ask.url == "https://auth.test/token?scope=repository%3Aa%2Fb%3Apull%2Cpush&service=r.test"
-    assert (ask.headers, ask.form) == ({"Authorization": "Basic dTpw"}, None)
-    with pytest.raises(Cannot, match="no place"):
-        token_request({}, "a/b", None)
 
 
 # ── the link ─────────────────────────────────────────────────────────────────────────────────────────────────────

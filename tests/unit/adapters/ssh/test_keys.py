@@ -8,8 +8,8 @@ from pathlib import Path
 import paramiko
 import pytest
 
+from fleet.adapters.ssh.config.options import SshOptions
 from fleet.adapters.ssh.keys import FileKeys, KeyRing
-from fleet.adapters.ssh.options import SshOptions
 
 
 def ring(tmp_path: Path, **values: str) -> KeyRing:

@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fleet.adapters.ssh.config_files import ConfigFiles
+from fleet.adapters.ssh.config.config_files import ConfigFiles
 
 _KEPT = 8
 """States of the configuration of which answers are kept: branches, machines that share a home."""

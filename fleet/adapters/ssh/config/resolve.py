@@ -15,11 +15,11 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
-from fleet.adapters.ssh.answers import Answers
-from fleet.adapters.ssh.builtin_config import BuiltinConfig
-from fleet.adapters.ssh.config_files import ConfigFiles, config_files, moved
-from fleet.adapters.ssh.options import SshOptions, parsed
-from fleet.adapters.ssh.tokens import local_user
+from fleet.adapters.ssh.config.answers import Answers
+from fleet.adapters.ssh.config.builtin_config import BuiltinConfig
+from fleet.adapters.ssh.config.config_files import ConfigFiles, config_files, moved
+from fleet.adapters.ssh.config.options import SshOptions, parsed
+from fleet.adapters.ssh.config.tokens import local_user
 from fleet.errors import OutsideError, RobotError
 from fleet.ports import RobotAddress
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from fleet.adapters.ssh.tokens import account_home, at_home, expand, homes, token_names, variables
+from fleet.adapters.ssh.config.tokens import account_home, at_home, expand, homes, token_names, variables
 
 #: ssh(1) before 9.x prints `yes`, later ones `true`, for the same words in the file.
 _YES = ("yes", "true")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import paramiko
 
-from fleet.adapters.ssh.config_files import ConfigFiles, options_in
+from fleet.adapters.ssh.config.config_files import ConfigFiles, options_in
+from fleet.adapters.ssh.config.options import SshOptions
+from fleet.adapters.ssh.config.tokens import homes
 from fleet.adapters.ssh.keys import DEFAULT_NAMES
-from fleet.adapters.ssh.options import SshOptions
-from fleet.adapters.ssh.tokens import homes
 from fleet.errors import OutsideError
 
 _INSTALL = "install OpenSSH's client (openssh-client), which reads its own configuration"

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.adapters.ssh.tokens import account_home, homes, variables
+from fleet.adapters.ssh.config.tokens import account_home, homes, variables
 
 SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _DEEPEST = 16
