@@ -20,6 +20,8 @@ sys.path.insert(0, str(ROOT / "compose" / "lab"))
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # Of a background job; children would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # Of nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _keep_bytecode() -> None:

@@ -66,25 +66,21 @@ def test_answers_a_ping(registry: Registry) -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 1023, (1 << 20) + 1, 3 * (1 << 20), (5 << 20) + 17])
 def test_a_blob_comes_back_as_it_went(registry: Registry, repository: str, size: int, tmp_path: Path) -> None:
     blob = Bytes.of(os.urandom(size))
-    moved: list[int] = []
 
-    registry.push_blob(repository, blob, moved.append)
+    registry.push_blob(repository, blob)
     registry.fetch_blob(repository, blob.digest, tmp_path / "blob")
 
     assert (tmp_path / "blob").read_bytes() == blob.content
     assert registry.read_blob(repository, blob.digest) == blob.content
-    assert sum(moved) == size
     assert list(tmp_path.glob(".*.part")) == []
 
 
 def test_a_blob_that_is_there_is_not_sent_again(registry: Registry, repository: str) -> None:
     blob = Bytes.of(os.urandom(4096))
     registry.push_blob(repository, blob)
-    moved: list[int] = []
 
-    registry.push_blob(repository, blob, moved.append)
+    registry.push_blob(repository, Bytes(b"", blob.size, blob.digest))  # reading it would be seen: it is not that blob
 
-    assert moved == []
     assert registry.has_blob(repository, blob.digest)
 
 
@@ -205,30 +201,26 @@ def test_a_real_registry_continues_after_a_break_between_chunks(
     real_host: str, repository: str, tmp_path: Path
 ) -> None:
     blob, chunk = Bytes.of(os.urandom(24 << 20)), 8 << 20
-    moved: list[int] = []
     with breaking_link(real_host, at_patch=2) as link:
-        push_through(link, repository, blob, chunk, moved, tmp_path)
+        push_through(link, repository, blob, chunk, tmp_path)
 
     assert link.broken == 1, "the link did break"
     assert link.carried_up < blob.size + chunk // 2, "what the registry had was not sent again"
-    assert sum(moved) == blob.size
 
 
 def test_a_real_registry_gets_the_blob_in_spite_of_broken_chunks(
     real_host: str, repository: str, tmp_path: Path
 ) -> None:
     blob = Bytes.of(os.urandom(24 << 20))
-    moved: list[int] = []
     with breaking_link(real_host, after_bytes=[9 << 20, 6 << 20]) as link:
-        push_through(link, repository, blob, 64 << 20, moved, tmp_path)
+        push_through(link, repository, blob, 64 << 20, tmp_path)
 
     assert link.broken == 2, "the link did break"
-    assert sum(moved) == blob.size, "what is sent again is not told again"
 
 
-def push_through(link: BreakingLink, repository: str, blob: Bytes, chunk: int, moved: list[int], folder: Path) -> None:
+def push_through(link: BreakingLink, repository: str, blob: Bytes, chunk: int, folder: Path) -> None:
     retry = RetryPolicy(base_s=0.2)
     client = OciRegistry(link.host, credentials=DockerCredentials(folder / "none"), retry=retry, chunk_bytes=chunk)
-    client.push_blob(repository, blob, moved.append)
+    client.push_blob(repository, blob)
     assert client.read_blob(repository, blob.digest) == blob.content
     client.close()
