@@ -122,8 +122,8 @@ class InThisProcess(JournalAccess):
         return self._updater.attest()
 
     def finish_order(self, deadline: float) -> None:
-        """Drive the order to its end."""
-        while self._updater.busy:
+        """Drive the order to its end; to tidy up is the daemon's, so that a repair after this says what it found."""
+        while self._updater.ordered:
             if time.monotonic() > deadline:
                 raise Rejected("outside", "order {} does not end".format(self.state().order_id), "see what was said")
             try:

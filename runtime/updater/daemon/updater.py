@@ -93,7 +93,12 @@ class Updater:
     @property
     def busy(self) -> bool:
         """Whether there is anything left to drive."""
-        return is_active(self._journal) or self._journal.tidy_due or not self._taken_up
+        return self.ordered or self._journal.tidy_due
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an order is still to be ended; tidying up after one is none."""
+        return is_active(self._journal) or not self._taken_up
 
     @property
     def pause_s(self) -> float:
