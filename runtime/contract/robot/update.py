@@ -117,6 +117,19 @@ class UpdateState:
     """The robot takes orders without a signature, because its manifest says so."""
     pinned: Tuple[str, ...] = ()
     """Versions that are kept on the robot's disk until they are unpinned."""
+    root_version: Optional[int] = None
+    """Number of the trust root that counts here. 0: it has lists of an older version, or an unsigned fleet's root, or
+    none at all; None: the updater is too old to have one."""
+    has_root: bool = False
+    """A root counts here: not only the lists of an older version."""
+    generation: int = 0
+    """Of the statement of the newest release that was seen last; 0: none was."""
+    newest: str = ""
+    """Version that it names."""
+    newest_until: float = 0.0
+    """Unix seconds at which it expires."""
+    stale: str = ""
+    """Why the robot does not know what the newest release is; empty when it does, or need not."""
     schema: int = SCHEMA
 
 

@@ -10,7 +10,7 @@ from runtime.contract.codec import ContractError
 from runtime.contract.robot.update import ROBOT_DIR, SOCKET_PATH
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater import VERSION
-from runtime.updater.cli import verbs
+from runtime.updater.cli import trust_verbs, verbs
 from runtime.updater.cli.terminal import fail
 from runtime.updater.transaction.update_state import Rejected
 
@@ -78,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", verbs.unpin, "keep it no longer"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
         ("keep", verbs.keep, "end the trial of a new updater: it stays (fleet bootstrap does this)"),
+        ("take-root", trust_verbs.take_root, "take the trust roots that come as JSON on stdin, when rightly signed"),
+        ("take-updater", trust_verbs.take_updater, "take the updater that comes as JSON on stdin, when rightly signed"),
+        ("take-newest", trust_verbs.take_newest, "take the statement of the newest release that comes on stdin"),
+        ("forget-root", trust_verbs.forget_root, "as root, by hand: believe nobody until the next fleet bootstrap"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)
@@ -88,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(name: str, verb: argparse.ArgumentParser) -> None:
+    for options in (_of_an_order, _of_this_robot):
+        options(name, verb)
+
+
+def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
     if name in ("confirm", "abort"):
         verb.add_argument("order_id", metavar="ORDER_ID")
     if name == "revert":
@@ -97,14 +106,19 @@ def _options(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "revert":
         verb.add_argument("--wait", action="store_true", help="until it has ended")
         verb.add_argument("--override", default="", metavar="REASON", help="go past the robot's update lock")
+    if name == "history":
+        verb.add_argument("-n", "--count", type=int, default=50)
+
+
+def _of_this_robot(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "pin":
         words = "a version on this robot, `current` or `previous`"
         verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
+    if name == "forget-root":
+        verb.add_argument("robot", metavar="ROBOT", help="this robot's name, so that it is meant")
     if name == "unpin":
         verb.add_argument("release", metavar="VERSION")
     if name == "keep":
         verb.add_argument("new_version", metavar="VERSION", help="of the updater that has proven itself")
     if name == "verify":
         verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
-    if name == "history":
-        verb.add_argument("-n", "--count", type=int, default=50)

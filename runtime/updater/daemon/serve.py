@@ -8,12 +8,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
+from runtime.updater.daemon.believed import VERBS as BELIEVED
+from runtime.updater.daemon.believed import Believed
 from runtime.updater.daemon.retention import pinned, unpinned
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
@@ -25,7 +27,6 @@ from runtime.updater.robot.update_lock import share_node_folder
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
 from runtime.updater.state.world import PROJECT
 from runtime.updater.storage.durable import share
-from runtime.updater.transaction.trust import is_unsigned
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
@@ -39,12 +40,13 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     lock = only_one(state)
     try:
         world, say = RealWorld(root, project, machine), sayer()
-        updater = Updater(state, world, robot_name(root), version, lambda: is_unsigned(world))
+        updater = Updater(state, world, robot_name(root), version)
         updater.start()
         share_node_folder(machine, say)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
-        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root))
+        believed = Believed(root, world, updater, lambda: identity(root)[1])
+        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root, believed))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
@@ -62,11 +64,19 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     return 0
 
 
-def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root: Path = Path(ROBOT_DIR)) -> Any:
+def answer(
+    updater: Updater,
+    keeper: PowerKeeper,
+    request: Dict[str, Any],
+    root: Path = Path(ROBOT_DIR),
+    believed: Optional[Believed] = None,
+) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
     verb = request.get("verb")
+    if believed is not None and verb in BELIEVED:
+        return believed.answer(request)
     if verb in ("pin", "unpin", "recover", "keep"):
-        return to_dict(_by_hand(updater, request, root))
+        return to_dict(_by_hand(updater, request, root, believed))
     if verb in ("submit", "revert"):
         refuse_on_trial(root)
     if verb in ("status", "attest", "power", "verify"):
@@ -94,7 +104,7 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
     return updater.status()
 
 
-def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
+def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Believed]) -> Any:
     """Do what a person asks for who keeps this robot."""
     verb = request["verb"]
     if verb == "pin":
@@ -103,6 +113,8 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
         return updater.amend(lambda journal: unpinned(journal, _text(request, "release")))
     if verb == "keep":
         keep_updater(root, _text(request, "version"), updater.version)
+        if believed is not None:
+            believed.keep_statement()
         return updater.status()
     try:
         return updater.recover()
@@ -112,14 +124,19 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
 
 def robot_name(root: Path) -> str:
     """Return the robot's name as `fleet bootstrap` wrote it; empty when it did not. Raises Rejected when damaged."""
+    return identity(root)[0]
+
+
+def identity(root: Path) -> Tuple[str, str]:
+    """Return the robot's name and fleet, as :func:`robot_name` does."""
     path = root / "state" / ROBOT_FILE
     if not path.exists():
-        return ""
+        return "", ""
     try:
-        name = decode_object(path.read_bytes(), ROBOT_FILE, WORDS)["robot"]
+        found = decode_object(path.read_bytes(), ROBOT_FILE, WORDS)
+        return str(found["robot"]), str(found.get("fleet", ""))
     except (ContractError, KeyError) as error:
         raise Rejected("outside", "{} is damaged: {}".format(path, error), "run `fleet bootstrap` again") from error
-    return str(name)
 
 
 def _drive(updater: Updater) -> None:

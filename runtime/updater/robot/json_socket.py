@@ -35,8 +35,18 @@ class Peer:
     gid: int
 
 
+@dataclass(frozen=True)
+class Afterwards:
+    """An answer, and what is to be done once it has been given."""
+
+    value: Any
+    action: Callable[[], None]
+
+
 Handler = Callable[[Dict[str, Any], Peer], Any]
-"""Takes a request and who asks, returns JSON values. Raises Rejected, WorldError, ContractError, OSError."""
+"""Takes a request and who asks, returns JSON values, or Afterwards with them.
+
+Raises Rejected, WorldError, ContractError, OSError."""
 
 
 class Server:
@@ -83,16 +93,20 @@ class Server:
         remove(self._path)
 
     def _answer(self, connection: socket.socket) -> None:
+        afterwards: Callable[[], None] = _nothing
         try:
             with connection:
                 connection.settimeout(READ_S)
                 reply = self._reply(connection)
+                if isinstance(reply.get("value"), Afterwards):
+                    afterwards, reply["value"] = reply["value"].action, reply["value"].value
                 connection.settimeout(READ_S)
                 connection.sendall(json.dumps(reply).encode("utf-8") + b"\n")
         except OSError as error:
             sys.stderr.write("socket: a client went away: {}\n".format(error))
         finally:
             self._slots.release()
+            afterwards()
 
     def _reply(self, connection: socket.socket) -> Dict[str, Any]:
         try:
@@ -115,6 +129,10 @@ class Server:
         except Exception as error:  # noqa: BLE001  (the one boundary: a defect must not take the updater down)
             sys.excepthook(*sys.exc_info())
             return _no("internal", "{}: {}".format(type(error).__name__, error), "see the updater's log")
+
+
+def _nothing() -> None:
+    return
 
 
 def peer_of(connection: socket.socket) -> Peer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
 from runtime.contract.printable import printable
+from runtime.contract.robot.root import HeldRoot
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.updater.state.lock_answer import LockAnswer
 from runtime.updater.state.records import Mark
@@ -276,12 +277,16 @@ class World(Protocol):
         ...
 
     # trust
+    def held_root(self) -> Optional[HeldRoot]:
+        """Return the root that counts, root 0 for an older version's lists, or None when nobody ever gave any."""
+        ...
+
     def trust(self) -> Optional[TrustSettings]:
         """Return what this robot wants to see signed, or None when nobody ever said so."""
         ...
 
     def check_signature(self, statement: str, signature: str, namespace: str) -> SignatureFacts:
-        """Judge one armored signature over ``statement`` against the allowed signers and revoked keys of this robot."""
+        """Judge one armored signature over ``statement`` by this robot's root, in the role of its namespace."""
         ...
 
     # the release folders

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Dict, List, Optional, Protocol, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.robot.release import ReleaseDocument, release_digest
@@ -30,7 +30,7 @@ from runtime.contract.robot.update import UpdateOrder
 from runtime.updater.state.records import Journal
 from runtime.updater.state.release_folder import target_of
 from runtime.updater.state.version_floor import place
-from runtime.updater.state.world import World, WorldError
+from runtime.updater.state.world import World
 from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, Refused
 
 #: Each is judged by programs of their own; an order that brings more is not worth their time.
@@ -56,23 +56,6 @@ def check_trust(journal: Journal, order: UpdateOrder, world: World) -> Journal:
         )
     people = () if settings.unsigned else _signers(journal, order, settings, world)
     return replace(journal, signers={**journal.signers, order.release_digest: people})
-
-
-class HasTrust(Protocol):
-    """What holds a robot's trust settings: its world, or the folder alone."""
-
-    def trust(self) -> Optional[TrustSettings]:
-        """See `runtime.updater.state.world.World.trust`."""
-        ...
-
-
-def is_unsigned(world: HasTrust) -> bool:
-    """Say whether this robot takes orders that nobody signed."""
-    try:
-        settings = world.trust()
-    except WorldError:
-        return False
-    return settings is not None and settings.unsigned
 
 
 def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, world: World) -> Tuple[str, ...]:
@@ -160,13 +143,11 @@ def _check_times(statement: Statement, journal: Journal, now: float, expires: bo
         again = "sign a new one: `fleet rollback {} --renew`".format(statement.version)
     if expires and now > statement.expires_at:
         text = "the {} of {} expired at {}, it is {} here"
-        raise Refused(
-            text.format(_WORDS[statement.kind], statement.version, _at(statement.expires_at), _at(now)), again
-        )
+        raise Refused(text.format(_WORDS[statement.kind], statement.version, at(statement.expires_at), at(now)), again)
     newest = max(statement.issued_at, journal.floor.accepted_at if journal.floor else 0.0)
     if now < newest - MAX_CLOCK_DIFFERENCE_S:
         text = "it is {} here, before the {} at which a signature was made that this robot has"
-        raise Refused(text.format(_at(now), _at(newest)), "set the robot's clock (timedatectl set-ntp true)")
+        raise Refused(text.format(at(now), at(newest)), "set the robot's clock (timedatectl set-ntp true)")
 
 
 _WORDS = {RELEASE: "signature", ROLLBACK: "rollback order"}
@@ -217,7 +198,17 @@ def _difference(ordered: object, signed: object) -> Tuple[str, str]:
 
 
 def _count(signed: Signed, kind: str, settings: TrustSettings, world: World, order: UpdateOrder) -> Tuple[str, ...]:
-    """Return who signed. Raises Refused when they are too few."""
+    verb = "keys sign" if kind == RELEASE else "rollback"
+    hint = "let an allowed signer run `fleet {} {}`; after a change of keys run `fleet keys push`"
+    return count_signers(
+        signed, kind, settings, world, "{} {}".format(kind, order.version), hint.format(verb, order.version)
+    )
+
+
+def count_signers(
+    signed: Signed, kind: str, settings: TrustSettings, world: World, what: str, hint: str
+) -> Tuple[str, ...]:
+    """Return who signed ``what``. Raises Refused with ``hint`` when they are too few."""
     if len(signed.signatures) > MAX_SIGNATURES:
         text = "the {} carries {} signatures, at most {} are looked at"
         raise Refused(text.format(kind, len(signed.signatures), MAX_SIGNATURES), _FORGED)
@@ -226,13 +217,7 @@ def _count(signed: Signed, kind: str, settings: TrustSettings, world: World, ord
     ]
     missing = why_too_few(facts, settings.threshold)
     if missing:
-        verb = "keys sign" if kind == RELEASE else "rollback"
-        raise Refused(
-            "{} {} is {}".format(kind, order.version, missing),
-            "let an allowed signer run `fleet {} {}`; after a change of keys run `fleet keys push`".format(
-                verb, order.version
-            ),
-        )
+        raise Refused("{} is {}".format(what, missing), hint)
     return distinct_signers(facts)
 
 
@@ -248,17 +233,18 @@ def _check_floor(journal: Journal, order: UpdateOrder, release: Statement, rollb
     if rollback is None:
         text = "{} (signed at {}) is older than {} (signed at {}), which this robot had"
         raise Refused(
-            text.format(order.version, _at(release.issued_at), floor.version, _at(floor.issued_at)),
+            text.format(order.version, at(release.issued_at), floor.version, at(floor.issued_at)),
             hint.format(order.version),
         )
     if rollback.issued_at <= floor.accepted_at:
         text = "the rollback order was signed at {}, not after {}, when the last thing was signed that this robot took"
         raise Refused(
-            text.format(_at(rollback.issued_at), _at(floor.accepted_at)), hint.format(order.version + " --renew")
+            text.format(at(rollback.issued_at), at(floor.accepted_at)), hint.format(order.version + " --renew")
         )
 
 
-def _at(moment: float) -> str:
+def at(moment: float) -> str:
+    """Return a moment (Unix seconds) as messages write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, min(moment, 4e10))))
 
 
