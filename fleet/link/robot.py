@@ -5,15 +5,19 @@ The update itself runs in the robot's own service, so a lost connection here har
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from fleet.errors import FleetError, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import ContractError, canonical_json, from_json, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.printable import printable
+from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, Attestation, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 
@@ -23,7 +27,15 @@ _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
 """Confirm and revert answer once the updater has acted, at the latest after its own limit of 330 s."""
 
-T = TypeVar("T", UpdateState, Attestation)
+
+@dataclass(frozen=True)
+class OnTrial:
+    """What a robot answers to a new updater."""
+
+    trial: bool
+
+
+T = TypeVar("T", UpdateState, Attestation, OnTrial)
 R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
@@ -106,6 +118,31 @@ class RobotClient:
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Hand an order over; the same order twice is one order. Returns the state right after it was taken."""
         return self._ask(UpdateState, ["submit"], stdin=canonical_json(order).decode(), timeout_s=_ASK_TIMEOUT_S)
+
+    def take_root(self, roots: Sequence[Signed]) -> bool:
+        """Bring the fleet's roots, oldest first; return whether another one counts now. The robot judges them."""
+        before = self.status()
+        told = json.dumps({"roots": [to_dict(each) for each in roots]})
+        after = self._ask(UpdateState, ["take-root", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
+        return (before.root_version, before.has_root) != (after.root_version, after.has_root)
+
+    def take_updater(self, zipapp: bytes, signed: Signed | None, version: str, trial_s: float) -> bool:
+        """Bring an updater; return whether it is on trial now, and not in use already. The robot judges it.
+
+        Without ``zipapp`` the statement is of the one that is in use there.
+        """
+        told: dict[str, object] = {
+            "zipapp": base64.b64encode(zipapp).decode("ascii"),
+            "signed": None if signed is None else to_dict(signed),
+            "version": version,
+            "trial_s": trial_s,
+        }
+        return self._ask(OnTrial, ["take-updater", "--json"], stdin=json.dumps(told), timeout_s=_ASK_TIMEOUT_S).trial
+
+    def take_newest(self, signed: Signed) -> UpdateState:
+        """Bring the statement of the newest release. The robot judges it."""
+        told = json.dumps({"signed": to_dict(signed)})
+        return self._ask(UpdateState, ["take-newest", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
 
     def attest(self) -> Attestation:
         """Ask what really runs."""

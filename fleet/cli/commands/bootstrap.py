@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
+from fleet.bootstrap.prepare_robot import BootstrapReport, SignedTrust, bootstrap
 from fleet.bootstrap.registry_access import registry_access
-from fleet.bootstrap.trust_files import trust_files
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
+from fleet.cli.trust_root import roots_to_bring, updater_to_bring
 from fleet.cli.ui.console import activity, conclude, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
@@ -32,7 +32,7 @@ def run(
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     zipapp, version = updater_zipapp(), updater_version()
-    trust = trust_files(wiring.desired.fleet, wiring.desired.trust)
+    trust = SignedTrust(roots_to_bring(wiring), updater_to_bring(wiring))
     access = registry_access(wiring.desired.registry)
 
     with activity() as shown:

@@ -50,9 +50,10 @@ class TrustRoot:
     revoked: str = ""
     """Base64 of public keys, or of an OpenSSH KRL, that count no more in any role."""
     builders: str = ""
-    """allowed_signers text: who attests builds (``jetfleet.provenance``)."""
+    """allowed_signers text: who attests builds (``jetfleet.provenance``); empty: those of ``signers`` that may."""
     advance: str = ""
-    """allowed_signers text: who signs which release is the newest (``jetfleet.newest``); one is enough."""
+    """allowed_signers text: who signs which release is the newest (``jetfleet.newest``), one is enough; empty: those of
+    ``signers`` that may."""
     unsigned: bool = False
     """Robots take orders that nobody signed."""
     max_release_s: float = MOST_RELEASE_S
@@ -76,7 +77,7 @@ class TrustRoot:
 
     def allowed(self, namespace: str) -> str:
         """Return the allowed_signers text that counts in a namespace."""
-        return self.advance if namespace == NAMESPACES[NEWEST] else self.signers
+        return self.advance or self.signers if namespace == NAMESPACES[NEWEST] else self.signers
 
     @property
     def text(self) -> str:

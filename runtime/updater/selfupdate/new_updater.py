@@ -29,21 +29,24 @@ def take_updater(
 ) -> bool:
     """Put a new updater on trial; return whether the daemon must start anew for it.
 
-    One whose bytes are in use already only has its statement kept. Raises Rejected, WorldError, OSError.
+    One whose bytes are in use already (or no bytes, which mean that one) only has its statement kept. Raises Rejected,
+    WorldError, OSError.
     """
     held = world.held_root()
+    folder = root / FOLDER
+    used = launcher.slot_in_use(folder)
+    if not used:
+        raise Rejected("outside", "no updater is installed in {}".format(folder), "run `fleet bootstrap`")
+    in_use = (folder / used / launcher.NAME).read_bytes()
+    content = content or in_use
     try:
         check_updater(held.root if held else None, content, signed, world.updater_statement(), world)
     except Refused as refused:
         raise Rejected("refused", refused.reason, refused.hint) from refused
-    folder = root / FOLDER
-    used = launcher.slot_in_use(folder)
-    if used and (folder / used / launcher.NAME).read_bytes() == content:
+    if content == in_use:
         if signed is not None:
             world.keep_updater_statement(signed)
         return False
-    if not used:
-        raise Rejected("outside", "no updater is installed in {}".format(folder), "run `fleet bootstrap`")
     remove(folder / launcher.TRIAL)
     _put(folder, "b" if used == "a" else "a", content, signed, version, trial_s)
     return True
