@@ -143,8 +143,11 @@ def next_root(held: HeldRoot, signed: Signed, judge: Judge) -> HeldRoot:
         return held
     by_current = "" if current.unsigned else _missing(current, signed, judge)
     if by_current:
+        older = _older(current, signed)
+        if older:
+            raise RootRefused(older, _OLD)
         raise RootRefused(
-            _older(current, signed) or "the root is {}, by the signers of root {}".format(by_current, current.version),
+            "the root is {}, by the signers of root {}".format(by_current, current.version),
             "let signers of root {0} run `fleet keys root --sign`; when too few keys of root {0} are left: "
             "docs/robot-recovery.md".format(current.version),
         )

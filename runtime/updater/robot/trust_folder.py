@@ -10,7 +10,7 @@ import base64
 import threading
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Sequence, Tuple
+from typing import Iterator, List, Optional, Sequence, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.robot.root import (
@@ -77,11 +77,8 @@ class TrustFolder:
 
     def judge(self, root: TrustRoot, statement: str, signature: str, namespace: str) -> SignatureFacts:
         """Judge one armored signature by the keys of ``root``, which need not count here yet."""
-        with (
-            self._file("signature", signature.encode("utf-8", "replace")) as made,
-            self._file("allowed", root.allowed(namespace).encode("utf-8")) as allowed,
-            self._file("revoked", root.revoked_keys) as revoked,
-        ):
+        contents = (signature.encode("utf-8", "replace"), root.allowed(namespace).encode("utf-8"), root.revoked_keys)
+        with self._files(*contents) as (made, allowed, revoked):
             return judge_signature(
                 _run,
                 statement.encode("utf-8"),
@@ -156,18 +153,21 @@ class TrustFolder:
         return HeldRoot(root)
 
     @contextmanager
-    def _file(self, name: str, content: bytes) -> Iterator[str]:
-        """Have ``content`` in a file while ssh-keygen is asked; threads ask side by side."""
-        path = self._work / ".judge-{}-{}".format(name, threading.get_ident())
+    def _files(self, *contents: bytes) -> Iterator[List[str]]:
+        """Have each content in a file while ssh-keygen is asked; threads ask side by side."""
+        name = ".judge-{}".format(threading.get_ident())
+        paths = [self._work / "{}-{}".format(name, number) for number in range(len(contents))]
         try:
             self._work.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            for path, content in zip(paths, contents):  # noqa: B905  (3.8 has no strict)
+                path.write_bytes(content)
         except OSError as error:
-            raise WorldError("cannot write {}: {}".format(path, error), "free space on that volume") from error
+            raise WorldError("cannot write {}: {}".format(paths[0], error), "free space on that volume") from error
         try:
-            yield str(path)
+            yield [str(path) for path in paths]
         finally:
-            remove(path)
+            for path in paths:
+                remove(path)
 
 
 _OLDER = (TRUST_FILE, ALLOWED_SIGNERS, REVOKED)
