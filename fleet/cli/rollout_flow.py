@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli.commands.plan import add_robots, summary
+from fleet.cli.newest import announce, newest_of, says_newest, to_bring
 from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.ui.signature_view import Prove
@@ -26,6 +27,8 @@ from fleet.rollout.gate import Outcome
 from fleet.rollout.lock import RolloutLock
 from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import RolloutEvent, RolloutResult
+from runtime.contract.robot.newest import Newest
+from runtime.contract.robot.trust import Signed
 
 NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
 """With nothing else there is nothing to agree to: no robot would change."""
@@ -76,13 +79,14 @@ def run_rollout(
     prefix = wiring.desired.registry.prefix
     reason = f"{kind} {release.version}"
     with RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line])) as lock:
+        newest = _announced(wiring, release, whole=not selector)
         with activity() as shown:
             result = roll_out(
                 release.document,
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
+                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
                 on_event=lambda event: _show(shown, event),
@@ -104,6 +108,22 @@ def run_rollout(
     document = _document(release, result, moved) | {"notes": list(notes)}
     error = result.error() or unwritten
     conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
+
+
+def _announced(wiring: Wiring, release: PublishedRelease, *, whole: bool) -> tuple[Signed, Newest] | None:
+    """Say that the whole fleet's release is the newest, or renew that of some robots; what is brought to robots.
+
+    Without a key for it the rollout goes on, and says that robots will be stale.
+    """
+    if not says_newest(wiring):
+        return None
+    try:
+        return to_bring(announce(wiring, release, only_renew=not whole))
+    except RegistryError:
+        raise
+    except FleetError as error:
+        notice([f"not said that {release.version} is the newest release: {error.message} → {error.hint}"])
+        return to_bring(newest_of(wiring))
 
 
 def _write_down(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fleet.errors import FleetError, NotPinned, RobotError, RobotOffline, RobotSilent
@@ -18,6 +18,7 @@ from runtime.contract.codec import ContractError, canonical_json, from_json, to_
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
+from runtime.contract.robot.newest import Newest
 from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
@@ -81,8 +82,11 @@ class RobotClient:
         *,
         connect_timeout_s: float = 10.0,
         status_timeout_s: float = 30.0,
+        newest: tuple[Signed, Newest] | None = None,
     ) -> None:
+        """``newest``: the statement of the newest release, which a robot that has an older one is brought."""
         self.name = robot.name
+        self._newest = newest
         self._robot = robot
         self._shells = shells
         self._clock = clock
@@ -114,7 +118,27 @@ class RobotClient:
 
     def status(self) -> UpdateState:
         """Ask where the transaction is."""
-        return self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s)
+        return self._freshened(self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s))
+
+    def _freshened(self, state: UpdateState) -> UpdateState:
+        """Bring the newest release's statement, once, where the robot has an older one; its refusal is in ``stale``."""
+        brought, self._newest = self._newest, None
+        if brought is None or not state.root_version or state.unsigned:
+            return state
+        signed, newest = brought
+        if state.generation > newest.generation:
+            text = (
+                f"it has seen generation {state.generation} of {state.newest}, the registry shows {newest.generation}"
+            )
+            return replace(state, stale=f"{text} of {newest.version}: is something hidden there?")
+        if state.generation == newest.generation and state.newest_until >= newest.expires_at:
+            return state
+        try:
+            return self.take_newest(signed)
+        except (RobotOffline, RobotSilent):
+            raise
+        except RobotError as error:
+            return replace(state, stale=f"it refuses the statement of the newest release: {error.words}")
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Hand an order over; the same order twice is one order. Returns the state right after it was taken."""
@@ -147,7 +171,8 @@ class RobotClient:
 
     def attest(self) -> Attestation:
         """Ask what really runs."""
-        return self._ask(Attestation, ["attest"], timeout_s=_ASK_TIMEOUT_S)
+        found = self._ask(Attestation, ["attest"], timeout_s=_ASK_TIMEOUT_S)
+        return replace(found, state=self._freshened(found.state))
 
     def attest_anew(self) -> Attestation:
         """As :meth:`attest`, over a connection opened for it: a release that cuts the robot off must not pass."""

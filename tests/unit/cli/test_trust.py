@@ -390,3 +390,89 @@ def test_a_fleet_that_was_signed_becomes_unsigned_by_its_signers_alone(signed: S
     signed.desk.fleet("keys", "root", "--sign", "--digest", digest, "--key", signed.key("anna"))
     signed.desk.bootstrapped()
     assert signed.json("keys", "push")["robots"][0]["changed"] is True
+
+
+# ── the newest release ──
+
+
+def fresh_fleet(signed: Signed, **trust: Any) -> None:
+    """Publish 1.0.0 in a fleet with a signed root, whose robots hold it."""
+    signed.publish("1.0.0", **trust)
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.bootstrapped()
+    signed.desk.fleet("keys", "push")
+
+
+def heard(signed: Signed) -> list[str]:
+    return [updater.state.newest for updater in signed.desk.updaters.values()]
+
+
+def test_a_rollout_says_what_is_newest_and_every_contact_brings_it(signed: Signed) -> None:
+    fresh_fleet(signed)
+    assert "there is none in the registry → fleet keys newest" in signed.desk.fleet("status").err
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == ["1.0.0"] * 3
+    generation = signed.desk.updaters["amr-001"].state.generation
+    verbs = len(signed.desk.updaters["amr-001"].verbs)
+    rows = signed.json("status")["robots"]
+    assert [(row["newest"], row["stale"], row["root"]) for row in rows] == [("1.0.0", None, 1)] * 3
+    assert len(signed.desk.updaters["amr-001"].verbs) == verbs + 1, "what a robot has is not brought again"
+    signed.desk.clock.sleep(DAY)
+    signed.desk.fleet("keys", "newest")
+    signed.desk.fleet("status")
+    state = signed.desk.updaters["amr-001"].state
+    assert (state.generation, state.newest_until) == (generation, signed.desk.clock.now() + 7 * DAY)
+    signed.publish("1.1.0")
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == ["1.1.0"] * 3
+    signed.desk.fleet("rollback", "--yes")
+    assert heard(signed) == ["1.0.0"] * 3
+    assert signed.desk.updaters["amr-001"].state.generation > generation + 1
+
+
+def test_a_statement_that_ran_out_or_that_nobody_signed_is_brought_to_nobody(signed: Signed) -> None:
+    fresh_fleet(signed)
+    signed.desk.fleet("keys", "newest", "1.0.0")
+    signed.desk.clock.sleep(8 * DAY)
+    assert "it expired at" in signed.desk.fleet("status").err
+    assert heard(signed) == [""] * 3
+    registry, tag = signed.desk.registry, "newest"
+    registry.put_manifest(f"{PREFIX}/releases", tag, b"{}", "application/vnd.oci.image.manifest.v1+json")
+    assert "the statement of the newest release" in signed.desk.fleet("status").err
+
+
+def test_a_key_that_is_not_of_the_role_says_nothing_and_the_rollout_goes_on(signed: Signed) -> None:
+    (signed.desk.folder / "allowed_advance").write_text("carl@x carl\n")
+    fresh_fleet(signed, advance="allowed_advance")
+    assert "may not say which release is the newest" in signed.error("keys", "newest", "1.0.0", code=2)
+    said = " ".join(signed.desk.fleet("rollout", "--yes").err.split())
+    assert "not said that 1.0.0 is the newest release" in said
+    assert heard(signed) == [""] * 3
+    (signed.keys / "carl").write_text("a key")
+    signed.version("1.0.0")
+    signed.trust["advance_with"] = signed.key("carl")
+    signed.version("1.0.0")
+    assert signed.json("keys", "newest", "1.0.0")["version"] == "1.0.0"
+
+
+def test_a_registry_that_shows_an_older_one_than_a_robot_has_seen_is_told(signed: Signed) -> None:
+    fresh_fleet(signed)
+    signed.desk.fleet("keys", "newest", "1.0.0")
+    updater = signed.desk.updaters["amr-001"]
+    updater.state = replace(updater.state, generation=2**40, newest="1.9.0")
+    row = signed.json("status")["robots"][0]
+    assert "it has seen generation 1099511627776 of 1.9.0" in row["stale"]
+    assert "stale:" in signed.desk.fleet("status").out
+
+
+def test_a_fleet_that_wants_none_says_none(signed: Signed) -> None:
+    fresh_fleet(signed, newest="none")
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == [""] * 3
+    assert "does not say which release is the newest" in signed.error("keys", "newest", code=2)
+
+
+def test_a_robot_without_a_signed_root_is_shown_so(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    signed.desk.bootstrapped()
+    assert "no signed trust root yet: fleet bootstrap" in " ".join(signed.desk.fleet("status").out.split())

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import complete, options
-from fleet.cli.commands.keys import root
+from fleet.cli.commands.keys import newest, root
 from fleet.cli.rebuild import confirm, release_to_sign
 from fleet.cli.trust_root import roots_to_bring
 from fleet.cli.ui.console import activity, conclude, emit, notice, plain, table
@@ -32,6 +32,7 @@ app = typer.Typer(
     help="Who signs: list them, sign roots and releases, verify, bring the root to robots.", no_args_is_help=True
 )
 app.command("root")(root.run)
+app.command("newest")(newest.run)
 
 Version = Annotated[
     str | None,
