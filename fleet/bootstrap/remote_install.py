@@ -43,7 +43,7 @@ def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
     identity = {"robot": p["robot"], "fleet": p["fleet"]}
     check_identity(Path(p["identity"]), identity)
     write(Path(p["identity"]), json.dumps(identity, sort_keys=True) + "\n", 0o644)
-    if has_signed_root(target.parent.parent / "root" / "root.json"):
+    if has_signed_root(target.parent.parent / "trust-root" / "root.json"):
         changed = on_trial = ask_updater(p, target, content)
     else:
         changed, on_trial = put_updater(p, target, content)

@@ -323,7 +323,7 @@ def test_a_robot_of_an_older_version_follows_its_lists_signers_once_and_says_so_
 def test_a_damaged_root_is_no_consent(robot: Robot, fleet: Fleet, damage: str) -> None:
     fleet.sign("anna")
     robot.take(fleet.chain())
-    (robot.root / "root/root.json").write_text(damage)
+    (robot.root / "trust-root/root.json").write_text(damage)
     state = robot.updater.status()
     assert (state.unsigned, state.root_version) == (False, 0)
     assert "root.json cannot be read" in state.stale

@@ -157,7 +157,7 @@ class SignedFleet:
 
     def trusted(self) -> str:
         """Return what the robot's root says, whatever its number."""
-        root = json.loads(json.loads(self.exec("cat", "/var/lib/jetfleet/root/root.json"))["statement"])
+        root = json.loads(json.loads(self.exec("cat", "/var/lib/jetfleet/trust-root/root.json"))["statement"])
         return str(sorted((name, value) for name, value in root.items() if name != "version"))
 
     def push_root(self, *names: str) -> list[bool]:

@@ -27,7 +27,7 @@ from runtime.contract.robot.trust import (
 )
 
 #: Below the robot's own folder, root's alone: ``root.json``, and the statement of its updater.
-ROOT_FOLDER, ROOT_FILE, UPDATER_FILE = "root", "root.json", "updater.json"
+ROOT_FOLDER, ROOT_FILE, UPDATER_FILE = "trust-root", "root.json", "updater.json"
 #: Longest that a statement of the newest release counts: a robot that sees no newer one for so long is stale.
 MOST_NEWEST_S = 7 * 86400.0
 #: More signatures of one root are not looked at, and no longer chain.

@@ -93,7 +93,7 @@ def test_root_s_hands_do_not_replace_the_updater_of_a_signed_robot(tmp_path: Pat
         )
 
     assert install().returncode == 0
-    root = tmp_path / "robot/root/root.json"
+    root = tmp_path / "robot/trust-root/root.json"
     root.parent.mkdir()
     root.write_bytes(canonical_json(FIRST) if held == "signed" else b"{")
     judge = "import sys; sys.stderr.write('fleet-updater: the updater carries no signature -> sign it\\n'); sys.exit(4)"
