@@ -1,7 +1,7 @@
 """The trust root on this robot's disk, and ``ssh-keygen``: the real robot's side of trust.
 
-``/var/lib/jetfleet/trust-root/root.json`` is the root that counts. A robot that an older version was installed on has lists
-in ``/var/lib/jetfleet/trust`` instead, which count as root 0 until it gets its first root; then they count no more.
+``/var/lib/jetfleet/trust-root/root.json`` is the root that counts. A robot that an older version was installed on has
+lists in ``/var/lib/jetfleet/trust`` instead, which count as root 0 until it gets its first root, and no longer.
 """
 
 from __future__ import annotations

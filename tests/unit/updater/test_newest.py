@@ -102,7 +102,8 @@ def test_no_earlier_generation_is_taken_and_none_says_two_things(robot: Robot) -
     refuses(
         robot, said(replace(FIRST, version="1.0.0")), "two statements of generation 12: 1.0.0 and, seen before, 1.1.0"
     )
-    refuses(robot, said(replace(FIRST, issued_at=START - 60.0)), "this robot has seen one of")
+    earlier = replace(FIRST, issued_at=START - 60.0, expires_at=START + 6 * DAY)
+    refuses(robot, said(earlier), "this robot has seen one of")
     assert hear(robot, said(FIRST)).generation == 12, "the same again is fine"
     renewed = replace(FIRST, issued_at=START + 60.0, expires_at=START + 6 * DAY)
     assert hear(robot, said(renewed)).newest_until == renewed.expires_at
