@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from fleet.build.engine import build_engines
-from fleet.build.events import BUILT, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent
+from fleet.build.events import BUILT, ELSEWHERE, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary
 from fleet.cli import options
@@ -47,7 +47,8 @@ def run(
         summary = build_missing(wiring, missing, shown)
         for recipe in unproven.values():
             publish_base(wiring, recipe, shown)
-    document = _document(summary, present=len(wanted) - len(missing), seconds=watch.seconds)
+    present = len(wanted) - len(missing) + len(summary.elsewhere)
+    document = _document(summary, present=present, seconds=watch.seconds)
     document["unproven"] = dict(facts.unproven)
     conclude(as_json, document, lambda console: _render(console, document, watch), summary.error())
 
@@ -84,7 +85,15 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
             on_built=push,
             on_event=lambda event: _show(shown, event),
             timing=TimingStore(wiring.registry, f"{wiring.desired.registry.prefix}/timing"),
+            fleet=wiring.desired.fleet,
+            is_there=lambda spec: engine_is_there(wiring, spec),
         )
+
+
+def engine_is_there(wiring: Wiring, spec: EngineSpec) -> bool:
+    """Say whether the registry has an engine by now, and, in a signed fleet, one that is attested."""
+    facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
+    return spec.key not in facts.missing_engines()
 
 
 def _show(shown: Activity, event: BuildEvent) -> None:
@@ -92,6 +101,8 @@ def _show(shown: Activity, event: BuildEvent) -> None:
     name = f"{spec.model} {spec.precision} for {spec.profile.name}"
     if event.kind == BUILT:
         shown.done(spec.key, f"{name}: built and pushed as {short(spec.key)}, {event.seconds:.1f} s")
+    elif event.kind == ELSEWHERE:
+        shown.done(spec.key, f"{name}: another operator built and pushed it meanwhile as {short(spec.key)}")
     elif event.kind == FAILED:
         shown.done(spec.key, f"{name}: {event.line}")
     else:
