@@ -118,6 +118,10 @@ class ContainerHost(Protocol):
         """Stream the image as `docker save` would."""
         ...
 
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """Take in what `export_image` of another Engine streams."""
+        ...
+
     def run_job(
         self,
         image: str,

@@ -76,6 +76,11 @@ class FakeContainerHost:
     """Labels of every container ever started."""
     followed: list[str] = field(default_factory=list)
     """Names of the jobs that were gone on with."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """Ids of images that are not made up."""
+    loaded: list[bytes] = field(default_factory=list)
+    loads_as: str | None = None
+    """The name under which an image that is loaded appears."""
     cut: bool = False
     """Whoever follows a job loses it."""
     most_at_once: int = 0
@@ -96,7 +101,7 @@ class FakeContainerHost:
         return self._image_id(reference) if reference in self.images else None
 
     def _image_id(self, reference: str) -> str:
-        return f"sha256:{abs(hash(reference)):064x}"
+        return self.ids.get(reference) or f"sha256:{abs(hash(reference)):064x}"
 
     def image_labels(self, reference: str) -> Mapping[str, str] | None:
         self._answer()
@@ -136,6 +141,13 @@ class FakeContainerHost:
         with tarfile.open(fileobj=buffer, mode="w"):
             pass
         yield buffer.getvalue()
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        self._answer()
+        for chunk in chunks:
+            self.loaded.append(chunk)
+        if self.loads_as is not None:
+            self.images[self.loads_as] = {}
 
     # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────
 

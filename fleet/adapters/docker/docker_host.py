@@ -129,7 +129,8 @@ class DockerHost:
         hint = "the last lines of the failing step are above; mend what they say, then run the command again"
         if _FROM.match(log[0]):
             hint = (
-                "that Engine can't pull this image: `docker pull` it there, or set base_image of the profile to another"
+                "that Engine can't pull this image: `docker pull` it there, send it from this machine (fleet build "
+                "--send-base), or set base_image of the profile to another"
             )
         return BuildError(f"Docker at {self._where} could not {doing}: {error}\n{shown}", hint=hint)
 
@@ -137,6 +138,14 @@ class DockerHost:
         """See ContainerHost."""
         with self._translated(f"export image {reference}"):
             yield from self._api().get_image(reference)
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """See ContainerHost."""
+        doing = "load an image"
+        with self._translated(doing):
+            for event in self._api().load_image(chunks):  # type: ignore[no-untyped-call]
+                if "error" in event:
+                    raise self._failed(doing, str(event["error"]), [])
 
     # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -17,6 +17,8 @@ from fleet.adapters.docker.ssh_tunnel import SshTunnel
 
 _ANSWER_S = 60.0
 """For one answer of the Engine; builds and jobs have deadlines of their own."""
+_KEPT_OVER_SSH = 4
+"""The SDK keeps a connection for each of the last addresses that it asked; each of them is an ssh."""
 
 
 class EngineConnection:
@@ -54,7 +56,7 @@ class EngineConnection:
             options["base_url"] = self._endpoint
         url = str(options.get("base_url", ""))
         if url.startswith("ssh://"):
-            options["base_url"] = self._tunnel_to(url).url
+            options.update(base_url=self._tunnel_to(url).url, num_pools=_KEPT_OVER_SSH)
         return docker.APIClient(**options)
 
     def _tunnel_to(self, url: str) -> SshTunnel:
