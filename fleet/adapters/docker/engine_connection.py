@@ -10,15 +10,21 @@ from typing import Any
 
 import docker
 from docker.context import ContextAPI
+from docker.transport import UnixHTTPAdapter
 from docker.utils import kwargs_from_env
 
 from fleet.adapters.docker.docker_errors import translated
 from fleet.adapters.docker.ssh_tunnel import SshTunnel
 
-_ANSWER_S = 60.0
+_ANSWER_S = 60
 """For one answer of the Engine; builds and jobs have deadlines of their own."""
-_KEPT_OVER_SSH = 4
-"""The SDK keeps a connection for each of the last addresses that it asked; each of them is an ssh."""
+
+
+class _OnePool(UnixHTTPAdapter):
+    """Keeps a connection for whatever is asked next; the SDK's own keeps one for each address that was ever asked."""
+
+    def get_connection(self, url: str | bytes, proxies: Any = None) -> Any:  # noqa: ARG002
+        return super().get_connection("http+docker://localhost", proxies)
 
 
 class EngineConnection:
@@ -56,8 +62,13 @@ class EngineConnection:
             options["base_url"] = self._endpoint
         url = str(options.get("base_url", ""))
         if url.startswith("ssh://"):
-            options.update(base_url=self._tunnel_to(url).url, num_pools=_KEPT_OVER_SSH)
-        return docker.APIClient(**options)
+            options["base_url"] = self._tunnel_to(url).url
+        client = docker.APIClient(**options)
+        if url.startswith("ssh://"):  # each connection is an ssh
+            first = client.get_adapter(client.base_url)
+            client.mount("http+docker://", _OnePool(f"http+{options['base_url']}", _ANSWER_S))
+            first.close()
+        return client
 
     def _tunnel_to(self, url: str) -> SshTunnel:
         """Return the way to an Engine over ssh: one for all threads."""
