@@ -116,10 +116,11 @@ def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
     )
 
 
-def host_problems(facts: HostFacts, *, judges: bool = False) -> list[HostProblem]:
+def host_problems(facts: HostFacts, *, judges: bool = False, privileged: bool = True) -> list[HostProblem]:
     """Return everything that stands in the way, all at once.
 
     ``judges``: the robot's updater takes root and updater by what is signed, so that the login needs no rights.
+    ``privileged``: the login is to stay root, so it must be able to ask the updater as the group docker may.
     """
     found: list[HostProblem] = []
     if judges:
@@ -132,7 +133,13 @@ def host_problems(facts: HostFacts, *, judges: bool = False) -> list[HostProblem
         found.append(HostProblem(f"it has Python {have}, 3.8 is needed{words}", "sudo apt-get install python3"))
     if facts.root:
         found += docker_problems(facts.docker, facts.user)
-    if facts.docker.engine and not facts.is_root and "docker" not in facts.groups and not facts.docker.is_podman:
+    if (
+        privileged
+        and facts.docker.engine
+        and not facts.is_root
+        and "docker" not in facts.groups
+        and not facts.docker.is_podman
+    ):
         found.append(HostProblem(f"{facts.user} is not in the group docker", f"sudo usermod -aG docker {facts.user}"))
     return found + _disk_and_clock(facts)
 

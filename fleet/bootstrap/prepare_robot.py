@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_lockout
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
@@ -67,6 +68,8 @@ class BootstrapReport:
     changed: bool
     """False: everything was there already."""
     notes: tuple[str, ...] = ()
+    login: str = ""
+    """Why the operators' login is root at the robot; empty when it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ def bootstrap(
     trial_s: float = TRIAL_S,
     trust: SignedTrust | None = None,
     access: RegistryAccess | None = None,
+    privileged_login: bool = True,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
@@ -99,7 +103,8 @@ def bootstrap(
     trust root, gets it from root's hands (sudo), and believes the first root that it is brought. Any other one judges
     root and updater by itself, over its socket, whoever logs in. An updater that takes the place of another one is on
     trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
-    ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
+    ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker.
+    Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
     first, when it is in the middle of an update, when it refuses root or updater, or when a new updater did not prove
     itself.
     """
@@ -111,23 +116,25 @@ def bootstrap(
     try:
         facts = _facts(robot, shell, clock)
         seen = client.observe().state if facts.updater_version else None
-        judges = seen if seen is not None and seen.root_version is not None else None
-        _refuse_problems(robot, facts, judges=judges is not None)
+        judges = seen if seen is not None and seen.has_root else None
+        _refuse_problems(robot, facts, judges=judges is not None, privileged=privileged_login)
         if seen is not None and seen.state in ACTIVE_STATES and seen.updater_version != version:
             raise _busy(robot, seen)
+        taking = facts.root and not facts.is_root and not privileged_login
+        if taking:
+            _join(robot, shell, client)
         on_step("installing the updater")
         if judges is not None:
             done = _bring(client, judges, zipapp, version, trial_s, trust)
         else:
-            done = _install(robot, fleet, shell, facts, zipapp, version, trial_s, trust.updater if trust else None)
-        changed = done.changed
-        if access is not None:
-            changed |= install_access(robot, fleet, shell, access, as_root=facts.is_root)
+            signed = trust.updater if trust else None
+            done = _install(robot, fleet, shell, facts, zipapp, version, trial_s, signed)
+        notes = host_notes(facts)
+        changed = done.changed | _access(robot, fleet, shell, facts, access, notes)
     finally:
         shell.close()
         client.close()
     on_step("waiting for the updater to answer")
-    notes = host_notes(facts)
     try:
         if done.trial:
             _prove(client, clock, version, clock.monotonic() + trial_s)
@@ -137,9 +144,51 @@ def bootstrap(
             changed |= client.take_root(trust.roots)
             client.take_updater(b"", trust.updater, version, trial_s)
             notes.append("it took the first trust root that it was brought")
+        rights = "root logs in" if facts.is_root else f"{robot.user} has sudo" if facts.root else ""
+        if taking:
+            on_step("taking root's rights from the login")
+            dropped = _drop(robot, shells, client)
+            changed, rights = changed or dropped.changed, dropped.rights
     finally:
         client.close()
-    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(notes))
+    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(notes), rights)
+
+
+def _access(
+    robot: RobotAddress,
+    fleet: str,
+    shell: RobotShell,
+    facts: HostFacts,
+    access: RegistryAccess | None,
+    notes: list[str],
+) -> bool:
+    """Give access to the registry where the login is root; otherwise note that it is left as it is."""
+    if access is None:
+        return False
+    if facts.root:
+        return install_access(robot, fleet, shell, access, as_root=facts.is_root)
+    if access.is_given:
+        notes.append(f"the registry's authority and login are left as they are: {robot.user} is not root here")
+    return False
+
+
+def _join(robot: RobotAddress, shell: RobotShell, client: RobotClient) -> None:
+    """Let the login ask the updater without being root. Raises RobotError when nobody would be root any more."""
+    refuse_lockout(robot, look_at_login(robot, shell))
+    join_operators(robot, shell)
+    client.close()  # a login is in the groups that it had when it began
+
+
+def _drop(robot: RobotAddress, shells: RobotShells, client: RobotClient) -> LoginRights:
+    """Take root's rights from the login, and ask the updater over a new connection: that must go on."""
+    shell = shells.connect(robot)
+    try:
+        dropped = drop_rights(robot, shell)
+    finally:
+        shell.close()
+    client.close()
+    client.status()
+    return dropped
 
 
 def _bring(
@@ -166,8 +215,8 @@ def _facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
     return facts
 
 
-def _refuse_problems(robot: RobotAddress, facts: HostFacts, *, judges: bool) -> None:
-    problems = host_problems(facts, judges=judges)
+def _refuse_problems(robot: RobotAddress, facts: HostFacts, *, judges: bool, privileged: bool) -> None:
+    problems = host_problems(facts, judges=judges, privileged=privileged)
     if problems:
         raise RobotError(
             robot.name,

@@ -26,6 +26,14 @@ def run(
     accept_new_host_key: Annotated[
         bool, typer.Option("--accept-new-host-key", help="Pin a host key that changed. Check it at the robot first.")
     ] = False,
+    privileged_login: Annotated[
+        bool,
+        typer.Option(
+            "--privileged-login",
+            envvar="JETFLEET_PRIVILEGED_LOGIN",
+            help="Leave the login in sudo and the group docker: whoever has its key is root at the robot.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Pin each robot's host key, check its host, install the updater and wait until it answers."""
@@ -49,6 +57,7 @@ def run(
                     accept_new_host_key=accept_new_host_key,
                     trust=trust,
                     access=access,
+                    privileged_login=privileged_login,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:
@@ -76,6 +85,7 @@ def _document(name: str, result: BootstrapReport | FleetError) -> dict[str, Any]
         "updater": result.updater_version,
         "changed": result.changed,
         "notes": list(result.notes),
+        "login": result.login or None,
     }
 
 
@@ -83,7 +93,8 @@ def _render(console: Console, document: dict[str, Any]) -> None:
     rows = table("robot", "updater", "host key", "remarks")
     for robot in document["robots"]:
         if robot["ready"]:
-            remarks = "; ".join([*robot["notes"], *([] if robot["changed"] else ["nothing to do"])])
+            still = [f"{robot['login']}: whoever has that login's key is root here"] if robot["login"] else []
+            remarks = "; ".join([*robot["notes"], *still, *([] if robot["changed"] else ["nothing to do"])])
             rows.add_row(robot["name"], f"[green]{robot['updater']}[/]", robot["fingerprint"], plain(remarks))
         else:
             rows.add_row(robot["name"], "[red]not ready[/]", "", plain(f"{robot['error']} → {robot['hint']}"))

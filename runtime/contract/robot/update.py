@@ -39,6 +39,8 @@ REGISTRY_FOLDER = "registry"
 """Below ROBOT_DIR, root's alone: the robot's login to the fleet's registry, as the docker client writes it."""
 SOCKET_PATH = "/run/jetfleet/updater.sock"
 COMMAND_PATH = "/usr/local/bin/fleet-updater"
+OPERATORS_GROUP = "jetfleet"
+"""Its members may ask the updater, and need no other rights. Where there is none, the group docker may, as root."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def main(argv: Optional[List[str]] = None, build: str = "") -> int:
     except ConnectionError as error:
         return fail(arguments, "outside", str(error), verbs.DEAD_HINT)
     except PermissionError as error:
-        return fail(arguments, "outside", str(error), "use sudo, or join the group docker")
+        return fail(arguments, "outside", str(error), "use sudo, or join the group jetfleet")
     except OSError as error:
         return fail(arguments, "outside", str(error), "`sudo fleet-updater doctor` says what is wrong with this robot")
     except KeyboardInterrupt:
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         ("revert", verbs.revert, "go back to the previous release"),
         ("pin", verbs.pin, "keep a release on this robot's disk"),
         ("unpin", verbs.unpin, "keep it no longer"),
+        ("logs", trust_verbs.logs, "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
         ("keep", verbs.keep, "end the trial of a new updater: it stays (fleet bootstrap does this)"),
         ("take-root", trust_verbs.take_root, "take the trust roots that come as JSON on stdin, when rightly signed"),
@@ -114,6 +115,9 @@ def _of_this_robot(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "pin":
         words = "a version on this robot, `current` or `previous`"
         verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
+    if name == "logs":
+        verb.add_argument("--tail", type=int, default=100, help="lines from the end")
+        verb.add_argument("--follow", action="store_true", help="go on until it is ended")
     if name == "forget-root":
         verb.add_argument("robot", metavar="ROBOT", help="this robot's name, so that it is meant")
     if name == "unpin":

@@ -5,16 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from typing import Any, Callable, Dict
 
 from runtime.contract.codec import from_dict
 from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.printable import printable_lines
 from runtime.contract.robot.update import UpdateState
 from runtime.updater.cli.terminal import for_whom, say, show
 from runtime.updater.robot.json_socket import MAX_REQUEST_BYTES, Afterwards, ask
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.update_state import Rejected, state_lines
+
+LOGS_S, FOLLOW_S, FOLLOWED_LINES = 60.0, 1.0, 10000
 
 
 def take_root(arguments: argparse.Namespace) -> int:
@@ -31,6 +35,24 @@ def take_updater(arguments: argparse.Namespace) -> int:
     """Bring the updater on stdin (``{"zipapp": base64, "signed": {…} or null, "version", "trial_s"}``)."""
     found = _asked(arguments, "take-updater")
     return show(for_whom(arguments), found, lambda answer: ["on trial" if answer["trial"] else "in use already"])
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print what the runtime container wrote; with --follow until this is ended."""
+    tail, last = arguments.tail, ""
+    while True:
+        told, edge = ask(arguments.socket, {"verb": "logs", "tail": tail, "since": last}, LOGS_S), last
+        for line in told["lines"]:
+            moment, _, words = line.partition(" ")
+            if moment > edge:
+                # Whoever asks from afar makes it text by itself, and may want the colours.
+                sys.stdout.write((printable_lines(words) if sys.stdout.isatty() else words) + "\n")
+                last = moment
+        sys.stdout.flush()
+        if not arguments.follow:
+            return 0
+        tail = FOLLOWED_LINES
+        time.sleep(FOLLOW_S)
 
 
 def forget_root(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ Whoever may use the socket may bring these. None of them needs root's rights at 
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
@@ -23,7 +24,10 @@ from runtime.updater.transaction.newest import take_newest
 from runtime.updater.transaction.preflight import Refused
 from runtime.updater.transaction.update_state import Rejected
 
-VERBS = ("take-root", "take-updater", "take-newest")
+VERBS = ("take-root", "take-updater", "take-newest", "logs")
+#: Of a log, from its end: lines, and characters that an answer holds.
+MAX_LINES, MAX_LOG = 10000, 4 * 1024 * 1024
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}Z")
 
 
 class Believed:
@@ -42,6 +46,8 @@ class Believed:
             return to_dict(self.take_root(_chain(request)))
         if verb == "take-newest":
             return to_dict(self._take_newest(_signed(request)))
+        if verb == "logs":
+            return {"lines": self._logs(request)}
         return self._take_updater(request)
 
     def take_root(self, chain: List[Signed]) -> UpdateState:
@@ -66,6 +72,20 @@ class Believed:
             return self._updater.amend(lambda journal: take_newest(journal, signed, root, self._world))
         except Refused as refused:
             raise Rejected("refused", refused.reason, refused.hint) from refused
+
+    def _logs(self, request: Dict[str, Any]) -> List[str]:
+        """Return what the runtime container wrote: whoever may ask needs no Docker for it."""
+        tail, since = request.get("tail", 100), request.get("since", "")
+        if isinstance(tail, bool) or not isinstance(tail, int) or not isinstance(since, str):
+            raise Rejected("usage", "tail is a number of lines, since a time")
+        if since and not _TIME.fullmatch(since):
+            raise Rejected("usage", "since is a time as Docker writes it")
+        current = self._updater.status().current
+        if current is None:
+            raise Rejected("none", "has no log: no release was rolled out to it yet", "`fleet rollout`")
+        lines = min(max(tail, 0), MAX_LINES)
+        found = self._world.logs(current.folder, current.slot, lines, since)
+        return found[-MAX_LOG:].splitlines()[-lines:] if lines else []
 
     def _take_updater(self, request: Dict[str, Any]) -> Any:
         refuse_on_trial(self._root)

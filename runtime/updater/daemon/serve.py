@@ -36,7 +36,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     """Run until SIGTERM or SIGINT. ``root`` holds ``state/``, ``releases/`` and the links. Raises Rejected."""
     state = root / "state"
     state.mkdir(parents=True, exist_ok=True)
-    share(state, 0o750)
+    share(state, 0o750, operators=True)
     lock = only_one(state)
     try:
         world, say = RealWorld(root, project, machine), sayer()

@@ -50,7 +50,7 @@ Raises Rejected, WorldError, ContractError, OSError."""
 
 
 class Server:
-    """Listens on a Unix socket that root and group docker may use, or whoever ``mode`` says and ``admit`` lets in."""
+    """Listens on a Unix socket that root and operators may use, or whoever ``mode`` says and ``admit`` lets in."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Server:
         temporary = path.with_name(path.name + ".{}".format(os.getpid()))
         remove(temporary)
         self._socket.bind(str(temporary))
-        share(temporary, mode)
+        share(temporary, mode, operators=True)
         self._socket.listen(MAX_CONNECTIONS)
         temporary.replace(path)
 
@@ -153,7 +153,7 @@ def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any
                 pass  # refused before all of it was read: the answer, which is here already, says why
             answer = decode_object(read_line(connection, MAX_ANSWER_BYTES), "the updater's answer")
         except PermissionError as error:
-            hint = "use sudo, or join the group docker"
+            hint = "use sudo, or join the group jetfleet"
             raise Rejected("outside", "no permission to use {}".format(path), hint) from error
         except (OSError, ValueError) as error:
             raise ConnectionError("the updater does not answer on {}: {}".format(path, error)) from error

@@ -15,7 +15,7 @@ from runtime.updater.state.windows import local_text
 from runtime.updater.transaction.state_machine import is_active, is_awaiting
 
 #: Exit codes, the same words as the command `fleet`.
-EXIT = {"internal": 1, "usage": 2, "outside": 3, "refused": 4, "busy": 5}
+EXIT = {"internal": 1, "usage": 2, "outside": 3, "refused": 4, "busy": 5, "none": 66}
 
 
 class Rejected(Exception):
