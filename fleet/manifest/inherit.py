@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
+from fleet.manifest.schema.secret_schema import RobotSecret
 
 _OWN = frozenset(Settings.model_fields)
 
@@ -34,6 +35,7 @@ class Effective:
     update: Update | None
     """The same."""
     environment: Mapping[str, str]
+    secrets: Mapping[str, RobotSecret]
 
 
 class Inheritance:
@@ -95,4 +97,5 @@ def _effective(levels: list[Settings]) -> Effective:
         ),
         update=next((level.update for level in reversed(levels) if level.update is not None), None),
         environment={key: value for level in levels for key, value in level.environment.items()},
+        secrets={key: value for level in levels for key, value in level.secrets.items()},
     )

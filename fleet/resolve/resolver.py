@@ -15,10 +15,12 @@ from fleet.resolve.documents.build_job import engine_spec
 from fleet.resolve.documents.power import power_environment
 from fleet.resolve.documents.resources import resource_environment
 from fleet.resolve.documents.runtime_config import runtime_config, stand_in
+from fleet.resolve.documents.secret_reference import secret_reference
 from fleet.resolve.documents.switching import switch_rules
 from fleet.resolve.documents.trust import trust_spec
 from fleet.resolve.moving_tags import check_version_tags, moving_tags
 from runtime.contract.codec import digest_of, to_dict
+from runtime.contract.robot.release import SecretReference
 
 DEFAULT_USER = "jetson"
 
@@ -70,6 +72,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
         environment=variants.environment(settings),
         power_mode=settings.power_mode,
         switch=switch_rules(settings.update),
+        secrets=variants.secrets(settings, loaded.root),
     )
 
 
@@ -93,6 +96,7 @@ class _Variants:
         self._recipes = recipes
         self._by_settings: dict[int, tuple[Effective, str]] = {}
         self._environments: dict[int, tuple[Effective, Mapping[str, str]]] = {}
+        self._secrets: dict[int, tuple[Effective, Mapping[str, SecretReference]]] = {}
         self._by_models: dict[tuple[str, tuple[ModelUse, ...]], str] = {}
         self._engines: dict[tuple[str, str, str, int | None], EngineSpec] = {}
         self._files: dict[str, str] = {}
@@ -114,6 +118,16 @@ class _Variants:
             ours = power_environment(settings, self._loaded.profiles[settings.profile]) | resource_environment(settings)
             known = (settings, {**settings.environment, **ours} if ours else settings.environment)
             self._environments[id(settings)] = known
+        return known[1]
+
+    def secrets(self, settings: Effective, root: Path) -> Mapping[str, SecretReference]:
+        """Return where the robot finds its secrets."""
+        if not settings.secrets:
+            return {}
+        known = self._secrets.get(id(settings))
+        if known is None:
+            known = (settings, {name: secret_reference(each, root) for name, each in settings.secrets.items()})
+            self._secrets[id(settings)] = known
         return known[1]
 
     def file(self, name: str, root: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from runtime.contract.codec import digest_of, to_dict
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.node.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
-from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
+from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant, SecretReference
 from runtime.contract.robot.root import HeldRoot, TrustRoot
 from runtime.contract.robot.trust import SignatureFacts, Signed, TrustSettings
 from runtime.contract.robot.update import UpdateOrder
@@ -131,6 +131,8 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.lock_held = False
         self.settings: TrustSettings | None = TrustSettings("warehouse", unsigned=True)
         self.root_version = 0
+        self.secrets: dict[str, str] = {}
+        """Where a secret is → its value."""
         self.signers: dict[str, tuple[str, ...]] = {}
         self.authorities: dict[str, str] = {}
         """Key → the certificate authority that vouches for it."""
@@ -313,6 +315,14 @@ class FakeWorld(ReleaseFolders, FakeTurns):
             max_release_s=asks.max_release_s, max_rollback_s=asks.max_rollback_s,
         )  # fmt: skip
         return HeldRoot(made, Signed(made.text if self.root_version else ""))
+
+    def secret(self, reference: SecretReference) -> str:
+        self._fault("secret")
+        if reference.value not in self.secrets:
+            raise WorldError(
+                f"the secret {reference.kind} {reference.value} cannot be read: No such file", "put it there"
+            )
+        return self.secrets[reference.value]
 
     def trust(self) -> TrustSettings | None:
         self._fault("trust")

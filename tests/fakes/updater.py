@@ -264,7 +264,7 @@ def same(current: RunningRelease | None, order: UpdateOrder) -> bool:
 
 
 def _running(order: UpdateOrder) -> RunningRelease:
-    folder = release_folder_name(order.variant.image, order.compose, order.environment)
+    folder = release_folder_name(order.variant.image, order.compose, order.environment, order.secrets)
     return RunningRelease(order.version, order.release_digest, order.variant.name, order.variant.image, folder)
 
 

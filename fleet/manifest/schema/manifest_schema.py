@@ -31,6 +31,7 @@ from fleet.manifest.schema.model_schema import (
 from fleet.manifest.schema.power_schema import Governor, Power
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
 from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
+from fleet.manifest.schema.secret_schema import RobotSecret
 from fleet.manifest.schema.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.schema.update_schema import Update
 from fleet.manifest.schema.values import (
@@ -241,6 +242,8 @@ class Settings(Frozen):
     """When and how it may be switched; the nearest level's as a whole."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the runtime container of this robot, ROS_DOMAIN_ID for example."""
+    secrets: dict[VariableName, RobotSecret] = Field(default_factory=dict)
+    """The same for what is secret: where the robot finds the value by itself."""
 
 
 class Robot(Settings):

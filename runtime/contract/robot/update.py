@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
-from runtime.contract.robot.release import Probation, ReleaseVariant
+from runtime.contract.robot.release import Probation, ReleaseVariant, SecretReference
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import Proof
 
@@ -69,6 +69,8 @@ class UpdateOrder:
     """Why the switch does not wait for window and update lock; empty: it does. Said in every history."""
     proof: Optional[Proof] = None
     """Who signed for the release; None in a fleet that is unsigned."""
+    secrets: Dict[str, SecretReference] = field(default_factory=dict)
+    """Variables of the container whose values the robot finds by itself."""
     schema: int = SCHEMA
 
 
@@ -135,9 +137,18 @@ class UpdateState:
     schema: int = SCHEMA
 
 
-def release_folder_name(image: str, compose: Dict[str, str], environment: Dict[str, str]) -> str:
+def release_folder_name(
+    image: str,
+    compose: Dict[str, str],
+    environment: Dict[str, str],
+    secrets: Optional[Mapping[str, SecretReference]] = None,
+) -> str:
     """Return the name of a release's folder on a robot: 12 hex over everything that makes a container what it is.
 
-    Two releases with the same name here run the same container, so the robot keeps the one that it has.
+    Two releases with the same name here run the same container, so the robot keeps the one that it has. Where a secret
+    is found is part of it, the secret is not.
     """
-    return digest_of({"image": image, "compose": compose, "environment": environment})[7:19]
+    content: Dict[str, object] = {"image": image, "compose": compose, "environment": environment}
+    if secrets:
+        content["secrets"] = dict(secrets)
+    return digest_of(content)[7:19]

@@ -15,6 +15,7 @@ from runtime.contract.node.resources import LOCK_FILE
 from runtime.contract.robot.update import ROBOT_DIR
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 from runtime.updater.robot.fetch_process import FetchingDocker
+from runtime.updater.robot.secret_values import SecretValues
 from runtime.updater.robot.serving_token import ServingToken
 from runtime.updater.robot.trust_folder import TrustFolder
 from runtime.updater.robot.update_lock import HeldLock, take
@@ -30,7 +31,7 @@ _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 _MODULE = re.compile(r"p3767-\d{4}")
 
 
-class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
+class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken, SecretValues):
     """See :class:`runtime.updater.state.world.World`. ``root`` and ``project`` differ in tests only."""
 
     def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
@@ -41,6 +42,7 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         ReleaseFolders.__init__(self, root)
         TrustFolder.__init__(self, root)
         ServingToken.__init__(self, root, machine)
+        SecretValues.__init__(self, machine)
         self._machine = machine
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None

@@ -12,6 +12,7 @@ from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
 from runtime.contract.node.health_answer import HealthAnswer
 from runtime.contract.printable import printable
+from runtime.contract.robot.release import SecretReference
 from runtime.contract.robot.root import HeldRoot
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.updater.state.lock_answer import LockAnswer
@@ -288,6 +289,10 @@ class World(Protocol):
 
     def check_signature(self, statement: str, signature: str, namespace: str) -> SignatureFacts:
         """Judge one armored signature over ``statement`` by this robot's root, in the role of its namespace."""
+        ...
+
+    def secret(self, reference: SecretReference) -> str:
+        """Return a secret from where it is on this robot. What is raised says where, and never what."""
         ...
 
     # the release folders

@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 from typing import Dict, List, Optional, Tuple
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.robot.release import ReleaseDocument, release_digest
+from runtime.contract.codec import ContractError, digest_of, from_json
+from runtime.contract.robot.release import EnvironmentPart, ReleaseDocument, release_digest
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import (
     EVERY_ROBOT,
@@ -175,16 +175,37 @@ def check_document(proof: Proof, statement: Statement, order: UpdateOrder) -> No
         "version": document.version,
         "variant": variant,
         "compose": {name: document.compose.get(name) for name in variant.compose_files},
-        "environment": document.environment.get(order.robot, {}),
+        "environment": _signed_environment(document, order),
         "probation": document.probation,
         "switch": document.switch.get(order.robot, SwitchRules()),
     }
+    signed.update(_signed_secrets(document, order))
     signed["release_digest"] = release_digest(proof.document, document.fleet, document.version)
     for name, value in signed.items():
         ordered = getattr(order, name)
         if ordered != value:
             text = "the order's {} is not the signed one: {} is ordered, {} is signed"
             raise Refused(text.format(name, *_difference(ordered, value)), _FORGED)
+
+
+def _signed_environment(document: ReleaseDocument, order: UpdateOrder) -> Dict[str, str]:
+    """Return the robot's signed variables: the order's own, where their digest is the one in the document."""
+    inline = document.environment.get(order.robot)
+    if inline is not None or not document.parts:
+        return inline or {}
+    digest = document.parts.get(order.robot)
+    part = EnvironmentPart(order.environment, order.secrets)
+    if digest is None:
+        return {}
+    if digest_of(part) != digest:
+        text = "the order's environment is not the signed one: {} is ordered, {} is signed"
+        raise Refused(text.format(digest_of(part), digest), _FORGED)
+    return order.environment
+
+
+def _signed_secrets(document: ReleaseDocument, order: UpdateOrder) -> Dict[str, object]:
+    """Return where secrets may be found: where the signed part says so, whose digest was compared, or nowhere."""
+    return {} if order.robot in document.parts and order.robot not in document.environment else {"secrets": {}}
 
 
 def _difference(ordered: object, signed: object) -> Tuple[str, str]:
