@@ -77,6 +77,7 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
         "signed_by": list(state.signed_by) if state else [],
         "unsigned": state.unsigned if state else None,
         "root": state.root_version if state and state.has_root else None,
+        "login": (state.login or None) if state else None,
         "newest": (state.newest or None) if state else None,
         "stale": (state.stale or None) if state else None,
         "image_digest": running.rpartition("@")[2] or None,
@@ -147,6 +148,8 @@ def _remarks(row: dict[str, Any]) -> str:
     parts = [row["error"] or ""]
     if row["unsigned"] is False and row["root"] is None:
         parts.append("no signed trust root yet: fleet bootstrap")
+    if row["login"] and row["unsigned"] is False:
+        parts.append(f"the login is root there ({row['login']}): see fleet bootstrap --help")
     if row["stale"]:
         parts.append(f"stale: {row['stale']}")
     parts += [f"{check['name']}: {check['message']}" for check in row["checks"]]

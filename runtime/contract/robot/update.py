@@ -132,6 +132,8 @@ class UpdateState:
     """Version that it names."""
     newest_until: float = 0.0
     """Unix seconds at which it expires."""
+    login: str = ""
+    """Why the account that asks is root there; empty when it is not."""
     stale: str = ""
     """Why the robot does not know what the newest release is; empty when it does, or need not."""
     schema: int = SCHEMA

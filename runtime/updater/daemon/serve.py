@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater.daemon.believed import VERBS as BELIEVED
@@ -22,6 +25,7 @@ from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
 from runtime.updater.power.nvpmodel import Nvpmodel
 from runtime.updater.power.power_service import PowerService, sayer
 from runtime.updater.robot.json_socket import Server
+from runtime.updater.robot.login_rights import rights_of
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.robot.update_lock import share_node_folder
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
@@ -46,7 +50,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
         believed = Believed(root, world, updater, lambda: identity(root)[1])
-        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root, believed))
+        server = Server(socket_path, lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
@@ -70,8 +74,12 @@ def answer(
     request: Dict[str, Any],
     root: Path = Path(ROBOT_DIR),
     believed: Optional[Believed] = None,
+    uid: int = -1,
 ) -> Any:
-    """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
+    """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError.
+
+    ``uid``: of the account that asks; -1 where that is not known.
+    """
     verb = request.get("verb")
     if believed is not None and verb in BELIEVED:
         return believed.answer(request)
@@ -80,7 +88,7 @@ def answer(
     if verb in ("submit", "revert"):
         refuse_on_trial(root)
     if verb in ("status", "attest", "power", "verify"):
-        return to_dict(_look(updater, keeper, request))
+        return to_dict(_told(_look(updater, keeper, request), uid))
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
     if verb == "confirm":
@@ -102,6 +110,15 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
     if verb == "verify":
         return updater.verify(_number(request, "seconds", DEFAULT_SECONDS))
     return updater.status()
+
+
+def _told(found: Any, uid: int) -> Any:
+    """Add what the account that asks may do here."""
+    if uid < 0 or isinstance(found, PowerAnswer):
+        return found
+    if isinstance(found, Attestation):
+        return replace(found, state=replace(found.state, login=rights_of(uid)))
+    return replace(found, login=rights_of(uid))
 
 
 def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Believed]) -> Any:

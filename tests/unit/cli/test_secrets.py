@@ -39,7 +39,11 @@ def test_no_robot_s_environment_is_in_another_s_order_nor_in_the_document(runnin
     release = load_release(running.registry, PREFIX, "1.0.0")
     assert "of-one" not in release.text
     assert "key-17" not in release.text
-    for name, others in {"amr-001": ["of-two"], "amr-002": ["of-one", "key-17"], "scout-001": ["of-", "key-17"]}.items():
+    for name, others in {
+        "amr-001": ["of-two"],
+        "amr-002": ["of-one", "key-17"],
+        "scout-001": ["of-", "key-17"],
+    }.items():
         for word in others:
             assert word not in orders(running)[name]
     mine = running.updaters["amr-001"].submitted[-1]
