@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import zipfile
 from pathlib import Path
 from typing import Optional
 
@@ -70,6 +69,8 @@ def content_of(text: str) -> bytes:
 
 
 def _put(folder: Path, slot: str, content: bytes, signed: Optional[Signed], version: str, trial_s: float) -> None:
+    import zipfile  # with all its compressors it is more than an idle updater may take; the daemon ends after this
+
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             text = archive.read(_LAUNCHER)
