@@ -411,3 +411,30 @@ def test_an_engine_changed_after_verification_reverts(fleet: SignedFleet) -> Non
     status = fleet.status()
     assert status["release"] == before
     assert status["health"] in ("ok", "degraded")
+
+
+def test_after_bootstrap_the_login_is_root_no_more_and_all_goes_on(fleet: SignedFleet) -> None:
+    """The robot's own OpenSSH, sudo and account files: what is taken away, and that nothing needs it."""
+    site, environment = fleet.site, fleet.site.environment
+    environment["JETFLEET_PRIVILEGED_LOGIN"] = "0"
+    try:
+        said = site.fleet("bootstrap", *ONLY, code=3).stderr
+        assert "nobody but jetson could become root at its console" in " ".join(said.split())
+        assert "docker" in fleet.exec("id", "-nG", "jetson").split(), "nothing was changed"
+        fleet.exec("usermod", "--password", "$6$of.somebody$at.the.console", "root")
+        (robot,) = site.fleet_json("bootstrap", *ONLY)["robots"]
+        assert (robot["ready"], robot["login"]) == (True, None)
+        assert set(fleet.exec("id", "-nG", "jetson").split()) == {"jetson", "jetfleet"}
+        for command in (("sudo", "-n", "true"), ("docker", "ps"), ("cat", "/var/lib/jetfleet/current/.env")):
+            site.fleet("exec", *ONLY, "--", *command, code=3)
+        site.fleet("rollout", "5.1.0", "--yes", *ONLY)
+        assert fleet.status()["release"] == "5.1.0"
+        assert site.fleet_json("logs", ROBOT, "--tail", "5")["lines"]
+        (again,) = site.fleet_json("bootstrap", *ONLY)["robots"]
+        assert (again["ready"], again["changed"], again["login"]) == (True, False, None)
+    finally:
+        del environment["JETFLEET_PRIVILEGED_LOGIN"]
+        fleet.exec("usermod", "--append", "--groups", "docker,sudo", "jetson")
+        aside = "/etc/sudoers.d/jetson"
+        fleet.exec("sh", "-c", f"test ! -e {aside}.jetfleet-aside || mv {aside}.jetfleet-aside {aside}")
+        fleet.exec("usermod", "--password", "*", "root")
