@@ -294,6 +294,8 @@ class RobotAddress:
     """False: nobody said, so that the operator's SSH configuration may say otherwise."""
     user_given: bool = True
     """False: nobody said, so that the operator's SSH configuration may say otherwise."""
+    jump: tuple[str, ...] | None = None
+    """Hosts to go through (``[user@]host[:port]``), the nearest first; empty: none. None: nobody said, the same."""
 
 
 @dataclass(frozen=True)

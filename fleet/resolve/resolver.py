@@ -63,6 +63,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
             identity_file=None if identity is None else variants.file(identity, loaded.root),
             port_given=settings.port_given,
             user_given=settings.user is not None,
+            jump=settings.jump,
         ),
         group=robot.group,
         labels=settings.labels,

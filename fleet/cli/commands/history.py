@@ -17,7 +17,7 @@ from fleet.oci.releases import CURRENT, PublishedRelease, find_release, list_rel
 from fleet.oci.skim import skim
 from fleet.rollout import audit
 
-STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow"}
+STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow", audit.PAUSED: "yellow"}
 
 
 def run(
