@@ -9,7 +9,9 @@ import typer
 
 from fleet.cli.rollout_flow import (
     Declined,
+    begin,
     confirm,
+    hooks_of,
     plan_changes,
     rollout_lock,
     show_event,
@@ -61,9 +63,11 @@ def resume_rollout(
     if not yes:
         confirm(wiring, release, changes, robots, f": goes on with {called}", "Go on?")
     proof = release_proof(wiring, release)
+    hooks = hooks_of(wiring, release, audit.ROLLOUT)
     started, prefix = wiring.clock.now(), wiring.desired.registry.prefix
     with rollout_lock(wiring, f"rollout {paused.version}, resumed") as lock:
         _still(wiring, paused)
+        begin(hooks, [robot.name for robot in robots])
         approval = audit.approval(
             wiring.desired.fleet,
             version=paused.version,
@@ -90,6 +94,7 @@ def resume_rollout(
                 proof=proof,
                 earlier=earlier,
                 until_wave=until_wave,
+                on_wave=hooks.wave,
             )
         record = audit.record_of(
             result,
@@ -101,7 +106,7 @@ def resume_rollout(
             override=override,
         )
         moved, unwritten = write_down(wiring, release, result, changes, record)
-    tell_result(release, result, moved, unwritten, as_json)
+    tell_result(release, result, moved, unwritten, as_json, hooks)
 
 
 def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> None:
@@ -120,6 +125,7 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
     changes = plan_changes(wiring, release, robots)
     if not yes:
         _confirm_abort(wiring, paused, sum(bool(each.order_id) for each in results))
+    hooks = hooks_of(wiring, release, audit.ROLLOUT)
     started, prefix = wiring.clock.now(), wiring.desired.registry.prefix
     with rollout_lock(wiring, f"abort of rollout {paused.version}") as lock:
         _still(wiring, paused)
@@ -147,7 +153,7 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
             selector=paused.selector,
         )
         moved, unwritten = write_down(wiring, release, result, changes, record)
-    tell_result(release, result, moved, unwritten, as_json)
+    tell_result(release, result, moved, unwritten, as_json, hooks)
 
 
 def _confirm_abort(wiring: Wiring, paused: PausedRollout, committed: int) -> None:

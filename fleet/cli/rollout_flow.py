@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from fleet.resolve.desired import DesiredRobot
 from fleet.rollout import audit, pause
 from fleet.rollout.controller import roll_out
 from fleet.rollout.gate import Outcome
+from fleet.rollout.hooks import BEFORE_ROLLOUT, MOST_NAMES, Hooks, make_hooks
 from fleet.rollout.lock import RolloutLock
 from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import Pause, RolloutEvent, RolloutResult, paused_error
@@ -77,12 +79,14 @@ def run_rollout(
     if not yes:
         confirm(wiring, release, changes, robots)
     proof = prove()
+    hooks = hooks_of(wiring, release, kind)
     started = wiring.clock.now()
     with rollout_lock(wiring, f"{kind} {release.version}") as lock:
         if kind == audit.ROLLOUT:
             refuse_paused(wiring)
         else:
             notes = (*notes, *_replace_paused(wiring, release.version))
+        begin(hooks, [robot.name for robot in robots])
         with activity() as shown:
             result = roll_out(
                 release.document,
@@ -99,6 +103,7 @@ def run_rollout(
                 proof=proof,
                 until_wave=until_wave,
                 approvals=kind == audit.ROLLOUT,
+                on_wave=hooks.wave,
             )
         record = audit.record_of(
             result,
@@ -110,7 +115,29 @@ def run_rollout(
             override=override,
         )
         moved, unwritten = write_down(wiring, release, result, changes, record)
-    tell_result(release, result, moved, unwritten, as_json, notes)
+    tell_result(release, result, moved, unwritten, as_json, hooks, notes)
+
+
+def hooks_of(wiring: Wiring, release: PublishedRelease, kind: str) -> Hooks:
+    """Return the manifest's hooks, their secrets read. Raises UsageError for one that is missing."""
+    desired = wiring.desired
+    return make_hooks(
+        desired.hooks,
+        fleet=desired.fleet,
+        version=release.version,
+        release=release.digest,
+        kind=kind,
+        root=desired.root,
+        poster=wiring.poster,
+        clock=wiring.clock,
+    )
+
+
+def begin(hooks: Hooks, robots: Sequence[str]) -> None:
+    """Tell that it begins. Raises OutsideError when a hook stops it: nothing is changed yet."""
+    why = hooks.tell(BEFORE_ROLLOUT, robots=list(robots[:MOST_NAMES]), robot_count=len(robots))
+    if why:
+        raise OutsideError(f"not begun: {why}", hint="nothing was changed; put the hook right and run this again")
 
 
 def rollout_lock(wiring: Wiring, reason: str) -> RolloutLock:
@@ -150,10 +177,18 @@ def tell_result(
     moved: Sequence[TagMove],
     unwritten: OutsideError | None,
     as_json: bool,
+    hooks: Hooks,
     notes: Sequence[str] = (),
 ) -> None:
-    """Print how it ended, and raise what the command ends with. A pause that nobody can find later is an error."""
+    """Tell how it ended: hooks first, then whoever ran the command. Raises what the command ends with.
+
+    A pause that nobody can find later is an error. A hook that failed is a note and in the document.
+    """
+    ended = result.error() or unwritten
+    hooks.ended(result, ended.message if ended else "")
+    notice(f"{each.hook} failed {each.event}: {each.why}" for each in hooks.failures)
     document = _document(release, result, moved) | {"notes": list(notes)}
+    document["hook_failures"] = [dataclasses.asdict(each) for each in hooks.failures]
     error = (unwritten or result.error()) if result.paused else (result.error() or unwritten)
     conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
 

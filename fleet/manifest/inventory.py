@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from fleet.manifest.draft import Draft
-from fleet.manifest.files.inventory_command import InventoryFailed, run_inventory
 from fleet.manifest.files.inventory_rows import ReadRows, rows_of_csv, rows_of_json
 from fleet.manifest.files.named_files import inside, why_no_file
 from fleet.manifest.schema.manifest_schema import Inventory, Robot
 from fleet.manifest.yaml.report import Report, Rows, SourceFile, salvage
 from fleet.manifest.yaml.yaml_text import MAX_BYTES
+from fleet.programs import ProgramFailed, run_program
 
 _ROBOTS: TypeAdapter[tuple[Robot, ...]] = TypeAdapter(tuple[Robot, ...])
 
@@ -66,8 +66,8 @@ def _read(inventory: Inventory, source: SourceFile, report: Report) -> tuple[str
     root = Path(source.shown).parent
     if inventory.command is not None:
         try:
-            printed = run_inventory(inventory.command, root, inventory.timeout)
-        except InventoryFailed as error:
+            printed = run_program(inventory.command, root, inventory.timeout)
+        except ProgramFailed as error:
             report.add(source, ("inventory", "command"), f"`{inventory.command}` {error.message}", error.hint)
             return None
         return f"`{inventory.command}`", rows_of_json(printed)

@@ -107,8 +107,10 @@ def record_of(
         fleet=fleet,
         version=result.version,
         release_digest=release_digest,
-        outcome=_outcome(result),
-        reason=printable(result.failed or result.outdated or result.stalled or result.aborted, MAX_REASON),
+        outcome=outcome_of(result),
+        reason=printable(
+            result.failed or result.outdated or result.stalled or result.stopped or result.aborted, MAX_REASON
+        ),
         seconds=round(result.seconds, 3),
         selector=printable(selector),
         override=printable(override),
@@ -117,7 +119,12 @@ def record_of(
     )
 
 
-def _outcome(result: RolloutResult) -> str:
+def _why(result: RolloutResult) -> str:
+    return result.failed or result.outdated or result.stalled or result.stopped or result.aborted
+
+
+def outcome_of(result: RolloutResult) -> str:
+    """Return the word of a record for how it ended."""
     if result.aborted:
         return ABORTED
     if result.interrupted:

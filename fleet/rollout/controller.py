@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
@@ -28,6 +28,8 @@ from runtime.contract.robot.trust import Proof
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 
 OpenClient = Callable[[DesiredRobot], RobotClient]
+OnWave = Callable[[str, int, int, Sequence[str], dict[str, int]], str]
+"""Event (``before-wave``, ``after-wave``), wave, waves, its robots, outcomes so far → why to stop; empty: go on."""
 _LOOK_S = 0.2
 """How often the main thread looks after the lock and Ctrl-C while robots work."""
 
@@ -50,6 +52,7 @@ def roll_out(
     earlier: Earlier | None = None,
     until_wave: int | None = None,
     approvals: bool = True,
+    on_wave: OnWave | None = None,
 ) -> RolloutResult:
     """Bring ``robots`` to ``release``; return how it ended for each. See `docs/rollout.md` for every rule.
 
@@ -60,7 +63,8 @@ def roll_out(
     them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
     ``proof``: who signed for the release. ``earlier``: go on with a rollout that paused, whose next wave is approved.
     ``until_wave``: pause when that wave (1-based) has passed. ``approvals``: False takes no notice of waves that want
-    one. A rollout pauses between waves only, with nobody at work. Raises UsageError when the release does not know a
+    one. ``on_wave`` is told before and after each wave and may stop the rollout: what committed stays then.
+    A rollout pauses between waves only, with nobody at work. Raises UsageError when the release does not know a
     robot.
     """
     orders = orders_for(
@@ -78,6 +82,7 @@ def roll_out(
         earlier=earlier,
         until_wave=until_wave,
         approvals=approvals,
+        on_wave=on_wave,
     )
     return rollout.run(release.version, robots)
 
@@ -132,7 +137,10 @@ class _Rollout:
         earlier: Earlier | None = None,
         until_wave: int | None = None,
         approvals: bool = True,
+        on_wave: OnWave | None = None,
     ) -> None:
+        self._on_wave = on_wave
+        self._stopped = ""
         self._earlier = earlier
         self._until_wave = until_wave
         self._approvals = approvals
@@ -212,6 +220,7 @@ class _Rollout:
             failed=tally.failed,
             stalled=tally.stalled,
             outdated=tally.outdated,
+            stopped=self._stopped,
             interrupted=self._interrupted,
             seconds=seconds,
             paused=self._pause,
@@ -256,8 +265,27 @@ class _Rollout:
                 self._tell("paused", f"paused: wave {number} {'wants an approval' if approval else 'is not asked for'}")
                 return
             self._wave = number
-            if not self._run_wave(pool, wave.robots):
+            if not (self._may_go_on("before-wave", wave) and self._run_wave(pool, wave.robots)):
                 return
+            if not self._may_go_on("after-wave", wave):
+                return
+
+    def _may_go_on(self, event: str, wave: PlannedWave) -> bool:
+        """Tell of the wave; say whether the rollout goes on. Nobody is at work meanwhile."""
+        if self._on_wave is None:
+            return True
+        names = [robot.name for robot in wave.robots]
+        counts = Counter(self._tally.results[name].outcome.value for name in names if name in self._tally.results)
+        try:
+            self._stopped = self._on_wave(event, self._wave, self._waves, names, dict(counts))
+            self._keep_lock()
+        except KeyboardInterrupt:
+            self._interrupt("interrupted between waves")
+        except LockHeld as error:
+            self._interrupt(error.message)
+        if self._stopped:
+            self._tell("stopped", self._stopped)
+        return not (self._stopped or self._stop.is_set())
 
     def _run_wave(self, pool: ThreadPoolExecutor, wave: Sequence[DesiredRobot]) -> bool:
         """Update the robots of a wave that nothing was set down for yet; say whether the rollout goes on."""

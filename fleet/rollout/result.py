@@ -16,7 +16,7 @@ class RolloutEvent:
     """Something happened. Never two at the same time; some come from other threads than the caller's."""
 
     kind: str
-    """looked | wave | robot | robot-done | wave-done | paused | reverting | interrupted."""
+    """looked | wave | robot | robot-done | wave-done | paused | stopped | reverting | interrupted."""
     message: str
     """One line for a person."""
     at: float
@@ -80,6 +80,8 @@ class RolloutResult:
     """Why it stopped although nothing failed: no robot of a wave was there to try it."""
     outdated: str = ""
     """Why it stopped: a robot changed since the plan was made."""
+    stopped: str = ""
+    """Why it stopped: a hook that may do so said so, or failed."""
     interrupted: bool = False
     seconds: float = 0.0
     paused: Pause | None = None
@@ -98,6 +100,7 @@ class RolloutResult:
     def succeeded(self) -> bool:
         """Every wave passed and a robot committed; others may have been offline, lost, or have said "not now"."""
         stopped = self.failed or self.stalled or self.outdated or self.interrupted or self.paused or self.aborted
+        stopped = stopped or self.stopped
         return not stopped and any(robot.outcome is Outcome.COMMITTED for robot in self.robots)
 
     @property
@@ -126,6 +129,11 @@ class RolloutResult:
             return PlanOutdated(
                 f"the rollout of {self.version} was stopped: {self.outdated}; {self.summary()}",
                 hint="look at fleet plan, then run this again: it makes a new plan",
+            )
+        if self.stopped:
+            return OutsideError(
+                f"the rollout of {self.version} was stopped: {self.stopped}; {self.summary()}",
+                hint="robots that committed stay; correct the hook, then fleet rollout goes on where this one stopped",
             )
         if self.paused is not None:
             return paused_error(

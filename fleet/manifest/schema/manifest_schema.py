@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from fleet.manifest.schema.hook_schema import Hook
 from fleet.manifest.schema.model_schema import (
     AccuracyGate,
     Decoder,
@@ -63,6 +64,7 @@ __all__ = [
     "Frozen",
     "Golden",
     "Governor",
+    "Hook",
     "ImagePreprocess",
     "Int8Options",
     "Inventory",
@@ -347,6 +349,8 @@ class Manifest(Frozen):
     """Those of the inventory come after these."""
     inventory: Inventory | None = None
     rollout: Rollout = Rollout()
+    hooks: tuple[Hook, ...] = ()
+    """Programs and addresses that are told of rollouts, in this order."""
 
     @model_validator(mode="after")
     def _somebody(self) -> Manifest:
