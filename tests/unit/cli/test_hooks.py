@@ -124,7 +124,7 @@ def test_a_secret_that_is_missing_is_refused_before_anything_is_changed(desk: De
         ({"events": ["after-rollout"], "url": URL, "format": "pagerduty"}, "routing key"),
         (
             {"events": ["before-wave", "on-failure"], "url": URL, "on_error": "stop"},
-            "nothing is left to stop on-failure",
+            "nothing is left to stop",
         ),
         ({"events": ["after-rollout"], "url": URL, "timeout": "10m"}, "out of range"),
         ({"events": ["after-rollout"], "command": "'x"}, "cannot be read"),
