@@ -22,7 +22,7 @@ TIMING_CACHE_FILE = "timing.cache"
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
-TRANSFORM_VERSION = 3
+TRANSFORM_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Batch first. Empty for an output whose shape is whatever the graph gives. Of an input with a range: what the
-    engine is tuned for, measured with, and run at unless somebody asks for another."""
+    """Batch first. Empty for an output whose shape is whatever the graph gives; -1 in an engine's output where the size
+    depends on the frame. Of an input with a range: what the engine is tuned for, measured with, and run at unless
+    somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine's input is then uint8, shape (1, height, width, channels)."""
@@ -209,6 +210,9 @@ class OutputAccuracy:
     """Norm of all samples over that of the reference's."""
     equal_share: Optional[float] = None
     """Of integers: the smallest share of equal ones. None: not integers."""
+    matched_share: Optional[float] = None
+    """Of an output with as many rows as are found: twice the rows that both have, over the rows of both, in all samples
+    together. None: its shape is fixed."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from runtime.contract.engine.build import EngineIdentity
 from runtime.contract.node.health import SelfTest
 from runtime.engines.backend import Runner
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import NOT_A_NUMBER_COSINE, violation, worst
+from runtime.engines.golden.accuracy import NOT_A_NUMBER_COSINE, free_axes, violation, worst
 from runtime.engines.golden.golden_data import load_golden
 from runtime.engines.golden.run_golden import run_golden
 
@@ -24,7 +24,7 @@ def self_test(runner: Runner, identity: EngineIdentity, golden_path: Path) -> Se
         golden = load_golden(golden_path, identity.inputs, [spec.name for spec in identity.outputs])
         if not golden.expected:
             return _failed(gate.min_cosine, f"golden data {golden_path.name} has no expected outputs")
-        measured = worst(run_golden(runner, golden), golden.expected_samples())
+        measured = worst(run_golden(runner, golden), golden.expected_samples(), free_axes(identity.outputs))
     except EngineError as error:
         return _failed(gate.min_cosine, error.message)
     lowest = min(item.min_cosine for item in measured)
