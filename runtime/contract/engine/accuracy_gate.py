@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import List
+from typing import Iterable, List
 
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
+from runtime.contract.engine.decoded import DecodedOutput
 
+LEAST_AGREEMENT = 0.9
+"""Of decoders' results, where a gate does not say otherwise: of ten findings one may be lost, invented or of another
+class. One whose score is near the threshold is not counted, so what rounding alone decides costs nothing."""
 _MOST_RATIO = 2.0
 _ALLOWANCE = 1.5
 _LEAST_RELATIVE = 0.02
@@ -64,6 +68,23 @@ def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
             "largest error {} on output {!r}".format(both(item.max_abs_error, ">", gate.max_abs_error), item.output)
         )
     return found
+
+
+def decoded_limit(gate: AccuracyGate) -> float:
+    """Return the smallest agreement of decoders' results that ``gate`` lets through."""
+    return LEAST_AGREEMENT if gate.min_decoded is None else gate.min_decoded
+
+
+def lost(decoded: Iterable[DecodedOutput], gate: AccuracyGate) -> List[str]:
+    """Return every output whose decoder makes other things of the engine's answers, with both numbers."""
+    limit = decoded_limit(gate)
+    return [
+        "decoder {}: agreement with the reference {} on output {!r} ({})".format(
+            item.decoder, both(item.agreement, "<", limit), item.output, item.said
+        )
+        for item in decoded
+        if item.agreement is not None and not item.agreement >= limit
+    ]
 
 
 def described(item: OutputAccuracy) -> str:

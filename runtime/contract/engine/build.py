@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 
@@ -112,6 +113,9 @@ class AccuracyGate:
     max_relative_error: Optional[float] = None
     """Norm of the difference over the norm of the reference. None: what belongs to ``min_cosine``
     (:func:`runtime.contract.engine.accuracy_gate.relative_limit`)."""
+    min_decoded: Optional[float] = None
+    """How far the decoders' results must agree with the reference's, 0 to 1. None: LEAST_AGREEMENT of
+    :mod:`runtime.contract.engine.accuracy_gate`."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,10 @@ class BuildJob:
     A builder that would take longer gives up before that, and says why."""
     metric: Optional[MetricGate] = None
     """What the model is for, measured beside ``accuracy``; waived with it."""
+    decoders: Tuple[OutputDecoder, ...] = ()
+    """What the robot makes of the outputs: run on the golden frames, judged like accuracy."""
+    golden_expect: str = ""
+    """``nothing``: a right model finds nothing in the golden frames. Empty: its decoders find something."""
     schema: int = SCHEMA
 
 
@@ -180,6 +188,8 @@ class EngineIdentity:
     """Against ``golden.npz`` beside this file."""
     dla_core: Optional[int] = None
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
+    golden_expect: str = ""
+    """As in :class:`BuildJob`."""
     schema: int = SCHEMA
 
 
@@ -249,6 +259,8 @@ class EngineReport:
     (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
     metric: Optional[TaskMetric] = None
     """None when the job asks for none."""
+    decoded: Tuple[DecodedOutput, ...] = ()
+    """What the decoders make of the engine's answers to the golden frames. Empty where the job names none."""
     files: Dict[str, FileFacts] = field(default_factory=dict)
     """What the engine's layer holds, by file name; written by `fleet` as it pushes the engine. Empty in older ones."""
     schema: int = SCHEMA

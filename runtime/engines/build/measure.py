@@ -25,6 +25,7 @@ from runtime.contract.engine.build import (
 )
 from runtime.contract.engine.task_metric import TaskMetric
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
+from runtime.engines.build.decoded_gate import judge_decoded
 from runtime.engines.errors import EngineError, ForeignOperatorError
 from runtime.engines.golden.accuracy import free_axes, violation, worst
 from runtime.engines.golden.bench import bench
@@ -68,6 +69,8 @@ def finish(
         notes = [*built.notes, *unrunnable, *_accuracy_gates(job, accuracy, expected, log)]
         metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
+        decoded, said = judge_decoded(job, own, fp32, log)
+        notes += said
         notes += judge_weights(job, built.weight_losses)
         if job.precision in ("fp16", "int8"):
             _precision_gate(job, built)
@@ -93,6 +96,7 @@ def finish(
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         },
         metric=metric,
+        decoded=decoded,
     )
     write_atomic(out / REPORT_FILE, canonical_json(report))
     return report
@@ -148,6 +152,7 @@ def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIden
         outputs=built.outputs,
         self_test=job.accuracy,
         dla_core=job.options.dla_core,
+        golden_expect=job.golden_expect,
     )
 
 
