@@ -17,9 +17,10 @@ import docker
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json, to_dict
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import ENV_HEALTH_PORT
 from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine
-from runtime.contract.robot.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.contract.robot.verification import Finding, Verification
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose
@@ -202,5 +203,5 @@ def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, wh
     road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 240.0)
     state = road.daemon.state()
     assert state.current is not None
-    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1"))
+    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1")), state.reason
     assert state.current.image == road.found[road.runs()]["reference"]

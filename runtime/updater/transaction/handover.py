@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Optional
 
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.judgement import node_serves
 from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import ENV_MEMORY, ENV_RESOURCES, ResourcePolicy
 from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND, SHARED
@@ -55,7 +56,7 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "the manifest says {}".format(order.switch.handover)
     image = world.image(target.image)
     if image is None or image.labels.get(LABEL_HANDOVER) != "1":
-        return "the new image takes no turns"
+        return "the new image does not support handover"
     missing = [folder for folder in SHARED if folder not in world.compose_shares(target.folder)]
     if missing:
         return "its compose files do not share {}".format(" and ".join(missing))
@@ -63,15 +64,13 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
 
 
 def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
-    if seen.container is None or not seen.report_json:
-        return "the release that runs does not answer: {}".format(seen.report_error)
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError as error:
-        return "the report of the release that runs cannot be read: {}".format(error)
+    report = seen.health.report
+    if report is None:
+        why = "cannot be judged" if seen.health.answered else "does not answer"
+        return "the release that runs {}: {}".format(why, seen.health.error)
     if report.turn is None or not report.turn.exclusive:
-        return "the release that runs takes no turns"
-    if report.executor.lifecycle != "active":
+        return "the release that runs does not support handover"
+    if not node_serves(report):
         return "the release that runs does not serve (it is {})".format(report.executor.lifecycle)
     available, needed = world.memory_available(), memory_needed(report, order, world.hardware().module is not None)
     if available is None or needed is None:
@@ -164,24 +163,17 @@ def hand_over(journal: Journal, world: World) -> Journal:
     world.set_links(links_of(journal))
     world.set_serving(target.slot)
     seen = observe(order, world, target.slot)
-    if _serves(seen):
+    if seen.health.report is not None and node_serves(seen.health.report):
         world.release_update_lock()
         return enter(journal, PROBATION, now)
     waited = elapsed(journal.handed or now, now)
     if waited > HAND_S + TAKE_S:
-        why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.report_error or "it does not serve")
+        why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.health.error or "it does not serve")
         return revert(journal, why, now, ban=True)
     if waited > HAND_S:
         world.note("{} does not leave its topics within {:g} s: ending it".format(current.version, HAND_S))
         world.compose_stop(current.folder, current.slot)
     return journal
-
-
-def _serves(seen: Observation) -> bool:
-    try:
-        return bool(seen.report_json) and from_json(HealthReport, seen.report_json).executor.lifecycle == "active"
-    except ContractError:
-        return False
 
 
 def alone(journal: Journal, world: World) -> None:

@@ -187,8 +187,8 @@ def test_the_manifest_may_say_never(on_one: Watched) -> None:
 
 def test_an_image_that_takes_no_turns_is_never_started_beside_another(on_one: Watched) -> None:
     on_one.world.published[reference("2")].labels.clear()
-    runs_alone(on_one, order("2"), "the new image takes no turns")
-    runs_alone(on_one, order("3"), "the release that runs takes no turns")
+    runs_alone(on_one, order("2"), "the new image does not support handover")
+    runs_alone(on_one, order("3"), "the release that runs does not support handover")
 
 
 def test_compose_files_that_share_no_token_rule_it_out(on_one: Watched) -> None:
