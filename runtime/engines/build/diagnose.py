@@ -1,7 +1,8 @@
 """After a failed accuracy gate: which nodes cost it, and which to leave in float. On the CPU, in ONNX Runtime.
 
-The graphs are those that the builder makes. For TensorRT they run without ONNX Runtime's optimizations, so that Q/DQ
-pairs and half precision do what they say: close to what the GPU does, and not the same. The next build tells.
+The graphs are those that the builder makes. Half precision is rounded after every node, whatever this CPU would keep in
+fp32 between them. For TensorRT they run without ONNX Runtime's optimizations, so that Q/DQ pairs do what they say:
+close to what the GPU does, and not the same. The next build tells.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from runtime.engines.graph.precision import MAIN_OPERATORS, moves
 from runtime.engines.graph.preprocess import engine_input, prepend, preprocess_model
 from runtime.engines.graph.quantize import STYLES, Quantizer
 from runtime.engines.graph.quantized import PAIRS, check_quantized
+from runtime.engines.graph.rounding import rounded
 from runtime.engines.graph.shapes import fixed
 from runtime.engines.graph.transform import folded
 from runtime.engines.onnxruntime_.session import free_outputs, open_session
@@ -138,7 +140,7 @@ class _Trial:
             self._low = self._halved
 
     def _halved(self, excluded: Collection[str]) -> ModelProto:
-        return to_fp16(self._core, self._job.options.keep_fp32_ops, excluded)
+        return rounded(to_fp16(self._core, self._job.options.keep_fp32_ops, excluded))
 
     def __call__(self, nodes: frozenset[str]) -> Measurement:
         """Return what the gate says with ``nodes`` and the declared ones in float. Raises EngineError."""

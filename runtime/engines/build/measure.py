@@ -26,6 +26,7 @@ from runtime.contract.engine.build import (
 from runtime.contract.engine.task_metric import TaskMetric
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
 from runtime.engines.build.decoded_gate import judge_decoded
+from runtime.engines.build.half_precision import half_precision_notes
 from runtime.engines.errors import EngineError, ForeignOperatorError
 from runtime.engines.golden.accuracy import free_axes, violation, worst
 from runtime.engines.golden.bench import bench
@@ -69,6 +70,7 @@ def finish(
         notes = [*built.notes, *unrunnable, *_accuracy_gates(job, accuracy, expected, log)]
         metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
+        notes += half_precision_notes(job, built, given, fp32)
         decoded, said = judge_decoded(job, own, fp32, log)
         notes += said
         notes += judge_weights(job, built.weight_losses)
