@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, UsageError
+from fleet.errors import FleetError, RegistryError, UsageError
 from fleet.oci.releases import PublishedRelease
 from fleet.signing.newest import NewestStanding, read_newest, sign_newest, words_for
 from fleet.signing.roots import judge_with
@@ -50,6 +50,25 @@ def announce(wiring: Wiring, release: PublishedRelease, *, only_renew: bool = Fa
         signer=wiring.signer,
         key=key,
     )
+
+
+def announced(
+    wiring: Wiring, release: PublishedRelease, *, whole: bool
+) -> tuple[tuple[Signed, Newest] | None, list[str]]:
+    """Say that the whole fleet's release is the newest, or renew that of some robots.
+
+    Returns what is brought to robots, and sentences: without a key a rollout goes on, and says that robots will be stale.
+    Raises RegistryError.
+    """
+    if not says_newest(wiring):
+        return None, []
+    try:
+        return to_bring(announce(wiring, release, only_renew=not whole)), []
+    except RegistryError:
+        raise
+    except FleetError as error:
+        why = f"not said that {release.version} is the newest release: {error.message} → {error.hint}"
+        return to_bring(newest_of(wiring)), [why]
 
 
 def _read(wiring: Wiring) -> NewestStanding:

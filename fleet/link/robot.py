@@ -182,7 +182,8 @@ class RobotClient:
     def verify(self, seconds: float) -> Attestation:
         """Have the robot check itself, listening for ``seconds``: what really runs, and what it found."""
         limit_s = seconds + VERIFY_MARGIN_S + _ASK_TIMEOUT_S
-        return self._ask(Attestation, ["verify", "--seconds", f"{seconds:g}"], timeout_s=limit_s)
+        found = self._ask(Attestation, ["verify", "--seconds", f"{seconds:g}"], timeout_s=limit_s)
+        return replace(found, state=self._freshened(found.state))
 
     def confirm(self, order_id: str) -> UpdateState:
         """Tell the robot that its release is good: it commits."""
