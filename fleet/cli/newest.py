@@ -57,8 +57,8 @@ def announced(
 ) -> tuple[tuple[Signed, Newest] | None, list[str]]:
     """Say that the whole fleet's release is the newest, or renew that of some robots.
 
-    Returns what is brought to robots, and sentences: without a key a rollout goes on, and says that robots will be stale.
-    Raises RegistryError.
+    Returns what is brought to robots, and sentences: without a key a rollout goes on, and says that robots will be
+    stale. Raises RegistryError.
     """
     if not says_newest(wiring):
         return None, []
