@@ -13,7 +13,7 @@ from typing import Optional
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import ENV_MEMORY, ENV_RESOURCES, ResourcePolicy
-from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND, SHARED
+from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, NODES_DIR, SECOND, SERVE_DIR
 from runtime.contract.robot.switching import HANDOVER_AUTO
 from runtime.contract.robot.update import PROBATION, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, STOP_START, Journal
@@ -53,18 +53,29 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "it is the same container"
     if order.switch.handover != HANDOVER_AUTO:
         return "the manifest says {}".format(order.switch.handover)
-    image = world.image(target.image)
-    if image is None or image.labels.get(LABEL_HANDOVER) != "1":
+    if order.force and not journal.by_hand:
+        return "the order is forced: what failed here may have failed by what runs beside it"
+    if not _takes_turns(target.image, world):
         return "the new image takes no turns"
-    missing = [folder for folder in SHARED if folder not in world.compose_shares(target.folder)]
-    if missing:
-        return "its compose files do not share {}".format(" and ".join(missing))
+    shares = world.compose_shares(target.folder)
+    if SERVE_DIR not in shares:
+        return "its compose files do not share {}".format(SERVE_DIR)
+    if not any(folder.startswith(NODES_DIR + "/") for folder in shares):
+        return "its compose files give its container no folder of its own"
     return _old_cannot(observe(order, world, current.slot), order, world)
+
+
+def _takes_turns(reference: str, world: World) -> bool:
+    """Say whether an image's executor obeys token and lock as they are now."""
+    image = world.image(reference)
+    return image is not None and image.labels.get(LABEL_HANDOVER) == HANDOVER
 
 
 def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
     if seen.container is None or not seen.report_json:
         return "the release that runs does not answer: {}".format(seen.report_error)
+    if not _takes_turns(seen.container.image_id, world) or not seen.container.node_dir.startswith(NODES_DIR + "/"):
+        return "the release that runs takes no turns"
     try:
         report = from_json(HealthReport, seen.report_json)
     except ContractError as error:
