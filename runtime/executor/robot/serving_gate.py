@@ -130,9 +130,7 @@ class ServingGate:
             self._record.add(_lock_id(self._descriptor), sorted(self._ours))
             self.record_problem = ""
         except OSError as error:
-            self.record_problem = (
-                f"velocity publishers cannot be written down in {self._own.parent}: {error.strerror}"
-            )
+            self.record_problem = f"velocity publishers cannot be written down in {self._own.parent}: {error.strerror}"
 
     @property
     def _path(self) -> Path:

@@ -1,6 +1,6 @@
 """The folders that containers write to, one for each, and who answers on the socket in one.
 
-A folder is named after slot and release (``runtime.contract.node.serving.node_folder``), so that no container finds what
+A folder is named after slot and release (``runtime.contract.node.serving.node_folder``), so no container finds what
 another one left there. Releases of before that share ``/run/jetfleet/node``. Either way an answer counts only when the
 kernel says that it comes out of the very container that is asked.
 """
@@ -52,7 +52,7 @@ def remove_node_folders(machine: Path, used: Iterable[str], say: Callable[[str],
         return
     parent = os.open(str(root), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for name in os.listdir(parent):
+        for name in os.listdir(parent):  # noqa: PTH208  (a descriptor, not a path)
             if name not in kept:
                 _remove(name, parent)
     except OSError as error:
@@ -98,8 +98,8 @@ def ask_agent(container: ContainerFacts, machine: Path, slot: str, timeout_s: fl
 def in_container(pid: int, container: str, proc: Path = Path("/proc")) -> bool:
     """Say whether a process is in the control group of a container, by its id of 64 hex. Cgroup v1 and v2.
 
-    Docker names the group ``…/<id>`` (driver cgroupfs) or ``…/docker-<id>.scope`` (systemd). Nobody without root moves a
-    process into another group. A process that is gone is in none.
+    Docker names the group ``…/<id>`` (driver cgroupfs) or ``…/docker-<id>.scope`` (systemd). Nobody without root moves
+    a process into another group. A process that is gone is in none.
     """
     ours = re.compile(r"(?:docker-|libpod-)?{}(?:\.scope)?".format(re.escape(container)))
     if not container:

@@ -14,6 +14,7 @@ from typing import Dict, Iterable, Optional, Tuple
 from runtime.contract.node.resources import LOCK_FILE
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR, FIRST, NODES_DIR, SECOND, node_folder
+from runtime.contract.node.signed_engines import SignedEngines
 from runtime.contract.robot.update import ROBOT_DIR, RunningRelease
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 from runtime.updater.robot.fetch_process import FetchingDocker
@@ -23,9 +24,11 @@ from runtime.updater.robot.trust_folder import TrustFolder
 from runtime.updater.robot.update_lock import HeldLock, take
 from runtime.updater.state.lock_answer import FREE, LockAnswer
 from runtime.updater.state.records import Mark
-from runtime.updater.state.release_folder import ENV_FILE
+from runtime.updater.state.release_folder import ENV_FILE, order_in
+from runtime.updater.state.signed_engines import signed_engines
 from runtime.updater.state.world import PROJECT, ContainerFacts, Disk, Hardware, StepInterrupted, WorldError
 from runtime.updater.storage.folders import ReleaseFolders
+from runtime.updater.transaction.trust import is_unsigned
 
 REPORT_S = 3.0
 #: Younger facts of a container are not asked for again, where its agent is asked.
@@ -122,12 +125,13 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
             used = {facts.node_dir for facts in map(self.container, (FIRST, SECOND)) if facts is not None}
             remove_node_folders(self._machine, used, self.note)
             make_node_folder(self._machine / ours.lstrip("/"), self.note, container_uid(dot_env))
+        self._hand_down(folder, slot)
         super().compose_up(folder, slot)
         self._seen.pop(slot, None)
 
     def make_shared(self, releases: Iterable[RunningRelease]) -> None:
-        """Make what containers find on the host, for these releases. After a reboot, before Docker starts them, or after
-        an older updater. Never raises."""
+        """Make what containers find on the host, for these releases: after a reboot, before Docker starts them, or
+        after an older updater. Never raises."""
         make_node_folder(self._machine / NODE_DIR.lstrip("/"), self.note, mode=0o755)
         try:
             self.make_serving_lock()
@@ -136,8 +140,20 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
                 if ENV_HOST_NODE_DIR in dot_env:
                     place = self._machine / node_folder(release.slot, release.folder).lstrip("/")
                     make_node_folder(place, self.note, container_uid(dot_env))
+                self._hand_down(release.folder, release.slot)
         except WorldError as error:
             self.note(error.message)
+
+    def _hand_down(self, folder: str, slot: str) -> None:
+        """Let the slot's container know which engines may be put into it."""
+        signed = SignedEngines("", ())  # of a release that cannot be read: none
+        if is_unsigned(self):
+            return self.set_signed_engines(slot, None, self.note)
+        try:
+            signed = signed_engines(order_in(self, folder))
+        except WorldError as error:
+            self.note(error.message)
+        return self.set_signed_engines(slot, signed, self.note)
 
     def _lock_path(self) -> Path:
         """The update lock of the container that serves."""

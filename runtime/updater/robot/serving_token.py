@@ -1,14 +1,16 @@
-"""Whose turn it is to serve: the token on the host's disk, and beside it the lock that executors hold."""
+"""What root tells containers: whose turn it is to serve, the lock that executors hold, which engines may be put in."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
+from runtime.contract.codec import canonical_json
 from runtime.contract.node.serving import FIRST, SECOND, SERVE_DIR, SERVING_LOCK, TOKEN, token_text
+from runtime.contract.node.signed_engines import SignedEngines, signed_engines_file
 from runtime.updater.state.world import WorldError
-from runtime.updater.storage.durable import replace_durable
+from runtime.updater.storage.durable import remove, replace_durable
 
 
 class ServingToken:
@@ -51,3 +53,18 @@ class ServingToken:
             path.chmod(0o644)
         except OSError as error:
             raise WorldError("cannot make {}: {}".format(path, error), "free space on that volume") from error
+
+    def set_signed_engines(self, slot: str, signed: Optional[SignedEngines], say: Callable[[str], None]) -> None:
+        """Tell the slot's container which engines somebody signed for; None: any may be put in. Never raises: where the
+        disk takes no file, what was signed before stays, and is said."""
+        path = self._token.with_name(signed_engines_file(slot))
+        try:
+            if signed is None:
+                return remove(path)
+            text = canonical_json(signed)
+            if not path.exists() or path.read_bytes() != text:
+                path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+                replace_durable(path, text)
+        except OSError as error:
+            say("cannot write {}: {}: engines are put in by what it said before".format(path, error.strerror))
+        return None

@@ -12,7 +12,7 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.json_decoder import WORDS

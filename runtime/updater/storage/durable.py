@@ -88,7 +88,7 @@ def remove_foreign(name: str, parent: int, depth: int = MAX_DEPTH) -> None:
     try:
         if depth <= 0:
             raise OSError(errno.ELOOP, "nested too deeply")
-        for inside in os.listdir(folder):
+        for inside in os.listdir(folder):  # noqa: PTH208  (a descriptor, not a path)
             remove_foreign(inside, folder, depth - 1)
     finally:
         os.close(folder)

@@ -1,7 +1,8 @@
-"""Each container has a folder of its own, and an answer counts only when it comes out of the container that is asked."""
+"""Each container has a folder of its own, and an answer counts only when it comes out of the one that is asked."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
@@ -131,7 +132,12 @@ def test_a_folder_is_its_container_s_user_s_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "uid"),
-    [("", 1000), ("A=1\nJETFLEET_UID='1234'\nB=2\n", 1234), ("JETFLEET_UID=1234\n", 1234), ("XJETFLEET_UID='7'\n", 1000)],
+    [
+        ("", 1000),
+        ("A=1\nJETFLEET_UID='1234'\nB=2\n", 1234),
+        ("JETFLEET_UID=1234\n", 1234),
+        ("XJETFLEET_UID='7'\n", 1000),
+    ],
 )
 def test_the_user_is_what_dot_env_says(text: str, uid: int) -> None:
     assert container_uid(text) == uid
@@ -177,12 +183,11 @@ def test_a_folder_that_becomes_a_link_while_it_is_removed_leads_nowhere(tmp_path
 
     def swap() -> None:
         while not stop.is_set():
-            for make in (lambda: (place / "x").mkdir(), lambda: (place / "x").symlink_to(outside)):
-                try:
-                    make()
-                    (place / "x").unlink() if (place / "x").is_symlink() else (place / "x").rmdir()
-                except OSError:
-                    continue
+            with contextlib.suppress(OSError):
+                (place / "x").mkdir()
+                (place / "x").rmdir()
+                (place / "x").symlink_to(outside)
+                (place / "x").unlink()
 
     thread = threading.Thread(target=swap)
     thread.start()
