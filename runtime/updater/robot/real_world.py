@@ -114,8 +114,21 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
     def container(self, slot: str = "") -> Optional[ContainerFacts]:
         """Return the slot's runtime container, running or not."""
         found = super().container(slot)
+        if found is not None and found.node_dir.startswith(NODES_DIR + "/"):
+            self._own_node_folder(found.node_dir)
         self._seen[slot] = time.monotonic(), found
         return found
+
+    def _own_node_folder(self, node_dir: str) -> None:
+        """Give a container's folder to its user where Docker made it, for root: a release that was started by hand."""
+        place = self._machine / node_dir.lstrip("/")
+        try:
+            if place.stat().st_uid != os.geteuid() or os.geteuid() != 0:
+                return
+            uid = container_uid(self.read_release(place.name.partition("-")[2], ENV_FILE))
+        except (OSError, WorldError):
+            return  # gone, or of no release of ours: whoever asks its agent says that nobody answers
+        make_node_folder(place, self.note, uid)
 
     def compose_up(self, folder: str, slot: str = "") -> None:
         """Make the slot's containers those of the release folder; leave alone what is right already."""

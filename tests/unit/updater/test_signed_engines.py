@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.node.serving import node_folder
 from runtime.contract.node.signed_engines import SignedEngines
 from runtime.contract.robot.release import Probation, ReleaseDocument, ReleaseEngine, ReleaseVariant
 from runtime.contract.robot.trust import TRUST_FILE, TRUST_FOLDER, Proof, Signed, TrustSettings
 from runtime.contract.robot.update import RunningRelease
+from runtime.updater.robot.docker_cli import DockerCli
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.release_folder import files_of, target_of
 from runtime.updater.state.signed_engines import signed_engines
+from runtime.updater.state.world import ContainerFacts
 from tests.fakes.robot_world import digest, order, variant
 
 
@@ -80,6 +84,21 @@ def test_a_disk_that_takes_no_file_is_said_and_stops_nothing(world: RealWorld, t
     world.make_shared([release(world)])
     assert "signed-engines-a.json" in world.said
     assert "engines are put in by what it said before" in world.said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_a_folder_that_docker_made_for_root_becomes_its_container_s(
+    world: RealWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand: `docker compose up` of a release whose folder is gone, after a reboot or a cleaning up."""
+    one = release(world)
+    facts = ContainerFacts("c", "i", "image", "running", "", 0, 0, node_dir=node_folder("", one.folder))
+    monkeypatch.setattr(DockerCli, "container", lambda self, slot="": facts)
+    assert world.container() == facts
+    place = tmp_path / "machine" / facts.node_dir.lstrip("/")
+    place.mkdir(parents=True)
+    world.container()
+    assert (place.stat().st_uid, place.stat().st_mode & 0o777) == (1000, 0o750)
 
 
 def test_what_containers_find_is_made_before_they_start(world: RealWorld, tmp_path: Path) -> None:
