@@ -1,4 +1,4 @@
-"""A camera outside of the runtime container: a process of user 1000 that publishes numbered raw images. Needs rclpy alone.
+"""A camera outside of the runtime container: publishes numbered raw images. Needs rclpy alone.
 
 python3 outside_camera.py WIDTH HEIGHT HZ
 """

@@ -57,6 +57,7 @@ def run_rollout(
     override: str,
     prove: Prove,
     as_json: bool,
+    stop_start: bool = False,
     notes: Sequence[str] = (),
 ) -> None:
     """Bring ``robots`` to ``release``. Raises what the command ends with.
@@ -89,6 +90,7 @@ def run_rollout(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                stop_start=stop_start,
                 proof=proof,
             )
         record = audit.record_of(

@@ -44,6 +44,7 @@ def roll_out(
     keep_lock: Callable[[], None] = lambda: None,
     force: bool = False,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
     limits: Limits | None = None,
 ) -> RolloutResult:
@@ -53,11 +54,19 @@ def roll_out(
     their turn. One that has changed by then is left alone, and ends the rollout (`RolloutResult.outdated`).
     ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
     KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
-    them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
+    them; they go back by themselves). ``override``: why robots do not wait for window and update lock. ``stop_start``:
+    they stop the old container before they start the new one, whatever the release says.
     ``proof``: who signed for the release. Raises UsageError when the release does not know a robot.
     """
     orders = orders_for(
-        release, release_digest, robots, issued_at=clock.now(), force=force, override=override, proof=proof
+        release,
+        release_digest,
+        robots,
+        issued_at=clock.now(),
+        force=force,
+        override=override,
+        stop_start=stop_start,
+        proof=proof,
     )
     rollout = _Rollout(
         orders,

@@ -25,6 +25,7 @@ def run(
     yes: options.Yes = False,
     force: options.Force = False,
     override: options.Override = "",
+    stop_start: options.StopStart = False,
     as_json: options.Json = False,
 ) -> None:
     """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
@@ -43,4 +44,5 @@ def run(
         override=override,
         prove=lambda: proof,
         as_json=as_json,
+        stop_start=stop_start,
     )

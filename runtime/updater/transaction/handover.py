@@ -53,8 +53,8 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "it is the same container"
     if order.switch.handover != HANDOVER_AUTO:
         return "the manifest says {}".format(order.switch.handover)
-    if order.force and not journal.by_hand:
-        return "the order is forced: what failed here may have failed by what runs beside it"
+    if order.stop_start:
+        return "the order says so"
     if not _takes_turns(target.image, world):
         return "the new image takes no turns"
     shares = world.compose_shares(target.folder)

@@ -221,13 +221,13 @@ def test_two_containers_never_have_one_folder(on_one: Watched) -> None:
     assert len(set(folders)) == 3, "not in one slot after another either"
 
 
-def test_a_forced_order_is_not_left_to_what_runs(on_one: Watched) -> None:
+def test_an_order_may_say_that_the_old_one_has_no_say(on_one: Watched) -> None:
     """The old release does what it likes to the one beside it: takes its memory, fills what both share."""
     on_one.world.behaviour[reference("2")] = Behaviour(silent=True)
     assert on_one.run(order("2")).outcome == "reverted"
     on_one.world.behaviour.clear()
     assert on_one.run(order("2", order_id="again")).reason.startswith("this image failed here before")
-    runs_alone(on_one, order("2", order_id="forced", force=True), "the order is forced: what failed here may have")
+    runs_alone(on_one, order("2", order_id="forced", force=True, stop_start=True), "the order says so")
 
 
 def test_an_order_cannot_choose_its_folder() -> None:
