@@ -4,9 +4,9 @@ compose/robot.compose.yaml, in turns.
     python -m benchmarks.bench_container IMAGE [--seconds 15] [--rounds 3]
 
 IMAGE is a runtime base image (`docker images jetfleet/bases`). The camera is a process of user 1000 in a container of
-its own, 1280x720 at 30 Hz. All are in a network namespace that nobody else uses, so that bytes on `lo` are ours: images
-that come by UDP are seen there. CPU is that of the container's control group. Prints a line each round and one JSON object; exit
-code 1 when an image came by UDP or was lost.
+its own, 1280x720 at 30 Hz. All are in a network namespace that nobody else uses, so that bytes on `lo` are ours:
+images that come by UDP are seen there. CPU is that of the container's control group. Prints a line each round and one
+JSON object; exit code 1 when an image came by UDP or was lost.
 """
 
 from __future__ import annotations
