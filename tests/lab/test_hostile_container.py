@@ -1,4 +1,4 @@
-"""A runtime container that somebody took over: what it is denied, and that its successor takes its place all the same."""
+"""A runtime container that somebody took over: what it is denied, and that its successor takes its place anyway."""
 
 from __future__ import annotations
 
