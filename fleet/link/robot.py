@@ -13,8 +13,9 @@ from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
-from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0

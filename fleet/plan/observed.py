@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.contract.robot.update import ACTIVE_STATES, Attestation, UpdateState
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.update import ACTIVE_STATES, UpdateState
 
 
 @dataclass(frozen=True, slots=True)

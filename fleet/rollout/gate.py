@@ -7,12 +7,10 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.json_decoder import WORDS
-from runtime.contract.node.health import DEGRADED, LEVEL_OK, OK, HealthReport, ModelHealth
-from runtime.contract.printable import printable
+from runtime.contract.judgement import complaints, engine_mismatches, is_active, same_image, self_test_failed
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.node.health import DEGRADED, OK, HealthReport, ModelHealth
 from runtime.contract.robot.release import ReleaseVariant
-from runtime.contract.robot.update import Attestation
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +37,13 @@ class Verdict:
 
 def judge(attestation: Attestation, variant: ReleaseVariant) -> Verdict:
     """Compare what runs with what the release says. Nothing is taken from the robot's journal or an exit code."""
-    wrong = _container(attestation, variant)
-    try:
-        report = from_json(HealthReport, attestation.report_json, WORDS, printable) if attestation.report_json else None
-    except ContractError as error:
-        return Verdict(wrong, (f"the health report is not one: {error}",))
+    wrong, health = _container(attestation, variant), attestation.health
+    report = health.report
     if report is None:
-        return Verdict(wrong, (f"the health agent does not answer: {attestation.report_error or 'no report'}",))
+        silent = "" if health.answered else "the health agent does not answer: "
+        return Verdict(wrong, (silent + health.error,))
     wrong += _identity(report, variant)
-    checks = tuple(f"{check.name}: {check.message}" for check in report.checks if check.level != LEVEL_OK)
+    checks = tuple(complaints(report.checks))
     unhealthy = _work(report, variant)
     if report.state not in (OK, DEGRADED):
         unhealthy += (f"health is {report.state}" + (f" ({'; '.join(checks)})" if checks else ""),)
@@ -57,23 +53,22 @@ def judge(attestation: Attestation, variant: ReleaseVariant) -> Verdict:
 def _container(attestation: Attestation, variant: ReleaseVariant) -> tuple[str, ...]:
     if not attestation.running_image:
         return ("no runtime container is running",)
-    if _digest(attestation.running_image) != _digest(variant.image):
+    if not same_image(attestation.running_image, variant.image):
         return (f"the running image is {attestation.running_image}, the release says {variant.image}",)
     return ()
 
 
 def _identity(report: HealthReport, variant: ReleaseVariant) -> tuple[str, ...]:
     wrong: list[str] = []
-    if _digest(report.image) != _digest(variant.image):
+    if not same_image(report.image, variant.image):
         wrong.append(f"the health report is of image {report.image or 'none'}, the release says {variant.image}")
-    models = {model.name: model for model in report.models}
-    for engine in variant.engines:
-        model = models.pop(engine.model, None)
-        if model is None:
-            wrong.append(f"model {engine.model} does not run")
-        elif model.engine_key != engine.key:
-            wrong.append(f"model {model.name} runs engine {model.engine_key}, the release says {engine.key}")
-    wrong += [f"model {name} runs, but the release does not have it" for name in models]
+    for each in engine_mismatches(report.models, {engine.model: engine.key for engine in variant.engines}):
+        if each.found is None:
+            wrong.append(f"model {each.model} does not run")
+        elif each.wanted is None:
+            wrong.append(f"model {each.model} runs, but the release does not have it")
+        else:
+            wrong.append(f"model {each.model} runs engine {each.found or 'none'}, the release says {each.wanted}")
     return tuple(wrong)
 
 
@@ -86,18 +81,13 @@ def _model(model: ModelHealth) -> list[str]:
     reasons: list[str] = []
     if model.self_test is None:
         reasons.append(f"model {model.name} has not run its self-test")
-    elif not model.self_test.passed:
+    elif self_test_failed(model):
         test = model.self_test
         numbers = f"cosine {test.min_cosine:.4f}, required {test.required_cosine:.4f}"
         reasons.append(f"model {model.name} failed its self-test ({numbers}): {test.message}")
-    if model.state != "active":
+    if not is_active(model):
         reasons.append(f"model {model.name} is {model.state}" + (f": {model.last_error}" if model.last_error else ""))
     return reasons
-
-
-def _digest(reference: str) -> str:
-    """Return ``sha256:…`` of ``repository@sha256:…``: how a robot names the repository is its own affair."""
-    return reference.rpartition("@")[2]
 
 
 # ── waves ────────────────────────────────────────────────────────────────────────────────────────────────────────

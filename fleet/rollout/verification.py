@@ -5,9 +5,9 @@ from __future__ import annotations
 from fleet.rollout.gate import judge
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.json_decoder import WORDS
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
-from runtime.contract.robot.update import Attestation
 from runtime.contract.robot.verification import Finding, Verification
 
 RELEASE, AGENT = "release", "agent"

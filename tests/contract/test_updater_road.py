@@ -17,9 +17,10 @@ import docker
 import pytest
 
 from runtime.contract.codec import canonical_json, from_json, to_dict
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import ENV_HEALTH_PORT
 from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine
-from runtime.contract.robot.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.contract.robot.verification import Finding, Verification
 from tests.contract.test_updater_process import Daemon, _pythons
 from tests.contract.test_updater_world import COMPOSE, PROJECT, _with_compose

@@ -10,17 +10,11 @@ from typing import Any
 from fleet.ports import CommandResult
 from runtime.contract.codec import canonical_json, from_json, to_dict
 from runtime.contract.engine.build import Percentiles
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import ExecutorHealth, HealthReport, ModelHealth, SelfTest
 from runtime.contract.robot.power import PowerStatus
 from runtime.contract.robot.release import ReleaseVariant
-from runtime.contract.robot.update import (
-    ACTIVE_STATES,
-    Attestation,
-    RunningRelease,
-    UpdateOrder,
-    UpdateState,
-    release_folder_name,
-)
+from runtime.contract.robot.update import ACTIVE_STATES, RunningRelease, UpdateOrder, UpdateState, release_folder_name
 from runtime.contract.robot.verification import CHECKS, Finding, Verification
 from tests.fakes.clock import FakeClock
 from tests.fakes.robot_shell import Hangs

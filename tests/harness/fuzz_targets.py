@@ -30,7 +30,9 @@ from runtime.contract.engine.build import BuildFailure, BuildJob, EngineIdentity
 from runtime.contract.engine.onnx_tensors import external_tensors
 from runtime.contract.engine.timing import TimingFacts
 from runtime.contract.json_decoder import WORDS, decode
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import HealthReport
+from runtime.contract.node.health_answer import read_health
 from runtime.contract.node.resources import InhibitPolicy, LockState, ResourcePolicy
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.contract.printable import printable, printable_colours, printable_lines, unicode_text
@@ -42,7 +44,7 @@ from runtime.contract.registry.tokens import read_token
 from runtime.contract.robot.power import PowerAnswer, PowerPolicy, ServingOrders, parse_modes, parse_query
 from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.robot.trust import Signed, Statement, TrustSettings
-from runtime.contract.robot.update import Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.contract.robot.verification import Verification
 from runtime.contract.versions import version_order
 from runtime.engines.device.plan_header import read_plan_header
@@ -113,7 +115,7 @@ def _cleaned(given: bytes) -> None:
 
 def _judge(given: bytes) -> None:
     container = ContainerFacts("c", "i", reference("b"), "running", "", 0, 0)
-    seen = Observation(container, (reference("b"),), given.decode("utf-8", "replace"))
+    seen = Observation(container, (reference("b"),), read_health(given.decode("utf-8", "replace")))
     verdicts = (judge(seen, baseline_of(seen), variant("b")), judge_standby(seen, variant("b")))
     assert all(is_text(verdict.why) for verdict in verdicts)
     canonical_json([to_dict(baseline_of(seen)), [[verdict.why, verdict.restarts] for verdict in verdicts]])

@@ -148,7 +148,7 @@ def test_a_release_from_before_whose_containers_share_a_folder_is_replaced_and_c
     pair.publish()
     pair.site.fleet("publish")
     assert pair.end(pair.begin())["outcome"] == "committed"
-    assert pair.said("switching by stop and start: the release that runs takes no turns")
+    assert pair.said("switching by stop and start: the release that runs does not support handover")
     assert "/run/jetfleet/slots/a-" in pair.sh(folder + pair.only().id)
     pair.sh("fleet-updater revert --wait", 240)
     assert "/run/jetfleet/node " in pair.sh(folder + pair.only().id)

@@ -16,11 +16,9 @@ from fleet.errors import FleetError, OutsideError, RobotsOffline
 from fleet.plan.observed import Observed
 from fleet.resolve.desired import Desired, DesiredRobot
 from fleet.resolve.inventory import select
-from runtime.contract.codec import ContractError, from_json, to_dict
-from runtime.contract.json_decoder import WORDS
+from runtime.contract.codec import to_dict
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import LEVEL_OK, HealthReport
-from runtime.contract.printable import printable
-from runtime.contract.robot.update import Attestation
 
 NO_UPDATER, UNKNOWN = "no updater", "unknown"
 MUTE = {NO_UPDATER, UNKNOWN}
@@ -109,12 +107,8 @@ def _state(observed: Observed) -> str:
 def _report(attestation: Attestation | None) -> tuple[HealthReport | None, str]:
     if attestation is None:
         return None, ""
-    if not attestation.report_json:
-        return None, attestation.report_error if attestation.running_image else "nothing runs"
-    try:
-        return from_json(HealthReport, attestation.report_json, WORDS, printable), ""
-    except ContractError as error:
-        return None, f"the health report can't be read: {error}"
+    health = attestation.health
+    return health.report, health.error if health.answered or attestation.running_image else "nothing runs"
 
 
 def _render(console: Console, desired: Desired, rows: Sequence[dict[str, Any]]) -> None:

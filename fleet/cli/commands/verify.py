@@ -19,8 +19,8 @@ from fleet.oci.releases import PublishedRelease, find_release, load_release
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from fleet.rollout.verification import RELEASE, findings
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.release import ReleaseVariant
-from runtime.contract.robot.update import Attestation
 from runtime.contract.robot.verification import CHECKS, DEFAULT_SECONDS, MAX_SECONDS, Finding
 
 Answer = Attestation | FleetError

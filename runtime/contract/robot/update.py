@@ -122,25 +122,6 @@ class UpdateState:
     schema: int = SCHEMA
 
 
-@dataclass(frozen=True)
-class Attestation:
-    """What ``fleet-updater attest`` prints: what really runs, from the Engine and the agent, not from the journal."""
-
-    state: UpdateState
-    running_image: str = ""
-    """Digest reference of the image of the running container, from the Engine; empty when none runs."""
-    container_id: str = ""
-    container_started_at: str = ""
-    container_restarts: int = 0
-    report_json: str = ""
-    """HealthReport as the agent gave it; empty when the agent does not answer."""
-    report_error: str = ""
-    verification_json: str = ""
-    """Verification as the agent gave it; empty when none was asked for (``fleet-updater verify`` asks) or none came."""
-    verification_error: str = ""
-    schema: int = SCHEMA
-
-
 def release_folder_name(image: str, compose: Dict[str, str], environment: Dict[str, str]) -> str:
     """Return the name of a release's folder on a robot: 12 hex over everything that makes a container what it is.
 

@@ -11,7 +11,8 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
 from runtime.contract.engine.build import Percentiles
-from runtime.contract.node.health import DRIVE, STANDING_IN, ModelHealth
+from runtime.contract.judgement import FAILED, idle_commands, is_active, stands_in
+from runtime.contract.node.health import ModelHealth
 
 TOPIC = "/diagnostics"
 PERIOD_S = 1.0
@@ -52,14 +53,14 @@ class Diagnostics:
 
 def verdict(model: ModelHealth) -> tuple[int, str]:
     """Return level (0 ok, 1 warning, 2 error, 3 stale) and message of a model."""
-    if model.serving in STANDING_IN:
+    if stands_in(model):
         who = {"zero": "its outputs send zero", "hold": "its outputs hold, then send zero"}.get(
             model.serving, f"{model.serving} engine {model.serving_model} {model.precision} serves"
         )
         return 1, f"{who}: {model.serving_reason}" if model.serving_reason else who
-    if model.state == "failed":
+    if model.state == FAILED:
         return 2, model.last_error or "failed"
-    if model.state != "active":
+    if not is_active(model):
         return 1, model.state
     if model.input_rate_hz <= 0.0:
         return 3, "no input"
@@ -67,8 +68,7 @@ def verdict(model: ModelHealth) -> tuple[int, str]:
         return 1, f"no results: {model.last_error or 'none yet'}"
     if model.held:
         return 1, f"commands nothing: {model.held}"
-    still = [f"{each.topic}: {each.state}: {each.reason}" for each in model.commands if each.state != DRIVE]
-    if found := [*still, *model.clock, *model.unheard, *model.mixed]:
+    if found := [*idle_commands(model), *model.clock, *model.unheard, *model.mixed]:
         return 1, "; ".join(found)
     return 0, f"active at {model.precision}"
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from runtime.contract.judgement import ACTIVE, FAILED, idle_commands, is_active, self_test_failed, stands_in
 from runtime.contract.node.health import (
     DEGRADED,
-    DRIVE,
     LEVEL_ERROR,
     LEVEL_OK,
     LEVEL_STALE,
     LEVEL_WARN,
     OK,
-    STANDING_IN,
     UNHEALTHY,
     Check,
     ModelHealth,
@@ -114,7 +113,7 @@ class Judge:
                 yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
             if health.mixed:
                 yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
-        if health is None or health.state != "active":
+        if health is None or not is_active(health):
             self._hysteresis.forget(f"model:{model.name}:")
             return
         yield self._input(model, health, now)
@@ -133,9 +132,9 @@ class Judge:
         if health.held:
             yield Check(name, LEVEL_WARN, f"commands nothing: {health.held}")
             return
-        if not health.commands or health.state != "active":
+        if not health.commands or not is_active(health):
             return
-        still = [f"{each.topic}: {each.state}: {each.reason}" for each in health.commands if each.state != DRIVE]
+        still = idle_commands(health)
         if self._hysteresis.settle(name, bool(still), now):
             why = "; ".join([*still, *health.clock]) or "drives again, recovering"
             yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
@@ -195,7 +194,7 @@ def executor_check(process: Snapshot) -> Check:
 def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
     """Is the node active, or still within its time to become so?"""
     lifecycle = "unknown" if process.status is None else process.status.lifecycle
-    if lifecycle == "active":
+    if lifecycle == ACTIVE:
         return Check("lifecycle", LEVEL_OK, lifecycle)
     if process.status is not None and process.status.standing_by:
         return Check("lifecycle", LEVEL_OK, f"{lifecycle}, standing by: {process.status.standing_by}")
@@ -215,15 +214,15 @@ def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: 
     if health is None:
         level = LEVEL_WARN if process_state == STARTING else LEVEL_ERROR
         return Check(name, level, "not reported by the executor")
-    if health.serving in STANDING_IN:
+    if stands_in(health):
         return standing_in_check(name, model, health)
-    if health.self_test is not None and not health.self_test.passed:
+    if health.self_test is not None and self_test_failed(health):
         return Check(name, LEVEL_ERROR, f"self-test failed: {health.self_test.message}")
-    if health.state == "failed":
+    if health.state == FAILED:
         return Check(name, LEVEL_ERROR, health.last_error or "failed")
     if health.engine_key and health.engine_key != model.engine_key:
         return Check(name, LEVEL_ERROR, f"runs engine {health.engine_key}, configured is {model.engine_key}")
-    if health.state == "active":
+    if is_active(health):
         return Check(name, LEVEL_OK, f"active at {health.precision}")
     return Check(name, LEVEL_WARN, health.state)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from runtime.contract.node.health import LEVEL_OK, STANDING_IN, Check
+from runtime.contract.judgement import ACTIVE, complaints, is_active, self_test_passed, stands_in
+from runtime.contract.node.health import Check
 from runtime.contract.node.runtime_config import ModelRuntime, RuntimeConfig
 from runtime.health.process.round_trip import lost
 from runtime.health.process.status import ExecutorStatus
@@ -26,7 +27,7 @@ def unproven(config: RuntimeConfig, process: Snapshot) -> tuple[str, ...]:
             if process.held_up
             else f"the executor is {process.state}",
         )
-    if status.lifecycle != "active":
+    if status.lifecycle != ACTIVE:
         return (f"the node is {status.lifecycle}",)
     found = (_unproven_model(status, model) for model in config.models)
     return tuple(reason for reason in found if reason)
@@ -43,19 +44,17 @@ def waiting_for(
         f"model {model.name}: no real frame has come through yet" for model in config.models if not frames[model.name]
     ]
     work = {f"model:{model.name}:{what}" for model in config.models for what in ("input", "command")}
-    return [*late, *lost(process.status.transport)] + [
-        f"{check.name}: {check.message}" for check in checks if check.name in work and check.level != LEVEL_OK
-    ]
+    return [*late, *lost(process.status.transport), *complaints(check for check in checks if check.name in work)]
 
 
 def _unproven_model(status: ExecutorStatus, model: ModelRuntime) -> str:
     health = next((health for health in status.models if health.name == model.name), None)
     if health is None:
         return f"model {model.name} is not reported"
-    if health.state != "active":
+    if not is_active(health):
         return f"model {model.name} is {health.state}"
-    if health.engine_key != model.engine_key and health.serving not in STANDING_IN:
+    if health.engine_key != model.engine_key and not stands_in(health):
         return f"model {model.name} runs another engine than the configured one"
-    if health.self_test is None or not health.self_test.passed:
+    if not self_test_passed(health):
         return f"model {model.name} has not passed its self-test"
     return ""

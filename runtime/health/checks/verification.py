@@ -15,7 +15,8 @@ from http import HTTPStatus
 from urllib.parse import parse_qs
 
 from runtime.contract.codec import ContractError, from_json, to_dict
-from runtime.contract.node.health import STANDING_IN, HealthReport, ModelHealth
+from runtime.contract.judgement import is_active, self_test_failed, stands_in
+from runtime.contract.node.health import HealthReport, ModelHealth
 from runtime.contract.node.runtime_config import FallbackEngine, ModelRuntime, RuntimeConfig
 from runtime.contract.robot.verification import (
     DEFAULT_SECONDS,
@@ -133,13 +134,13 @@ def _model(model: ModelRuntime, health: ModelHealth, report: HealthReport) -> Fi
     problem = ""
     if not report.live:
         problem = f"the executor is {report.executor.state}: {report.executor.last_exit or 'it does not answer'}"
-    elif health.serving in STANDING_IN:
+    elif stands_in(health):
         problem = f"not its own engine answers, but {health.serving}: {health.serving_reason or 'no reason given'}"
-    elif health.state != "active":
+    elif not is_active(health):
         problem = f"{health.state}: {health.last_error}" if health.last_error else health.state
     elif health.engine_key != model.engine_key:
         problem = f"runs engine {health.engine_key}, configured is {model.engine_key}"
-    elif test is None or not test.passed:
+    elif test is None or self_test_failed(health):
         problem = "has not run its self-test" if test is None else f"failed its self-test: {test.message}"
     passed = f"active at {health.precision}, self-test cosine {test.min_cosine:.4f}" if test is not None else ""
     return Finding(MODEL, model.name, not problem, problem or passed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from runtime.contract.engine.build import Percentiles
-from runtime.contract.node.health import STANDING_IN, HealthReport, ModelHealth, SystemHealth
+from runtime.contract.judgement import stands_in
+from runtime.contract.node.health import HealthReport, ModelHealth, SystemHealth
 
 _LEVELS = {"ok": 0, "warn": 1, "stale": 1, "error": 2}
 
@@ -83,7 +84,7 @@ MODEL_GAUGES: tuple[OfModel, ...] = (
     (
         "model_standing_in",
         "1 while something else answers for the model's own engine.",
-        lambda model: model.serving in STANDING_IN,
+        stands_in,
     ),
     ("model_input_rate_hertz", "Frames arriving.", lambda model: model.input_rate_hz),
     ("model_output_rate_hertz", "Results published.", lambda model: model.output_rate_hz),

@@ -16,7 +16,8 @@ from socketserver import UnixStreamServer
 
 from runtime.contract.bounded_http import BoundedHandler, BoundedServer
 from runtime.contract.codec import to_dict
-from runtime.contract.node.health import LEVEL_OK, HealthReport
+from runtime.contract.judgement import complaints
+from runtime.contract.node.health import HealthReport
 
 ADDRESS = "127.0.0.1"
 REQUEST_TIMEOUT_S = 5.0
@@ -70,13 +71,13 @@ def pages(
         del query
         report, stuck = newest(), stuck_s()
         facts: dict[str, object] = {"live": report.live, "agent_stuck_s": stuck}
-        return _probe(report, report.live and stuck <= 0.0, facts, _complaints(report))
+        return _probe(report, report.live and stuck <= 0.0, facts, complaints(report.checks))
 
     def readyz(query: str) -> Page:
         del query
         report = newest()
         facts: dict[str, object] = {"ready": report.in_service, "proven": report.ready}
-        return _probe(report, bool(report.in_service), facts, list(report.waiting_for) or _complaints(report))
+        return _probe(report, bool(report.in_service), facts, list(report.waiting_for) or complaints(report.checks))
 
     def report(query: str) -> Page:
         del query
@@ -97,10 +98,6 @@ def dump(value: object) -> bytes:
 def json_page(status: HTTPStatus, value: object) -> Page:
     """Return a page of JSON."""
     return status, _JSON, dump(value)
-
-
-def _complaints(report: HealthReport) -> list[str]:
-    return [f"{check.name}: {check.message}" for check in report.checks if check.level != LEVEL_OK]
 
 
 def _probe(report: HealthReport, fine: bool, facts: dict[str, object], reasons: list[str]) -> Page:

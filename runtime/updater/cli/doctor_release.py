@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.node.health import HealthReport
+from runtime.contract.judgement import complaints, is_of_image
+from runtime.contract.node.health import OK as HEALTH_OK
+from runtime.contract.node.health_answer import read_health
 from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
 from runtime.updater.cli.doctor_result import FAIL, OK, RECOVER, RESTART, WARN, Checks, DoctorResult, Patient
 from runtime.updater.state.release_folder import health_port, order_in
@@ -117,7 +118,7 @@ def check_container(patient: Patient) -> DoctorResult:
         return DoctorResult(OK, "container", "no release was ever committed here")
     if container is None:
         return DoctorResult(FAIL, "container", "there is none, {} should run".format(current.version), RECOVER)
-    if current.image not in references_of(container, patient.world):
+    if not is_of_image(references_of(container, patient.world), current.image):
         text = "runs {}, the journal says {}".format(container.image_name, current.image)
         level = OK if patient.journal.state != "idle" else FAIL
         return DoctorResult(level, "container", text, RECOVER if level == FAIL else "")
@@ -132,17 +133,17 @@ def check_agent(patient: Patient) -> DoctorResult:
     current = patient.journal.current
     if current is None:
         return DoctorResult(OK, "agent", "no release was ever committed here")
-    text = patient.world.report(health_port(order_in(patient.world, current.folder)), current.slot)
-    try:
-        report = from_json(HealthReport, text)
-    except ContractError as error:
-        return DoctorResult(FAIL, "agent", "its report cannot be read: {}".format(error), "roll a newer release out")
-    wrong = "; ".join("{}: {}".format(check.name, check.message) for check in report.checks if check.level != "ok")
+    answer = patient.world.report(health_port(order_in(patient.world, current.folder)), current.slot)
+    health = read_health(answer)
+    report = health.report
+    if report is None:
+        return DoctorResult(FAIL, "agent", health.error, "roll a newer release out")
+    wrong = "; ".join(complaints(report.checks))
     said = report.state + (": " + wrong if wrong else "")
     if not report.ready:
         logs = "`cd /var/lib/jetfleet/current && sudo docker compose logs --tail 50`"
         return DoctorResult(FAIL, "agent", "not ready, {}".format(said), logs)
-    return DoctorResult(OK if report.state == "ok" else WARN, "agent", said)
+    return DoctorResult(OK if report.state == HEALTH_OK else WARN, "agent", said)
 
 
 def foreign_files(root: Path) -> List[Tuple[Path, int]]:

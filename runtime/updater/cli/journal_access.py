@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from runtime.contract.codec import from_dict
-from runtime.contract.robot.update import IDLE, Attestation, UpdateState
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.update import IDLE, UpdateState
 from runtime.updater.cli.terminal import say
 from runtime.updater.daemon.serve import only_one, robot_name
 from runtime.updater.daemon.updater import Updater

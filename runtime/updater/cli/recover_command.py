@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.node.health import HealthReport
-from runtime.contract.robot.update import Attestation
+from runtime.contract.judgement import complaints, same_image
+from runtime.contract.node.attestation import Attestation
 from runtime.updater.cli.journal_access import LOOK_S, InThisProcess, JournalAccess, ThroughDaemon
 from runtime.updater.cli.terminal import print_lines, say, show
 from runtime.updater.robot.real_world import RealWorld
@@ -71,16 +70,14 @@ def trouble(seen: Attestation) -> str:
     current = seen.state.current
     if current is None:
         return ""
-    if seen.running_image != current.image:
-        return seen.report_error or "it runs {}".format(seen.running_image or "nothing")
-    if not seen.report_json:
-        return seen.report_error or "the agent does not answer"
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError as error:
-        return "the agent's report cannot be read: {}".format(error)
-    wrong = ["{}: {}".format(check.name, check.message) for check in report.checks if check.level != "ok"]
-    return "" if report.ready else "; ".join(wrong) or "not ready yet"
+    if not seen.running_image:
+        return seen.report_error or "it runs nothing"
+    if not same_image(seen.running_image, current.image):
+        return "it runs {}, the journal says {}".format(seen.running_image, current.image)
+    report = seen.health.report
+    if report is None:
+        return seen.health.error
+    return "" if report.ready else "; ".join(complaints(report.checks)) or "not ready yet"
 
 
 def doctor(arguments: argparse.Namespace) -> int:

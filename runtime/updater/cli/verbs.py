@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any, Dict
 
 from runtime.contract.codec import from_dict, from_json, to_dict
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.power import PowerAnswer
-from runtime.contract.robot.update import IDLE, Attestation, UpdateOrder, UpdateState
+from runtime.contract.robot.update import IDLE, UpdateOrder, UpdateState
 from runtime.updater.cli.terminal import for_whom, show
 from runtime.updater.robot.json_socket import ask
 from runtime.updater.storage.journal import History, JournalStore

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Callable, List, Optional, Tuple
 
 from runtime.contract.codec import canonical_json
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT
-from runtime.contract.robot.update import COMMITTED, IDLE, Attestation, RunningRelease, UpdateOrder, UpdateState
+from runtime.contract.robot.update import COMMITTED, IDLE, RunningRelease, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
 from runtime.updater.state.release_folder import health_port, order_in
@@ -159,7 +160,7 @@ class Updater:
             return Attestation(state, report_error=error.message)
         container = seen.container
         if container is None:
-            return Attestation(state, report_error=seen.report_error)
+            return Attestation(state, report_error=seen.health.error)
         running = container.status == "running" and bool(seen.references)
         return Attestation(
             state,
@@ -168,7 +169,7 @@ class Updater:
             container_started_at=container.started_at,
             container_restarts=container.restarts,
             report_json=seen.report_json,
-            report_error=seen.report_error,
+            report_error=seen.health.error,
         )
 
     def verify(self, seconds: float) -> Attestation:

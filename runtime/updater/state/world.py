@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
+from runtime.contract.node.health_answer import HealthAnswer
 from runtime.contract.printable import printable
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.updater.state.lock_answer import LockAnswer
@@ -319,8 +320,9 @@ class Observation:
     container: Optional[ContainerFacts] = None
     references: Tuple[str, ...] = ()
     """Digest references of the running container's image."""
+    health: HealthAnswer = field(default_factory=HealthAnswer)
     report_json: str = ""
-    report_error: str = ""
+    """What the agent said, as text: operators get it unchanged."""
 
 
 def elapsed(since: Mark, now: Mark) -> float:

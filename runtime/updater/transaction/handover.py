@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Optional
 
 from runtime.contract.codec import ContractError, from_json
+from runtime.contract.judgement import node_serves
 from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import ENV_MEMORY, ENV_RESOURCES, ResourcePolicy
 from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, NODES_DIR, SECOND, SERVE_DIR
@@ -55,8 +56,8 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "the manifest says {}".format(order.switch.handover)
     if order.stop_start:
         return "the order says so"
-    if not _takes_turns(target.image, world):
-        return "the new image takes no turns"
+    if not _supports_handover(target.image, world):
+        return "the new image does not support handover"
     shares = world.compose_shares(target.folder)
     if SERVE_DIR not in shares:
         return "its compose files do not share {}".format(SERVE_DIR)
@@ -65,24 +66,23 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
     return _old_cannot(observe(order, world, current.slot), order, world)
 
 
-def _takes_turns(reference: str, world: World) -> bool:
+def _supports_handover(reference: str, world: World) -> bool:
     """Say whether an image's executor obeys token and lock as they are now."""
     image = world.image(reference)
     return image is not None and image.labels.get(LABEL_HANDOVER) == HANDOVER
 
 
 def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
-    if seen.container is None or not seen.report_json:
-        return "the release that runs does not answer: {}".format(seen.report_error)
-    if not _takes_turns(seen.container.image_id, world) or not seen.container.node_dir.startswith(NODES_DIR + "/"):
-        return "the release that runs takes no turns"
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError as error:
-        return "the report of the release that runs cannot be read: {}".format(error)
+    report = seen.health.report
+    if report is None or seen.container is None:
+        why = "cannot be judged" if seen.health.answered else "does not answer"
+        return "the release that runs {}: {}".format(why, seen.health.error)
+    own_folder = seen.container.node_dir.startswith(NODES_DIR + "/")
+    if not own_folder or not _supports_handover(seen.container.image_id, world):
+        return "the release that runs does not support handover"
     if report.turn is None or not report.turn.exclusive:
-        return "the release that runs takes no turns"
-    if report.executor.lifecycle != "active":
+        return "the release that runs does not support handover"
+    if not node_serves(report):
         return "the release that runs does not serve (it is {})".format(report.executor.lifecycle)
     available, needed = world.memory_available(), memory_needed(report, order, world.hardware().module is not None)
     if available is None or needed is None:
@@ -175,24 +175,17 @@ def hand_over(journal: Journal, world: World) -> Journal:
     world.set_links(links_of(journal))
     world.set_serving(target.slot)
     seen = observe(order, world, target.slot)
-    if _serves(seen):
+    if seen.health.report is not None and node_serves(seen.health.report):
         world.release_update_lock()
         return enter(journal, PROBATION, now)
     waited = elapsed(journal.handed or now, now)
     if waited > HAND_S + TAKE_S:
-        why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.report_error or "it does not serve")
+        why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.health.error or "it does not serve")
         return revert(journal, why, now, ban=True)
     if waited > HAND_S:
         world.note("{} does not leave its topics within {:g} s: ending it".format(current.version, HAND_S))
         world.compose_stop(current.folder, current.slot)
     return journal
-
-
-def _serves(seen: Observation) -> bool:
-    try:
-        return bool(seen.report_json) and from_json(HealthReport, seen.report_json).executor.lifecycle == "active"
-    except ContractError:
-        return False
 
 
 def alone(journal: Journal, world: World) -> None:

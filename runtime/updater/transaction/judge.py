@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Tuple
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.node.health import (
-    LEVEL_ERROR,
-    LEVEL_OK,
-    LEVEL_STALE,
-    LEVEL_WARN,
-    OK,
-    UNHEALTHY,
-    Check,
-    HealthReport,
-    ModelHealth,
+from runtime.contract.judgement import (
+    ACTIVE,
+    BAD_CHECK,
+    FAILED,
+    complaints,
+    engine_mismatches,
+    is_of_image,
+    node_serves,
+    says,
+    self_test_failed,
+    severity,
 )
+from runtime.contract.node.health import LEVEL_OK, OK, UNHEALTHY, Check, HealthReport
 from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.updater.state.records import Baseline
@@ -32,8 +33,6 @@ CRASH_LOOP_RESTARTS = 3
 
 #: Characters of a verdict's reasons, of a check's name; checks that are remembered; restarts that are counted.
 MAX_WHY, MAX_NAME, MAX_CHECKS, MAX_RESTARTS = 1000, 100, 200, 10**9
-
-_RANK = {LEVEL_OK: 0, LEVEL_WARN: 1, LEVEL_STALE: 2, LEVEL_ERROR: 2}
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,9 @@ def judge(seen: Observation, baseline: Baseline, target: ReleaseVariant) -> Judg
     if trouble is not None:
         return trouble
     container_restarts = seen.container.restarts if seen.container else 0
-    if seen.report_error:
-        return Judgement(WAIT, (seen.report_error,), True, container_restarts)
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError as error:
-        return Judgement(WAIT, ("the agent's report cannot be read: {}".format(error),), False, container_restarts)
+    report = seen.health.report
+    if report is None:
+        return Judgement(WAIT, (seen.health.error,), not seen.health.answered, container_restarts)
     restarts = container_restarts + max(0, min(report.executor.restarts, MAX_RESTARTS))
     fatal = _fatal(report, target)
     if fatal:
@@ -71,7 +67,7 @@ def judge(seen: Observation, baseline: Baseline, target: ReleaseVariant) -> Judg
     unwell = _unwell(report, baseline)
     if report.state == UNHEALTHY and unwell:
         return Judgement(BAD, tuple(unwell), False, restarts)
-    waiting = _not_there_yet(report, target, "active")
+    waiting = _not_there_yet(report, target, ACTIVE)
     if waiting:
         return Judgement(WAIT, tuple(waiting), False, restarts)
     return Judgement(GOOD, tuple(_degraded(report)), False, restarts)
@@ -82,19 +78,16 @@ def judge_standby(seen: Observation, target: ReleaseVariant) -> Judgement:
     trouble = _container_trouble(seen, target)
     if trouble is not None:
         return trouble
-    if seen.report_error:
-        return Judgement(WAIT, (seen.report_error,), True)
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError as error:
-        return Judgement(WAIT, ("the agent's report cannot be read: {}".format(error),))
+    report = seen.health.report
+    if report is None:
+        return Judgement(WAIT, (seen.health.error,), not seen.health.answered)
     fatal = _fatal(report, target)
     if fatal:
         return Judgement(FATAL, tuple(fatal))
     if report.turn is None:
-        return Judgement(UNFIT, ("the new release takes no turns",))
-    if report.executor.lifecycle == "active":
-        return Judgement(UNFIT, ("the new release serves without being named",))
+        return Judgement(UNFIT, ("the new release does not support handover",))
+    if node_serves(report):
+        return Judgement(UNFIT, ("the new release serves although the serving token names the old one",))
     if not report.turn.standing_by:
         return Judgement(WAIT, ("not loaded yet (executor {}, {})".format(*_executor(report)),))
     if not report.turn.exclusive:
@@ -110,11 +103,8 @@ def was_unwell(baseline: Baseline) -> bool:
 
 def baseline_of(seen: Observation) -> Baseline:
     """Return how the robot is now, to be held against what comes."""
-    if seen.report_error or not seen.report_json:
-        return Baseline()
-    try:
-        report = from_json(HealthReport, seen.report_json)
-    except ContractError:
+    report = seen.health.report
+    if report is None:
         return Baseline()
     wrong = [check for check in report.checks if check.level != LEVEL_OK][:MAX_CHECKS]
     levels: Dict[str, str] = {printable(check.name, MAX_NAME): printable(check.level, MAX_NAME) for check in wrong}
@@ -125,7 +115,7 @@ def _container_trouble(seen: Observation, target: ReleaseVariant) -> Optional[Ju
     container = seen.container
     if container is None:
         return Judgement(WAIT, ("no runtime container exists",))
-    if target.image not in seen.references:
+    if not is_of_image(seen.references, target.image):
         runs = ", ".join(seen.references) or container.image_name
         return Judgement(
             FATAL, ("the container runs {}, not {}".format(runs, target.image),), False, container.restarts
@@ -142,41 +132,40 @@ def _container_trouble(seen: Observation, target: ReleaseVariant) -> Optional[Ju
 
 def _fatal(report: HealthReport, target: ReleaseVariant) -> List[str]:
     found: List[str] = []
-    keys = {engine.model: engine.key for engine in target.engines}
     for model in report.models:
         test = model.self_test
-        if test is not None and not test.passed:
+        if test is not None and self_test_failed(model):
             said = "self-test cosine {:.3g} < {:.3g}".format(test.min_cosine, test.required_cosine)
             if test.min_cosine >= test.required_cosine:
                 said = "self-test: {}".format(test.message)
             found.append("{}: {}".format(model.name, said))
-        elif model.state == "failed":
+        elif model.state == FAILED:
             found.append("{}: failed: {}".format(model.name, model.last_error or "the agent gives no reason"))
-        if model.engine_key and model.engine_key != keys.get(model.name):
-            found.append(_wrong_engine(model, keys.get(model.name)))
+    wrong = engine_mismatches(report.models, {engine.model: engine.key for engine in target.engines})
+    found += [_wrong_engine(each.model, each.found, each.wanted) for each in wrong if each.found]
     if report.executor.state == "crash_loop":
         last = report.executor.last_exit or "no exit reason given"
         found.append("the executor is in a crash loop after {} restarts: {}".format(report.executor.restarts, last))
     return found
 
 
-def _wrong_engine(model: ModelHealth, key: Optional[str]) -> str:
-    if key is None:
-        return "{}: runs, but the release does not have it".format(model.name)
-    return "{}: runs engine {}, the release says {}".format(model.name, model.engine_key[:19], key[:19])
+def _wrong_engine(model: str, found: str, wanted: Optional[str]) -> str:
+    if wanted is None:
+        return "{}: runs, but the release does not have it".format(model)
+    return "{}: runs engine {}, the release says {}".format(model, found[:19], wanted[:19])
 
 
 def _unwell(report: HealthReport, baseline: Baseline) -> List[str]:
     """Checks at error or stale that are worse than before the switch; all that is said when there is no check."""
-    bad = [check for check in report.checks if _RANK.get(check.level, 2) >= 2]
+    bad = [check for check in report.checks if severity(check.level) >= BAD_CHECK]
     if not bad and baseline.state != UNHEALTHY:
         return ["the agent says unhealthy and gives no check that failed"]
-    return [_says(check) for check in bad if _worse(check, baseline)]
+    return [says(check) for check in bad if _worse(check, baseline)]
 
 
 def _worse(check: Check, baseline: Baseline) -> bool:
     before = baseline.checks.get(printable(check.name, MAX_NAME), LEVEL_OK)
-    return _RANK.get(check.level, 2) > _RANK.get(before, 2)
+    return severity(check.level) > severity(before)
 
 
 def _not_there_yet(report: HealthReport, target: ReleaseVariant, state: str) -> List[str]:
@@ -190,7 +179,7 @@ def _not_there_yet(report: HealthReport, target: ReleaseVariant, state: str) -> 
             found.append("{}: {}".format(engine.model, model.state))
     if not report.live:
         found.append("the agent says: not live")
-    if state == "active" and not report.ready:
+    if state == ACTIVE and not report.ready:
         found.append("the agent says: not ready (executor {}, {})".format(*_executor(report)))
     return found
 
@@ -202,8 +191,4 @@ def _executor(report: HealthReport) -> Tuple[str, str]:
 def _degraded(report: HealthReport) -> List[str]:
     if report.state == OK:
         return []
-    return [_says(check) for check in report.checks if check.level != LEVEL_OK] or [report.state]
-
-
-def _says(check: Check) -> str:
-    return "{}: {}".format(check.name, check.message)
+    return complaints(report.checks) or [report.state]

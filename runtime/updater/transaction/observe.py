@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Tuple
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.node.health import HealthReport
+from runtime.contract.node.health_answer import HealthAnswer, read_health
 from runtime.contract.robot.update import UpdateOrder
 from runtime.updater.state.release_folder import health_port
 from runtime.updater.state.world import ContainerFacts, Observation, World, WorldError
@@ -20,26 +19,20 @@ def look(port: int, world: World, slot: str) -> Observation:
     """Look at the slot's container and at its agent, on its own socket or on ``port``."""
     container = world.container(slot)
     if container is None:
-        return Observation(report_error="no runtime container exists")
+        return Observation(health=HealthAnswer(error="no runtime container exists"))
     references = references_of(container, world)
     if container.status != "running":
-        return Observation(container, references, report_error="the container is {}".format(container.status))
+        return Observation(container, references, HealthAnswer(error="the container is {}".format(container.status)))
     try:
         text = world.report(port, slot)
     except WorldError as error:
-        return Observation(container, references, report_error=error.message)
-    if _other_slot(text, slot):
+        return Observation(container, references, HealthAnswer(error=error.message))
+    health = read_health(text)
+    turn = health.report.turn if health.report is not None else None
+    if turn is not None and turn.slot != slot:
         # Its own agent does not answer yet, and the port is the other container's.
-        return Observation(container, references, report_error="the other container's agent answers for it")
-    return Observation(container, references, report_json=text)
-
-
-def _other_slot(text: str, slot: str) -> bool:
-    try:
-        turn = from_json(HealthReport, text).turn
-    except ContractError:
-        return False  # whoever reads it says so
-    return turn is not None and turn.slot != slot
+        return Observation(container, references, HealthAnswer(error="the other container's agent answers for it"))
+    return Observation(container, references, health, text)
 
 
 def references_of(container: ContainerFacts, world: World) -> Tuple[str, ...]:

@@ -6,8 +6,9 @@ import time
 from typing import List
 
 from runtime.contract.codec import from_json
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.power import PowerAnswer
-from runtime.contract.robot.update import REVERTING, Attestation, RunningRelease, UpdateState
+from runtime.contract.robot.update import REVERTING, RunningRelease, UpdateState
 from runtime.contract.robot.verification import Verification
 from runtime.updater.state.records import HistoryEntry, Journal
 from runtime.updater.state.windows import local_text

@@ -12,7 +12,8 @@ from typing import Any
 from fleetbox.running import RunningLab
 
 from runtime.contract.codec import canonical_json, from_dict
-from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, Attestation, UpdateOrder, UpdateState
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, UpdateOrder, UpdateState
 from runtime.updater.state.records import Journal
 from runtime.updater.state.transitions import kept_releases
 

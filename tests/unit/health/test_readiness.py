@@ -10,6 +10,7 @@ import pytest
 
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.node.health import DEGRADED, HealthReport, SystemHealth
+from runtime.contract.node.health_answer import read_health
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.health.checks.judge import HOLD_S, Assessment, Judge
@@ -92,7 +93,7 @@ def test_a_dead_camera_takes_a_robot_out_of_service_and_reverts_no_release(frame
     report = report_on(config, release, frames, engine_key=release.engines[0].key, **SILENT)
     assert (report.in_service, report.ready, report.state) == (False, True, DEGRADED)
     assert report.waiting_for
-    seen = Observation(_running(), (release.image,), canonical_json(report).decode())
+    seen = Observation(_running(), (release.image,), read_health(canonical_json(report).decode()))
     verdict = judge(seen, Baseline(True, "ok", {}), release)  # the camera died with the switch
     assert verdict.level == GOOD
     assert any("nothing arrives" in reason for reason in verdict.reasons)
@@ -102,7 +103,7 @@ def test_a_model_that_is_not_proven_keeps_a_release_waiting() -> None:
     release = variant("1")
     key = release.engines[0].key
     report = report_on(_config(key), release, 0, engine_key=key, state="inactive")
-    seen = Observation(_running(), (release.image,), canonical_json(report).decode())
+    seen = Observation(_running(), (release.image,), read_health(canonical_json(report).decode()))
     assert judge(seen, Baseline(True, "ok", {}), release).level == WAIT
 
 

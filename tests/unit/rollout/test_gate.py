@@ -9,8 +9,8 @@ import pytest
 
 from fleet.rollout.gate import Outcome, hopeless, judge, judge_wave
 from runtime.contract.codec import canonical_json
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import Check, HealthReport, SelfTest
-from runtime.contract.robot.update import Attestation
 from tests.fakes.clock import FakeClock
 from tests.fakes.rollout_site import variant
 from tests.fakes.updater import FakeUpdater
@@ -65,8 +65,8 @@ def test_another_container_is_wrong(change: dict[str, str], reason: str) -> None
     ("text", "reason"),
     [
         ("", "the health agent does not answer: refused"),
-        ("{", "the health report is not one: HealthReport: not JSON"),
-        (json.dumps({"schema": 99}), "the health report is not one: HealthReport: schema 99 is newer"),
+        ("{", "the health report cannot be read: HealthReport: not JSON"),
+        (json.dumps({"schema": 99}), "the health report cannot be read: HealthReport: schema 99 is newer"),
     ],
 )
 def test_no_report_no_pass(text: str, reason: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
+from runtime.contract.node.health_answer import read_health
 from runtime.contract.node.resources import ENV_INHIBIT, InhibitPolicy, InhibitRule
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import Proof, Signed, TrustSettings, document_digest
@@ -111,13 +112,16 @@ def test_a_lock_s_reasons_are_few_short_and_text(tmp_path: Path) -> None:
 
 def test_a_report_s_words_and_numbers_fit_the_journal() -> None:
     report: dict[str, Any] = {
-        "schema": 1, "robot": "a", "state": "unhealthy\x1b[2J", "live": True, "ready": False, "uptime_s": 1.0,
+        "schema": 1, "time": 1.0, "image": reference("b"),
+        "robot": "a", "state": "unhealthy\x1b[2J", "live": True, "ready": False, "uptime_s": 1.0,
         "release": "", "models": [], "system": {}, "runtime_version": "1",
         "executor": {"state": "up\x9b", "pid": 1, "restarts": 10**19, "lifecycle": "active"},
         "checks": [{"name": f"camera {n}\u202e", "level": "error\x07", "message": "m" * 5000} for n in range(500)],
     }  # fmt: skip
     container = ContainerFacts("c", "i", reference("b"), "running", "", 0, 0)
-    seen = Observation(container, (reference("b"),), json.dumps(report))
+    health = read_health(json.dumps(report))
+    assert health.report is not None, health.error
+    seen = Observation(container, (reference("b"),), health)
     baseline = baseline_of(seen)
     verdict = judge(seen, replace(baseline, checks={}), variant("b"))
     assert verdict.why.isprintable()

@@ -188,8 +188,8 @@ def test_the_manifest_may_say_never(on_one: Watched) -> None:
 
 def test_an_image_that_takes_no_turns_is_never_started_beside_another(on_one: Watched) -> None:
     on_one.world.published[reference("2")].labels.clear()
-    runs_alone(on_one, order("2"), "the new image takes no turns")
-    runs_alone(on_one, order("3"), "the release that runs takes no turns")
+    runs_alone(on_one, order("2"), "the new image does not support handover")
+    runs_alone(on_one, order("3"), "the release that runs does not support handover")
 
 
 def test_an_older_release_whose_containers_share_a_folder_is_replaced_and_never_has_another_beside_it(
@@ -198,12 +198,12 @@ def test_an_older_release_whose_containers_share_a_folder_is_replaced_and_never_
     old = {"robot.compose.yaml": OLD_COMPOSE}
     robot.run(order("1", compose=old))
     assert "HOST_NODE_DIR" not in robot.serving().content, "its .env stays as it was, and so its container"
-    runs_alone(robot, order("2"), "the release that runs takes no turns")
+    runs_alone(robot, order("2"), "the release that runs does not support handover")
     runs_alone(robot, order("3", compose=old), "its compose files give its container no folder of its own")
     for letter in "456":
         robot.world.published[reference(letter)].labels[LABEL_HANDOVER] = "1"
-    runs_alone(robot, order("4"), "the new image takes no turns")
-    runs_alone(robot, order("7"), "the release that runs takes no turns")
+    runs_alone(robot, order("4"), "the new image does not support handover")
+    runs_alone(robot, order("7"), "the release that runs does not support handover")
 
 
 def test_two_containers_never_have_one_folder(on_one: Watched) -> None:

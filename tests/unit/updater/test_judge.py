@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import pytest
 
 from runtime.contract.node.health import Check
+from runtime.contract.node.health_answer import HealthAnswer, read_health
 from runtime.updater.state.records import Baseline
 from runtime.updater.state.release_folder import environment_text, files_of, quote, target_of
 from runtime.updater.state.world import Observation, WorldError
-from runtime.updater.transaction.judge import BAD, FATAL, GOOD, WAIT, Judgement, baseline_of, judge
+from runtime.updater.transaction.judge import BAD, FATAL, GOOD, WAIT, baseline_of, judge
 from runtime.updater.transaction.observe import observe
 from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
@@ -90,9 +90,13 @@ def test_another_image_is_fatal_however_well_it_is(tmp_path: Path) -> None:
 
 
 def test_no_container_and_an_unreadable_report_wait(tmp_path: Path) -> None:
-    assert judge(Observation(), Baseline(), variant("1")) == Judgement(WAIT, ("no runtime container exists",))
-    seen = replace(_seen(tmp_path, Behaviour()), report_json='{"schema": 99}')
-    assert "newer than this program understands" in judge(seen, Baseline(), variant("1")).why
+    nothing = judge(Observation(), Baseline(), variant("1"))
+    assert (nothing.level, nothing.reasons) == (WAIT, ("no runtime container exists",))
+    seen = replace(_seen(tmp_path, Behaviour()), health=read_health('{"schema": 99}'))
+    unread = judge(seen, Baseline(), variant("1"))
+    assert "newer than this program understands" in unread.why
+    assert not unread.silent, "the agent answers"
+    assert judge(replace(seen, health=HealthAnswer(error="refused")), Baseline(), variant("1")).silent
 
 
 def test_a_model_that_the_release_does_not_have_is_fatal(tmp_path: Path) -> None:
@@ -103,7 +107,7 @@ def test_a_model_that_the_release_does_not_have_is_fatal(tmp_path: Path) -> None
 def test_baseline_holds_what_is_not_ok(tmp_path: Path) -> None:
     seen = _seen(tmp_path, Behaviour(state="unhealthy", checks=(DARK, Check("disk", "ok", "fine"))))
     assert baseline_of(seen) == Baseline(True, "unhealthy", {"camera": "stale"})
-    for unread in (Observation(report_error="silent"), replace(seen, report_json=json.dumps({"schema": 99}))):
+    for unread in (Observation(health=HealthAnswer(error="silent")), replace(seen, health=read_health("{}"))):
         assert baseline_of(unread) == Baseline()
 
 

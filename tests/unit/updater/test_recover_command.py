@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import to_dict
-from runtime.contract.robot.update import Attestation
+from runtime.contract.node.attestation import Attestation
 from runtime.updater.cli.journal_access import journal_lock_holder
 from runtime.updater.cli.recover_command import trouble
 from runtime.updater.cli.terminal import COLUMNS, fold

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.contract.codec import from_dict, from_json, to_dict
-from runtime.contract.robot.update import Attestation
+from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.verification import Verification
 from runtime.updater.daemon.serve import answer
 from runtime.updater.power.mode_keeper import PowerKeeper, Rules
