@@ -203,5 +203,5 @@ def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, wh
     road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 240.0)
     state = road.daemon.state()
     assert state.current is not None
-    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1"))
+    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1")), state.reason
     assert state.current.image == road.found[road.runs()]["reference"]
