@@ -181,6 +181,8 @@ class Golden(Frozen):
     data: Text
     """.npz relative to the model's file: frames under each input tensor's name (N first), and, where a trusted answer
     is known, expected outputs under each output tensor's name."""
+    expect: Literal["nothing"] | None = None
+    """A right model finds nothing in these frames. Not given: every decoder must find something in one of them."""
 
 
 class AccuracyGate(Frozen):
@@ -189,6 +191,7 @@ class AccuracyGate(Frozen):
     min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
     max_abs_error: Annotated[float, Field(gt=0)] | None = None
     max_relative_error: Annotated[float, Field(gt=0)] | None = None
+    min_decoded: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class MetricGate(Frozen):
