@@ -75,10 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _pass_on(self, spoil: bool) -> None:
-        asked = {name: value for name, value in self.headers.items() if name in ("Accept", "Range")}
+        asked = {name: ", ".join(self.headers.get_all(name, ())) for name in ("Accept", "Range")}
         connection = http.client.HTTPConnection(self.server.real, timeout=60)
         try:
-            connection.request(self.command, self.path, headers=asked)
+            connection.request(self.command, self.path, headers={name: value for name, value in asked.items() if value})
             answer = connection.getresponse()
             body = answer.read()
         finally:

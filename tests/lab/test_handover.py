@@ -14,6 +14,7 @@ from fleet.oci.releases import load_release
 from fleet.rollout.orders import order_for
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR
+from runtime.contract.robot.switching import HANDOVER_AUTO, SwitchRules
 from tests.lab.bays import WorkerBay
 from tests.lab.handover import ROBOT, Pair
 from tests.lab.road import spoil
@@ -133,7 +134,8 @@ def test_a_release_from_before_whose_containers_share_a_folder_is_replaced_and_c
     given = order_for(release.document, release.digest, wiring.desired.robot(ROBOT), issued_at=time.time())
     assert given is not None
     by_itself = replace(given.probation, autonomy=True)
-    before = replace(given, compose={**given.compose, "robot.compose.yaml": of_before}, probation=by_itself)
+    compose, both = {**given.compose, "robot.compose.yaml": of_before}, SwitchRules(handover=HANDOVER_AUTO)
+    before = replace(given, compose=compose, probation=by_itself, switch=both)
     client = RobotClient(wiring.desired.robot(ROBOT).address, wiring.shells, wiring.clock)
     try:
         client.submit(before)
