@@ -11,7 +11,7 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, helper, inliner, shape_inference, version_converter
 
 from runtime.contract.engine.build import TensorSpec
-from runtime.contract.engine.onnx_tensors import external_tensors
+from runtime.contract.engine.onnx_tensors import external_files, external_tensors
 from runtime.engines.errors import EngineError, of_onnxruntime
 from runtime.engines.graph.nodes import STANDARD_DOMAINS, all_nodes, name_nodes
 from runtime.engines.graph.opset import EXPORT_HINT, lowered
@@ -45,6 +45,16 @@ def load_source(path: Path) -> ModelProto:
             "bad-model", f"{path.name} is not a valid ONNX model: {reason}", "export the model to ONNX again"
         ) from error
     return model
+
+
+def session_source(path: Path) -> bytes | Path:
+    """Return what ONNX Runtime opens a source model from: the file, or its bytes with weights of other files in them.
+
+    ONNX Runtime infers no shapes from constants (axes, sizes) that are in another file. Raises EngineError.
+    """
+    if not external_files(onnx.load(str(path), load_external_data=False)):
+        return path
+    return bytes(load_source(path).SerializeToString())
 
 
 def _name_plugins(model: ModelProto) -> None:
