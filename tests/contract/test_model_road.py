@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.model_road import travel
 
-SEEDS = 10
+SEEDS = 5
 """Few here; `long_model_road.py` takes hundreds."""
 
 
@@ -20,7 +20,7 @@ def test_a_random_model_ends_in_answers_or_in_a_sentence(seed: int, tmp_path: Pa
 def test_most_of_them_are_answered(tmp_path: Path) -> None:
     """Refusals alone would pass the other test."""
     ends = []
-    for seed in range(100, 106):
+    for seed in range(100, 104):
         (tmp_path / str(seed)).mkdir()
         ends.append(travel(seed, tmp_path / str(seed)))
-    assert ends.count("decoded") >= 3, ends
+    assert ends.count("decoded") >= 2, ends

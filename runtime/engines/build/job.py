@@ -107,6 +107,7 @@ def _check_weights(job: BuildJob, folder: Path, model: Path) -> None:
 def build(folder: Path, out: Path, log: Progress, started: float) -> None:
     """Build one engine into ``out``. Raises EngineError; ``out`` may then hold some of the files."""
     # What quantization and measurement import takes a second: a job that cannot be read fails without it.
+    from runtime.engines.build.fitting_size import with_fitting_size
     from runtime.engines.build.measure import finish
     from runtime.engines.golden.task_metric import check_metric
 
@@ -126,7 +127,10 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
         timing_folder=folder / TIMING_DIR,
     )
     before = time.monotonic()
-    built = backend.build(job, paths, log)
+    try:
+        built = backend.build(job, paths, log)
+    except EngineError as error:
+        raise with_fitting_size(error, paths.model, job) from error
     seconds = time.monotonic() - before
     finish(job, backend, built, folder=folder, out=out, log=log, build_seconds=seconds, started=started)
 
