@@ -52,9 +52,10 @@ def session_source(path: Path) -> bytes | Path:
 
     ONNX Runtime infers no shapes from constants (axes, sizes) that are in another file. Raises EngineError.
     """
+    model = load_source(path)
     if not external_files(onnx.load(str(path), load_external_data=False)):
         return path
-    return bytes(load_source(path).SerializeToString())
+    return bytes(model.SerializeToString())
 
 
 def _name_plugins(model: ModelProto) -> None:
@@ -288,9 +289,10 @@ def fold(model: ModelProto) -> ModelProto:
         options.optimized_model_filepath = str(target)
         try:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise of_onnxruntime(error, _refused(error)) from error
-        folded = onnx.load(str(target))
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no common base of their own)
+            folded = _unfolded(model, error)
+        else:
+            folded = onnx.load(str(target))
     used = {node.domain for node in all_nodes(folded.graph)} | {""}
     imports = [entry for entry in folded.opset_import if entry.domain in used]
     del folded.opset_import[:]
@@ -298,6 +300,23 @@ def fold(model: ModelProto) -> ModelProto:
     constants_to_initializers(folded.graph)
     name_nodes(folded.graph)
     return folded
+
+
+def _unfolded(model: ModelProto, error: Exception) -> ModelProto:
+    """Return a copy of a model that runs, but only as it is: an If whose branches fit different sizes cannot be folded,
+    as shapes of the branch that is never taken are inferred too. Raises EngineError for one that does not."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001  (the first refusal says more)
+        raise of_onnxruntime(error, _refused(error)) from error
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _refused(error: Exception) -> EngineError:
