@@ -10,7 +10,7 @@ from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha25
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
-from runtime.contract.node.encodings import ENCODINGS, hint_for
+from runtime.contract.node.encodings import ENCODINGS, meant_by
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
 from runtime.contract.node.runtime_config import DEFAULT_QUEUE
 
@@ -36,9 +36,9 @@ MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A
 
 def _encoding(value: Any) -> Any:
     if isinstance(value, str) and value not in ENCODINGS:
-        hint = hint_for(value, "one of these")
-        same = f" ({hint})" if "declare" in hint or "means" in hint else ""
-        raise ValueError(f"{value!r} is no encoding that frames can have here: {', '.join(ENCODINGS)}{same}")
+        meant = meant_by(value)
+        same = f" (it is {meant})" if meant else ""
+        raise ValueError(f"{value!r} is no encoding that frames can have here{same}: write {', '.join(ENCODINGS)}")
     return value
 
 

@@ -86,12 +86,17 @@ COMPRESSED_ENCODINGS = tuple(encoding.name for encoding in _ALL if encoding.comp
 """Those that CompressedImage can be decoded to: JPEG and PNG; of 16 bits and of depth, PNG and compressedDepth."""
 
 
+def meant_by(name: str) -> str:
+    """Return the encoding of the table that has this name, in whatever letters; empty when none has."""
+    low = name.strip().lower()
+    return next((each.name for each in _ALL if low in (each.name.lower(), *each.same)), "")
+
+
 def hint_for(found: str, expected: str) -> str:
     """Return what to do about frames of another encoding than expected."""
-    named = next((each.name for each in _ALL if found == each.name or found in each.same), "")
-    if named:
-        return "declare encoding: {} for this input, or set the driver to {}".format(named, expected)
-    close = next((name for name in ENCODINGS if name.lower() == found.strip().lower()), "")
-    if close:
-        return "the driver means {}: correct its encoding".format(close)
+    meant = meant_by(found)
+    if meant and (found == meant or found in ENCODINGS[meant].same):
+        return "declare encoding: {} for this input, or set the driver to {}".format(meant, expected)
+    if meant:
+        return "the driver means {}: correct its encoding".format(meant)
     return "set the driver to {}".format(expected) if found else "the driver names no encoding: correct it"

@@ -298,8 +298,8 @@ def test_a_camera_of_every_encoding_feeds_a_model(tmp_path: Path, encoding: str)
 @pytest.mark.parametrize(
     ("new", "key", "says"),
     [
-        ("encoding: yuyv", "encoding", "declare encoding: yuv422_yuy2"),
-        ("encoding: rgb16", "encoding", "is no encoding that frames can have here: rgb8, bgr8"),
+        ("encoding: yuyv", "encoding", "it is yuv422_yuy2"),
+        ("encoding: rgb16", "encoding", "write rgb8, bgr8, rgba8"),
         ("encoding: bgra8\n    type: sensor_msgs/msg/CompressedImage", "encoding", "not decoded to bgra8"),
         ("encoding: rgb8\n    options: {max_range: 5}", "options", "are for distances"),
         ("encoding: 16UC1\n    options: {invalid: max}", "options", "needs max_range"),
