@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
+from fleet.manifest.schema.ros_schema import Ros, merged_ros
 from fleet.manifest.schema.secret_schema import RobotSecret
 
 _OWN = frozenset(Settings.model_fields)
@@ -35,6 +36,7 @@ class Effective:
     """The same."""
     update: Update | None
     """The same."""
+    ros: Ros
     environment: Mapping[str, str]
     secrets: Mapping[str, RobotSecret]
 
@@ -98,6 +100,7 @@ def _effective(levels: list[Settings]) -> Effective:
             (level.update_inhibit for level in reversed(levels) if level.update_inhibit is not None), ()
         ),
         update=next((level.update for level in reversed(levels) if level.update is not None), None),
+        ros=merged_ros([level.ros for level in levels if level.ros is not None]),
         environment={key: value for level in levels for key, value in level.environment.items()},
         secrets={key: value for level in levels for key, value in level.secrets.items()},
     )

@@ -18,6 +18,7 @@ from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile, Robo
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
+from runtime.contract.node.ros_settings import ENV_DOMAIN, ENV_RMW
 
 AGE_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _RESERVED = ("JETFLEET_", "COMPOSE_", "DOCKER_")
@@ -150,6 +151,14 @@ def _words(command: str) -> list[str]:
         return []
 
 
+def _check_ros(context: _Context, at: KeyPath, settings: Effective) -> None:
+    """What is declared under ros is not also a variable of ROS's own."""
+    for key, name in (("domain_id", ENV_DOMAIN), ("rmw", ENV_RMW)):
+        if getattr(settings.ros, key) is not None and name in settings.environment:
+            hint = f"remove {name} from environment, or {key} from ros"
+            context.add_once((*at, "ros", key), f"{key} and the variable {name} say the same thing twice", hint)
+
+
 def _unread(context: _Context, key: str) -> bool:
     """Say whether a file of the list could not be read far enough to know its name: then nothing is unknown."""
     listed = context.draft.profiles if key == "profiles" else context.draft.models
@@ -168,6 +177,7 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
         context.add(at, f"{robot.name} runs no model", "set models on the robot, on its group or in defaults")
     for name in sorted(settings.secrets.keys() & settings.environment.keys()):
         context.add(at, f"{robot.name} has {name} in environment and in secrets", "take it out of one of them")
+    _check_ros(context, at, settings)
     profile = context.profiles.get(settings.profile or "")
     if settings.power_mode is not None and profile is not None and settings.power_mode not in profile.power_modes:
         _check_power_mode(context, index, robot, settings.power_mode, profile)

@@ -71,6 +71,8 @@ class UpdateOrder:
     """Who signed for the release; None in a fleet that is unsigned."""
     secrets: Dict[str, SecretReference] = field(default_factory=dict)
     """Variables of the container whose values the robot finds by itself."""
+    stop_start: bool = False
+    """Stop the old container before the new one starts, whatever ``switch`` says."""
     schema: int = SCHEMA
 
 

@@ -27,7 +27,6 @@ from runtime.updater.power.power_service import PowerService, sayer
 from runtime.updater.robot.json_socket import Server
 from runtime.updater.robot.login_rights import rights_of
 from runtime.updater.robot.real_world import RealWorld
-from runtime.updater.robot.update_lock import share_node_folder
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
 from runtime.updater.state.world import PROJECT
 from runtime.updater.storage.durable import share
@@ -46,7 +45,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         world, say = RealWorld(root, project, machine), sayer()
         updater = Updater(state, world, robot_name(root), version)
         updater.start()
-        share_node_folder(machine, say)
+        world.make_shared(updater.on_robot)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
         believed = Believed(root, world, updater, lambda: identity(root)[1])

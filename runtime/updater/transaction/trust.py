@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Protocol, Tuple
 
 from runtime.contract.codec import ContractError, digest_of, from_json
 from runtime.contract.robot.release import EnvironmentPart, ReleaseDocument, release_digest
@@ -30,7 +30,7 @@ from runtime.contract.robot.update import UpdateOrder
 from runtime.updater.state.records import Journal
 from runtime.updater.state.release_folder import target_of
 from runtime.updater.state.version_floor import place
-from runtime.updater.state.world import World
+from runtime.updater.state.world import World, WorldError
 from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, Refused
 
 #: Each is judged by programs of their own; an order that brings more is not worth their time.
@@ -56,6 +56,23 @@ def check_trust(journal: Journal, order: UpdateOrder, world: World) -> Journal:
         )
     people = () if settings.unsigned else _signers(journal, order, settings, world)
     return replace(journal, signers={**journal.signers, order.release_digest: people})
+
+
+class HasTrust(Protocol):
+    """What holds a robot's trust settings: its world, or the folder alone."""
+
+    def trust(self) -> Optional[TrustSettings]:
+        """See `runtime.updater.state.world.World.trust`."""
+        ...
+
+
+def is_unsigned(world: HasTrust) -> bool:
+    """Say whether this robot takes orders that nobody signed."""
+    try:
+        settings = world.trust()
+    except WorldError:
+        return False
+    return settings is not None and settings.unsigned
 
 
 def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, world: World) -> Tuple[str, ...]:
