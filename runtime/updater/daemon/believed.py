@@ -18,7 +18,6 @@ from runtime.contract.robot.update import UpdateState
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.robot.json_socket import Afterwards
 from runtime.updater.robot.real_world import RealWorld
-from runtime.updater.selfupdate.new_updater import content_of, keep_statement, take_updater
 from runtime.updater.selfupdate.self_update_trial import refuse_on_trial
 from runtime.updater.transaction.newest import take_newest
 from runtime.updater.transaction.preflight import Refused
@@ -63,6 +62,8 @@ class Believed:
 
     def keep_statement(self) -> None:
         """Keep the statement of the updater that has just proven itself."""
+        from runtime.updater.selfupdate.new_updater import keep_statement
+
         keep_statement(self._root, self._world)
 
     def _take_newest(self, signed: Signed) -> UpdateState:
@@ -88,6 +89,8 @@ class Believed:
         return found[-MAX_LOG:].splitlines()[-lines:] if lines else []
 
     def _take_updater(self, request: Dict[str, Any]) -> Any:
+        from runtime.updater.selfupdate.new_updater import content_of, take_updater
+
         refuse_on_trial(self._root)
         self._updater.refuse_when_busy()
         signed = None if request.get("signed") is None else _signed(request)

@@ -35,12 +35,12 @@ class Peer:
     gid: int
 
 
-@dataclass(frozen=True)
 class Afterwards:
     """An answer, and what is to be done once it has been given."""
 
-    value: Any
-    action: Callable[[], None]
+    def __init__(self, value: Any, action: Callable[[], None]) -> None:
+        self.value = value
+        self.action = action
 
 
 Handler = Callable[[Dict[str, Any], Peer], Any]

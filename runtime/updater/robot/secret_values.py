@@ -5,7 +5,6 @@ No value is ever part of a message: what is said goes to the journal, to a termi
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 from runtime.contract.robot.release import SecretReference
@@ -60,6 +59,8 @@ _UPDATE = "update the robot: `fleet bootstrap`"
 
 
 def _command(line: str) -> bytes:
+    import shlex  # an idle updater may take little memory
+
     what = "the secret command `{}`".format(line)
     try:
         words = shlex.split(line)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 
 from runtime.contract.codec import ContractError, from_json
-from runtime.contract.robot.newest import LIMITS, Newest
 from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.trust import NAMESPACES, NEWEST, Signed, why_too_few
 from runtime.updater.state.records import Journal, SeenNewest
 from runtime.updater.state.world import World
 from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, OLDEST_SANE_TIME, Refused
 from runtime.updater.transaction.trust import MAX_SIGNATURES, at
+
+if TYPE_CHECKING:  # an idle updater may take little memory: it is loaded when there is something to read
+    from runtime.contract.robot.newest import Newest
 
 SIGN = "sign a new one: `fleet keys newest`"
 CLOCK = "set the robot's clock (timedatectl set-ntp true)"
@@ -47,6 +49,8 @@ def take_newest(journal: Journal, signed: Signed, root: Optional[TrustRoot], wor
 
 
 def _read(signed: Signed) -> Newest:
+    from runtime.contract.robot.newest import LIMITS, Newest
+
     try:
         return from_json(Newest, signed.statement, LIMITS)
     except ContractError as error:
