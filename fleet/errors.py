@@ -26,7 +26,7 @@ and exits with ``exit_code``. ::
     │   └── NotSigned               4   too few allowed signers have signed a release
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
-    ├── LockHeld                    5   somebody else holds the rollout lock
+    ├── LockHeld                    5   another process holds the rollout lock
     └── RobotsOffline               6   finished, but robots were offline, or said "not now"
 """
 
@@ -47,6 +47,11 @@ class FleetError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    @property
+    def words(self) -> str:
+        """The message, for where the name that it begins with (a robot's) stands already."""
+        return self.message
 
 
 @dataclass(frozen=True)
@@ -120,8 +125,12 @@ class RobotError(OutsideError):
     def __init__(self, robot: str, message: str, *, hint: str = "") -> None:
         super().__init__(f"{robot}: {message}", hint=hint)
         self.robot = robot
-        self.words = message
-        """The message without the robot's name, for where the name stands already."""
+        self._words = message
+
+    @property
+    def words(self) -> str:
+        """The message without the robot's name."""
+        return self._words
 
 
 class RobotOffline(RobotError):
@@ -188,7 +197,7 @@ class PlanOutdated(FleetError):
 
 
 class LockHeld(FleetError):
-    """Somebody else holds the rollout lock."""
+    """Another process holds the rollout lock."""
 
     exit_code = 5
 

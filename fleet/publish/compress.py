@@ -113,4 +113,6 @@ def _digest(file: BinaryIO) -> hashlib._Hash:
 
 def _check(plain: hashlib._Hash, diff_id: str) -> None:
     if (got := f"sha256:{plain.hexdigest()}") != diff_id:
-        raise BuildError(f"layer {diff_id}: its bytes are {got}", hint="the export was damaged: build the image again")
+        raise BuildError(
+            f"layer {diff_id}: digest mismatch: got {got}", hint="the export was damaged: build the image again"
+        )

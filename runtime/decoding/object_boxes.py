@@ -81,7 +81,7 @@ class ObjectBoxes:
         if classes < 1 or (self._labels and classes != len(self._labels)):
             wanted = f"{self._first_class} + {len(self._labels) or 'at least 1'}"
             raise ValueError(
-                f"boxes needs {wanted} values a candidate, the output {list(tensor.shape)} has {values}: "
+                f"boxes needs {wanted} values for each candidate, the output {list(tensor.shape)} has {values}: "
                 "check labels, objectness and channels_first"
             )
         return rows
@@ -100,7 +100,7 @@ class ObjectBoxes:
         """Return left, top, width, height in pixels of the frame, inside the frame, (n, 4)."""
         if not self._normalized and not (view.network_height and view.network_width):
             raise ValueError(
-                "boxes: the configuration does not say how large the network's input is: publish it again with this "
+                "boxes: the configuration does not have the size of the network's input: publish it again with this "
                 "version, or export the model with coordinates from 0 to 1 and say normalized: true"
             )
         rows, columns = view.network_height or view.height, view.network_width or view.width

@@ -152,7 +152,7 @@ def test_recover_without_a_release_says_so(daemon: Daemon) -> None:
     ran = daemon.ask("recover")
     assert ran.returncode == 0, ran.stderr
     assert "none was ever committed here" in ran.stdout
-    assert "doing it in its place" in ran.stderr
+    assert "doing it without the updater" in ran.stderr
 
 
 def test_recover_does_not_work_beside_a_daemon_that_hangs(daemon: Daemon) -> None:

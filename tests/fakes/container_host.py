@@ -179,7 +179,7 @@ class FakeContainerHost:
             )
         with self._lock:
             if number not in self._containers:
-                raise DockerError(f"Docker at {self.endpoint}: no such container", hint="somebody removed it")
+                raise DockerError(f"Docker at {self.endpoint}: no such container", hint="it was removed meanwhile")
         return code, tail
 
     def remove_containers(self, labels: Mapping[str, str]) -> int:

@@ -11,7 +11,10 @@ import requests.exceptions
 from fleet.errors import DockerError
 
 _START = "start it (sudo systemctl start docker) or point DOCKER_HOST at one; `docker info` must answer"
-_SSH = "check that `ssh {host} docker version` works without a question: key in the agent, host key known, Docker there"
+_SSH = (
+    "check that `ssh {host} docker version` works without a prompt: key in the agent, host key known, Docker "
+    "installed there"
+)
 _ALLOW = "allow this user to use Docker: sudo usermod -aG docker $USER, then log in again"
 _NVIDIA = (
     "give that Engine NVIDIA's runtime: sudo nvidia-ctk runtime configure --runtime=docker (of the package "
@@ -50,13 +53,13 @@ def _from_api(endpoint: str, doing: str, error: docker.errors.APIError) -> Docke
     text = str(error.explanation or error)
     if is_no_space(text):
         return no_space(endpoint, doing)
-    hint = "the Engine's own words are above; its log (journalctl -u docker) may say more"
+    hint = "the Engine's own message is above; its log (journalctl -u docker) may say more"
     if error.status_code == 404 and "image" in text.lower():
         hint = "build or pull the image first; `docker images` on that machine shows what it has"
     elif "runtime" in text.lower() and "nvidia" in text.lower():
         hint = _NVIDIA
     elif "device-tree" in text or "nvpmodel" in text:
-        hint = "that machine is no Jetson: set builder.endpoint of the profile to one with the profile's module"
+        hint = "that machine is not a Jetson: set builder.endpoint of the profile to one with the profile's module"
     elif "unauthorized" in text.lower() or "denied" in text.lower():
         hint = "log in to that registry: docker login HOST"
     elif "toomanyrequests" in text.lower():
@@ -71,7 +74,7 @@ def _from_connection(endpoint: str, doing: str, error: BaseException) -> DockerE
         return DockerError(f"Docker at {endpoint} refuses this user: permission denied on its socket", hint=_ALLOW)
     if is_timeout(error):
         return DockerError(
-            f"Docker at {endpoint} did not answer in time while it should {doing}",
+            f"Docker at {endpoint} did not answer in time when asked to {doing}",
             hint="the machine may be overloaded or the link down: try `docker -H … ps`, then run the command again",
         )
     words = next((str(cause) for cause in reversed(causes) if str(cause)), type(error).__name__)

@@ -97,8 +97,8 @@ class ContainerJob:
             if left <= 0:
                 raise DockerError(
                     f"the container of {self._image} on {self._endpoint} did not finish within "
-                    f"{self._deadline_s:.0f} s and was stopped; its last words: {self._log.tail()[-400:].strip()!r}",
-                    hint="raise the profile's builder.timeout, or look why this machine is so slow",
+                    f"{self._deadline_s:.0f} s and was stopped; its last output: {self._log.tail()[-400:].strip()!r}",
+                    hint="raise the profile's builder.timeout, or find out why this machine is so slow",
                 )
             try:
                 self._exit_code = int(

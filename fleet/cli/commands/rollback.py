@@ -34,7 +34,7 @@ def run(
     yes: options.Yes = False,
     override: options.Override = "",
     renew: Annotated[
-        bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
+        bool, typer.Option("--renew", help="Sign a new rollback order, also when one is pending or was used already.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:

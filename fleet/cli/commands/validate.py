@@ -47,7 +47,8 @@ def notes(desired: Desired) -> Iterator[str]:
     trust = desired.trust
     if trust.signers is not None and known_keys(trust.builders or trust.signers, PROVENANCE, authorities=True) == ():
         yield (
-            "nobody may attest builds, so nothing can be published: name builders in trust/builders, a file with lines "
+            "no builder may attest builds, so nothing can be published: name builders in trust/builders, a file with "
+            "lines "
             f'such as: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA… (docs/provenance.md)'
         )
     for engine in desired.engines.values():

@@ -7,6 +7,11 @@ from typing import List
 
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
 
+NOT_A_NUMBER_COSINE = -1.0
+"""Stands for outputs that hold NaN or infinity: the worst there is, and a number that JSON can carry."""
+NOT_A_NUMBER_ERROR = 3.4028234663852886e38
+"""Largest error of such outputs: the largest float32."""
+
 _MOST_RATIO = 2.0
 _ALLOWANCE = 1.5
 _LEAST_RELATIVE = 0.02
@@ -28,8 +33,10 @@ def relative_limit(gate: AccuracyGate) -> float:
 def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
     """Return everything in which a measurement breaks ``gate``, each with both numbers; empty when it passes.
 
-    What an older report or builder did not measure (None) is not judged.
+    What an older report or builder did not measure (None) is not judged. Values that are not finite break every gate.
     """
+    if not item.max_abs_error < NOT_A_NUMBER_ERROR:
+        return ["output {!r} holds values that are not finite".format(item.output)]
     found = []
     if not item.min_cosine >= gate.min_cosine:
         what = "cosine" if item.equal_share is None else "share of equal integers"

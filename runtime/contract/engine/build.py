@@ -84,7 +84,7 @@ class Int8Options:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Everything about a build that changes the engine, beside model, precision and device."""
+    """Everything about a build that changes the engine, next to model, precision and device."""
 
     int8: Optional[Int8Options] = None
     keep_fp32_ops: Tuple[str, ...] = ()
@@ -153,13 +153,13 @@ class BuildJob:
     """Seconds until whoever asked ends the container, counted from before its start; None: the builder's own default.
     A builder that would take longer gives up before that, and says why."""
     metric: Optional[MetricGate] = None
-    """What the model is for, measured beside ``accuracy``; waived with it."""
+    """What the model is for, measured next to ``accuracy``; waived with it."""
     schema: int = SCHEMA
 
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """``engine.json``, the sidecar beside an engine in its layer: only what is a function of the engine key and bytes,
+    """``engine.json``, the sidecar next to an engine in its layer: only what is a function of the engine key and bytes,
     so that the layer is reproducible. What was measured is in :class:`EngineReport`."""
 
     key: str
@@ -167,7 +167,7 @@ class EngineIdentity:
     backend: str
     precision: str
     engine_file: str
-    """File name beside this one: ``engine.onnx`` or ``engine.plan``."""
+    """File name next to this one: ``engine.onnx`` or ``engine.plan``."""
     engine_sha256: str
     engine_bytes: int
     device: DeviceFacts
@@ -176,7 +176,7 @@ class EngineIdentity:
     """The engine's own inputs (a preprocessed image input is uint8, NHWC)."""
     outputs: Tuple[TensorSpec, ...]
     self_test: AccuracyGate
-    """Against ``golden.npz`` beside this file."""
+    """Against ``golden.npz`` next to this file."""
     dla_core: Optional[int] = None
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     schema: int = SCHEMA

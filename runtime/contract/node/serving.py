@@ -24,7 +24,7 @@ ENV_SERVE_DIR, ENV_NODE_DIR = "JETFLEET_SERVE_DIR", "JETFLEET_NODE_DIR"
 TOKEN = "active"  # noqa: S105 - not a secret
 #: ``flock`` on this file is held by the executor that serves.
 SERVING_LOCK = "serving.lock"
-#: Beside it: GIDs of the velocity publishers that its holders had. Whoever holds it next knows them to be gone.
+#: Next to it: GIDs of the velocity publishers that its holders had. Whoever holds it next knows them to be gone.
 SERVING_RECORD = "serving.gids"
 
 #: Label of a runtime image whose executor obeys token and lock. Without it a robot switches by stopping and starting.

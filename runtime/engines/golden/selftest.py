@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.contract.engine.accuracy_gate import relative_limit
+from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_COSINE, relative_limit
 from runtime.contract.engine.build import EngineIdentity
 from runtime.contract.node.health import SelfTest
 from runtime.engines.backend import Runner
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import NOT_A_NUMBER_COSINE, violation, worst
+from runtime.engines.golden.accuracy import violation, worst
 from runtime.engines.golden.golden_data import load_golden
 from runtime.engines.golden.run_golden import run_golden
 

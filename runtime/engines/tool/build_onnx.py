@@ -36,7 +36,9 @@ def run(request: BuildRequest, progress: Progress) -> EngineReport:
     """Make a job of the file and build it. Raises EngineError."""
     model = Path(request.model)
     if kind_of(model)[0] != ONNX:
-        raise EngineError(USAGE, f"{model} is no ONNX file", "give a model's .onnx file, or a manifest's model by name")
+        raise EngineError(
+            USAGE, f"{model} is not an ONNX file", "give a model's .onnx file, or a manifest's model by name"
+        )
     backend = backend_named(request.backend or backend_here())
     inputs, outputs = _tensors(read_onnx(model), request)
     with tempfile.TemporaryDirectory(prefix="jetfleet-engine-") as name:
@@ -99,7 +101,7 @@ def _calibration(target: Path, request: BuildRequest) -> None:
     if request.calibration is None:
         raise EngineError(
             USAGE,
-            "int8 needs calibration data: without it every range would be made up",
+            "int8 needs calibration data: without it there are no ranges",
             "give frames with --calibration: an .npz file with an array under each input's name, frames first",
         )
     given = Path(request.calibration)

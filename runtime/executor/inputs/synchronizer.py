@@ -78,7 +78,7 @@ class Synchronizer:
         Raises ValueError when the trigger names no input.
         """
         if trigger.input and trigger.input not in inputs:
-            raise ValueError(f"the trigger {trigger.input!r} is no input: {', '.join(inputs)}")
+            raise ValueError(f"the trigger {trigger.input!r} is not an input: {', '.join(inputs)}")
         self._slots = {name: _Slot() for name in inputs}
         self._trigger = self._slots[trigger.input] if trigger.input else None
         self._timed, self._repeat = trigger.rate_hz > 0.0, trigger.repeat
@@ -154,7 +154,7 @@ class Synchronizer:
         return not self._timed and (self._trigger is None or slot is self._trigger)
 
     def _in_order(self, slot: _Slot, at_ns: int) -> bool:
-        """Say whether the stamp is usable. One that lies far back is of a clock that was set back, and begins anew."""
+        """Say whether the stamp is usable. One that lies far back is of a clock that was set back, and begins again."""
         if slot.last_ns is not None and at_ns < slot.last_ns:
             if slot.last_ns - at_ns <= self._back_ns:
                 self.counts[LATE] += 1

@@ -6,7 +6,7 @@ import signal
 
 _MEANING = {
     4: ", abandoned at its own deadline",
-    -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
+    -signal.SIGBUS: ", a mapped file had no memory: is /dev/shm full?",
 }
 """What the executor's exit codes (runtime.executor.main) and, below 0, its signals say beyond the number."""
 

@@ -29,7 +29,7 @@ def test_the_profiles_that_come_with_jetfleet_are_builders() -> None:
     "name", ["fleet", "fleet-publish", "fleet-plan", "self-hosted", "linux", "x64", "ubuntu-24.04"]
 )
 def test_other_runners_labels_are_nobody_s_profile(name: str) -> None:
-    with pytest.raises(UsageError, match=f"the profile {name} is no builder that CI may use"):
+    with pytest.raises(UsageError, match=f"the profile {name} is not a builder that CI may use"):
         runner_of(name, None)
     with pytest.raises(UsageError, match="may not be a builder's label"):
         allowed_labels(f"sim-x86,{name}")
@@ -57,7 +57,7 @@ def rename_profile(desk: Desk, name: str) -> None:
 def test_a_profile_called_like_the_publisher_is_refused(desk: Desk, arguments: list[str]) -> None:
     rename_profile(desk, "fleet-publish")
     result = desk.fleet("ci", "plan", *arguments, code=2)
-    assert "the profile fleet-publish is no builder that CI may use" in " ".join(result.err.split())
+    assert "the profile fleet-publish is not a builder that CI may use" in " ".join(result.err.split())
     assert "self-hosted" not in result.out
 
 

@@ -187,7 +187,7 @@ def test_a_velocity_that_is_no_number_is_a_failure(number: float) -> None:
 
 
 def test_velocity_refuses_another_count() -> None:
-    with pytest.raises(ValueError, match=r"needs 2 numbers, one an axis, the output has shape \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"needs 2 numbers, one for each axis, the output has shape \[1, 3\]"):
         decoder_named("velocity", SAFE)(np.zeros((1, 3)), VIEW)
 
 
@@ -222,7 +222,7 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         ("velocity", {**SAFE, "max_linear": float("nan")}, "velocity.max_linear is nan"),
         ("velocity", {**SAFE, "axes": ["x"]}, "velocity.axes is .*: give a list of linear.x, linear.y"),
         ("velocity", {**SAFE, "axes": ["linear.x", "linear.x"]}, "names no axis, or one twice"),
-        ("velocity", {**SAFE, "scale": [1.0]}, "velocity.scale has 1 numbers: give 2 numbers, one an axis"),
+        ("velocity", {**SAFE, "scale": [1.0]}, "velocity.scale has 1 numbers: give 2 numbers, one for each axis"),
         ("velocity", {**SAFE, "deadline": 0.5}, "velocity.deadline is 0.5: give a duration such as 300ms"),
         ("velocity", {**SAFE, "deadline": "10ms"}, "velocity.deadline is 0.01 s, shorter than a period of 20 Hz"),
     ],

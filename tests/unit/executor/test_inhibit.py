@@ -46,7 +46,7 @@ def test_a_service_that_nobody_offers_or_that_does_not_answer_says_no(
     rig: tuple[Client, SimpleNamespace, Inhibitor],
 ) -> None:
     client, clock, rules = rig
-    assert rules.reasons() == ("/may_update does not answer: nobody offers it",)
+    assert rules.reasons() == ("/may_update does not answer: no node offers it",)
     client.ready = True
     rules.reasons()
     clock.now += ANSWER_S

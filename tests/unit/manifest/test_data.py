@@ -117,7 +117,7 @@ def test_the_calibrator_takes_no_names(tmp_path: Path) -> None:
     options = "{calibration: calibration, method: calibrator, exclude_ops: [Relu]}"
     (problem,) = problems_of(tmp_path, model=MODEL.replace("{calibration: calibration}", options))
     assert problem.path == "precisions/int8/exclude_ops"
-    assert "takes no names" in problem.message
+    assert "does not support exclusions" in problem.message
     assert "minmax" in problem.hint
 
 

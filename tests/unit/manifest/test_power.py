@@ -43,8 +43,8 @@ CASES = [
     ("power: {governor: {hot: 200}}", "power/governor/hot", "out of range", "at most 105"),
     ("power: {governor: {worse_after: 10}}", "power/governor/worse_after", "not a duration", "unit"),
     ("power: {governor: {better_after: 1s}}", "power/governor/better_after", "out of range", "at least 10"),
-    ("power: {governor: {rate_steps: [25%, 50%]}}", "power/governor/rate_steps", "do not fall", "smaller"),
-    ("power: {governor: {rate_steps: [50%, 0%]}}", "power/governor/rate_steps", "do not fall", "0%"),
+    ("power: {governor: {rate_steps: [25%, 50%]}}", "power/governor/rate_steps", "are not decreasing", "decreasing shares"),
+    ("power: {governor: {rate_steps: [50%, 0%]}}", "power/governor/rate_steps", "are not decreasing", "0%"),
     ("power: {governor: {rate_steps: [0.5]}}", "power/governor/rate_steps/0", "not a percentage", "95%"),
 ]  # fmt: skip
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters.base import Taken
-from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import CHANNELS, Expected, FrameRefusedError, KnownHeader, parse_image, pixels
 
 _MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
@@ -78,7 +78,7 @@ class CompressedImageAdapter:
         if start == _MAGIC[1] and data.size > _PNG_DEPTH_AT and data[_PNG_DEPTH_AT] == 16:
             raise FrameRefusedError(
                 f"format {form!r} is a PNG of 16 bits a channel, 8 are expected: publish it as 8 bits (rgb8, bgr8, "
-                "mono8), or give an adapter of your own for depth and thermal images",
+                "mono8), or give your own adapter for depth and thermal images",
                 "encoding",
             )
         return Taken(stamp, data)

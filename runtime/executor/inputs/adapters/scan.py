@@ -11,7 +11,7 @@ import numpy.typing as npt
 from runtime.contract.node.inputs import size_of
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
-from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 UNBOUNDED_M = 100_000.0
@@ -57,9 +57,9 @@ class LaserScanAdapter:
         values = values[::-1] if self._turned(first, step) else values
         high = self._bounded(high)
         if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low < high):
-            raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} bound no measurement", "limits")
+            raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} are not a range", "limits")
         if self._invalid == "drop" and (count := int(np.count_nonzero(self._arriving(values, low, high)))):
-            raise FrameRefusedError(f"{count} of {values.size} ranges are no measurements", "not_finite")
+            raise FrameRefusedError(f"{count} of {values.size} ranges are not valid measurements", "not_finite")
         return Taken(stamp, _Ranges(values, low, high))
 
     def _turned(self, first: float, step: float) -> bool:
@@ -91,7 +91,7 @@ class LaserScanAdapter:
         if high > UNBOUNDED_M:
             if self._invalid == "max":
                 raise FrameRefusedError(
-                    f"range_max is {high:g} m, so nothing can stand for what is no measurement: declare options: "
+                    f"range_max is {high:g} m, so there is no value for a beam without a measurement: declare options: "
                     "{max_range: 30} (metres), or invalid: zero",
                     "limits",
                 )

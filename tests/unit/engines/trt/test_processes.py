@@ -111,7 +111,7 @@ def test_a_killed_build_is_tried_once_more_with_a_quarter() -> None:
     answer, answered = build_plan(request(), deadline_s=30, progress=lines.append, command=command)
     assert answer.seconds == 1.0
     assert answered.workspace_bytes == GIB // 4
-    assert lines[0].endswith("once more, with a workspace of 256 MiB")
+    assert lines[0].endswith("trying again with a workspace of 256 MiB")
 
 
 def test_a_build_that_is_killed_twice_says_so() -> None:
@@ -153,7 +153,7 @@ def test_a_failure_travels_whole() -> None:
         ("import os; print('abort!', flush=True); os.abort()", "signal 6"),
         ("raise SystemExit(1)", "exit code 1"),
         ("pass", "exit code 0"),
-        ("import pathlib, sys; pathlib.Path(sys.argv[2]).write_text('{}')", "answers nonsense"),
+        ("import pathlib, sys; pathlib.Path(sys.argv[2]).write_text('{}')", "gave an invalid answer"),
     ],
 )
 def test_a_child_without_a_word_is_explained(text: str, said: str) -> None:
@@ -203,7 +203,7 @@ def test_a_cache_that_ends_the_building_process_is_left_out(tmp_path: Path) -> N
     asked = request(timing_given=("broken.cache",))
     answer, answered = build_plan(asked, deadline_s=30, progress=lines.append, command=script(text))
     assert (answer.seconds, answered.timing_given) == (1.0, ())
-    assert any("ended with signal 6: once more, without the timing caches" in line for line in lines)
+    assert any("ended with signal 6: trying again without the timing caches" in line for line in lines)
 
 
 def test_a_cache_is_replaced_whole(tmp_path: Path) -> None:

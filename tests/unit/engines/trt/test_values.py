@@ -217,7 +217,7 @@ def test_control_characters_are_read_and_nonsense_is_not() -> None:
          "internal error of its own"),
         ("2: [virtualMemoryBuffer.cpp::resizePhysical::140] Error Code 2: OutOfMemory (no further information)",
          "memory", "ran out of memory"),
-        ("10: Could not find any implementation for node conv1.", "unsupported", "finds no way to run a layer"),
+        ("10: Could not find any implementation for node conv1.", "unsupported", "finds no implementation of a layer"),
         ("3: something else", "unsupported", "something else"),
     ],
 )  # fmt: skip
