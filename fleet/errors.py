@@ -11,6 +11,9 @@ and exits with ``exit_code``. ::
     │   │   ├── RegistryAuthError   3
     │   │   └── RepositoryMissing   3   it must be created before anything is pushed
     │   ├── DockerError             3
+    │   │   ├── BuilderLost         3   the Engine stopped answering while something ran there
+    │   │   ├── JobExists           3   a job of that name is there already
+    │   │   └── JobGone             3   it is not there, or not any more
     │   ├── SigningError            3   a key did not sign
     │   ├── BuildError              3   a builder could not build (an engine, an image)
     │   └── RobotError              3   one robot, over SSH
@@ -109,6 +112,18 @@ class RepositoryMissing(RegistryError):
 
 class DockerError(OutsideError):
     """A Docker Engine could not be reached, or refused."""
+
+
+class BuilderLost(DockerError):
+    """A Docker Engine stopped answering while something ran there: the link, the Engine or its machine is down."""
+
+
+class JobExists(DockerError):
+    """The Engine has a job of that name already."""
+
+
+class JobGone(DockerError):
+    """The Engine has no job of that name, or not any more."""
 
 
 class SigningError(OutsideError):

@@ -16,6 +16,14 @@ from runtime.contract.robot.trust import SignatureFacts
 LogLine = Callable[[str], None]
 """Called with one line (no newline) of progress."""
 
+GiveUp = Callable[[], bool]
+"""Says whether a wait is to end."""
+
+
+def never() -> bool:
+    """Say no."""
+    return False
+
 
 # ── Docker Engine ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -59,6 +67,25 @@ class JobLimits:
 
 DEFAULT_LIMITS = JobLimits()
 
+CREATED, RUNNING, ENDED = "created", "running", "ended"
+"""States of a job: its inputs are still copied in · it runs · it ended and may have left a result."""
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """A job with a name, as its Engine tells it."""
+
+    name: str
+    labels: Mapping[str, str]
+    state: str
+    """created | running | ended."""
+    exit_code: int | None
+    """Of a job that ended."""
+    since_s: float
+    """Seconds since it was created, started or ended, whichever was last, by the Engine's own clock; never negative."""
+    image_id: str
+    command: tuple[str, ...]
+
 
 class ContainerHost(Protocol):
     """One Docker Engine: the local socket, or a builder's over ``ssh://``. Raises DockerError."""
@@ -91,6 +118,10 @@ class ContainerHost(Protocol):
         """Stream the image as `docker save` would."""
         ...
 
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """Take in what `export_image` of another Engine streams."""
+        ...
+
     def run_job(
         self,
         image: str,
@@ -105,13 +136,45 @@ class ContainerHost(Protocol):
         on_log: LogLine | None = None,
         jetson: bool = False,
         limits: JobLimits = DEFAULT_LIMITS,
+        name: str | None = None,
+        give_up: GiveUp = never,
     ) -> JobResult:
         """Run one container to its end: copy the tar ``inputs`` in, start, follow the log, copy ``output_dir`` out.
 
-        ``jetson`` gives it the GPU by NVIDIA's container runtime, and what a Jetson says of itself, read-only. The
-        container is removed whatever happens, KeyboardInterrupt included. Raises DockerError past the deadline, and
-        past ``limits`` of disk and output; past its memory the container is killed (``oom_killed``).
+        ``jetson`` gives it the GPU by NVIDIA's container runtime, and what a Jetson says of itself, read-only. Raises
+        DockerError past the deadline, and past ``limits`` of disk and output; past its memory the container is killed
+        (``oom_killed``). BuilderLost when the Engine does not answer any more, within half a minute.
+
+        The container is removed whatever happens, KeyboardInterrupt included. One with a ``name`` is left when it ended
+        and when the Engine was lost, so that `follow_job` can go on with it, until `remove_job`; the Engine has each
+        name once: JobExists. ``give_up`` is asked about once a second; DockerError when it says yes.
         """
+        ...
+
+    def follow_job(
+        self,
+        name: str,
+        *,
+        output_dir: str,
+        output_to: Path,
+        deadline_s: float,
+        on_log: LogLine | None = None,
+        limits: JobLimits = DEFAULT_LIMITS,
+        give_up: GiveUp = never,
+    ) -> JobResult:
+        """Go on with a job that somebody started: the rest of `run_job`, its log from the beginning.
+
+        It is left where it is, also when ``give_up`` says yes; past its deadline and limits it is removed. Raises
+        JobGone when it is not there, or not any more.
+        """
+        ...
+
+    def jobs(self, labels: Mapping[str, str]) -> Sequence[JobFacts]:
+        """Return all containers, whoever started them, that carry these labels."""
+        ...
+
+    def remove_job(self, name: str) -> None:
+        """Remove the job of that name, running or not; one that is gone is fine."""
         ...
 
     def remove_containers(self, labels: Mapping[str, str]) -> int:

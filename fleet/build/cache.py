@@ -49,6 +49,18 @@ def locked(name: str, what: str, *, deadline_s: float, give_up: GiveUp = lambda:
         yield
 
 
+def is_locked(name: str) -> bool:
+    """Say whether some process of this machine's user holds the lock ``name`` now."""
+    try:
+        with (cache_dir() / "locks" / f"{name}.lock").open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def _acquire(descriptor: int, what: str, deadline_s: float, give_up: GiveUp) -> None:
     ends = time.monotonic() + deadline_s
     while True:

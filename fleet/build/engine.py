@@ -10,9 +10,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from fleet.build.events import BUILT, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent, OnEvent
+from fleet.build.builder_jobs import LABEL_RUN, discard, remove_dead
+from fleet.build.events import BUILT, ELSEWHERE, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent, OnEvent
 from fleet.build.image import ensure_base
-from fleet.build.job import LABEL_RUN, BuiltEngine, run_builder
+from fleet.build.job import BuildRun, BuiltEngine, run_builder
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.build.timing import TimingCaches
 from fleet.errors import FleetError
@@ -44,15 +45,22 @@ def build_engines(
     on_event: OnEvent = lambda _: None,
     image_of: ImageOf = local_image,
     timing: TimingCaches | None = None,
+    fleet: str = "",
+    is_there: Callable[[EngineSpec], bool] = lambda _: False,
 ) -> BuildSummary:
     """Build all ``specs``; one that fails does not stop the others. Look at ``BuildSummary.error()`` afterwards.
 
+    Containers of ``fleet`` that are on a builder already, running or with their result in them, are gone on with,
+    whoever started them; those that nobody will go on with are removed. Where one vanished, ``is_there`` is asked
+    whether the registry has the engine by now.
+
     ``on_built`` is called on this thread for every engine as soon as it is there (to push it), so that nothing that
     was built is lost to a later failure. ``on_event`` is called from several threads, never two at a time. ``timing``
-    is where builders' timing caches are kept. An interruption stops and removes all containers of this run, then goes
-    on its way.
+    is where builders' timing caches are kept. An interruption stops and removes all containers that this run started,
+    then goes on its way.
     """
-    return _Run(host_of, fetch_source, work_dir, on_built, on_event, image_of, timing).build(specs)
+    run = BuildRun(fleet, uuid.uuid4().hex, threading.Event(), is_there)
+    return _Run(run, host_of, fetch_source, work_dir, on_built, on_event, image_of, timing).build(specs)
 
 
 class _Run:
@@ -60,6 +68,7 @@ class _Run:
 
     def __init__(
         self,
+        run: BuildRun,
         host_of: HostOf,
         fetch_source: FetchSource,
         work_dir: Path,
@@ -70,16 +79,17 @@ class _Run:
     ) -> None:  # fmt: skip
         self._host_of, self._fetch_source, self._image_of, self._timing = host_of, fetch_source, image_of, timing
         self._work_dir, self._on_built, self._on_event = work_dir, on_built, on_event
-        self._id = uuid.uuid4().hex
-        self._stopped = threading.Event()
+        self._run = run
         self._event_lock = threading.Lock()
         self._images: dict[tuple[str, str], str | FleetError] = {}
         self._built: list[BuiltEngine] = []
         self._failed: list[FailedEngine] = []
+        self._elsewhere: list[EngineSpec] = []
 
     def build(self, specs: Sequence[EngineSpec]) -> BuildSummary:
         # Images and sources on this thread, so that Ctrl-C cuts them off at once; builders on threads of their own.
         ready = [(spec, *prepared) for spec in specs if (prepared := self._prepare(spec)) is not None]
+        self._remove_dead([spec for spec, _, _ in ready])
         with ExitStack() as stack:
             pools = {
                 endpoint: stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="builder"))
@@ -94,7 +104,7 @@ class _Run:
             except BaseException:
                 self._stop(futures)
                 raise
-        return BuildSummary(tuple(self._built), tuple(self._failed))
+        return BuildSummary(tuple(self._built), tuple(self._failed), tuple(self._elsewhere))
 
     # ── this thread ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -122,30 +132,47 @@ class _Run:
             raise image
         return image
 
-    def _collect(self, futures: Mapping[Future[BuiltEngine], EngineSpec]) -> None:
+    def _remove_dead(self, specs: Sequence[EngineSpec]) -> None:
+        """Remove what dead runs left on the builders; one where that fails now says so and is built on nevertheless."""
+        wanted = {spec.key for spec in specs}
+        for endpoint, spec in {spec.profile.builder.endpoint: spec for spec in specs}.items():
+            try:
+                removed = remove_dead(self._host_of(spec.profile), self._run.fleet, wanted)
+            except FleetError as error:
+                self._logger(spec)(f"leftovers on {endpoint} were not removed: {error}")
+                continue
+            if removed:
+                self._logger(spec)(f"removed {removed} container(s) of dead runs from {endpoint}")
+
+    def _collect(self, futures: Mapping[Future[BuiltEngine | None], EngineSpec]) -> None:
         pending = set(futures)
         while pending:
             done, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_COMPLETED)
             for future in done:
                 self._take(futures[future], future)
 
-    def _take(self, spec: EngineSpec, future: Future[BuiltEngine]) -> None:
+    def _take(self, spec: EngineSpec, future: Future[BuiltEngine | None]) -> None:
         try:
             engine = future.result()
+            if engine is None:
+                self._elsewhere.append(spec)
+                self._emit(BuildEvent(ELSEWHERE, spec))
+                return
             self._on_built(engine)
         except FleetError as error:
             self._fail(spec, error)
         else:
             self._built.append(engine)
             self._emit(BuildEvent(BUILT, spec, seconds=engine.seconds))
+            discard(self._host_of(spec.profile), engine.container)
 
     def _fail(self, spec: EngineSpec, error: FleetError) -> None:
         self._failed.append(FailedEngine(spec, error))
         self._emit(BuildEvent(FAILED, spec, line=error.message.split("\n", 1)[0], error=error))
 
-    def _stop(self, futures: Mapping[Future[BuiltEngine], EngineSpec]) -> None:
+    def _stop(self, futures: Mapping[Future[BuiltEngine | None], EngineSpec]) -> None:
         """Remove this run's containers until no thread is left that could have started one."""
-        self._stopped.set()
+        self._run.stopped.set()
         for future in futures:
             future.cancel()
         hosts = {host.endpoint: host for host in (self._host_of(spec.profile) for spec in futures.values())}
@@ -156,18 +183,18 @@ class _Run:
             _, pending = wait(pending, timeout=_STOP_POLL_S)
 
     def _remove_containers(self, host: ContainerHost) -> None:
-        # What is left where the Engine is gone carries its key's label: the next build of that key removes it.
+        # What is left where the Engine is gone carries its key's label: the next build of that key goes on with it.
         with suppress(FleetError):
-            host.remove_containers({LABEL_RUN: self._id})
+            host.remove_containers({LABEL_RUN: self._run.id})
 
     # ── a builder's thread ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _work(self, spec: EngineSpec, image: str, model: Path) -> BuiltEngine:
+    def _work(self, spec: EngineSpec, image: str, model: Path) -> BuiltEngine | None:
         host = self._host_of(spec.profile)
         self._emit(BuildEvent(STARTED, spec))
         return run_builder(
             spec, host, image, model, self._work_dir / spec.tag[:16],
-            run_id=self._id, stopped=self._stopped, on_log=self._logger(spec), timing=self._timing,
+            run=self._run, on_log=self._logger(spec), timing=self._timing,
         )  # fmt: skip
 
     def _logger(self, spec: EngineSpec) -> LogLine:

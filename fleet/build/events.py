@@ -18,6 +18,8 @@ LOG = "log"
 """One line of what the builder (or the image's build) says."""
 BUILT = "built"
 """The engine is there, checked, and handed over."""
+ELSEWHERE = "elsewhere"
+"""Another operator built it at the same time, and has pushed it."""
 FAILED = "failed"
 
 
@@ -26,7 +28,7 @@ class BuildEvent:
     """One moment of one engine's build."""
 
     kind: str
-    """image | source | started | log | built | failed."""
+    """image | source | started | log | built | elsewhere | failed."""
     spec: EngineSpec
     line: str = ""
     seconds: float = 0.0

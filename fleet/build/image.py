@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import tarfile
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fleet.build.cache import locked
+from fleet.build.send_image import DOCKERFILE, send_starts
 from fleet.build.wheels import fetch_wheels
 from fleet.errors import BuildError
 from fleet.ports import ContainerHost, LogLine
@@ -53,11 +55,12 @@ def ensure_base(
     *,
     wheels: Wheels = fetch_wheels,
     on_log: LogLine | None = None,
+    starts_of: ContainerHost | None = None,
 ) -> BaseImage:
     """Make sure that the image of ``recipe`` exists, building it at most once.
 
     It is built there rather than pulled, because the Engine may neither trust nor have credentials for the registry.
-    Raises DockerError, BuildError.
+    What it starts from the Engine pulls, or gets from ``starts_of`` when it is given. Raises DockerError, BuildError.
     """
     started = time.monotonic()
     tag = local_tag(recipe)
@@ -70,7 +73,7 @@ def ensure_base(
     with locked(f"image-{recipe.tag}", f"building the image {recipe.tag}", deadline_s=_LOCK_S):
         if _is_present(host, recipe):
             return done(PRESENT)
-        _build(host, recipe, wheels, on_log)
+        _build(host, recipe, wheels, on_log, starts_of)
     return done(BUILT)
 
 
@@ -80,7 +83,9 @@ def _is_present(host: ContainerHost, recipe: Recipe) -> bool:
     return labels is not None and labels.get(LABEL_RECIPE) == recipe.digest
 
 
-def _build(host: ContainerHost, recipe: Recipe, wheels: Wheels, on_log: LogLine | None) -> None:
+def _build(
+    host: ContainerHost, recipe: Recipe, wheels: Wheels, on_log: LogLine | None, starts_of: ContainerHost | None
+) -> None:
     platform = host.info().platform
     if platform != recipe.profile.platform:
         raise BuildError(
@@ -88,10 +93,13 @@ def _build(host: ContainerHost, recipe: Recipe, wheels: Wheels, on_log: LogLine 
             f"but the profile is {recipe.profile.platform}",
             hint="set builder.endpoint of the profile to a machine of its platform: ssh://user@jetson",
         )
+    files = dict(recipe.files)
+    if starts_of is not None:
+        files[DOCKERFILE] = send_starts(starts_of, host, recipe, on_log)
     if on_log is not None:
         on_log(f"fetching {len(recipe.requirements)} wheels for {recipe.profile.platform}")
     labels = {LABEL_RECIPE: recipe.digest, LABEL_PROFILE: recipe.profile.name, LABEL_KIND: recipe.kind}
-    with build_context(recipe, wheels(recipe)) as context:
+    with build_context(dataclasses.replace(recipe, files=files), wheels(recipe)) as context:
         host.build_image(context, local_tag(recipe), labels=labels, on_log=on_log)
 
 

@@ -23,12 +23,14 @@ class BuildSummary:
 
     built: tuple[BuiltEngine, ...]
     failed: tuple[FailedEngine, ...]
+    elsewhere: tuple[EngineSpec, ...] = ()
+    """Built and pushed by another operator meanwhile."""
 
     def error(self) -> FleetError | None:
         """Return what to raise: None, the one error, or all of them in one (exit 4 only when gates alone said no)."""
         if len(self.failed) <= 1:
             return self.failed[0].error if self.failed else None
-        total = len(self.built) + len(self.failed)
+        total = len(self.built) + len(self.failed) + len(self.elsewhere)
         distinct = dict.fromkeys((str(failed.error), failed.error.hint) for failed in self.failed)
         message = "\n".join(
             [f"{len(self.failed)} of {total} engines were not built:", *(f"- {m}" for m, _ in distinct)]

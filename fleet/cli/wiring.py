@@ -85,10 +85,17 @@ class Wiring:
         """Return the builder of a profile; profiles with one endpoint share one connection pool."""
         return self._host_of
 
+    @property
+    def local_host(self) -> ContainerHost:
+        """This machine's Engine."""
+        return self._host_at("local")
+
     def _host_of(self, profile: Profile) -> ContainerHost:
+        return self._host_at(profile.builder.endpoint)
+
+    def _host_at(self, endpoint: str) -> ContainerHost:
         from fleet.adapters.docker.docker_host import DockerHost
 
-        endpoint = profile.builder.endpoint
         if endpoint not in self._hosts:
             self._hosts[endpoint] = DockerHost(endpoint)
         return self._hosts[endpoint]

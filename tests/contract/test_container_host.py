@@ -19,7 +19,7 @@ import requests
 
 from fleet.adapters.docker.docker_errors import translated
 from fleet.adapters.docker.docker_host import DockerHost
-from fleet.errors import BuildError, DockerError
+from fleet.errors import BuildError, DockerError, JobExists, JobGone
 from fleet.ports import ContainerHost, JobResult
 from tests.fakes.container_host import FakeContainerHost, press_ctrl_c, wait_until
 from tests.harness import share
@@ -125,6 +125,12 @@ def test_exports_an_image_as_a_tar(host: ContainerHost, image: str, tmp_path: Pa
         tar.getnames()
 
 
+def test_an_image_travels_from_one_engine_to_another(host: ContainerHost, image: str) -> None:
+    there = host.image_id(image)
+    host.load_image(host.export_image(image))
+    assert host.image_id(image) == there
+
+
 def test_exporting_what_is_not_there_is_an_error(host: ContainerHost) -> None:
     with pytest.raises(DockerError, match="never"):
         list(host.export_image("jetfleet-build-contract:never"))
@@ -205,6 +211,54 @@ def test_removing_by_label_ends_a_running_job(host: ContainerHost, image: str, t
     assert not thread.is_alive()
     assert len(errors) == 1
     assert errors != [0]
+
+
+def test_a_job_with_a_name_stays_and_can_be_gone_on_with(host: ContainerHost, image: str, tmp_path: Path) -> None:
+    name = f"jetfleet-build-suite-{share.number()}"
+    first = run(host, image, COPY, tmp_path, name=name)
+    facts = next(one for one in host.jobs(LABEL) if one.name == name)
+    assert (facts.state, facts.exit_code, facts.image_id) == ("ended", 0, host.image_id(image))
+    assert facts.labels.items() >= LABEL.items()
+    assert facts.command[0] == "python3"
+    assert 0 <= facts.since_s < 600
+    with pytest.raises(JobExists):
+        run(host, image, COPY, tmp_path, name=name)
+    lines: list[str] = []
+    again = host.follow_job(
+        name, output_dir="/out", output_to=tmp_path / "again.tar", deadline_s=60, on_log=lines.append
+    )
+    assert (again.exit_code, again.log_tail) == (first.exit_code, first.log_tail)
+    assert "first line" in lines
+    assert again.output == tmp_path / "again.tar"
+    host.remove_job(name)
+    host.remove_job(name)
+    assert host.jobs(LABEL) == []
+    with pytest.raises(JobGone):
+        host.follow_job(name, output_dir="/out", output_to=tmp_path / "gone.tar", deadline_s=60)
+
+
+def test_who_gives_up_waiting_leaves_another_s_job_alone(host: ContainerHost, image: str, tmp_path: Path) -> None:
+    name = f"jetfleet-build-patient-{share.number()}"
+    started, stop, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with contextlib.suppress(DockerError):
+            run(host, image, "import time; print('started', flush=True); time.sleep(300)", tmp_path, name=name,
+                on_log=lambda _: started.set(), give_up=stop.is_set)  # fmt: skip
+        ended.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    wait_until(started.is_set, "the job's first line", deadline_s=60)
+    with pytest.raises(DockerError, match="not waited for any more"):
+        host.follow_job(
+            name, output_dir="/out", output_to=tmp_path / "o.tar", deadline_s=60, give_up=lambda: True
+        )  # fmt: skip
+    assert [one.state for one in host.jobs(LABEL)] == ["running"]
+    stop.set()
+    wait_until(ended.is_set, "the end of who started it", deadline_s=60)
+    thread.join()
+    assert host.jobs(LABEL) == []
 
 
 @pytest.mark.docker

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from fleet.errors import DockerError
-from fleet.ports import DEFAULT_LIMITS, JobLimits, JobResult, LogLine
+from fleet.ports import DEFAULT_LIMITS, GiveUp, JobLimits, JobResult, LogLine, never
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import IDENTITY_FILE, JOB_FILE, REPORT_FILE, BuildJob, EngineIdentity, EngineReport
 from runtime.contract.engine.timing import TIMING_DIR
@@ -46,9 +46,11 @@ class RecordedBuilder(FakeContainerHost):
         on_log: LogLine | None = None,
         jetson: bool = False,
         limits: JobLimits = DEFAULT_LIMITS,
+        name: str | None = None,
+        give_up: GiveUp = never,
     ) -> JobResult:
         self._answer()
-        self.jobs.append(dict(labels))
+        self.jobs_started.append(dict(labels))
         files = read_inputs(inputs)
         self.given.append([content for name, content in sorted(files.items()) if name.startswith(f"{TIMING_DIR}/")])
         job = from_json(BuildJob, files[JOB_FILE])

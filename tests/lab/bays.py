@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fleetbox import containers
@@ -25,6 +26,8 @@ from tests.lab.road import Road
 from tests.lab.shared import FIRST, SharedRoad, shared_road
 from tests.lab.site import Site
 
+CAMERA_HZ = 2.0
+"""Twice what the example model wants at least. At 5 Hz a third of what the suite computes was inference."""
 LAST_BAY = 14
 """As many as a /24 has addresses for."""
 WELL_S = 240
@@ -137,6 +140,10 @@ class WorkerBay:
         assert self.shared
         return self.bay.with_own_registry()
 
+    def rest(self) -> None:
+        """Cut the power of all robots: no test of this worker needs them for now."""
+        self.bay.off(list(self.running.robots))
+
     def forget(self, *robots: str) -> None:
         """Have robots made from nothing when they are put somewhere next, whatever they look like."""
         for name in robots:
@@ -196,7 +203,7 @@ class WorkerBay:
 def claimed_bay(spec: LabSpec, scratch: Path, key: str) -> Iterator[WorkerBay]:
     """Take the first bay that no other process has; what an ended one left in it is removed."""
     with _free_bay(spec) as number:
-        bay = Bay(Lab(spec.in_bay(number), lambda text: print(f"lab: {text}")))
+        bay = Bay(Lab(replace(spec.in_bay(number), camera_hz=CAMERA_HZ), lambda text: print(f"lab: {text}")))
         bay.prepare()
         _sweep(bay)
         worker = WorkerBay(bay, scratch, key)

@@ -38,6 +38,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="JETFLEET_NO_LAB=1"))
 
 
+_BAY = pytest.StashKey["WorkerBay"]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Cut the robots' power after this worker's last lab test: what runs then needs the processors."""
+    yield
+    worker = item.config.stash.get(_BAY, None)
+    if worker is not None and (nextitem is None or HERE not in nextitem.path.parents):
+        worker.rest()
+
+
 @pytest.fixture(scope="session")
 def bay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkerBay]:
     """This worker's robots, none of which runs before a test puts it somewhere; gone at the end of the session."""
@@ -51,6 +63,7 @@ def bay(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     try:
         claim = claimed_bay(LabSpec.from_environment(), tmp_path_factory.mktemp("bay"), key)
         worker = claim.__enter__()
+        request.config.stash[_BAY] = worker
     except LabError as error:
         pytest.fail(f"the lab does not come up: {error}. {error.hint} (JETFLEET_NO_LAB=1 skips these tests)")
     yield worker

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.lab.bays import CAMERA_HZ
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -109,7 +111,7 @@ def test_engines_of_robots_are_their_own(up: RunningLab) -> None:
 def test_camera_images_arrive_at_their_rate_and_stay_on_their_robot(up: RunningLab) -> None:
     report = up.camera("amr-002", count=15)
     assert report["received"] == 15
-    assert report["rate_hz"] == pytest.approx(5.0, rel=0.3)
+    assert report["rate_hz"] == pytest.approx(CAMERA_HZ, rel=0.3)
     assert (report["width"], report["height"], report["encoding"]) == (640, 480, "rgb8")
     assert report["bytes"] == 640 * 480 * 3
     assert report["publishers"] == 1, "another robot's camera is visible: discovery left the robot"

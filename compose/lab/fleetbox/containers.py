@@ -148,6 +148,7 @@ def ensure_robot(
             "JETFLEET_LAB_REGISTRIES": ",".join(spec.registries),
             "JETFLEET_LAB_STATE": states[-1].folder if states else "",
             "JETFLEET_LAB_CGROUP": CGROUP if own_cgroup else "",
+            "JETFLEET_CAMERA_RATE": f"{spec.camera_hz:g}",
         },
         "host_config": host_config,
         "stop_signal": "SIGTERM",

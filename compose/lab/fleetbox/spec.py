@@ -58,6 +58,8 @@ class LabSpec:
     """Which set of robots: each has all names, under its own addresses, containers and volumes."""
     own_registry: bool = False
     """Whether "the registry" is the bay's own, which may be broken, or the lab's, which all bays share."""
+    camera_hz: float = 5.0
+    """Frames per second of each robot's camera: each costs some 30 ms of a processor, most of it inference."""
 
     @classmethod
     def from_environment(cls) -> LabSpec:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import docker.errors
@@ -11,10 +12,18 @@ import requests.exceptions
 from fleet.errors import DockerError
 
 _START = "start it (sudo systemctl start docker) or point DOCKER_HOST at one; `docker info` must answer"
-_SSH = (
-    "check that `ssh {host} docker version` works without a prompt: key in the agent, host key known, Docker "
-    "installed there"
+_SSH = "check that `ssh {host} docker version` works without a prompt: key in the agent, host key known, Docker there"
+_SSH_WORDS = (
+    ("permission denied while trying to connect", "that user may not use Docker there: sudo usermod -aG docker USER"),
+    ("cannot connect to the docker daemon", "start Docker there: sudo systemctl start docker"),
+    ("docker: command not found", "install Docker there, or correct the PATH of a login without a terminal"),
+    ("docker: not found", "install Docker there, or correct the PATH of a login without a terminal"),
+    ("permission denied (", "that builder accepts none of your keys: ssh-copy-id, or ssh-add the key that it knows"),
+    ("host key verification failed", "log in by hand once and check the host key: `ssh {host} docker version`"),
+    ("not responding", "the link to that machine is down, or the machine is: try `ssh {host} docker version`"),
 )
+"""What ssh and the docker command there say, and what to do about it."""
+_OURS = (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT)
 _ALLOW = "allow this user to use Docker: sudo usermod -aG docker $USER, then log in again"
 _NVIDIA = (
     "give that Engine NVIDIA's runtime: sudo nvidia-ctk runtime configure --runtime=docker (of the package "
@@ -33,15 +42,33 @@ def is_no_space(text: str) -> bool:
     return "no space left on device" in text.lower()
 
 
+def is_lost(error: BaseException) -> bool:
+    """Say whether the Engine could not be asked: it, its machine or the link is down. What it refuses is no such case.
+
+    The SDK raises the same kinds for a file of this machine that cannot be written, which have a number of their own.
+    """
+    if isinstance(error, docker.errors.APIError):
+        return False
+    return isinstance(
+        error, docker.errors.DockerException | requests.exceptions.RequestException | OSError
+    ) and not any(
+        isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.ENOENT)
+        for cause in _chain(error)
+    )
+
+
 @contextmanager
-def translated(endpoint: str, doing: str) -> Iterator[None]:
-    """Turn everything that the SDK raises inside into DockerError; ``doing`` completes "Docker at X could not …"."""
+def translated(endpoint: str, doing: str, said: Callable[[], str] = str) -> Iterator[None]:
+    """Turn everything that the SDK raises inside into DockerError; ``doing`` completes "Docker at X could not …".
+
+    ``said`` is asked for what ssh said, where the Engine is behind one.
+    """
     try:
         yield
     except docker.errors.APIError as error:
         raise _from_api(endpoint, doing, error) from error
     except (docker.errors.DockerException, requests.exceptions.RequestException, OSError) as error:
-        raise _from_connection(endpoint, doing, error) from error
+        raise _from_connection(endpoint, doing, error, said()) from error
 
 
 def no_space(endpoint: str, doing: str) -> DockerError:
@@ -67,9 +94,13 @@ def _from_api(endpoint: str, doing: str, error: docker.errors.APIError) -> Docke
     return DockerError(f"Docker at {endpoint} could not {doing}: {text}", hint=hint)
 
 
-def _from_connection(endpoint: str, doing: str, error: BaseException) -> DockerError:
+def _from_connection(endpoint: str, doing: str, error: BaseException, said: str) -> DockerError:
     causes = list(_chain(error))
     ssh = endpoint.startswith("ssh://")
+    if said and is_lost(error):
+        host = endpoint.removeprefix("ssh://")
+        hint = next((hint for words, hint in _SSH_WORDS if words in said.lower()), _SSH).format(host=host)
+        return DockerError(f"Docker at {endpoint} does not answer: {said}", hint=hint)
     if any(isinstance(cause, PermissionError) for cause in causes) and not ssh:
         return DockerError(f"Docker at {endpoint} refuses this user: permission denied on its socket", hint=_ALLOW)
     if is_timeout(error):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import docker
 import docker.errors
-from docker.context import ContextAPI
-from docker.utils import kwargs_from_env
 
-from fleet.adapters.docker.docker_errors import is_no_space, no_space, translated
-from fleet.adapters.docker.docker_job import ContainerJob
-from fleet.errors import BuildError, DockerError
-from fleet.ports import DEFAULT_LIMITS, HostInfo, JobLimits, JobResult, LogLine
+from fleet.adapters.docker.docker_errors import is_lost, is_no_space, no_space
+from fleet.adapters.docker.docker_job import ContainerJob, remove_container
+from fleet.adapters.docker.engine_connection import EngineConnection
+from fleet.adapters.docker.job_facts import job_facts
+from fleet.adapters.docker.job_watch import JobWatch
+from fleet.errors import BuilderLost, BuildError, DockerError, JobGone
+from fleet.ports import DEFAULT_LIMITS, GiveUp, HostInfo, JobFacts, JobLimits, JobResult, LogLine, never
 
-_ANSWER_S = 60.0
-"""For one answer of the Engine; builds and jobs have deadlines of their own."""
 _BUILD_SILENCE_S = 1800.0
 """A build step may say nothing for this long (pip and apt do) before the build counts as hung."""
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -32,22 +28,23 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class DockerHost:
-    """One Engine behind ``fleet.ports.ContainerHost``. Connects at first use; safe to use from several threads.
+    """One Engine behind ``fleet.ports.ContainerHost``; endpoint and ``ssh`` as for EngineConnection.
 
-    ``endpoint``: ``local`` (DOCKER_HOST, else the docker CLI's current context, else the default socket),
-    ``ssh://user@host`` (through the ssh client, so its config, agent and known hosts apply), ``unix://``, ``tcp://``.
+    Connects at first use; safe to use from several threads.
     """
 
-    def __init__(self, endpoint: str = "local") -> None:
+    def __init__(self, endpoint: str = "local", ssh: Sequence[str] = ("ssh",)) -> None:
         self.endpoint = endpoint
-        self._where = _described(endpoint)
-        self._local = threading.local()
+        self._connection = EngineConnection(endpoint, ssh)
+        self._where = self._connection.where
+        self._api = self._connection.api
+        self._translated = self._connection.translated
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def info(self) -> HostInfo:
         """See ContainerHost."""
-        with translated(self._where, "say what it is"):
+        with self._translated("say what it is"):
             facts = self._api().info()
         architecture = str(facts["Architecture"])
         return HostInfo(
@@ -68,7 +65,7 @@ class DockerHost:
         return None if image is None else dict(image["Config"].get("Labels") or {})
 
     def _inspect_image(self, reference: str) -> dict[str, Any] | None:
-        with translated(self._where, f"inspect image {reference}"):
+        with self._translated(f"inspect image {reference}"):
             try:
                 return dict(self._api().inspect_image(reference))  # type: ignore[no-untyped-call]
             except docker.errors.ImageNotFound:
@@ -79,7 +76,7 @@ class DockerHost:
     def pull(self, reference: str, on_log: LogLine | None = None) -> None:
         """See ContainerHost."""
         doing = f"pull {reference}"
-        with translated(self._where, doing):
+        with self._translated(doing):
             for event in self._api().pull(reference, stream=True, decode=True):
                 if "error" in event:
                     raise self._failed(doing, str(event["error"]), [])
@@ -91,7 +88,7 @@ class DockerHost:
     ) -> str:
         """See ContainerHost. Uses the classic builder, which every Engine has. Raises BuildError for a failed step."""
         doing = f"build image {tag}"
-        with translated(self._where, doing):
+        with self._translated(doing):
             events = self._api().build(
                 fileobj=context, custom_context=True, tag=tag, labels=dict(labels), rm=True, forcerm=True,
                 decode=True, timeout=int(_BUILD_SILENCE_S),
@@ -135,14 +132,23 @@ class DockerHost:
         hint = "the last lines of the failing step are above; correct what they report, then run the command again"
         if _FROM.match(log[0]):
             hint = (
-                "that Engine can't pull this image: `docker pull` it there, or set base_image of the profile to another"
+                "that Engine can't pull this image: `docker pull` it there, send it from this machine (fleet build "
+                "--send-base), or set base_image of the profile to another"
             )
         return BuildError(f"Docker at {self._where} could not {doing}: {error}\n{shown}", hint=hint)
 
     def export_image(self, reference: str) -> Iterator[bytes]:
         """See ContainerHost."""
-        with translated(self._where, f"export image {reference}"):
+        with self._translated(f"export image {reference}"):
             yield from self._api().get_image(reference)
+
+    def load_image(self, chunks: Iterator[bytes]) -> None:
+        """See ContainerHost."""
+        doing = "load an image"
+        with self._translated(doing):
+            for event in self._api().load_image(chunks):  # type: ignore[no-untyped-call]
+                if "error" in event:
+                    raise self._failed(doing, str(event["error"]), [])
 
     # ── containers ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -160,54 +166,94 @@ class DockerHost:
         on_log: LogLine | None = None,
         jetson: bool = False,
         limits: JobLimits = DEFAULT_LIMITS,
+        name: str | None = None,
+        give_up: GiveUp = never,
     ) -> JobResult:
         """See ContainerHost. The container has no network, and no mounts but a Jetson's own files."""
         doing = f"run {' '.join(command[:4])} in {image}"
         with (
-            translated(self._where, doing),
-            ContainerJob(
-                self._api(),
-                image,
-                command,
-                labels,
-                endpoint=self._where,
-                deadline_s=deadline_s,
-                jetson=jetson,
-                limits=limits,
-            ) as job,  # fmt: skip
+            self._translated(doing),
+            ContainerJob(self._api(), image, command, labels, jetson=jetson, limits=limits, name=name) as job,
         ):
             job.copy_in(inputs, input_dir, output_dir)
-            job.run(on_log)
-            return job.result(output_dir, output_to)
+            job.start()
+            what = f"the container of {image} on {self._where}"
+            return self._watch(job.id, what, output_dir, output_to, deadline_s, on_log, limits, give_up)
+
+    def follow_job(
+        self,
+        name: str,
+        *,
+        output_dir: str,
+        output_to: Path,
+        deadline_s: float,
+        on_log: LogLine | None = None,
+        limits: JobLimits = DEFAULT_LIMITS,
+        give_up: GiveUp = never,
+    ) -> JobResult:
+        """See ContainerHost."""
+        with self._translated(f"go on with the job {name}"):
+            what = f"the job {name} on {self._where}"
+            try:
+                return self._watch(name, what, output_dir, output_to, deadline_s, on_log, limits, give_up)
+            except docker.errors.NotFound as error:
+                raise JobGone(f"{what} is not there", hint="run the command again") from error
+            except DockerError as error:
+                if not isinstance(error, BuilderLost | JobGone) and not give_up():
+                    remove_container(self._api(), name)
+                raise
+
+    def _watch(
+        self,
+        container: str,
+        what: str,
+        output_dir: str,
+        output_to: Path,
+        deadline_s: float,
+        on_log: LogLine | None,
+        limits: JobLimits,
+        give_up: GiveUp,
+    ) -> JobResult:
+        watch = JobWatch(self._api(), container, what=what, deadline_s=deadline_s, limits=limits, give_up=give_up)
+        try:
+            watch.run(on_log)
+            return watch.result(output_dir, output_to)
+        except BaseException as error:
+            if is_lost(error):
+                raise self._lost(what, error) from error
+            raise
+        finally:
+            watch.close()
+
+    def _lost(self, what: str, error: BaseException) -> BuilderLost:
+        try:
+            with self._translated(f"say how {what} is"):
+                raise error
+        except DockerError as said:
+            return BuilderLost(said.message, hint=said.hint)
+
+    def jobs(self, labels: Mapping[str, str]) -> Sequence[JobFacts]:
+        """See ContainerHost."""
+        with self._translated("say which jobs it has"):
+            api = self._api()
+            found = api.containers(all=True, filters={"label": _filters(labels)})
+            now = str(api.info()["SystemTime"]) if found else ""
+            return [facts for each in found if (facts := job_facts(api, str(each["Id"]), now)) is not None]
+
+    def remove_job(self, name: str) -> None:
+        """See ContainerHost."""
+        with self._translated(f"remove the job {name}"):
+            remove_container(self._api(), name)
 
     def remove_containers(self, labels: Mapping[str, str]) -> int:
         """See ContainerHost."""
-        wanted = [f"{key}={value}" for key, value in labels.items()]
-        with translated(self._where, f"remove containers labelled {', '.join(wanted)}"):
+        wanted = _filters(labels)
+        with self._translated(f"remove containers labelled {', '.join(wanted)}"):
             api = self._api()
             found = api.containers(all=True, filters={"label": wanted})
             for container in found:
                 remove_container(api, str(container["Id"]))
             return len(found)
-
-    # ── connection ───────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _api(self) -> docker.APIClient:
-        """Return this thread's connection: requests sessions are not made for sharing."""
-        client: docker.APIClient | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = self._connect()
-        return client
-
-    def _connect(self) -> docker.APIClient:
-        options: dict[str, Any] = {"version": "auto", "timeout": _ANSWER_S}
-        if self.endpoint == "local":
-            options.update(_local_endpoint())
-        else:
-            options["base_url"] = self.endpoint
-        if str(options.get("base_url", "")).startswith("ssh://"):
-            options["use_ssh_client"] = True
-        return docker.APIClient(**options)
 
 
 def _short(text: str) -> str:
@@ -215,26 +261,5 @@ def _short(text: str) -> str:
     return text if len(text) <= _LINE else f"{text[: _LINE // 2]} … {text[-_LINE // 2 :]}"
 
 
-def _described(endpoint: str) -> str:
-    """Return the endpoint as errors name it: ``local`` alone does not say which socket was tried."""
-    host = os.environ.get("DOCKER_HOST")
-    return f"local (DOCKER_HOST={host})" if endpoint == "local" and host else endpoint
-
-
-def _local_endpoint() -> dict[str, Any]:
-    """Return what the docker CLI would use: the environment, then its current context."""
-    if os.environ.get("DOCKER_HOST"):
-        return dict(kwargs_from_env())
-    context = ContextAPI.get_current_context()
-    if context is None or not context.Host:
-        return {}
-    return {"base_url": context.Host, "tls": context.TLSConfig or False}
-
-
-def remove_container(api: docker.APIClient, container: str) -> None:
-    """Kill and remove one container; one that is gone, or going, is fine."""
-    try:
-        api.remove_container(container, v=True, force=True)
-    except docker.errors.APIError as error:
-        if error.status_code not in (404, 409):
-            raise
+def _filters(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from fleet.build.engine import build_engines
-from fleet.build.events import BUILT, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent
+from fleet.build.events import BUILT, ELSEWHERE, FAILED, IMAGE, LOG, SOURCE, STARTED, BuildEvent
+from fleet.build.image import ensure_base
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary
 from fleet.cli import options
@@ -19,10 +21,11 @@ from fleet.cli.provenance import attests_engine, builders_of, engine_is_proven, 
 from fleet.cli.ui.console import Activity, Stopwatch, activity, conclude, many, notice, remarks, short, size, table
 from fleet.cli.wiring import Wiring
 from fleet.errors import EngineGateError, FleetError
+from fleet.ports import ContainerHost, LogLine
 from fleet.publish.artifact import push_engine
 from fleet.publish.lookup import look_up
 from fleet.publish.timing import TimingStore
-from fleet.resolve.desired import EngineSpec
+from fleet.resolve.desired import EngineSpec, Recipe
 from fleet.resolve.inventory import select
 from runtime.contract.codec import to_dict
 
@@ -31,6 +34,10 @@ def run(
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
     as_json: options.Json = False,
+    send_base: Annotated[
+        bool,
+        typer.Option("--send-base", help="Send builders what their images start from, out of this machine's Engine."),
+    ] = False,
 ) -> None:
     """Build the engines that the registry lacks, for the whole manifest or for some of its robots."""
     wiring = Wiring(manifest)
@@ -44,15 +51,18 @@ def run(
         images = [wiring.desired.variants[name].runtime_recipe for name in sorted(chosen)]
         unproven = {recipe.tag: recipe for recipe in images if recipe.tag in facts.unproven}
         notice(f"{line}: it is built again" for line in unproven_lines(wiring.desired, facts))
-        summary = build_missing(wiring, missing, shown)
+        summary = build_missing(wiring, missing, shown, send_base=send_base)
         for recipe in unproven.values():
             publish_base(wiring, recipe, shown)
-    document = _document(summary, present=len(wanted) - len(missing), seconds=watch.seconds)
+    present = len(wanted) - len(missing) + len(summary.elsewhere)
+    document = _document(summary, present=present, seconds=watch.seconds)
     document["unproven"] = dict(facts.unproven)
     conclude(as_json, document, lambda console: _render(console, document, watch), summary.error())
 
 
-def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) -> BuildSummary:
+def build_missing(
+    wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity, *, send_base: bool = False
+) -> BuildSummary:
     """Build engines and push each under its key. Raises RegistryError when one can't be pushed."""
     if not specs:
         return BuildSummary((), ())
@@ -63,6 +73,10 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
     if builders is not None:
         builders.key()  # nor in a key that counts for nothing
     repository = f"{wiring.desired.registry.prefix}/engines"
+
+    def image_of(host: ContainerHost, recipe: Recipe, on_log: LogLine) -> str:
+        starts_of = wiring.local_host if send_base and host is not wiring.local_host else None
+        return ensure_base(host, recipe, on_log=on_log, starts_of=starts_of).local
 
     def push(built: BuiltEngine) -> None:
         push_engine(
@@ -83,8 +97,17 @@ def build_missing(wiring: Wiring, specs: Sequence[EngineSpec], shown: Activity) 
             work_dir=Path(work),
             on_built=push,
             on_event=lambda event: _show(shown, event),
+            image_of=image_of,
             timing=TimingStore(wiring.registry, f"{wiring.desired.registry.prefix}/timing"),
+            fleet=wiring.desired.fleet,
+            is_there=lambda spec: engine_is_there(wiring, spec),
         )
+
+
+def engine_is_there(wiring: Wiring, spec: EngineSpec) -> bool:
+    """Say whether the registry has an engine by now, and, in a signed fleet, one that is attested."""
+    facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
+    return spec.key not in facts.missing_engines()
 
 
 def _show(shown: Activity, event: BuildEvent) -> None:
@@ -92,6 +115,8 @@ def _show(shown: Activity, event: BuildEvent) -> None:
     name = f"{spec.model} {spec.precision} for {spec.profile.name}"
     if event.kind == BUILT:
         shown.done(spec.key, f"{name}: built and pushed as {short(spec.key)}, {event.seconds:.1f} s")
+    elif event.kind == ELSEWHERE:
+        shown.done(spec.key, f"{name}: another operator built and pushed it meanwhile as {short(spec.key)}")
     elif event.kind == FAILED:
         shown.done(spec.key, f"{name}: {event.line}")
     else:

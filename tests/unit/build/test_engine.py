@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from fleet.build.builder_jobs import JOB_DIR, LABEL_JOB, LABEL_OWNER, OUT_DIR, owner
 from fleet.build.cache import cache_dir, locked
 from fleet.build.check_result import ENGINE_FILES, read_answer
 from fleet.build.engine import build_engines
 from fleet.build.events import BuildEvent
-from fleet.build.job import JOB_DIR, LABEL_JOB, LABEL_OWNER, OUT_DIR, BuiltEngine, owner
+from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.errors import BuildError, DockerError, EngineGateError, RegistryError
 from fleet.manifest.schema.manifest_schema import Builder
@@ -67,7 +68,7 @@ def specs_in(folder: Path, *precisions: str, int8_cosine: float = -1.0) -> list[
 
 def instead(patch: pytest.MonkeyPatch, script: str) -> None:
     """Let builders run ``script`` instead of the job: these tests are about containers, not engines."""
-    patch.setattr("fleet.build.job.COMMAND", ("python3", "-c", script, JOB_DIR, OUT_DIR))
+    patch.setattr("fleet.build.builder_jobs.COMMAND", ("python3", "-c", script, JOB_DIR, OUT_DIR))
 
 
 def test_one_container_an_engine_and_every_result_is_handed_on(host: FakeContainerHost, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_one_container_an_engine_and_every_result_is_handed_on(host: FakeContain
     assert summary.error() is None
     assert summary.built == tuple(built)
     assert {engine.spec.key for engine in built} == {spec.key for spec in specs}
-    assert sorted(labels[LABEL_JOB] for labels in host.jobs) == sorted(spec.key for spec in specs)
+    assert sorted(labels[LABEL_JOB] for labels in host.jobs_started) == sorted(spec.key for spec in specs)
     assert host.containers == []
     for engine in built:
         names = {path.name for path in engine.folder.iterdir()}
@@ -104,7 +105,7 @@ def test_bounded_by_the_builders_parallel(
         for spec in specs_in(tmp_path / "fleet", "fp32", "fp16", "int8")
     ]
     build(host, specs, tmp_path)
-    assert len(host.jobs) == 3
+    assert len(host.jobs_started) == 3
     assert host.most_at_once == parallel
 
 
@@ -247,7 +248,7 @@ def test_an_image_that_cannot_be_built_is_tried_once_and_fails_its_engines(
     assert error.message.splitlines() == ["2 of 2 engines were not built:", "- the builder image cannot be built"]
     assert error.hint == "mend it"
     assert len(tried) == 1
-    assert host.jobs == []
+    assert host.jobs_started == []
 
 
 def test_an_engine_that_is_down_is_said(host: FakeContainerHost, tmp_path: Path) -> None:
