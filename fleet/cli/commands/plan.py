@@ -33,7 +33,7 @@ def run(
     no_robots: Annotated[bool, typer.Option("--no-robots", help="Ask the registry only.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show what lies between the manifest and a fleet that runs it."""
+    """Show what is missing for the fleet to run what the manifest declares."""
     wiring = Wiring(manifest)
     chosen = () if no_robots else select(wiring.desired, robots)
     with activity() as shown:

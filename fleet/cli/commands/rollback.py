@@ -38,7 +38,7 @@ def run(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
+    """Go back to an earlier release. A release that failed on a robot stays refused there."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix

@@ -27,7 +27,7 @@ def run(
     override: options.Override = "",
     as_json: options.Json = False,
 ) -> None:
-    """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
+    """Roll out a release: the plan is shown and confirmed; every robot proves what it runs, or reverts."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     release = load_release(wiring.registry, wiring.desired.registry.prefix, version or wiring.desired.version)

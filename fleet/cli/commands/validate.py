@@ -16,7 +16,7 @@ from fleet.signing.provenance import PROVENANCE
 
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
-    """Check the manifest and every file that it names; show what it comes to."""
+    """Check the manifest and every file that it names; show a summary."""
     wiring = Wiring(manifest)
     desired = wiring.desired
     said = [*placeholders(wiring.loaded), *notes(desired)]

@@ -45,7 +45,7 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _one_of(self) -> Source:
         if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
-            raise ValueError("give exactly one of path, url or oci")
+            raise ValueError("a source has exactly one place: give path, url or oci")
         return self
 
 

@@ -416,7 +416,7 @@ def test_ctrl_c_is_how_following_ends(desk: Desk, monkeypatch: pytest.MonkeyPatc
     ("verb", "hint"),
     [
         (["status"], "nothing was changed"),
-        (["exec", "--", "echo"], "told to end"),
+        (["exec", "--", "echo"], "were stopped"),
         (["bootstrap"], "run the same command again"),
     ],
 )

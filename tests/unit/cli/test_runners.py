@@ -33,7 +33,7 @@ def test_other_runners_labels_are_nobody_s_profile(name: str) -> None:
         runner_of(name, None)
     with pytest.raises(UsageError, match="may not be a builder's label"):
         allowed_labels(f"sim-x86,{name}")
-    with pytest.raises(UsageError, match="is no builder"):
+    with pytest.raises(UsageError, match="is not a builder"):
         runner_of(name, frozenset({name}))
 
 
@@ -63,7 +63,7 @@ def test_a_profile_called_like_the_publisher_is_refused(desk: Desk, arguments: l
 
 def test_the_variable_of_the_repository_decides(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_RUNNERS", "bench-7")
-    assert "is no builder" in " ".join(desk.fleet("ci", "plan", "--github", code=2).err.split())
+    assert "is not a builder" in " ".join(desk.fleet("ci", "plan", "--github", code=2).err.split())
     rename_profile(desk, "bench-7")
     assert '["self-hosted","bench-7"]' in desk.fleet("ci", "plan", "--github").out
     monkeypatch.setenv("FLEET_RUNNERS", "")

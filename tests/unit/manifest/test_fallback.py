@@ -155,4 +155,4 @@ def test_a_declared_command_is_for_velocity_outputs_and_says_what_they_say(tmp_p
     (folder / "fleet.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     with pytest.raises(ManifestError) as caught:
         load_manifest(folder)
-    assert "says on_failure: hold" in caught.value.problems[0].message
+    assert "has on_failure: hold" in caught.value.problems[0].message

@@ -33,7 +33,7 @@ CASES = [
     ("power: {modes: [25W, 40W]}", "power/modes", "without power_mode", "power_mode: 25W"),
     ("power_mode: MAXN_SUPER, power: {modes: [25W, 40W]}", "power/modes", "MAXN_SUPER is not among", "add MAXN_SUPER"),
     ("power_mode: 25W, power: {modes: ['2 5W']}", "power/modes/0", "not a valid", "nvpmodel -q"),
-    ("power_mode: 25W, power: {modes: 25W}", "power/modes", "a list is wanted", "[25W]"),
+    ("power_mode: 25W, power: {modes: 25W}", "power/modes", "a list is expected", "[25W]"),
     ("power: {essential: [detektor]}", "power/essential/0", "no model called detektor runs", "detector?"),
     ("power: {lighter: [detektor]}", "power/lighter/0", "no model called detektor runs", "detector?"),
     ("power: {lighter: [detector]}", "power/lighter/0", "detector has no fallback engine", "precision"),

@@ -72,7 +72,7 @@ def test_rates(rate: str, bytes_per_s: int) -> None:
         ({"switch": ["02:60-04:00"]}, "02:60 is not a time of day"),
         ({"switch": ["02:00-25:00"]}, "25:00 is not a time of day"),
         ({"switch": ["24:00-02:00"]}, "begins before 24:00 and ends after 00:00"),
-        ({"download": "22:00-06:00"}, "a list is wanted"),
+        ({"download": "22:00-06:00"}, "a list is expected"),
         ({"download_rate": 2}, "500kB/s, 2MB/s or 8Mbit/s"),
         ({"download_rate": "2 MB/s"}, "is not a rate"),
         ({"download_rate": "0MB/s"}, "is not a rate"),

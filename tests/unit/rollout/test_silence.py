@@ -98,7 +98,7 @@ def test_as_many_as_the_manifest_says_may_be_lost(broken: Break) -> None:
     assert result.succeeded
     error = result.error()
     assert isinstance(error, RobotsOffline)
-    assert "1 of 10 robots are lost: r3: took the order, then gave no answer" in error.message
+    assert "1 of 10 robots are lost: r3: took the order, then did not answer" in error.message
     assert "fleet status --robots r3" in error.hint
 
 

@@ -258,7 +258,7 @@ def test_a_rollback_order_covers_the_robots_that_it_names(office: Office) -> Non
     assert keys.within([some], mine()) == ([], [])
     fitting, beyond = keys.within([some], mine("r0"))
     assert fitting == []
-    assert "words that anna@x signed" in beyond[0]
+    assert "statement that anna@x signed" in beyond[0]
     assert "r1 too, yours would be for r0" in beyond[0]
     every = keys.sign(rollback_statement(office.release, NOW, [], ""), [], key)
     assert every is not None
@@ -411,7 +411,7 @@ def test_words_beyond_one_s_own_are_not_signed(office: Office, changes: dict[str
     assert signed.expires_at == NOW + 90 * DAY
     if says is None:  # nobody's robots would take these, so they do not count at all
         (bundle,) = [each for each in office.keys().bundles(office.release)[0] if each.statement == theirs]
-        assert "robots take 365.0 at most" in bundle.signatures[0].problem
+        assert "robots accept 365.0 at most" in bundle.signatures[0].problem
     else:
         assert says in beyond[0]
 
