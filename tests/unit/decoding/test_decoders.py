@@ -234,5 +234,5 @@ def test_bad_options_are_named(name: str, options: dict[str, Any], message: str)
 
 @pytest.mark.parametrize("tensor", [np.array([[756]]), np.array([[0.9]], "f4"), np.zeros((1, 5), np.int64)])
 def test_a_class_number_is_no_row_of_scores(tensor: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"classification needs a score for every class.*no score"):
+    with pytest.raises(ValueError, match=r"classification needs a score for every class.*not a score"):
         decoder_named("classification", {"labels": ["a"]})(tensor, View(1, 1))

@@ -112,7 +112,7 @@ def test_every_fact_of_a_device_counts_and_none_claims_nothing() -> None:
 def test_check_engine_names_the_model(engine: Path) -> None:
     identity, _ = load_engine_dir(engine)
     check_engine(identity, "onnxruntime", DeviceFacts(this_platform()))
-    with pytest.raises(EngineError, match="engine of 'tiny' does not belong"):
+    with pytest.raises(EngineError, match="engine of 'tiny' does not fit"):
         check_engine(identity, "onnxruntime", DeviceFacts("linux/other"))
 
 

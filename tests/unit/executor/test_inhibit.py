@@ -65,7 +65,7 @@ def test_its_answer_counts_until_it_is_asked_again(rig: tuple[Client, SimpleName
     clock.now += 1.0
     rules.reasons()
     client.answer = SimpleNamespace(success=False, message="charging")
-    assert rules.reasons() == ("/may_update says no: charging",)
+    assert rules.reasons() == ("/may_update answers no: charging",)
     assert client.asked == 2
 
 

@@ -94,7 +94,7 @@ def test_what_fails_says_why_and_nothing_else_does(
         ("engine", replace(GOOD, engines={"signs": EngineEvidence("sha256:other", "ff", 1)}),
          "the files are engine sha256:other, configured is sha256:k"),
         ("engine", replace(GOOD, engines={}), "its files were not read"),
-        ("outputs", replace(GOOD, topics={}), "nothing heard in 5 s on ~/out (nobody publishes it)"),
+        ("outputs", replace(GOOD, topics={}), "nothing heard in 5 s on ~/out (it has no publisher)"),
         ("outputs", replace(GOOD, topics={"~/out": TopicEvidence(1, 0)}),
          "nothing heard in 5 s on ~/out (its publisher is silent)"),
         ("outputs", replace(GOOD, error="rclpy cannot be imported: No module named 'rclpy'"),
@@ -111,7 +111,7 @@ def test_every_output_has_to_be_heard(config: RuntimeConfig) -> None:
     model = config.models[0]
     two = replace(config, models=(replace(model, outputs=(*model.outputs, OutputBinding("z", "/mask", "mask"))),))
     finding = found(two)["outputs"]
-    assert (finding.passed, finding.reason) == (False, "nothing heard in 5 s on /mask (nobody publishes it)")
+    assert (finding.passed, finding.reason) == (False, "nothing heard in 5 s on /mask (it has no publisher)")
 
 
 def test_a_fallback_has_to_be_whole_before_it_is_needed(config: RuntimeConfig) -> None:

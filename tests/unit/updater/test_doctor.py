@@ -102,7 +102,7 @@ def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch
 
 def test_a_daemon_that_does_not(patient: Patient) -> None:
     _seen(doctor.check_daemon(patient), FAIL, "does not answer", "systemctl restart fleet-updater", "recover")
-    _seen(doctor_host.check_socket(patient), FAIL, "is not there")
+    _seen(doctor_host.check_socket(patient), FAIL, "does not exist")
     _seen(doctor_host.check_supervisor(patient), FAIL, "the updater is not running")
 
 
@@ -142,7 +142,7 @@ def test_trust(patient: Patient) -> None:
     (patient.root / "trust" / "trust.json").write_text("{")
     _seen(doctor_host.check_trust(patient), FAIL, "not JSON", "bootstrap")
     shutil.rmtree(patient.root / "trust")
-    _seen(doctor_host.check_trust(patient), FAIL, "is not there", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "does not exist", "bootstrap")
 
 
 def test_the_clock(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_a_process_that_dies_again_and_again_without_a_byte_gives_up(robot: Robo
     for _ in range(5):
         robot.boot()
     state = robot.drive()
-    assert (state.outcome, state.reason) == ("refused", "fetching: cut 5 times")
+    assert (state.outcome, state.reason) == ("refused", "fetching: interrupted 5 times")
 
 
 def test_an_image_that_came_before_the_process_died_is_counted(robot: Robot) -> None:

@@ -91,9 +91,9 @@ def test_an_order_cannot_choose_its_slot() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
-        (Behaviour(cosine=0.4), "beside the old release: sign_text: self-test cosine 0.4 < 0.97"),
-        (Behaviour(exits=True), "beside the old release: the container was restarted 3 times"),
-        (Behaviour(key="sha256:" + "9" * 64), "beside the old release: sign_text: runs engine"),
+        (Behaviour(cosine=0.4), "next to the old release: sign_text: self-test cosine 0.4 < 0.97"),
+        (Behaviour(exits=True), "next to the old release: the container was restarted 3 times"),
+        (Behaviour(key="sha256:" + "9" * 64), "next to the old release: sign_text: runs engine"),
         (Behaviour(ready_after_s=500.0), "not ready next to the old release within 20 s"),
         (Behaviour(silent=True), "not ready next to the old release within 20 s"),
     ],

@@ -113,7 +113,7 @@ def test_capabilities_are_what_is_there_not_what_a_version_promises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [("8.4.1", "older than 8.5"), ("11.4.1", "TensorRT 11"), ("", "no version")]
+    ("version", "said"), [("8.4.1", "older than 8.5"), ("11.4.1", "TensorRT 11"), ("", "not a version")]
 )
 def test_other_versions_are_refused(version: str, said: str) -> None:
     with pytest.raises(EngineError, match=said):
