@@ -105,12 +105,24 @@ def check_timing(model: Model, source: SourceFile, report: Report) -> None:
     if trigger.unchanged == "repeat" and join.max_age is None:
         hint = "add join: {max_age: 500ms}, so that frames of a silent sensor are not repeated for ever"
         report.add(source, ("trigger", "unchanged"), "old frames would be repeated without a limit", hint)
-    if join.tolerance is not None and len(tensors) == 1:
+    _check_join(model, source, report)
+
+
+def _check_join(model: Model, source: SourceFile, report: Report) -> None:
+    join = model.join
+    if join.tolerance is not None and len(model.inputs) == 1:
         hint = "remove it; max_age is for a single input too"
         report.add(source, ("join", "tolerance"), "there is only one input: nothing to join", hint)
-    if "clock_back" in join.model_fields_set and join.tolerance is None:
-        message = "clock_back has no effect without tolerance"
-        report.add(source, ("join", "clock_back"), message, "add tolerance, or remove it")
+    if join.tolerance is None:
+        for key in sorted({"clock_back", "queue", "match"} & join.model_fields_set):
+            report.add(source, ("join", key), f"{key} has no effect without tolerance", "add tolerance, or remove it")
+        for index, value in enumerate(model.inputs):
+            if value.offset:
+                hint = "add join: {tolerance: 50ms}, or remove it"
+                report.add(source, ("inputs", index, "offset"), "offset has no effect without tolerance", hint)
+    if model.trigger.rate is not None and "match" in join.model_fields_set:
+        message = "match is for models that run on frames; by time, the newest set is taken of which all is known"
+        report.add(source, ("join", "match"), message, "remove it")
 
 
 def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, SourceFile], report: Report) -> None:

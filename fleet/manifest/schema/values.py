@@ -23,6 +23,12 @@ def _duration(value: Any) -> Any:
     return value
 
 
+def _signed(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith("-"):
+        return -_duration(value[1:])
+    return _duration(value)
+
+
 def _share(value: Any) -> Any:
     if isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)%", value)):
         return float(match[1]) / 100.0
@@ -65,6 +71,13 @@ Seconds = Annotated[
     Field(ge=0),
     PlainSerializer(lambda value: f"{_digits(value)}s", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["200ms", "30s", "5m", "1h"]}),
+]
+SignedSeconds = Annotated[
+    float,
+    BeforeValidator(_signed),
+    Field(ge=-10, le=10),
+    PlainSerializer(lambda value: f"{_digits(value) or '0'}s", return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "pattern": f"^-?{DURATION_PATTERN[1:]}", "examples": ["20ms", "-15ms"]}),
 ]
 Share = Annotated[
     float,
