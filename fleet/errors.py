@@ -29,8 +29,9 @@ and exits with ``exit_code``. ::
     │   └── NotSigned               4   too few allowed signers have signed a release
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
-    ├── LockHeld                    5   another process holds the rollout lock
-    └── RobotsOffline               6   finished, but robots were offline, or said "not now"
+    ├── LockHeld                    5   somebody else holds the rollout lock
+    ├── RobotsOffline               6   finished, but robots were offline, or said "not now"
+    └── RolloutPaused               7   a rollout waits for an approval, or for --resume
 """
 
 from __future__ import annotations
@@ -221,3 +222,9 @@ class RobotsOffline(FleetError):
     """All that could be done is done, but robots were offline, or said "not now" (deferred)."""
 
     exit_code = 6
+
+
+class RolloutPaused(FleetError):
+    """A rollout waits before one of its waves: for an approval, or until somebody resumes it."""
+
+    exit_code = 7

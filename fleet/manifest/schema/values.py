@@ -11,6 +11,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 Precision = Literal["fp32", "fp16", "int8"]
 Backend = Literal["tensorrt", "onnxruntime"]
 
+DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
+SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
+
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h)", re.ASCII)
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -43,15 +46,38 @@ def _wave(value: Any) -> Any:
     raise ValueError(f"{value!r} is not a wave: write a count of robots (1) or a percentage (10%)")
 
 
+_Total = Annotated[
+    int | str,
+    BeforeValidator(_wave),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": SHARE_PATTERN}]}),
+]
+
+
+class WaveStep(BaseModel):
+    """The long form of a wave: ``{to: 10%, approve: true}``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    to: _Total
+    """Robots, or a share of all, that have been changed when the wave is over."""
+    approve: bool = False
+    """The rollout waits before this wave until somebody says why it may go on."""
+
+
+def _long_form(value: Any) -> Any:
+    return value if isinstance(value, (dict, WaveStep)) else WaveStep(to=_wave(value))
+
+
 def _digits(value: float) -> str:
     return f"{value:.6f}".rstrip("0").rstrip(".")
 
 
-def check_waves(waves: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def check_waves(waves: tuple[WaveStep, ...]) -> tuple[WaveStep, ...]:
     """Return ``waves``. Raises ValueError unless they grow, counts first, and end with every robot."""
-    counts = [wave for wave in waves if isinstance(wave, int)]
-    percents = [float(wave[:-1]) for wave in waves if isinstance(wave, str)]
-    if list(waves[: len(counts)]) != counts:
+    totals = [wave.to for wave in waves]
+    counts = [wave for wave in totals if isinstance(wave, int)]
+    percents = [float(wave[:-1]) for wave in totals if isinstance(wave, str)]
+    if totals[: len(counts)] != counts:
         raise ValueError("a count of robots comes after a percentage: write counts first, as in [1, 10%, 100%]")
     if any(left >= right for part in (counts, percents) for left, right in pairwise(part)):
         raise ValueError(
@@ -61,9 +87,6 @@ def check_waves(waves: tuple[int | str, ...]) -> tuple[int | str, ...]:
         raise ValueError("the last wave does not reach every robot: end with 100%")
     return waves
 
-
-DURATION_PATTERN = r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"
-SHARE_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
 
 Seconds = Annotated[
     float,
@@ -86,20 +109,23 @@ Share = Annotated[
     PlainSerializer(lambda value: f"{_digits(value * 100)}%", return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "pattern": SHARE_PATTERN, "examples": ["95%"]}),
 ]
-Wave = Annotated[
-    int | str,
-    BeforeValidator(_wave),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": SHARE_PATTERN}]}),
-]
+Wave = Annotated[WaveStep, BeforeValidator(_long_form, json_schema_input_type=_Total | WaveStep)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$")]
 """Lower-case letters, digits, ``. _ -``: it becomes part of file names, tags and topics."""
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
+JumpHost = Annotated[
+    str,
+    StringConstraints(pattern=r"^(ssh://)?([A-Za-z0-9_.%+-]+@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]{1,5})?$"),
+]
+"""``[user@]host[:port]``, as `ssh -J` takes it."""
 Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f]+$")]
 """One line."""
 Topic = Annotated[str, StringConstraints(pattern=r"^(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")]
 """A ROS 2 topic: absolute, relative, or ``~/`` for below the node's name."""
+Namespace = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")]
+"""A ROS 2 namespace, with or without the ``/`` in front."""
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]*$")]
 """No commas, ``=``, ``!`` or ``*``: selectors are made of those."""
