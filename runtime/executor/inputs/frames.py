@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from runtime.contract.node.encodings import ENCODINGS, hint_for
 from runtime.executor.inputs.cdr import Fields, FrameRefusedError, Stamp, stamp_reader
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["CHANNELS", "Expected", "Frame", "FrameRefusedError", "KnownHeader", "Stamp", "parse_image", "pixels"]
-
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3}
+__all__ = ["Expected", "Frame", "FrameRefusedError", "KnownHeader", "Stamp", "parse_image", "pixels"]
 
 
 class Frame(NamedTuple):
@@ -33,6 +32,8 @@ class Frame(NamedTuple):
     """One-dimensional view of the message's bytes."""
     offset: int
     """Where they begin in the message."""
+    big_endian: bool = False
+    """Of values of more than one byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +51,29 @@ def parse_image(message: bytes) -> Frame:
     stamp = fields.header()
     height, width = fields.unpack("II")
     encoding = fields.text()
-    fields.byte()  # is_bigendian, which 8-bit encodings do not need
+    big_endian = fields.byte() != 0
     (step,) = fields.unpack("I")
     data = fields.sequence("u1")
-    return Frame(stamp, height, width, encoding, step, data, fields.at - data.size)
+    return Frame(stamp, height, width, encoding, step, data, fields.at - data.size, big_endian)
 
 
 def pixels(frame: Frame, expected: Expected) -> npt.NDArray[np.uint8]:
-    """Return the frame as (height, width, channels), a view. Raises FrameRefusedError when it does not fit."""
-    if frame.encoding != expected.encoding:
-        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {expected.encoding!r}", "encoding")
+    """Return the frame's bytes as (rows, width, bytes a pixel), a view. Raises FrameRefusedError for a misfit."""
+    encoding = ENCODINGS[expected.encoding]
+    if frame.encoding != encoding.name and frame.encoding not in encoding.same:
+        hint = hint_for(frame.encoding, encoding.name)
+        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {encoding.name!r}: {hint}", "encoding")
     if (frame.height, frame.width) != (expected.height, expected.width):
         found = f"{frame.width}x{frame.height} pixels"
         raise FrameRefusedError(f"{found}, expected {expected.width}x{expected.height}", "size")
-    channels = CHANNELS[expected.encoding]
-    row = frame.width * channels
+    row, rows = frame.width * encoding.pixel_bytes, encoding.rows(frame.height)
     if frame.step < row:
         row_text = f"a row of {frame.width} {frame.encoding} pixels is {row} bytes"
         raise FrameRefusedError(f"step {frame.step}, but {row_text}", "size")
-    if frame.data.size < frame.step * frame.height:
-        raise FrameRefusedError(
-            f"{frame.data.size} bytes of data, but step x height is {frame.step * frame.height}", "size"
-        )
-    rows = frame.data[: frame.step * frame.height].reshape(frame.height, frame.step)
-    return rows[:, :row].reshape(frame.height, frame.width, channels)
+    if frame.data.size < frame.step * rows:
+        raise FrameRefusedError(f"{frame.data.size} bytes of data, but step x height is {frame.step * rows}", "size")
+    view = frame.data[: frame.step * rows].reshape(rows, frame.step)
+    return view[:, :row].reshape(rows, frame.width, encoding.pixel_bytes)
 
 
 class KnownHeader:
