@@ -350,5 +350,5 @@ def _returned(robot: str, version: str, before: str, why: str) -> RobotError:
     return RobotError(
         robot,
         f"the updater {version} did not prove itself: {why}; the one before ({before}) runs again",
-        hint="what the robot runs was not touched; at the robot: journalctl -u fleet-updater; then mend the updater",
+        hint="what the robot runs was not touched; at the robot: journalctl -u fleet-updater; then correct the updater",
     )

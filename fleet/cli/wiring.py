@@ -18,7 +18,7 @@ from fleet.signing.root_store import RootStore
 from fleet.signing.roots import RootStanding, judge_with, standing
 
 KNOWN_HOSTS = "known_hosts"
-"""Pinned host keys, beside fleet.yaml so that they are in git with the robots they belong to."""
+"""Pinned host keys, next to fleet.yaml so that they are in git with the robots they belong to."""
 
 
 class Wiring:
@@ -49,7 +49,7 @@ class Wiring:
 
     @cached_property
     def shells(self) -> RobotShells:
-        """SSH with the host keys pinned beside the manifest."""
+        """SSH with the host keys pinned next to the manifest."""
         from fleet.adapters.ssh.ssh_shell import SshShells
         from fleet.cli.ui.console import note
 

@@ -56,7 +56,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet-updater", description="This robot's own side of an update.")
+    parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
     parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
@@ -64,25 +64,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command, text in (
         ("serve", verbs.serve, "run the daemon (systemd does this)"),
-        ("status", verbs.status, "what runs, what is going on, how the last order ended"),
-        ("doctor", _doctor, "look at everything on this robot that an update needs, one line each"),
-        ("recover", _recover, "finish or undo what was cut, and start the current release, in the foreground"),
+        ("status", verbs.status, "what runs, the order in progress, how the last order ended"),
+        ("doctor", _doctor, "check everything on this robot that an update needs, one line each"),
+        ("recover", _recover, "finish or undo an interrupted order, and start the current release, in the foreground"),
         ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
-        ("power", verbs.power, "the power mode, who wants which one, and what stands in the way"),
+        ("power", verbs.power, "the power mode, the one wanted, and what prevents it"),
         ("verify", verbs.verify, "check engine files, sensors, models, inference and published results for real"),
         ("submit", verbs.submit, "begin the order that comes as JSON on stdin"),
         ("confirm", verbs.confirm, "commit an order that awaits confirmation"),
-        ("abort", verbs.abort, "stop an order; after the switch, go back"),
-        ("revert", verbs.revert, "go back to the previous release"),
+        ("abort", verbs.abort, "stop an order; after the switch, revert"),
+        ("revert", verbs.revert, "revert to the previous release"),
         ("pin", verbs.pin, "keep a release on this robot's disk"),
         ("unpin", verbs.unpin, "keep it no longer"),
         ("logs", trust_verbs.logs, "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
-        ("keep", verbs.keep, "end the trial of a new updater: it stays (fleet bootstrap does this)"),
+        ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
         ("take-root", trust_verbs.take_root, "take the trust roots that come as JSON on stdin, when rightly signed"),
         ("take-updater", trust_verbs.take_updater, "take the updater that comes as JSON on stdin, when rightly signed"),
         ("take-newest", trust_verbs.take_newest, "take the statement of the newest release that comes on stdin"),
-        ("forget-root", trust_verbs.forget_root, "as root, by hand: believe nobody until the next fleet bootstrap"),
+        ("forget-root", trust_verbs.forget_root, "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)
@@ -106,7 +106,7 @@ def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--reason", default="", help="said in the history")
     if name == "revert":
         verb.add_argument("--wait", action="store_true", help="until it has ended")
-        verb.add_argument("--override", default="", metavar="REASON", help="go past the robot's update lock")
+        verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
 

@@ -144,7 +144,7 @@ def repair_contents(world: World, folder: str, slot: str) -> None:
     try:
         changed = write_folder(world, order_in(world, folder), folder, slot)
     except WorldError as error:
-        world.note("releases/{} cannot be mended: {}".format(folder, error.message))
+        world.note("releases/{} cannot be repaired: {}".format(folder, error.message))
         return
     if changed:
         world.note(changed_text(folder, changed))
