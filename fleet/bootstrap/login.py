@@ -45,7 +45,7 @@ def refuse_lockout(robot: RobotAddress, found: LoginRights) -> None:
     if found.rights and not found.console:
         raise RobotError(
             robot.name,
-            f"nobody but {robot.user} could become root at its console (no other account with sudo, and root has no "
+            f"only {robot.user} could become root at its console (no other account with sudo, and root has no "
             "password), so its rights are not taken away",
             hint=f"at the robot: sudo passwd root; {KEEP}",
         )

@@ -228,7 +228,7 @@ def _refuse_problems(robot: RobotAddress, facts: HostFacts, *, judges: bool, pri
 def _busy(robot: RobotAddress, seen: UpdateState) -> RobotError:
     return RobotError(
         robot.name,
-        f"is in the middle of an update ({seen.state}): its updater is not replaced now",
+        f"an update is in progress ({seen.state}): its updater is not replaced now",
         hint=f"wait for its end (fleet status --robots {robot.name}), then run bootstrap again",
     )
 

@@ -43,7 +43,7 @@ def main(p: Dict[str, Any]) -> Dict[str, Any]:  # noqa: UP006
 
 def no_way_back(user: str) -> str:
     """Say why nothing is taken away."""
-    return f"nobody but {user} could become root at its console: no other account with sudo, and root has no password"
+    return f"only {user} could become root at its console: no other account with sudo, and root has no password"
 
 
 def who_else(user: str, etc: Path) -> List[str]:  # noqa: UP006

@@ -128,7 +128,7 @@ def _follow(store: RootStore, fleet: str, judge: Judge) -> tuple[HeldRoot | None
                 return held, chain, signed
             raise NotSigned(
                 f"{store.folder}/{version}.root.json does not count: {refused.reason}",
-                hint="take the folder root/ from git again; nobody but signers changes it",
+                hint="take the folder root/ from git again; only signers change it",
             ) from refused
         if found.root.version != version:
             raise UsageError(
@@ -191,7 +191,7 @@ def updater_words(fleet: str, version: str, zipapp: bytes, now: float, lasts_s: 
 def why_no_updater(root: TrustRoot, signed: Signed | None, mine: Statement, judge: Judge) -> str:
     """Say why robots would not take the updater at hand by this statement; empty when they would."""
     if signed is None:
-        return "nobody signed it"
+        return "it has no signature"
     facts = [judge(root, signed.statement, each, NAMESPACES[UPDATER]) for each in signed.signatures]
     missing = why_too_few(facts, root.threshold)
     if missing:

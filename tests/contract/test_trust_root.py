@@ -257,8 +257,8 @@ def test_whoever_logs_in_changes_nothing_without_enough_keys(fleet: Fleet, robot
     robot.refuses([fleet.forged(replace(root, fleet="depot"), "anna", "ben")], "of fleet depot")
     robot.refuses([fleet.forged(replace(root, version=3), "anna", "ben")], "comes after root 2")
     robot.refuses([fleet.forged(replace(root, version=1, max_newest_s=1.0), "anna", "ben")], "another root 1")
-    robot.refuses([fleet.forged(replace(root, signers="", threshold=1), "anna", "ben")], "asks nobody to sign")
-    robot.refuses([fleet.forged(eve, "anna", "ben")], "by its own signers: nobody could follow it")
+    robot.refuses([fleet.forged(replace(root, signers="", threshold=1), "anna", "ben")], "asks for no signature")
+    robot.refuses([fleet.forged(eve, "anna", "ben")], "by its own signers: it could have no successor")
     robot.refuses([fleet.forged(root, *["anna"] * (MAX_SIGNATURES + 1))], "17 times")
     robot.refuses([], "0 roots were given")
     with pytest.raises(Refused, match="carries no signature"):
@@ -480,7 +480,7 @@ def test_fleet_says_what_robots_would(updated: tuple[Fleet, Robot]) -> None:
     fleet, _ = updated
     root, judge = fleet.standing().wanted, judge_with(fleet.signer)
     mine = updater_words(FLEET, updater_version(), updater_zipapp(), NOW, 90 * 86400.0)
-    assert why_no_updater(root, None, mine, judge) == "nobody signed it"
+    assert why_no_updater(root, None, mine, judge) == "it has no signature"
     assert "by 1 of 2" in why_no_updater(root, statement(fleet, "anna"), mine, judge)
     both = statement(fleet, "ben")
     assert why_no_updater(root, both, mine, judge) == ""

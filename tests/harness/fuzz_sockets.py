@@ -128,7 +128,13 @@ def _updater(folder: Path) -> Iterator[Door]:
     driver.start()
     keeper = PowerKeeper(Nvpmodel(root), Rules, lambda _line: None)
     believed = Believed(root, RealWorld(root, machine=root), updater, lambda: "warehouse")
-    server = Server(folder / "u.sock", lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid))
+
+    def make() -> Believed:
+        return believed
+
+    server = Server(
+        folder / "u.sock", lambda request, peer: answer(updater, keeper, request, root, lambda: believed, peer.uid)
+    )
     threading.Thread(target=server.serve, daemon=True).start()
     requests: list[dict[str, Any]] = [
         {"verb": "status"},

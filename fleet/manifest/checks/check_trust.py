@@ -31,7 +31,7 @@ def check_trust(trust: Trust, root: Path, source: SourceFile, report: Report) ->
     advance = None if trust.advance is None else _read(trust.advance, "advance", root, source, report)
     if advance is not None and not any(each.may_sign(NAMESPACES[NEWEST]) for each in advance[1]):
         hint = f'add a line: name@example.com namespaces="{NAMESPACES[NEWEST]}" ssh-ed25519 AAAA…'
-        report.add(source, ("trust", "advance"), f"{advance[0]} names nobody who may say which release is newest", hint)
+        report.add(source, ("trust", "advance"), f"{advance[0]} names no key for the newest release", hint)
 
 
 def _read(

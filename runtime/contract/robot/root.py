@@ -104,7 +104,7 @@ def read_root(text: str) -> TrustRoot:
     if root.kind != ROOT:
         raise ContractError("TrustRoot.kind: it is a {}, not a root".format(root.kind))
     if not root.unsigned and (root.threshold < 1 or not root.signers.strip() or root.version < 1):
-        raise ContractError("TrustRoot: it asks nobody to sign, and does not say that the fleet is unsigned")
+        raise ContractError("TrustRoot: it asks for no signature, and does not say that the fleet is unsigned")
     if root.version < 0 or min(root.max_release_s, root.max_rollback_s) <= 0.0 or root.max_newest_s < 0.0:
         raise ContractError("TrustRoot: version and lifetimes must be more than nothing")
     try:
@@ -212,7 +212,7 @@ def _check_own(root: TrustRoot, signed: Signed, judge: Judge) -> None:
     missing = "" if root.unsigned else _missing(root, signed, judge)
     if missing:
         raise RootRefused(
-            "root {} is {}, by its own signers: nobody could follow it".format(root.version, missing),
+            "root {} is {}, by its own signers: it could have no successor".format(root.version, missing),
             "let them run `fleet keys root --sign`",
         )
 

@@ -84,7 +84,7 @@ def check_trust(patient: Patient) -> DoctorResult:
     """Whether this robot knows whose releases to take, and what the newest one is."""
     held = TrustFolder(patient.root).held_root()
     if held is None:
-        return DoctorResult(FAIL, "trust", "it was never told whom to believe: no order is taken", BOOTSTRAP)
+        return DoctorResult(FAIL, "trust", "it has no trust root: no order is taken", BOOTSTRAP)
     root = held.root
     if root.unsigned:
         text = "fleet {}: takes unsigned releases, as its manifest says".format(root.fleet)

@@ -10,7 +10,7 @@ from runtime.contract.codec import ContractError
 from runtime.contract.robot.update import ROBOT_DIR, SOCKET_PATH
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater import VERSION
-from runtime.updater.cli import trust_verbs, verbs
+from runtime.updater.cli import verbs
 from runtime.updater.cli.terminal import fail
 from runtime.updater.transaction.update_state import Rejected
 
@@ -41,6 +41,18 @@ def main(argv: Optional[List[str]] = None, build: str = "") -> int:
 def version_text(build: str) -> str:
     """Return ``VERSION+BUILD``, or ``VERSION`` when not run from a zipapp."""
     return "{}+{}".format(VERSION, build) if build else VERSION
+
+
+def _of_trust(name: str) -> Command:
+    """Return a command of `trust_verbs`, which is loaded when it runs."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        from runtime.updater.cli import trust_verbs
+
+        command: Command = getattr(trust_verbs, name)
+        return command(arguments)
+
+    return run
 
 
 def _recover(arguments: argparse.Namespace) -> int:
@@ -76,13 +88,17 @@ def _parser() -> argparse.ArgumentParser:
         ("revert", verbs.revert, "revert to the previous release"),
         ("pin", verbs.pin, "keep a release on this robot's disk"),
         ("unpin", verbs.unpin, "keep it no longer"),
-        ("logs", trust_verbs.logs, "what the runtime container wrote"),
+        ("logs", _of_trust("logs"), "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
-        ("take-root", trust_verbs.take_root, "take the trust roots that come as JSON on stdin, when rightly signed"),
-        ("take-updater", trust_verbs.take_updater, "take the updater that comes as JSON on stdin, when rightly signed"),
-        ("take-newest", trust_verbs.take_newest, "take the statement of the newest release that comes on stdin"),
-        ("forget-root", trust_verbs.forget_root, "as root, by hand: trust no signer until the next fleet bootstrap"),
+        ("take-root", _of_trust("take_root"), "take the trust roots that come as JSON on stdin, when rightly signed"),
+        (
+            "take-updater",
+            _of_trust("take_updater"),
+            "take the updater that comes as JSON on stdin, if rightly signed",
+        ),
+        ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
+        ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)

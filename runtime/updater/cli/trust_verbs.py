@@ -75,7 +75,7 @@ def forget_root(arguments: argparse.Namespace) -> int:
         RealWorld(arguments.root).forget_root()
     except WorldError as error:
         raise Rejected("outside", error.message, error.hint) from error
-    say("{} believes nobody now and takes no order; what runs goes on".format(name))
+    say("{} trusts no signer now and takes no order; what runs goes on".format(name))
     say("at an operator's: `fleet bootstrap --robots {}` brings the fleet's root as its first".format(name))
     return 0
 

@@ -23,14 +23,16 @@ from runtime.updater.transaction.newest import take_newest
 from runtime.updater.transaction.preflight import Refused
 from runtime.updater.transaction.update_state import Rejected
 
-VERBS = ("take-root", "take-updater", "take-newest", "logs")
 #: Of a log, from its end: lines, and characters that an answer holds.
 MAX_LINES, MAX_LOG = 10000, 4 * 1024 * 1024
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}Z")
 
 
 class Believed:
-    """Answers :data:`VERBS`. ``fleet``: the one that the robot was bootstrapped into; empty when nobody said."""
+    """Answers :data:`runtime.updater.daemon.serve.BELIEVED`.
+
+    ``fleet``: the one that the robot was bootstrapped into; empty where that is not known.
+    """
 
     def __init__(self, root: Path, world: RealWorld, updater: Updater, fleet: Callable[[], str]) -> None:
         self._root = root
@@ -53,7 +55,7 @@ class Believed:
         """Follow a chain of roots."""
         fleet = self._fleet()
         if not fleet:
-            raise Rejected("refused", "this machine was never told its fleet", "run `fleet bootstrap`")
+            raise Rejected("refused", "this machine does not know its fleet", "run `fleet bootstrap`")
         try:
             self._world.take_root(chain, fleet)
         except RootRefused as refused:

@@ -9,7 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
@@ -17,8 +17,6 @@ from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
-from runtime.updater.daemon.believed import VERBS as BELIEVED
-from runtime.updater.daemon.believed import Believed
 from runtime.updater.daemon.retention import pinned, unpinned
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
@@ -33,6 +31,8 @@ from runtime.updater.storage.durable import share
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
+BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+"""What `runtime.updater.daemon.believed` answers."""
 
 
 def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, machine: Path = Path("/")) -> int:
@@ -48,7 +48,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         world.make_shared(updater.on_robot)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
-        believed = Believed(root, world, updater, lambda: identity(root)[1])
+        believed = _believed(root, world, updater)
         server = Server(socket_path, lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -72,7 +72,7 @@ def answer(
     keeper: PowerKeeper,
     request: Dict[str, Any],
     root: Path = Path(ROBOT_DIR),
-    believed: Optional[Believed] = None,
+    believed: Optional[Callable[[], Any]] = None,
     uid: int = -1,
 ) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError.
@@ -81,7 +81,7 @@ def answer(
     """
     verb = request.get("verb")
     if believed is not None and verb in BELIEVED:
-        return believed.answer(request)
+        return believed().answer(request)
     if verb in ("pin", "unpin", "recover", "keep"):
         return to_dict(_by_hand(updater, request, root, believed))
     if verb in ("submit", "revert"):
@@ -111,6 +111,17 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
     return updater.status()
 
 
+def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], Any]:
+    """Return what makes the one that answers BELIEVED: an idle updater may take little memory, so only when asked."""
+
+    def make() -> Any:
+        from runtime.updater.daemon.believed import Believed
+
+        return Believed(root, world, updater, lambda: identity(root)[1])
+
+    return make
+
+
 def _told(found: Any, uid: int) -> Any:
     """Add what the account that asks may do here."""
     if uid < 0 or isinstance(found, PowerAnswer):
@@ -120,7 +131,7 @@ def _told(found: Any, uid: int) -> Any:
     return replace(found, login=rights_of(uid))
 
 
-def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Believed]) -> Any:
+def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Callable[[], Any]]) -> Any:
     """Do what a person asks for who keeps this robot."""
     verb = request["verb"]
     if verb == "pin":
@@ -130,7 +141,7 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Op
     if verb == "keep":
         keep_updater(root, _text(request, "version"), updater.version)
         if believed is not None:
-            believed.keep_statement()
+            believed().keep_statement()
         return updater.status()
     try:
         return updater.recover()

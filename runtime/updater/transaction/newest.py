@@ -26,7 +26,7 @@ def take_newest(journal: Journal, signed: Signed, root: Optional[TrustRoot], wor
     The same again, and one that only renews the time, are fine; none of an earlier generation is taken.
     """
     if root is None or root.unsigned or not root.version:
-        raise Refused("this robot has no signed trust root, so nobody may say what is newest", "run `fleet bootstrap`")
+        raise Refused("this robot has no signed trust root, so no key may say what is newest", "run `fleet bootstrap`")
     if len(signed.signatures) > MAX_SIGNATURES:
         raise Refused("the statement carries {} signatures".format(len(signed.signatures)), SIGN)
     facts = [world.check_signature(signed.statement, each, NAMESPACES[NEWEST]) for each in signed.signatures]

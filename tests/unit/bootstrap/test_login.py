@@ -114,7 +114,7 @@ def test_nobody_is_locked_out(host: Host, do: str, admin: str, capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         host.do(do)
     assert ended.value.code == 3
-    assert "nobody but jetson could become root" in capsys.readouterr().err
+    assert "only jetson could become root" in capsys.readouterr().err
     assert host.groups["sudo"] == {"jetson", "admin"}
     assert (host.etc / "sudoers.d/jetson").exists()
 
@@ -175,7 +175,7 @@ def test_bootstrap_looks_joins_installs_and_takes_the_rights_last() -> None:
 
 def test_bootstrap_refuses_to_lock_people_out_before_anything_is_changed() -> None:
     machine = Rights(console=())
-    with pytest.raises(RobotError, match="nobody but jetson could become root at its console") as caught:
+    with pytest.raises(RobotError, match="only jetson could become root at its console") as caught:
         machine.bootstrap(privileged_login=False)
     assert "--privileged-login" in caught.value.hint
     assert (machine.done, machine.installed) == (["look"], [])

@@ -105,7 +105,7 @@ def test_robots_that_have_the_same_share_a_part_and_older_releases_stay_as_they_
         ({"TOKEN": {"age": "none.age"}}, {}, "does not exist"),
         ({"TOKEN": {"age": "fleet.yaml"}}, {}, "is not age's armored text"),
         ({"TOKEN": {"age": "../x"}}, {}, "outside of the manifest's folder"),
-        ({"JETFLEET_IMAGE": {"file": "/a"}}, {}, "is set by jetfleet itself"),
+        ({"JETFLEET_IMAGE": {"file": "/a"}}, {}, "is reserved: jetfleet sets it"),
         ({"TOKEN": {"file": "/a"}}, {"TOKEN": "x"}, "has TOKEN in environment and in secrets"),
         ({"TOKEN": "x"}, {}, ""),
     ],

@@ -336,7 +336,7 @@ def test_the_next_root_is_shown_and_signed_by_digest(signed: Signed) -> None:
     assert (shown["root"], shown["next"]) == (1, 2)
     assert "+revoked" in signed.desk.fleet("keys", "root", code=4).out
     assert "--yes is for a fleet's first root" in signed.error("keys", "root", "--sign", "--yes", code=2)
-    assert "nobody can be asked" in signed.error("keys", "root", "--sign", code=2)
+    assert "there is no terminal to ask at" in signed.error("keys", "root", "--sign", code=2)
     assert "expected is sha256:00" in signed.error("keys", "root", "--sign", "--digest", "sha256:00", code=4)
     assert signed.json("keys", "root", "--sign", "--digest", shown["digest"])["root"] == 2
 

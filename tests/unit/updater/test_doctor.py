@@ -145,7 +145,7 @@ def test_trust(patient: Patient) -> None:
     with pytest.raises(WorldError, match="not JSON"):
         doctor_host.check_trust(patient)
     shutil.rmtree(patient.root / "trust")
-    _seen(doctor_host.check_trust(patient), FAIL, "never told whom to believe", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "it has no trust root", "bootstrap")
 
 
 def test_the_clock(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def _agree(found: RootStanding, expected: str | None, yes: bool) -> None:
     if yes and found.held is None:
         return
     if yes or not sys.stdin.isatty():
-        why = "--yes is for a fleet's first root" if yes else "nobody can be asked"
+        why = "--yes is for a fleet's first root" if yes else "there is no terminal to ask at"
         raise UsageError(
             f"root {found.wanted.version} has the digest {made}, and {why}",
             hint=f"look at it (fleet keys root), then: {SIGN} --digest {made}",
