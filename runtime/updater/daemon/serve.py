@@ -23,7 +23,6 @@ from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
 from runtime.updater.power.nvpmodel import Nvpmodel
 from runtime.updater.power.power_service import PowerService, sayer
 from runtime.updater.robot.json_socket import Server
-from runtime.updater.robot.login_rights import rights_of
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
 from runtime.updater.state.world import PROJECT
@@ -126,6 +125,8 @@ def _told(found: Any, uid: int) -> Any:
     """Add what the account that asks may do here."""
     if uid < 0 or isinstance(found, PowerAnswer):
         return found
+    from runtime.updater.robot.login_rights import rights_of
+
     if isinstance(found, Attestation):
         return replace(found, state=replace(found.state, login=rights_of(uid)))
     return replace(found, login=rights_of(uid))
