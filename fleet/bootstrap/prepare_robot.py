@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
+from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
 from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
@@ -19,7 +20,6 @@ from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
-UNIT_PATH = "/etc/systemd/system/fleet-updater.service"
 START_DEADLINE_S = 45.0
 TRIAL_S = 90.0
 """So long a new updater may take until it is proven; then the robot starts the one before by itself."""
@@ -28,23 +28,6 @@ _POLL_S = 0.5
 
 WRAPPER = f"""#!/bin/sh
 exec /usr/bin/python3 -I {UPDATER_PATH} "$@"
-"""
-
-UNIT = f"""[Unit]
-Description=Jetfleet updater: takes this robot from one release to the next, and back
-After=docker.service
-Wants=docker.service
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart=/usr/bin/python3 -I {UPDATER_PATH} serve
-RuntimeDirectory=jetfleet
-RuntimeDirectoryPreserve=yes
-Restart=always
-RestartSec=2
-
-[Install]
-WantedBy=multi-user.target
 """
 
 

@@ -15,6 +15,7 @@ from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater.daemon.retention import pinned, unpinned
+from runtime.updater.daemon.supervision import Supervision
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
 from runtime.updater.power.nvpmodel import Nvpmodel
@@ -50,9 +51,12 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
             signal.signal(number, _leave)
         driver.start()
         power.start()
+        supervision = Supervision(socket_path, say)
+        supervision.start()
         try:
             server.serve()
         except SystemExit:
+            supervision.stop()
             power.stop()
             updater.stop()
             server.close()
