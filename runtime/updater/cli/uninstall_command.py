@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -30,7 +31,7 @@ def uninstall(arguments: argparse.Namespace) -> int:
         done.append("removed {}".format(command))
     if arguments.purge:
         if arguments.root.exists():
-            shutil.rmtree(str(arguments.root))
+            _empty(arguments.root)
             done.append("removed {}".format(arguments.root))
     else:
         done.append("{} stays: releases, journal, trust (--purge removes it)".format(arguments.root))
@@ -50,6 +51,20 @@ def _refuse_when_busy(arguments: argparse.Namespace) -> None:
     if state.state != "idle":
         hint = "wait for its end (`fleet-updater status`), or `fleet-updater abort {}`".format(state.order_id)
         raise Rejected("busy", "this robot is in the middle of an update ({})".format(state.state), hint)
+
+
+def _empty(folder: Path) -> None:
+    """Remove a folder; one on a disk of its own stays, empty."""
+    for entry in folder.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(str(entry))
+        else:
+            entry.unlink()
+    try:
+        folder.rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
 
 
 def _remove_service(machine: Path) -> List[str]:
