@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.bootstrap.loopback import open_loopback_of
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
 from fleet.bootstrap.trust_files import install_trust
@@ -57,11 +58,13 @@ def bootstrap(
     trial_s: float = TRIAL_S,
     trust: Mapping[str, bytes] | None = None,
     access: RegistryAccess | None = None,
+    open_loopback: bool = False,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
     ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files`, ``access`` to the registry
-    from `registry_access`; None of these two leaves the robot's as it is. An updater that takes the place of another
+    from `registry_access`; None of these two leaves the robot's as it is. ``open_loopback``: the Engine's settings may
+    be changed, so that it speaks plain HTTP to 127.0.0.1. An updater that takes the place of another
     one is on trial: only once it has answered over a new connection is it told to stay, otherwise the one before
     returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right
     at the robot first, when it is in the middle of an update, or when a new updater did not prove itself.
@@ -81,6 +84,10 @@ def bootstrap(
             changed |= install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
         if access is not None:
             changed |= install_access(robot, fleet, shell, access, as_root=facts.is_root)
+        if open_loopback and facts.docker.closed_loopback:
+            on_step("letting Docker speak plainly to 127.0.0.1")
+            changed |= open_loopback_of(robot, shell, as_root=facts.is_root)
+            facts = _checked_facts(robot, shell, clock)
     finally:
         shell.close()
     on_step("waiting for the updater to answer")
