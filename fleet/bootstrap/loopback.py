@@ -20,6 +20,6 @@ def open_loopback_of(robot: RobotAddress, shell: RobotShell, *, as_root: bool) -
         raise RobotError(
             robot.name,
             f"its Engine's settings cannot be changed: {words_of(result)}",
-            hint=f"add {LOOPBACK} to insecure-registries in {SETTINGS} at the robot, then: sudo systemctl reload docker",
+            hint=f"at the robot: add {LOOPBACK} to insecure-registries in {SETTINGS}; sudo systemctl reload docker",
         )
     return bool(answer_of(robot.name, result, "the change of its Engine's settings").get("changed"))
