@@ -30,7 +30,8 @@ and exits with ``exit_code``. ::
     ├── PublishConflict             4   the version is published with other content
     ├── PlanOutdated                4   a robot changed since the plan was made
     ├── LockHeld                    5   somebody else holds the rollout lock
-    └── RobotsOffline               6   finished, but robots were offline, or said "not now"
+    ├── RobotsOffline               6   finished, but robots were offline, or said "not now"
+    └── RolloutPaused               7   a rollout waits for an approval, or for --resume
 """
 
 from __future__ import annotations
@@ -212,3 +213,9 @@ class RobotsOffline(FleetError):
     """All that could be done is done, but robots were offline, or said "not now" (deferred)."""
 
     exit_code = 6
+
+
+class RolloutPaused(FleetError):
+    """A rollout waits before one of its waves: for an approval, or until somebody resumes it."""
+
+    exit_code = 7

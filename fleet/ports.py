@@ -278,6 +278,17 @@ class Downloader(Protocol):
         ...
 
 
+class HttpPoster(Protocol):
+    """Tells somebody by HTTP(S) POST. Raises OutsideError."""
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> None:
+        """Post until it is taken (2xx): tried again with backoff while the other side may recover, up to the deadline.
+
+        Redirects are not followed. Errors name the host and never the rest of the address.
+        """
+        ...
+
+
 # ── robots over SSH ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -294,6 +305,8 @@ class RobotAddress:
     """False: nobody said, so that the operator's SSH configuration may say otherwise."""
     user_given: bool = True
     """False: nobody said, so that the operator's SSH configuration may say otherwise."""
+    jump: tuple[str, ...] | None = None
+    """Hosts to go through (``[user@]host[:port]``), the nearest first; empty: none. None: nobody said, the same."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def _from_file(name: str, what: str) -> str:
             content = file.read(MOST_BYTES)
     except OSError as error:
         raise UsageError(
-            f"{what}: {path} cannot be read: {error.strerror or error}", hint="correct registry.robots in fleet.yaml"
+            f"{what}: {path} cannot be read: {error.strerror or error}", hint="correct the file's name in fleet.yaml"
         ) from error
     return _text(content, what, name)
 
@@ -56,7 +56,7 @@ def _from_command(command: str, what: str) -> str:
     except OSError as error:
         raise UsageError(
             f"{what}: `{command}` cannot be run: {error.strerror or error}",
-            hint="correct registry.robots in fleet.yaml, or install the program",
+            hint="correct the command in fleet.yaml, or install the program",
         ) from error
     if done.returncode != 0:
         said = done.stderr[:500].decode("utf-8", "replace").strip() or "it says nothing"
@@ -71,4 +71,4 @@ def _text(content: bytes, what: str, place: str) -> str:
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{what}: {place} is not text", hint="a password is one line of UTF-8") from error
+        raise UsageError(f"{what}: {place} is not text", hint="a secret is one line of UTF-8") from error

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MANIFEST = Path("manifests")
 """Where the manifest is when nothing is said."""
+WAIT = "FLEET_COMPLETION_S"
+"""Environment variable: how long a completion may take, in seconds."""
 ASK_S = 3.0
-"""How long the registry may take to say which versions there are."""
+"""The same when it is not set."""
 
 
 def robots(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -78,7 +80,7 @@ def _fitting(offered: list[str], incomplete: str) -> list[str]:
 
 
 def _ask(ctx: typer.Context, question: Callable[[Wiring], list[str]]) -> list[str]:
-    """Answer from the manifest that the line names; nothing when that fails or takes longer than ASK_S."""
+    """Answer from the manifest that the line names; nothing when that fails or takes too long."""
     answer: list[str] = []
 
     def ask() -> None:
@@ -91,8 +93,16 @@ def _ask(ctx: typer.Context, question: Callable[[Wiring], list[str]]) -> list[st
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(ASK_S)
+    asking.join(_wait_s())
     return list(answer)
+
+
+def _wait_s() -> float:
+    try:
+        seconds = float(os.environ[WAIT])
+    except (KeyError, ValueError):
+        return ASK_S
+    return seconds if 0.0 <= seconds <= 600.0 else ASK_S
 
 
 def _manifest(ctx: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -20,12 +21,13 @@ from fleet.oci.releases import PublishedRelease
 from fleet.plan.diff import Action, RobotChange, changed_since, robot_changes
 from fleet.publish.tags import TagMove, move_tags
 from fleet.resolve.desired import DesiredRobot
-from fleet.rollout import audit
+from fleet.rollout import audit, pause
 from fleet.rollout.controller import roll_out
 from fleet.rollout.gate import Outcome
+from fleet.rollout.hooks import BEFORE_ROLLOUT, MOST_NAMES, Hooks, make_hooks
 from fleet.rollout.lock import RolloutLock
 from fleet.rollout.orders import check_known, folder_of
-from fleet.rollout.result import RolloutEvent, RolloutResult
+from fleet.rollout.result import Pause, RolloutEvent, RolloutResult, paused_error
 
 NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
 """With nothing else there is nothing to agree to: no robot would change."""
@@ -58,24 +60,33 @@ def run_rollout(
     prove: Prove,
     as_json: bool,
     notes: Sequence[str] = (),
+    until_wave: int | None = None,
 ) -> None:
     """Bring ``robots`` to ``release``. Raises what the command ends with.
 
     ``notes``: what is to be said before the question, and in the result.
 
     ``prove`` is called once robots are really to be changed, and gives what they ask for before they believe the order.
+    A rollout is refused while another one is paused; a rollback is the way out, so it ends the one that is paused, and
+    no wave of it wants an approval.
     """
     check_known(release.document, robots)
     for note in notes:
         stderr().print(f"note: {plain(note)}")
-    changes = _plan(wiring, release, robots)
+    if kind == audit.ROLLOUT:
+        refuse_paused(wiring)
+    changes = plan_changes(wiring, release, robots)
     if not yes:
-        _confirm(wiring, release, changes, robots)
+        confirm(wiring, release, changes, robots)
     proof = prove()
+    hooks = hooks_of(wiring, release, kind)
     started = wiring.clock.now()
-    prefix = wiring.desired.registry.prefix
-    reason = f"{kind} {release.version}"
-    with RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line])) as lock:
+    with rollout_lock(wiring, f"{kind} {release.version}") as lock:
+        if kind == audit.ROLLOUT:
+            refuse_paused(wiring)
+        else:
+            notes = (*notes, *_replace_paused(wiring, release.version))
+        begin(hooks, [robot.name for robot in robots])
         with activity() as shown:
             result = roll_out(
                 release.document,
@@ -85,11 +96,14 @@ def run_rollout(
                 lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
-                on_event=lambda event: _show(shown, event),
+                on_event=lambda event: show_event(shown, event),
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
                 proof=proof,
+                until_wave=until_wave,
+                approvals=kind == audit.ROLLOUT,
+                on_wave=hooks.wave,
             )
         record = audit.record_of(
             result,
@@ -100,17 +114,105 @@ def run_rollout(
             selector=selector or "",
             override=override,
         )
-        moved, unwritten = _write_down(wiring, release, result, record)
+        moved, unwritten = write_down(wiring, release, result, changes, record)
+    tell_result(release, result, moved, unwritten, as_json, hooks, notes)
+
+
+def hooks_of(wiring: Wiring, release: PublishedRelease, kind: str) -> Hooks:
+    """Return the manifest's hooks, their secrets read. Raises UsageError for one that is missing."""
+    desired = wiring.desired
+    return make_hooks(
+        desired.hooks,
+        fleet=desired.fleet,
+        version=release.version,
+        release=release.digest,
+        kind=kind,
+        root=desired.root,
+        poster=wiring.poster,
+        clock=wiring.clock,
+    )
+
+
+def begin(hooks: Hooks, robots: Sequence[str]) -> None:
+    """Tell that it begins. Raises OutsideError when a hook stops it: nothing is changed yet."""
+    why = hooks.tell(BEFORE_ROLLOUT, robots=list(robots[:MOST_NAMES]), robot_count=len(robots))
+    if why:
+        raise OutsideError(f"not begun: {why}", hint="nothing was changed; put the hook right and run this again")
+
+
+def rollout_lock(wiring: Wiring, reason: str) -> RolloutLock:
+    """Return the fleet's rollout lock, to be entered."""
+    prefix = wiring.desired.registry.prefix
+    return RolloutLock(wiring.registry, prefix, wiring.clock, reason=reason, on_junk=lambda line: notice([line]))
+
+
+def refuse_paused(wiring: Wiring) -> None:
+    """Raise RolloutPaused when a rollout waits: what it did so far would be forgotten."""
+    paused = pause.find(wiring.registry, wiring.desired.registry.prefix)
+    if paused is not None:
+        raise paused_error(
+            paused.version, paused.next_wave, len(paused.waves), paused.approval, f"{paused.by} paused it"
+        )
+
+
+def _replace_paused(wiring: Wiring, version: str) -> tuple[str, ...]:
+    """End a rollout that waits, as this rollback takes its place; a document that is none stops no way back."""
+    prefix = wiring.desired.registry.prefix
+    try:
+        paused = pause.find(wiring.registry, prefix)
+    except RegistryError as error:
+        said = (f"whether a rollout is paused is not known: {error.message}",)
+    else:
+        if paused is None:
+            return ()
+        pause.end(wiring.registry, prefix, paused, f"replaced by a rollback to {version},")
+        said = (f"the paused rollout of {paused.version} is given up: this rollback takes its place",)
+    notice(said)
+    return said
+
+
+def tell_result(
+    release: PublishedRelease,
+    result: RolloutResult,
+    moved: Sequence[TagMove],
+    unwritten: OutsideError | None,
+    as_json: bool,
+    hooks: Hooks,
+    notes: Sequence[str] = (),
+) -> None:
+    """Tell how it ended: hooks first, then whoever ran the command. Raises what the command ends with.
+
+    A pause that nobody can find later is an error. A hook that failed is a note and in the document.
+    """
+    ended = result.error() or unwritten
+    hooks.ended(result, ended.message if ended else "")
+    notice(f"{each.hook} failed {each.event}: {each.why}" for each in hooks.failures)
     document = _document(release, result, moved) | {"notes": list(notes)}
-    error = result.error() or unwritten
+    document["hook_failures"] = [dataclasses.asdict(each) for each in hooks.failures]
+    error = (unwritten or result.error()) if result.paused else (result.error() or unwritten)
     conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
 
 
-def _write_down(
-    wiring: Wiring, release: PublishedRelease, result: RolloutResult, record: audit.AuditRecord
+def write_down(
+    wiring: Wiring,
+    release: PublishedRelease,
+    result: RolloutResult,
+    changes: Sequence[RobotChange],
+    record: audit.AuditRecord,
 ) -> tuple[tuple[TagMove, ...], OutsideError | None]:
     """Record the rollout and move the tags. What robots did is told even when the registry is gone by now."""
     try:
+        if result.paused is not None:
+            paused = pause.paused_rollout(
+                result,
+                changes,
+                fleet=wiring.desired.fleet,
+                release_digest=release.digest,
+                policy=wiring.desired.rollout,
+                selector=record.selector,
+                at=wiring.clock.now(),
+            )
+            pause.save(wiring.registry, wiring.desired.registry.prefix, paused)
         audit.append(wiring.registry, wiring.desired.registry.prefix, record)
         return _move_tags(wiring, release, result, record.selector), None
     except RegistryError as error:
@@ -118,7 +220,7 @@ def _write_down(
         return (), OutsideError(message, hint="run the same command again when the registry is back: it writes them")
 
 
-def _plan(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
+def plan_changes(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRobot]) -> tuple[RobotChange, ...]:
     """Look at every robot once and return what changes; exactly this is shown, confirmed and applied."""
     with activity() as shown:
         observed = observe(wiring, robots, shown)
@@ -126,8 +228,13 @@ def _plan(wiring: Wiring, release: PublishedRelease, robots: Sequence[DesiredRob
     return robot_changes(robots, release.version, release.document.robots, observed, folders)
 
 
-def _confirm(
-    wiring: Wiring, release: PublishedRelease, changes: tuple[RobotChange, ...], robots: Sequence[DesiredRobot]
+def confirm(
+    wiring: Wiring,
+    release: PublishedRelease,
+    changes: tuple[RobotChange, ...],
+    robots: Sequence[DesiredRobot],
+    about: str = "",
+    question: str = "Roll out?",
 ) -> None:
     """Show the plan and ask. Raises PlanOutdated when a robot moved while the question stood: a person takes any time.
 
@@ -141,12 +248,12 @@ def _confirm(
             hint="look at fleet plan, then run this again with --yes",
         )
     console = stderr()
-    console.print(f"release [bold]{release.version}[/] for {len(changes)} robots")
+    console.print(f"release [bold]{release.version}[/] for {len(changes)} robots{plain(about)}")
     rows = table("", "robot", "detail")
     add_robots(rows, changes)
     console.print(rows)
     console.print(summary(changes))
-    if not typer.confirm("Roll out?", err=True):
+    if not typer.confirm(question, err=True):
         raise Declined("not rolled out: the question was answered with no", hint="nothing was changed")
     with activity() as shown:
         moved = changed_since(changes, observe(wiring, robots, shown))
@@ -163,7 +270,8 @@ def _move_tags(wiring: Wiring, release: PublishedRelease, result: RolloutResult,
     return tuple(move_tags(wiring.registry, wiring.desired.registry.prefix, release))
 
 
-def _show(shown: Activity, event: RolloutEvent) -> None:
+def show_event(shown: Activity, event: RolloutEvent) -> None:
+    """Show what happens on a terminal."""
     wave = f"wave {event.wave} of {event.waves}" if event.wave else ""
     if event.kind == "robot":
         shown.update(event.robot, f"{wave}  {event.robot}  {event.message}")
@@ -192,7 +300,12 @@ def _document(release: PublishedRelease, result: RolloutResult, moved: Sequence[
             for robot in result.robots
         ],
         "tags": [{"tag": move.tag, "digest": move.after} for move in moved],
+        "paused": _paused(result.paused),
     }
+
+
+def _paused(where: Pause | None) -> dict[str, Any] | None:
+    return {"wave": where.wave, "waves": len(where.waves), "approval": where.approval} if where else None
 
 
 def _render(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
@@ -208,6 +321,7 @@ def _render(console: Console, release: PublishedRelease, result: RolloutResult, 
     console.print(rows)
     remarks(console, {robot.name: robot.reason for robot in result.robots if robot.outcome is not Outcome.SKIPPED})
     ended = "is rolled out" if result.succeeded else "reached nobody" if result.nobody_reached else "was stopped"
+    ended = "is paused" if result.paused else "is aborted" if result.aborted else ended
     console.print(f"[bold]{release.version}[/] {ended}: {result.summary()}, {result.seconds:.1f} s")
     if moved:
         console.print(f"[dim]tags moved: {', '.join(move.tag.rpartition(':')[2] for move in moved)}[/]")

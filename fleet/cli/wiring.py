@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.build.sources import SourceCache
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema.manifest_schema import Profile
-from fleet.ports import Clock, ContainerHost, Registry, RobotShells, Signer
+from fleet.ports import Clock, ContainerHost, HttpPoster, Registry, RobotShells, Signer
 from fleet.resolve.desired import Desired
 from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
@@ -59,6 +59,13 @@ class Wiring:
         from fleet.adapters.http_download import HttpDownloader
 
         return SourceCache(HttpDownloader(), self._registry_at)
+
+    @cached_property
+    def poster(self) -> HttpPoster:
+        """Whoever is to be told by HTTP."""
+        from fleet.adapters.http_post import RequestsPoster
+
+        return RequestsPoster()
 
     def _registry_at(self, host: str) -> Registry:
         """Return the client of a registry that a model's OCI source names."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fleet.manifest.schema.manifest_schema import Manifest, RegistryRef, Robot, Rollout, Settings, Trust
+from fleet.manifest.schema.manifest_schema import Inventory, Manifest, RegistryRef, Robot, Rollout, Settings, Trust
 from fleet.manifest.yaml.report import Report, SourceFile, salvage
 
 
@@ -31,6 +31,8 @@ class Draft:
     robots: Mapping[int, Robot]
     """Index in the file → robot."""
     rollout: Rollout | None
+    inventory: Inventory | None = None
+    """None also where it could not be used."""
     registry: RegistryRef | None = None
     """None where it could not be used."""
     trust: Trust | None = None
@@ -56,6 +58,7 @@ def draft_from(source: SourceFile, report: Report) -> Draft:
         group_names=frozenset(manifest.groups),
         robots=dict(enumerate(manifest.robots)),
         rollout=manifest.rollout,
+        inventory=manifest.inventory,
         registry=manifest.registry,
         trust=manifest.trust,
     )
@@ -75,6 +78,7 @@ def _from_parts(raw: dict[str, Any]) -> Draft:
         group_names=frozenset(groups),
         robots={index: robot for index, robot in robots.items() if robot is not None},
         rollout=salvage(Rollout, raw.get("rollout", {})),
+        inventory=salvage(Inventory, raw["inventory"]) if isinstance(raw.get("inventory"), dict) else None,
         registry=salvage(RegistryRef, raw["registry"]) if isinstance(raw.get("registry"), dict) else None,
         trust=salvage(Trust, raw["trust"]) if isinstance(raw.get("trust"), dict) else None,
         complete=False,

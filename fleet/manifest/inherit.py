@@ -21,6 +21,7 @@ class Effective:
     port_given: bool
     """False: 22 because nothing else is written."""
     identity_file: str | None
+    jump: tuple[str, ...] | None
     labels: Mapping[str, str]
     models: tuple[ModelUse, ...]
     """Enabled ones, sorted by model name."""
@@ -85,6 +86,7 @@ def _effective(levels: list[Settings]) -> Effective:
         port=ports[-1] if ports else 22,
         port_given=bool(ports),
         identity_file=nearest("identity_file"),
+        jump=next((level.jump for level in reversed(levels) if level.jump is not None), None),
         labels={key: value for level in levels for key, value in level.labels.items()},
         models=merge_models(*(level.models for level in levels)),
         power_mode=nearest("power_mode"),

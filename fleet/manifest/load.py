@@ -1,6 +1,6 @@
 """Load a manifest: fleet.yaml with its profiles and models, checked against each other and against their data.
 
-Reads files, never the network. Every problem of every file is raised at once.
+Reads files, never the network; an inventory that is a command is run. Every problem of every file is raised at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fleet.manifest.checks.check_registry import check_registry
 from fleet.manifest.checks.check_trust import check_trust
 from fleet.manifest.draft import Draft, draft_from
 from fleet.manifest.files.named_files import inside, why_no_file
+from fleet.manifest.inventory import with_inventory
 from fleet.manifest.schema.manifest_schema import Manifest, Model, Profile
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
@@ -44,7 +45,7 @@ class LoadedManifest:
 
     def where(self, path: KeyPath) -> tuple[str, int]:
         """Return file and line (1-based) of a key of fleet.yaml: ``("robots", 3, "host")``."""
-        return self.source.shown, self.source.line(path)
+        return self.source.locate(path)[:2]
 
 
 def load_manifest(path: Path) -> LoadedManifest:
@@ -58,7 +59,7 @@ def load_manifest(path: Path) -> LoadedManifest:
     if source is None:
         report.raise_if_any()
         raise AssertionError("unreachable: a file that cannot be used is a problem")
-    draft = draft_from(source, report)
+    draft = with_inventory(draft_from(source, report), source, report)
     profiles = _load_all(Profile, "profiles", draft.profiles, source, report)
     models = _load_all(Model, "models", draft.models, source, report)
     _check(draft, profiles, models, source, report)

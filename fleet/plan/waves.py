@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 
 from fleet.manifest.schema.manifest_schema import MaxUnavailable, Rollout
@@ -14,20 +15,43 @@ CANARY_LABEL = "canary"
 """Robots that carry this label (any value but ``false``) come first."""
 
 
-def waves(robots: Sequence[DesiredRobot], policy: Rollout) -> list[list[DesiredRobot]]:
+@dataclass(frozen=True, slots=True)
+class PlannedWave:
+    """Robots that are changed side by side."""
+
+    robots: tuple[DesiredRobot, ...]
+    approve: bool = False
+    """The rollout waits before it until somebody says why it may go on."""
+    records: bool = False
+    """Its robots' containers stay as they are: they learn the release's number."""
+
+
+def plan_waves(robots: Sequence[DesiredRobot], stays: Container[str], policy: Rollout) -> list[PlannedWave]:
+    """Return waves over the robots that really change, then one of those whose container stays (named in ``stays``):
+    a canary that changes nothing would prove nothing, and nobody needs to approve what changes nothing."""
+    recording = tuple(robot for robot in robots if robot.name in stays)
+    planned = waves([robot for robot in robots if robot.name not in stays], policy)
+    return planned + ([PlannedWave(recording, records=True)] if recording else [])
+
+
+def waves(robots: Sequence[DesiredRobot], policy: Rollout) -> list[PlannedWave]:
     """Split ``robots`` into waves: each robot exactly once, no wave empty, labelled canaries first.
 
     A policy's entries are cumulative: ``(1, "10%", "50%", "100%")`` over 200 robots gives waves of 1, 19, 80 and 100.
-    A percentage is of all robots given and rounded up. Robots beyond the last entry form one more wave.
+    A percentage is of all robots given and rounded up. Robots beyond the last entry form one more wave. The approval of
+    an entry that adds no robot holds for the next wave that has any: a small fleet must not lose it by rounding.
     """
     ordered = sorted(robots, key=lambda robot: robot.labels.get(CANARY_LABEL, "false") == "false")
-    ends = [_reach(entry, len(ordered)) for entry in policy.waves] + [len(ordered)]
-    result: list[list[DesiredRobot]] = []
-    start = 0
-    for end in ends:
+    result: list[PlannedWave] = []
+    start, approve = 0, False
+    for entry in policy.waves:
+        approve = approve or entry.approve
+        end = _reach(entry.to, len(ordered))
         if end > start:
-            result.append(ordered[start:end])
-            start = end
+            result.append(PlannedWave(tuple(ordered[start:end]), approve))
+            start, approve = end, False
+    if start < len(ordered):
+        result.append(PlannedWave(tuple(ordered[start:]), approve))
     return result
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fleet.errors import EngineGateError
 from fleet.resolve.desired import EngineSpec
-from runtime.contract.engine.accuracy_gate import broken
+from runtime.contract.engine.accuracy_gate import broken, lost
 from runtime.contract.engine.build import EngineReport
 from runtime.contract.engine.task_metric import violation
 
@@ -51,7 +51,7 @@ def _accuracy(spec: EngineSpec, report: EngineReport) -> list[str]:
     result = []
     for each, against in sides:
         result += [f"{what}, {against}" for what in broken(each, gate)]
-    return result
+    return result + lost(report.decoded, gate)
 
 
 def _metric(spec: EngineSpec, report: EngineReport) -> list[str]:

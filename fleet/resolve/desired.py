@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.manifest.schema.manifest_schema import Profile, RegistryRef, Rollout, Source
+from fleet.manifest.schema.manifest_schema import Hook, Profile, RegistryRef, Rollout, Source
 from fleet.ports import RobotAddress
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.engine.build import BuildJob
@@ -110,6 +110,9 @@ class Desired:
     """Suffix of moving tags → variant name: a group's name for the variant most of its robots run, otherwise
     ``<group>-<robot>`` or the robot's name."""
     rollout: Rollout
+    hooks: tuple[Hook, ...] = ()
+    root: Path = Path()
+    """Folder of fleet.yaml, in which hooks run."""
     trust: TrustSpec = TrustSpec()  # noqa: RUF009  (it is frozen)
 
     def robot(self, name: str) -> DesiredRobot:

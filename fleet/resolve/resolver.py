@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.errors import ManifestError, Problem
 from fleet.manifest.inherit import Effective, Inheritance
 from fleet.manifest.load import LoadedManifest
-from fleet.manifest.schema.manifest_schema import ModelUse, Profile, RegistryRef, Robot
+from fleet.manifest.schema.manifest_schema import Hook, ModelUse, Profile, RegistryRef, Robot
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
 from fleet.resolve.documents.build_job import engine_spec
@@ -47,6 +47,8 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
         robots=robots,
         tags=tags,
         rollout=manifest.rollout,
+        hooks=tuple(_hook(hook, loaded.root, variants) for hook in manifest.hooks),
+        root=loaded.root,
         trust=trust_spec(manifest.trust, loaded.root),
     )
 
@@ -63,6 +65,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
             identity_file=None if identity is None else variants.file(identity, loaded.root),
             port_given=settings.port_given,
             user_given=settings.user is not None,
+            jump=settings.jump,
         ),
         group=robot.group,
         labels=settings.labels,
@@ -83,6 +86,16 @@ def _registry(reference: RegistryRef, root: Path, variants: _Variants) -> Regist
         password = login.password.model_copy(update={"file": variants.file(login.password.file, root)})
         update["robots"] = login.model_copy(update={"password": password})
     return reference.model_copy(update=update)
+
+
+def _hook(hook: Hook, root: Path, variants: _Variants) -> Hook:
+    """Return it with the files of its secrets as absolute paths."""
+    update: dict[str, object] = {}
+    for name in ("secret", "key", "url"):
+        place = getattr(hook, name)
+        if place is not None and place.file is not None:
+            update[name] = place.model_copy(update={"file": variants.file(place.file, root)})
+    return hook.model_copy(update=update) if update else hook
 
 
 class _Variants:

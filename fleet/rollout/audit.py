@@ -19,8 +19,9 @@ from runtime.contract.printable import printable
 from runtime.contract.robot.update import COMMITTED
 
 AUDIT_TYPE = "application/vnd.jetfleet.audit.v1+json"
-ROLLOUT, ROLLBACK, LOCK_BROKEN = "rollout", "rollback", "lock-broken"
+ROLLOUT, ROLLBACK, LOCK_BROKEN, APPROVAL = "rollout", "rollback", "lock-broken", "approval"
 SUCCEEDED, FAILED, INTERRUPTED, NOBODY_REACHED = "succeeded", "failed", "interrupted", "nobody reached"
+PAUSED, ABORTED = "paused", "aborted"
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{8}")
 #: Tags beyond those asked for that are read where some are junk.
 _MORE = 64
@@ -47,7 +48,7 @@ class AuditRecord:
     id: str
     """Tag of the record; sorts by time."""
     kind: str
-    """rollout | rollback | lock-broken."""
+    """rollout | rollback | lock-broken | approval."""
     who: str
     """``user@host`` of the operator."""
     at: float
@@ -56,7 +57,7 @@ class AuditRecord:
     version: str = ""
     release_digest: str = ""
     outcome: str = ""
-    """succeeded | failed | interrupted | nobody reached."""
+    """succeeded | failed | interrupted | nobody reached | paused | aborted."""
     reason: str = ""
     seconds: float = 0.0
     selector: str = ""
@@ -106,8 +107,10 @@ def record_of(
         fleet=fleet,
         version=result.version,
         release_digest=release_digest,
-        outcome=_outcome(result),
-        reason=printable(result.failed or result.outdated or result.stalled, MAX_REASON),
+        outcome=outcome_of(result),
+        reason=printable(
+            result.failed or result.outdated or result.stalled or result.stopped or result.aborted, MAX_REASON
+        ),
         seconds=round(result.seconds, 3),
         selector=printable(selector),
         override=printable(override),
@@ -116,9 +119,18 @@ def record_of(
     )
 
 
-def _outcome(result: RolloutResult) -> str:
+def _why(result: RolloutResult) -> str:
+    return result.failed or result.outdated or result.stalled or result.stopped or result.aborted
+
+
+def outcome_of(result: RolloutResult) -> str:
+    """Return the word of a record for how it ended."""
+    if result.aborted:
+        return ABORTED
     if result.interrupted:
         return INTERRUPTED
+    if result.paused:
+        return PAUSED
     if result.succeeded:
         return SUCCEEDED
     return NOBODY_REACHED if result.nobody_reached else FAILED
@@ -177,3 +189,18 @@ def lock_broken(fleet: str, reason: str, clock: Clock) -> AuditRecord:
     """Return the record of a rollout lock taken from its holder."""
     now = clock.now()
     return AuditRecord(id=new_id(now), kind=LOCK_BROKEN, who=operator(), at=now, fleet=fleet, reason=reason)
+
+
+def approval(fleet: str, *, version: str, release_digest: str, wave: str, reason: str, clock: Clock) -> AuditRecord:
+    """Return the record of somebody who let a paused rollout go on. ``wave``: ``wave 2 of 3``."""
+    now = clock.now()
+    return AuditRecord(
+        id=new_id(now),
+        kind=APPROVAL,
+        who=operator(),
+        at=now,
+        fleet=fleet,
+        version=version,
+        release_digest=release_digest,
+        reason=printable(f"{wave}: {reason or 'no reason given'}", MAX_REASON),
+    )

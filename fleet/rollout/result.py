@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleet.errors import FleetError, OutsideError, PlanOutdated, RobotsOffline, RolloutFailed
+from fleet.errors import FleetError, OutsideError, PlanOutdated, RobotsOffline, RolloutFailed, RolloutPaused
+from fleet.plan.waves import PlannedWave
 from fleet.rollout.gate import FAILURES, Outcome, WaveVerdict
 
 
@@ -15,7 +16,7 @@ class RolloutEvent:
     """Something happened. Never two at the same time; some come from other threads than the caller's."""
 
     kind: str
-    """looked | wave | robot | robot-done | wave-done | reverting | interrupted."""
+    """looked | wave | robot | robot-done | wave-done | paused | stopped | reverting | interrupted."""
     message: str
     """One line for a person."""
     at: float
@@ -52,6 +53,18 @@ class RobotResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a rollout stopped to be gone on with."""
+
+    wave: int
+    """1-based: the wave that has not begun."""
+    approval: bool
+    """It wants somebody's reason; False: nobody asked for more than the waves before."""
+    waves: tuple[PlannedWave, ...]
+    """All of the plan."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolloutResult:
     """How a rollout ended."""
 
@@ -67,8 +80,16 @@ class RolloutResult:
     """Why it stopped although nothing failed: no robot of a wave was there to try it."""
     outdated: str = ""
     """Why it stopped: a robot changed since the plan was made."""
+    stopped: str = ""
+    """Why it stopped: a hook that may do so said so, or failed."""
     interrupted: bool = False
     seconds: float = 0.0
+    paused: Pause | None = None
+    """It waits before a wave; every robot is committed or untouched, but for those that ended otherwise before."""
+    aborted: str = ""
+    """Why it was given up while it waited; its committed robots were sent back, where the manifest says so."""
+    resumed: bool = False
+    """It is the rest of one that waited."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -78,7 +99,8 @@ class RolloutResult:
     @property
     def succeeded(self) -> bool:
         """Every wave passed and a robot committed; others may have been offline, lost, or have said "not now"."""
-        stopped = self.failed or self.stalled or self.outdated or self.interrupted
+        stopped = self.failed or self.stalled or self.outdated or self.interrupted or self.paused or self.aborted
+        stopped = stopped or self.stopped
         return not stopped and any(robot.outcome is Outcome.COMMITTED for robot in self.robots)
 
     @property
@@ -89,12 +111,15 @@ class RolloutResult:
     def error(self) -> FleetError | None:
         """Return what the command should end with, None for done.
 
-        PlanOutdated and RolloutFailed (4), OutsideError (3), RobotsOffline (6).
+        PlanOutdated and RolloutFailed (4), OutsideError (3), RobotsOffline (6), RolloutPaused (7).
         """
+        if self.aborted:
+            return self._not_back()
         if self.interrupted:
             return RolloutFailed(
                 f"the rollout of {self.version} was interrupted: {self.summary()}",
-                hint="run the same command again: it goes on where this one stopped",
+                hint=f"{'run fleet rollout' if self.resumed else 'run the same command'} again: "
+                "it goes on where this one stopped",
             )
         if self.failed:
             return RolloutFailed(
@@ -105,6 +130,15 @@ class RolloutResult:
                 f"the rollout of {self.version} was stopped: {self.outdated}; {self.summary()}",
                 hint="look at fleet plan, then run this again: it makes a new plan",
             )
+        if self.stopped:
+            return OutsideError(
+                f"the rollout of {self.version} was stopped: {self.stopped}; {self.summary()}",
+                hint="robots that committed stay; correct the hook, then fleet rollout goes on where this one stopped",
+            )
+        if self.paused is not None:
+            return paused_error(
+                self.version, self.paused.wave, len(self.paused.waves), self.paused.approval, self.summary()
+            )
         refused = [robot for robot in self.robots if robot.outcome is Outcome.REFUSED and not robot.tried]
         if refused:
             return OutsideError(
@@ -113,6 +147,22 @@ class RolloutResult:
                 hint=refused[0].hint,
             )
         return self._left_out(f"the rollout of {self.version} stopped: {self.stalled}; " if self.stalled else "")
+
+    def _not_back(self) -> FleetError | None:
+        """Return the error of a rollout that was aborted and did not get every robot back."""
+        failed = [robot for robot in self.robots if robot.outcome is Outcome.FAILED and robot.order_id]
+        if failed:
+            return RolloutFailed(
+                f"the rollout of {self.version} is aborted, but {_reasons(failed)}",
+                hint=f"fleet status --robots {failed[0].name} says what became of it",
+            )
+        lost = [robot for robot in self.robots if robot.outcome is Outcome.LOST and robot.order_id]
+        if not lost:
+            return None
+        return RobotsOffline(
+            f"the rollout of {self.version} is aborted, but {_reasons(lost)}",
+            hint="fleet rollback brings them to the release before when they are back",
+        )
 
     def _left_out(self, stopped: str) -> FleetError | None:
         """Return the error that names who is left: deferred, offline, lost."""
@@ -143,6 +193,16 @@ class RolloutResult:
     def failures(self) -> tuple[RobotResult, ...]:
         """Return the robots that failed."""
         return tuple(robot for robot in self.robots if robot.outcome in FAILURES)
+
+
+def paused_error(version: str, wave: int, waves: int, approval: bool, summary: str) -> RolloutPaused:
+    """Return what a command ends with while a rollout waits before ``wave`` of ``waves``."""
+    wants = "wants an approval" if approval else "has not been asked for"
+    reason = ' --reason "WHY"' if approval else ""
+    return RolloutPaused(
+        f"the rollout of {version} is paused: wave {wave} of {waves} {wants}; {summary}",
+        hint=f'fleet rollout --resume{reason} goes on; fleet rollout --abort --reason "WHY" gives it up',
+    )
 
 
 def _reasons(robots: list[RobotResult]) -> str:

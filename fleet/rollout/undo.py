@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 from fleet.errors import FleetError, RobotError
 from fleet.link.robot import OnState, RobotClient, insist
 from fleet.ports import Clock
+from fleet.rollout.gate import Outcome
 from fleet.rollout.limits import Limits
+from fleet.rollout.result import RobotResult
 from runtime.contract.robot.update import DEFERRED, FAILED, REFUSED, UpdateOrder, UpdateState
+
+
+def take_back(
+    client: RobotClient,
+    order: UpdateOrder,
+    before: RobotResult,
+    *,
+    reason: str,
+    clock: Clock,
+    limits: Limits,
+    on_state: OnState,
+    abandon: threading.Event,
+) -> RobotResult:
+    """Send back a robot that had committed, and return its new result. ``reason``: what the robot is told."""
+    started = clock.monotonic()
+    problem = undo_update(
+        client,
+        order,
+        before.order_id,
+        reason=reason,
+        clock=clock,
+        limits=limits,
+        on_state=on_state,
+        abandon=abandon,
+    )
+    return dataclasses.replace(
+        before,
+        outcome=Outcome.FAILED if problem else Outcome.ROLLED_BACK,
+        reason=f"could not be rolled back: {problem}" if problem else f"went back because {reason.partition(':')[0]}",
+        seconds=before.seconds + clock.monotonic() - started,
+        order_id=before.order_id if problem else "",
+    )
 
 
 def undo_update(

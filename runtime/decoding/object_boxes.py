@@ -43,6 +43,7 @@ class ObjectBoxes:
         self._max_candidates: int = take["max_candidates"]
         self._max_detections: int = take["max_detections"]
         self._labels: tuple[str, ...] = take["labels"]
+        self._classes: int = len(self._labels) or take["classes"]
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Boxes:
         """Decode (1, N, 4 + C) or (N, 4 + C), with objectness 5 + C; with ``channels_first`` the last two swapped.
@@ -70,6 +71,11 @@ class ObjectBoxes:
         keep = keep[: self._max_detections]
         return Boxes(corners[keep], scores[best[keep]], "", classes[keep], self._labels, capped)
 
+    def class_columns(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return what is read as scores, (candidates, classes), as the model gives it. Raises ValueError."""
+        columns: npt.NDArray[Any] = self._rows(tensor)[:, self._first_class :]
+        return columns
+
     def _rows(self, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return a view of one candidate a row."""
         if tensor.ndim not in (2, 3) or (tensor.ndim == 3 and tensor.shape[0] != 1):
@@ -77,12 +83,11 @@ class ObjectBoxes:
         rows: npt.NDArray[Any] = tensor.reshape(tensor.shape[-2:])
         rows = rows.T if self._channels_first else rows
         values = int(rows.shape[-1])
-        classes = values - self._first_class
-        if classes < 1 or (self._labels and classes != len(self._labels)):
-            wanted = f"{self._first_class} + {len(self._labels) or 'at least 1'}"
+        if values != self._first_class + self._classes:
             raise ValueError(
-                f"boxes needs {wanted} values a candidate, the output {list(tensor.shape)} has {values}: "
-                "check labels, objectness and channels_first"
+                f"boxes needs {self._first_class} + {self._classes} values a candidate, the output "
+                f"{list(tensor.shape)} has {values}: check labels or classes, objectness and channels_first; what else "
+                "a model gives (keypoints, mask coefficients, angles, class numbers) is no score of a class"
             )
         return rows
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from runtime.contract.node.decoders import read_options
 from runtime.decoding.camera_geometry import camera_grid
+from runtime.decoding.object_boxes import SCORE_ROUNDING
 from runtime.decoding.results import Classes, Mask, Tensor, View
 
 
@@ -34,10 +35,20 @@ class Classification:
             )
         if tensor.ndim < 1 or max(tensor.shape) != tensor.size:
             raise ValueError(f"classification needs one row of scores, the output has shape {list(tensor.shape)}")
+        if self._labels and len(self._labels) != tensor.size:
+            raise ValueError(
+                f"classification has {len(self._labels)} labels, and {tensor.size} scores are in the output "
+                f"{list(tensor.shape)}"
+            )
         scores = np.asarray(tensor, np.float32).ravel()
         if self._softmax:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
+        elif not (scores.min() >= -SCORE_ROUNDING and scores.max() <= 1.0 + SCORE_ROUNDING):
+            raise ValueError(
+                f"classification: the scores reach from {float(scores.min()):.4g} to {float(scores.max()):.4g}, and a "
+                "score lies between 0 and 1: use softmax for a graph that ends in logits"
+            )
         ids = np.argsort(-scores, kind="stable")[: self._top_k]
         return Classes(ids, scores[ids], tuple(self._label(int(index)) for index in ids))
 

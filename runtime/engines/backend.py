@@ -97,6 +97,10 @@ class Backend(Protocol):
         """Return what this machine says it is. A fact that does not apply here is None."""
         ...
 
+    def newest_opset(self) -> int | None:
+        """Return the newest ONNX operator set that graphs for this backend may have; None: any."""
+        ...
+
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Build the engine that ``job`` asks for. Raises EngineError."""
         ...

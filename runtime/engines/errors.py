@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from runtime.contract.engine.sensitivity import Sensitivity
 
 #: Kinds that are a gate's "no" (exit code 4 of the builder job); every other kind is a failure to build (3).
 GATE_KINDS = frozenset({"accuracy", "latency", "precision"})
+_NOT_REGISTERED = re.compile(r"Fatal error: (\S+?)\(-?\d+\) is not a registered function/op")
 
 
 class EngineError(Exception):
@@ -31,3 +34,22 @@ class EngineError(Exception):
     def is_gate(self) -> bool:
         """True when the engine was built, and a gate refused it."""
         return self.kind in GATE_KINDS
+
+
+class ForeignOperatorError(EngineError):
+    """ONNX Runtime does not have one of the model's operators: a plugin of TensorRT, or something of somebody's own."""
+
+    def __init__(self, operator: str) -> None:
+        super().__init__(
+            "unsupported",
+            f"ONNX Runtime has no operator {operator}",
+            "a plugin of TensorRT needs a tensorrt profile, and expected outputs in the golden data; or export the "
+            "model without it (decoder boxes does its own suppression)",
+        )
+        self.operator = operator
+
+
+def of_onnxruntime(error: Exception, otherwise: EngineError) -> EngineError:
+    """Return what ONNX Runtime's refusal of a model means: an operator that it does not have, else ``otherwise``."""
+    found = _NOT_REGISTERED.search(str(error))
+    return ForeignOperatorError(found.group(1)) if found else otherwise

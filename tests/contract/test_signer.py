@@ -123,10 +123,11 @@ def test_a_machine_without_ssh_keygen(keys: Keys, tmp_path: Path, monkeypatch: p
 
 
 def test_a_signer_that_hangs_is_given_up(keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = keys.path("anna")  # made by the real ssh-keygen, before the other one hides it
     hangs = tmp_path / "ssh-keygen"
     hangs.write_text("#!/bin/sh\nexec sleep 60\n")
     hangs.chmod(0o755)
     monkeypatch.setattr(ssh_signer, "SIGN_S", 0.2)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(SigningError, match=r"did not answer within 0.2 s"):
-        SshSigner().sign(STATEMENT, NAMESPACE, keys.path("anna"))
+        SshSigner().sign(STATEMENT, NAMESPACE, key)

@@ -121,7 +121,7 @@ def test_a_pinned_release_stays_on_disk_and_needs_no_fetch(road: Road) -> None: 
 
 
 def _references(client: Any) -> set[str]:
-    return {reference for image in client.images.list() for reference in image.attrs["RepoDigests"]}
+    return set(tiny_images.references(client))
 
 
 # ── without an Engine ────────────────────────────────────────────────────────────────────────────────────────────

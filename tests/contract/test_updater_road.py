@@ -70,7 +70,9 @@ class Road:
         return state.awaiting_confirmation or state.state == "idle"
 
     def container(self) -> Any:
-        found = self.client.containers.list(filters={"label": f"com.docker.compose.project={PROJECT}"})
+        found = self.client.containers.list(
+            filters={"label": f"com.docker.compose.project={PROJECT}"}, ignore_removed=True
+        )
         return found[0] if found else None
 
     def runs(self) -> str:
@@ -106,7 +108,7 @@ def images() -> Iterator[dict[str, Any]]:
         found = {letter: tiny_images.publish(client, f"{address}/test/runtime", letter) for letter in "123"}
         yield {"client": client, "found": found}
         for image in found.values():
-            if any(image["reference"] in each.attrs["RepoDigests"] for each in client.images.list()):
+            if image["reference"] in tiny_images.references(client):
                 client.images.remove(image["id"], force=True)
     client.close()
 
@@ -139,7 +141,7 @@ def road(images: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     server.shutdown()
     server.server_close()
     label = {"label": f"com.docker.compose.project={PROJECT}"}
-    for container in images["client"].containers.list(all=True, filters=label):
+    for container in images["client"].containers.list(all=True, filters=label, ignore_removed=True):
         container.remove(force=True)
     for network in images["client"].networks.list(filters=label):
         network.remove()
@@ -203,5 +205,5 @@ def test_killed_daemon_ends_wholly_old_or_wholly_new(road: Road, letter: str, wh
     road.daemon.wait(lambda: road.daemon.state().state == "idle", "end", 240.0)
     state = road.daemon.state()
     assert state.current is not None
-    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1"))
+    assert (state.outcome, road.runs()) == (("committed", "2") if letter == "2" else ("reverted", "1")), state.reason
     assert state.current.image == road.found[road.runs()]["reference"]

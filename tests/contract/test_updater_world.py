@@ -97,7 +97,7 @@ def real_side(published: dict[str, Any], tmp_path: Path, monkeypatch: pytest.Mon
     server.server_close()
     for project in (PROJECT, f"{PROJECT}-b"):
         ours = {"label": f"com.docker.compose.project={project}"}
-        for container in published["client"].containers.list(all=True, filters=ours):
+        for container in published["client"].containers.list(all=True, filters=ours, ignore_removed=True):
             container.remove(force=True)
         for network in published["client"].networks.list(filters=ours):
             network.remove()

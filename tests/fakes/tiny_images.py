@@ -12,8 +12,10 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+
+import docker
 
 from tests.harness import share
 
@@ -77,10 +79,16 @@ def registry(client: Any) -> Iterator[str]:
 
 
 def _remove_what_killed_runs_left(client: Any) -> None:
-    for left in client.containers.list(all=True, filters={"label": LABEL}):
+    for left in client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True):
         number = int(left.labels[LABEL])
         if number == share.number() or not share.in_use(number):
-            left.remove(force=True, v=True)
+            with suppress(docker.errors.NotFound):  # another run removed it meanwhile
+                left.remove(force=True, v=True)
+
+
+def references(client: Any) -> list[str]:
+    """Return the digest references of all images that the Engine has, in one request: others may go meanwhile."""
+    return [reference for image in client.api.images() for reference in image["RepoDigests"] or ()]
 
 
 def publish(client: Any, repository: str, tag: str, *, ends: bool = False) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from runtime.executor.serving.loading import LoadedEngine, load_engine_at
 from runtime.executor.serving.pipeline import Pending, Pipeline
 from runtime.executor.serving.worker import Worker
 
-OPTIONS = {"channels_first": True}
+OPTIONS = {"channels_first": True, "classes": 20}
 """Of the decoder ``boxes``, for the network of `networks.detector`."""
 ANSWER_S = 60.0
 """Longest wait for one frame's boxes: beyond it something hangs."""

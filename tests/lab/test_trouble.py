@@ -93,12 +93,15 @@ def test_ctrl_c_while_building_leaves_no_container_and_the_next_run_builds(empty
     empty_site.lock_alone(tmp_path / "cache")
     ours: dict[str, Any] = {"label": f"io.jetfleet.owner={empty_site.owner()}"}
     process = empty_site.start("build")
-    wait_until("a builder container", lambda: process.poll() is not None or client.containers.list(filters=ours))
+    wait_until(
+        "a builder container",
+        lambda: process.poll() is not None or client.containers.list(filters=ours, ignore_removed=True),
+    )
     assert process.poll() is None, "the build ended before it could be interrupted"
     os.killpg(process.pid, signal.SIGINT)
     result = finish(process, 3)
     assert "run the same command again" in result.stderr
-    assert client.containers.list(all=True, filters=ours) == []
+    assert client.containers.list(all=True, filters=ours, ignore_removed=True) == []
     assert len(empty_site.fleet_json("build")["built"]) == 1
     assert empty_site.fleet_json("build")["built"] == []
 

@@ -230,12 +230,12 @@ def bays_in_use(client: DockerClient, spec: LabSpec) -> set[int]:
 
 def remove_images(client: DockerClient, keep: set[str]) -> None:
     """Remove the lab's images of earlier contents; those still used by a container stay."""
-    for image in client.images.list(filters={"reference": "jetfleet-lab/r*"}):
-        if not keep.intersection(image.tags):
+    for image in client.api.images(filters={"reference": "jetfleet-lab/r*"}):
+        if not keep.intersection(image["RepoTags"] or ()):
             try:
-                client.images.remove(str(image.id))
+                client.images.remove(str(image["Id"]))
             except APIError as error:
-                if error.status_code != 409:  # used by another lab's container
+                if error.status_code not in (404, 409):  # gone meanwhile; used by another lab's container
                     raise
 
 

@@ -17,7 +17,7 @@ from fleet.oci.releases import CURRENT, PublishedRelease, find_release, list_rel
 from fleet.oci.skim import skim
 from fleet.rollout import audit
 
-STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow"}
+STYLES = {audit.SUCCEEDED: "green", audit.FAILED: "red", audit.INTERRUPTED: "yellow", audit.PAUSED: "yellow"}
 
 
 def run(
@@ -66,7 +66,11 @@ def _render(console: Console, records: Sequence[audit.AuditRecord], published: S
             record.who,
         )
     console.print(rows)
-    remarks(console, {f"{_when(record)} {record.version}": _said(record) for record in records})
+    said: dict[str, str] = {}
+    for record in records:  # Several may be of one second.
+        head = f"{_when(record)} {record.kind} {record.version}"
+        said[head] = "; ".join(part for part in (said.get(head, ""), _said(record)) if part)
+    remarks(console, said)
     versions = ", ".join(f"[bold]{version}[/] (current)" if version == current else version for version in published)
     console.print(f"published: {versions or 'nothing yet'}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rich.console import Console
@@ -12,10 +13,13 @@ from fleet.cli import options
 from fleet.cli.ui.console import activity, conclude, plain, remarks, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotsOffline
+from fleet.errors import FleetError, OutsideError, RegistryError, RobotsOffline
 from fleet.plan.observed import Observed
 from fleet.resolve.desired import Desired, DesiredRobot
 from fleet.resolve.inventory import select
+from fleet.rollout import pause
+from fleet.rollout.gate import Outcome
+from fleet.rollout.pause import PausedRollout
 from runtime.contract.codec import to_dict
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import LEVEL_OK, HealthReport
@@ -35,11 +39,66 @@ def run(
     """Ask every robot what really runs on it, now."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
+    asking = ThreadPoolExecutor(1, thread_name_prefix="paused")
+    waits = asking.submit(_paused, wiring)
     with activity() as shown:
         observed = observe(wiring, chosen, shown, attest=True)
+    asking.shutdown()
+    paused, unknown = waits.result()
     rows = [robot_document(robot, observed[robot.name]) for robot in chosen]
-    document = {"fleet": wiring.desired.fleet, "release": wiring.desired.version, "robots": rows}
-    conclude(as_json, document, lambda console: _render(console, wiring.desired, rows), _error(rows))
+    document: dict[str, Any] = {"fleet": wiring.desired.fleet, "release": wiring.desired.version, "robots": rows}
+    document |= {"paused": _paused_document(paused, wiring.clock.now()), "paused_error": unknown or None}
+
+    def render(console: Console) -> None:
+        _render(console, wiring.desired, rows)
+        _render_paused(console, paused, unknown, wiring.clock.now())
+
+    conclude(as_json, document, render, _error(rows))
+
+
+def _paused(wiring: Wiring) -> tuple[PausedRollout | None, str]:
+    """Return the rollout that is paused, or why that is not known: robots are told of all the same."""
+    try:
+        return pause.find(wiring.registry, wiring.desired.registry.prefix), ""
+    except RegistryError as error:
+        return None, error.message
+
+
+def _paused_document(paused: PausedRollout | None, now: float) -> dict[str, Any] | None:
+    if paused is None:
+        return None
+    return {
+        "version": paused.version,
+        "wave": paused.next_wave,
+        "waves": len(paused.waves),
+        "approval": paused.approval,
+        "by": paused.by,
+        "at": paused.at,
+        "age_s": round(paused.age_s(now), 1),
+        "committed": sum(robot.outcome == Outcome.COMMITTED.value for robot in paused.robots),
+        "untouched": sum(robot.outcome == Outcome.SKIPPED.value for robot in paused.robots),
+    }
+
+
+def _render_paused(console: Console, paused: PausedRollout | None, unknown: str, now: float) -> None:
+    if unknown:
+        console.print(f"[yellow]whether a rollout is paused is not known[/]: {plain(unknown)}")
+    found = _paused_document(paused, now)
+    if paused is None or found is None:
+        return
+    who = f"for {_age(found['age_s'])} by {plain(paused.by)}"
+    console.print(
+        f"[yellow]the rollout of {plain(paused.version)} is paused[/] {who}: "
+        f"{paused.waits_for()}; {found['committed']} committed, {found['untouched']} untouched"
+    )
+
+
+def _age(seconds: float) -> str:
+    """Return ``3 days``, ``2 h``, ``5 min`` or ``40 s``, rounded down."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or (unit != "days" and seconds >= size):
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
 
 
 def _error(rows: Sequence[dict[str, Any]]) -> FleetError | None:

@@ -78,8 +78,9 @@ class _Distinct:
     def check(self, index: int, robot: Robot, port: int) -> None:
         context = self._context
         if self._names.setdefault(robot.name, index) != index:
-            line = context.source.line(("robots", self._names[robot.name], "name"))
-            hint = f"rename one of them: the other is in line {line}"
+            shown, line, _ = context.source.locate(("robots", self._names[robot.name], "name"))
+            place = f"line {line}" if shown == context.source.locate(("robots", index))[0] else f"{shown}:{line}"
+            hint = f"rename one of them: the other is in {place}"
             context.add(("robots", index, "name"), f"two robots are called {robot.name}", hint)
         if robot.name in context.draft.group_names:
             hint = "rename one of them: both become the ending of image tags"

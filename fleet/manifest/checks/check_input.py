@@ -105,12 +105,24 @@ def check_timing(model: Model, source: SourceFile, report: Report) -> None:
     if trigger.unchanged == "repeat" and join.max_age is None:
         hint = "add join: {max_age: 500ms}, so that a silent sensor ends the repetition"
         report.add(source, ("trigger", "unchanged"), "old frames would be repeated for ever", hint)
-    if join.tolerance is not None and len(tensors) == 1:
+    _check_join(model, source, report)
+
+
+def _check_join(model: Model, source: SourceFile, report: Report) -> None:
+    join = model.join
+    if join.tolerance is not None and len(model.inputs) == 1:
         hint = "remove it; max_age is for a single input too"
         report.add(source, ("join", "tolerance"), "there is one input: nothing to join", hint)
-    if "clock_back" in join.model_fields_set and join.tolerance is None:
-        message = "clock_back is about stamps that are compared"
-        report.add(source, ("join", "clock_back"), message, "add tolerance, or remove it")
+    if join.tolerance is None:
+        for key in sorted({"clock_back", "queue", "match"} & join.model_fields_set):
+            report.add(source, ("join", key), f"{key} is about stamps that are compared", "add tolerance, or remove it")
+        for index, value in enumerate(model.inputs):
+            if value.offset:
+                hint = "add join: {tolerance: 50ms}, or remove it"
+                report.add(source, ("inputs", index, "offset"), "offset is about stamps that are compared", hint)
+    if model.trigger.rate is not None and "match" in join.model_fields_set:
+        message = "match is for models that run on frames; by time, the newest set is taken of which all is known"
+        report.add(source, ("join", "match"), message, "remove it")
 
 
 def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, SourceFile], report: Report) -> None:

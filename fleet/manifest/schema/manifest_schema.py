@@ -7,10 +7,12 @@ Loading from YAML, with line numbers in every error, is in `load.py`. What the k
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from fleet.manifest.schema.hook_schema import Hook
 from fleet.manifest.schema.model_schema import (
     AccuracyGate,
     Decoder,
@@ -36,6 +38,7 @@ from fleet.manifest.schema.update_schema import Update
 from fleet.manifest.schema.values import (
     Backend,
     Frozen,
+    JumpHost,
     LabelKey,
     LabelValue,
     Name,
@@ -61,8 +64,10 @@ __all__ = [
     "Frozen",
     "Golden",
     "Governor",
+    "Hook",
     "ImagePreprocess",
     "Int8Options",
+    "Inventory",
     "Lost",
     "Manifest",
     "MaxUnavailable",
@@ -177,6 +182,13 @@ def _is_address(value: str) -> bool:
     return True
 
 
+def _jumps(value: Any) -> Any:
+    """``none``, one host, or several with commas between them, as `ssh -J` takes them."""
+    if value == "none":
+        return ()
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
 def _registry(value: Any) -> Any:
     return {"address": value} if isinstance(value, str) else value
 
@@ -227,6 +239,8 @@ class Settings(Frozen):
     port: Port | None = None
     identity_file: Text | None = None
     """SSH key; relative to fleet.yaml, ``~`` is the operator's home."""
+    jump: Annotated[tuple[JumpHost, ...], BeforeValidator(_jumps, json_schema_input_type=str | list[str])] | None = None
+    """Hosts to go through, the nearest to the operator first; empty (``none``): straight, whatever OpenSSH has."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     models: tuple[ModelUse, ...] = ()
     power_mode: Text | None = None
@@ -272,7 +286,9 @@ class Lost(Frozen):
 class Rollout(Frozen):
     """How a release reaches robots."""
 
-    waves: Annotated[tuple[Wave, ...], Field(min_length=1), AfterValidator(check_waves)] = (1, "10%", "50%", "100%")
+    waves: Annotated[tuple[Wave, ...], Field(min_length=1), AfterValidator(check_waves)] = Field(
+        default=(1, "10%", "50%", "100%"), validate_default=True
+    )
     success: Share = 1.0
     """Share of a wave's robots that answered which must commit, or the rollout stops."""
     lost: Lost = Lost()
@@ -285,6 +301,33 @@ class Rollout(Frozen):
     """revert: robots that this rollout changed go back too; stop: they stay where they are."""
     autonomy: bool = False
     """Robots commit by their own verdict when the soak is over; nobody needs to confirm."""
+
+
+def _inventory_command(value: str) -> str:
+    try:
+        words = shlex.split(value)
+    except ValueError as error:
+        raise ValueError(f"the command cannot be read ({error}): write it as for a shell, its quotes closed") from error
+    if not words:
+        raise ValueError("the command is empty: write the program that prints the robots, and its arguments")
+    return value
+
+
+class Inventory(Frozen):
+    """Robots that are listed elsewhere: in a CSV file, or by a program. Exactly one of the two."""
+
+    csv: Text | None = None
+    """A file with a line of column names, relative to fleet.yaml and inside its folder; one row is one robot."""
+    command: Annotated[Text, AfterValidator(_inventory_command)] | None = None
+    """Run without a shell in the folder of fleet.yaml; prints JSON: a list of robots, or one robot after the other."""
+    timeout: Seconds = 30.0
+    """The command must have ended by then."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Inventory:
+        if (self.csv is None) == (self.command is None):
+            raise ValueError("an inventory is in one place: give csv or command")
+        return self
 
 
 class Manifest(Frozen):
@@ -302,5 +345,15 @@ class Manifest(Frozen):
     models: Annotated[tuple[Text, ...], Field(min_length=1)]
     defaults: Settings = Settings()
     groups: dict[Name, Settings] = Field(default_factory=dict)
-    robots: Annotated[tuple[Robot, ...], Field(min_length=1)]
+    robots: tuple[Robot, ...] = ()
+    """Those of the inventory come after these."""
+    inventory: Inventory | None = None
     rollout: Rollout = Rollout()
+    hooks: tuple[Hook, ...] = ()
+    """Programs and addresses that are told of rollouts, in this order."""
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Manifest:
+        if not self.robots and self.inventory is None:
+            raise ValueError("the fleet has no robots: list them under robots, or name an inventory")
+        return self

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
 
-from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, Text, Topic
+from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
+from runtime.contract.node.runtime_config import DEFAULT_QUEUE
 
 DecoderName = Annotated[
     Text,
@@ -95,6 +96,8 @@ class ModelInput(Frozen):
     preprocess: ImagePreprocess = ImagePreprocess()
     stamp: Literal["header", "arrival"] = "header"
     """A frame's time: its message's own stamp, or its arrival, for a publisher whose clock is not the robot's."""
+    offset: SignedSeconds = 0.0
+    """Added to the stamps where they are compared with those of other inputs."""
     min_rate: Annotated[float, Field(gt=0)] | None = None
     """Hz; below it the robot says degraded."""
 
@@ -126,6 +129,11 @@ class ModelJoin(Frozen):
     tolerance: Seconds | None = None
     max_age: Seconds | None = None
     clock_back: Annotated[Seconds, Field(gt=0)] = 1.0
+    queue: Annotated[int, Field(ge=2, le=100)] = DEFAULT_QUEUE
+    """Most frames of one input that wait for those of others."""
+    match: Literal["nearest", "at_once"] | None = None
+    """nearest: once nothing that may still come can lie closer; at_once: with what is there. Not given: at_once with a
+    trigger, nearest without."""
 
 
 class Decoder(Frozen):
@@ -173,6 +181,8 @@ class Golden(Frozen):
     data: Text
     """.npz relative to the model's file: frames under each input tensor's name (N first), and, where a trusted answer
     is known, expected outputs under each output tensor's name."""
+    expect: Literal["nothing"] | None = None
+    """A right model finds nothing in these frames. Not given: every decoder must find something in one of them."""
 
 
 class AccuracyGate(Frozen):
@@ -181,6 +191,7 @@ class AccuracyGate(Frozen):
     min_cosine: Annotated[float, Field(ge=-1, le=1)] = 0.99
     max_abs_error: Annotated[float, Field(gt=0)] | None = None
     max_relative_error: Annotated[float, Field(gt=0)] | None = None
+    min_decoded: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class MetricGate(Frozen):

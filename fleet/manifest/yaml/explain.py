@@ -35,6 +35,7 @@ _PATTERN_HINTS = {
     "address": "write host[:port]/repository in lower case, without http://, as in registry.example:5000/warehouse",
     "registry": "write host[:port]/repository in lower case, without http://, as in registry.example:5000/warehouse",
     "host": "write a host name or an address, without user and port (they are keys of their own)",
+    "jump": "write [user@]host[:port], several with commas between them, or none",
     "endpoint": "write local, or ssh://user@host",
     "module": "write the module's part number, as in p3767-0003 (`fleet bootstrap` shows it)",
     "l4t": "write it as in 36.4.3, in quotes",

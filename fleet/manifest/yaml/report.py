@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,13 +18,44 @@ M = TypeVar("M", bound=BaseModel)
 _SALVAGE_ROUNDS = 6
 
 
+@dataclass(frozen=True)
+class Rows:
+    """Robots that an inventory lists: where each is, and what is written there."""
+
+    shown: str
+    """A file's name, or the command that printed them."""
+    first: int
+    """Index that the first of them has among all robots."""
+    lines: tuple[int, ...]
+    """1-based."""
+    values: tuple[Mapping[str, Any], ...]
+
+    def text(self, path: KeyPath) -> str:
+        """Return a value as text; empty for lists and mappings."""
+        value: Any = self.values[int(path[1]) - self.first]
+        for part in path[2:]:
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return str(value) if isinstance(value, (str, int, float)) else ""
+
+
 @dataclass
 class SourceFile:
     """One YAML file of the manifest, as shown to the user, with its text for line numbers."""
 
     shown: str
     document: Document
+    rows: Rows | None = None
+    """Of fleet.yaml: the robots that are not in it."""
     _places: dict[KeyPath, Place] | None = field(default=None, repr=False)
+
+    def locate(self, path: KeyPath) -> tuple[str, int, KeyPath]:
+        """Return file (or command), 1-based line and path of what ``path`` means: a robot may be an inventory's row."""
+        rows = self.rows
+        if rows is not None and path[:1] == ("robots",) and len(path) > 1 and isinstance(path[1], int):
+            row = path[1] - rows.first
+            if row >= 0:
+                return rows.shown, rows.lines[row], path[2:]
+        return self.shown, self.line(path), path
 
     def line(self, path: KeyPath) -> int:
         """Return the 1-based line of the key at ``path``, or of the nearest level above it that exists."""
@@ -31,6 +63,8 @@ class SourceFile:
 
     def text(self, path: KeyPath) -> str:
         """Return a scalar as written; empty for lists and mappings."""
+        if self.rows is not None and self.locate(path)[0] == self.rows.shown:
+            return self.rows.text(path)
         place = self._all_places().get(path)
         return place.text if place else ""
 
@@ -46,22 +80,28 @@ class Report:
     def __init__(self) -> None:
         self._problems: list[tuple[int, Problem]] = []
         self._files: list[str] = []
-        self._seen: set[tuple[str, str]] = set()
+        self._seen: set[tuple[str, int, str]] = set()
+        """File, row of an inventory (else 0), path."""
 
     def add(self, source: SourceFile | str, path: KeyPath, message: str, hint: str, line: int | None = None) -> None:
         """Note a problem."""
-        shown = source if isinstance(source, str) else source.shown
-        if line is None:
-            line = 0 if isinstance(source, str) else source.line(path)
+        if isinstance(source, str):
+            shown, line = source, line or 0
+        elif line is None:
+            shown, line, path = source.locate(path)
+        else:
+            shown = source.shown
         if shown not in self._files:
             self._files.append(shown)
         problem = Problem(shown, line, "/".join(map(str, path)), message, hint)
-        self._seen.add((shown, problem.path))
+        in_rows = not isinstance(source, str) and shown != source.shown
+        self._seen.add((shown, line if in_rows else 0, problem.path))
         self._problems.append((self._files.index(shown), problem))
 
     def has(self, source: SourceFile, path: KeyPath) -> bool:
         """Say whether a problem with exactly this key was noted."""
-        return (source.shown, "/".join(map(str, path))) in self._seen
+        shown, line, path = source.locate(path)
+        return (shown, line if shown != source.shown else 0, "/".join(map(str, path))) in self._seen
 
     def raise_if_any(self) -> None:
         """Raise ManifestError with everything noted, in the order of files and lines."""

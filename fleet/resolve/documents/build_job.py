@@ -21,8 +21,10 @@ from runtime.contract.engine.build import (
     Preprocess,
     TensorSpec,
 )
+from runtime.contract.engine.decoded import OutputDecoder
 from runtime.contract.engine.task_metric import MAP50, MetricGate
 
+BOXES = "boxes"
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
 
@@ -80,13 +82,26 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         max_latency_p99_ms=None if latency is None else latency * 1000.0,
         deadline_s=profile.builder.timeout,
         metric=_metric(model, precision),
+        decoders=tuple(_decoder(value) for value in model.outputs),
+        golden_expect=model.golden.expect or "",
     )
+
+
+def _decoder(value: ModelOutput) -> OutputDecoder:
+    """Return a decoder as builders run it. Names of classes change no engine: how many there are stays."""
+    options = dict(value.decoder.options)
+    if options.get("labels"):
+        options["classes"] = len(options["labels"])
+    options.pop("labels", None)
+    if value.decoder.name != BOXES:
+        options.pop("classes", None)
+    return OutputDecoder(value.tensor, value.decoder.name, options)
 
 
 def _accuracy(gate: ManifestGate | None) -> AccuracyGate:
     if gate is None:
         return AccuracyGate()
-    return AccuracyGate(gate.min_cosine, gate.max_abs_error, gate.max_relative_error)
+    return AccuracyGate(gate.min_cosine, gate.max_abs_error, gate.max_relative_error, gate.min_decoded)
 
 
 def _metric(model: Model, precision: str) -> MetricGate | None:
@@ -101,8 +116,7 @@ def _box_options(model: Model, metric: ManifestMetric) -> dict[str, Any]:
     """Return how the robot decodes the boxes that are measured; names of classes change nothing of that."""
     if metric.name != MAP50:
         return {}
-    decoder = next(value.decoder for value in model.outputs if value.tensor == metric.output)
-    return {name: value for name, value in decoder.options.items() if name != "labels"}
+    return _decoder(next(value for value in model.outputs if value.tensor == metric.output)).options
 
 
 def device_facts(profile: Profile) -> DeviceFacts:

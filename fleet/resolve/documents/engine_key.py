@@ -12,6 +12,8 @@ device. What goes in (canonical JSON, then sha256):
 ``calibration``       digest of the samples, int8 only
 ``golden``            digest of the golden data, which is in the layer beside the engine
 ``self_test``         what the robot's self-test asks for: it is in the layer too
+``decoders``          outputs' decoders and their options, without names of classes: the report says what they find
+``golden_expect``     whether the golden frames show nothing
 ``metric``            the task metric and its limit, where one is declared: the report must hold it
 ``options``           builder options: excluded operators, workspace, optimisation level …
 ``backend``           tensorrt or onnxruntime
@@ -51,14 +53,16 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "precision": job.precision,
         "calibration": calibration_digest,
         "golden": golden_digest,
-        "self_test": _without_unset(to_dict(job.accuracy), "max_relative_error"),
+        "self_test": _without_unset(to_dict(job.accuracy), "max_relative_error", "min_decoded"),
         "options": _without_unset(to_dict(job.options), "keep_fp32_nodes"),
         "backend": job.backend,
         "device": to_dict(job.device),
         "builder_recipe": builder_recipe_digest,
         "metric": _without_unset(to_dict(job.metric), "decoder") if job.metric else None,
+        "decoders": [to_dict(decoder) for decoder in job.decoders],
+        "golden_expect": job.golden_expect,
     }
-    return digest_of(_without_unset(document, "metric"))
+    return digest_of(_without_unset(document, "metric", "decoders", "golden_expect"))
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

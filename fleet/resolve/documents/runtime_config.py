@@ -93,11 +93,18 @@ def _input(value: ModelInput) -> InputBinding:
             rows,
             columns,
             stamp=value.stamp,
+            offset_s=value.offset,
         )
     if value.from_output is not None:
         feeding = value.from_output
         return InputBinding(
-            value.tensor, "", "", shape=value.shape, from_model=feeding.model, from_tensor=feeding.tensor
+            value.tensor,
+            "",
+            "",
+            shape=value.shape,
+            from_model=feeding.model,
+            from_tensor=feeding.tensor,
+            offset_s=value.offset,
         )
     return InputBinding(
         value.tensor,
@@ -107,6 +114,7 @@ def _input(value: ModelInput) -> InputBinding:
         options=dict(value.options),
         adapter=value.adapter or "",
         stamp=value.stamp,
+        offset_s=value.offset,
     )
 
 
@@ -116,7 +124,8 @@ def _trigger(model: Model) -> Trigger:
 
 
 def _join(model: Model) -> JoinRule:
-    return JoinRule(model.join.tolerance, model.join.max_age, model.join.clock_back)
+    rule = model.join
+    return JoinRule(rule.tolerance, rule.max_age, rule.clock_back, rule.queue, rule.match or "")
 
 
 def _outputs(model: Model) -> tuple[OutputBinding, ...]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import List
+from typing import Iterable, List
 
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
+from runtime.contract.engine.decoded import DecodedOutput
 
+LEAST_AGREEMENT = 0.9
+"""Of decoders' results, where a gate does not say otherwise: of ten findings one may be lost, invented or of another
+class. One whose score is near the threshold is not counted, so what rounding alone decides costs nothing."""
 _MOST_RATIO = 2.0
 _ALLOWANCE = 1.5
 _LEAST_RELATIVE = 0.02
@@ -25,13 +29,27 @@ def relative_limit(gate: AccuracyGate) -> float:
     return max(_ALLOWANCE * math.sqrt(max(2.0 * (1.0 - gate.min_cosine), 0.0)), _LEAST_RELATIVE)
 
 
+def matched_limit(gate: AccuracyGate) -> float:
+    """Return the smallest share of rows that both have which ``gate`` lets through.
+
+    Of an output with as many rows as are found (suppression in the graph). A row more or less counts by half the
+    relative error that the same gate allows: 0.97 at a cosine of 0.999, 0.89 at 0.99, 0.82 at 0.97.
+    """
+    return 1.0 - relative_limit(gate) / 2.0
+
+
 def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
     """Return everything in which a measurement breaks ``gate``, each with both numbers; empty when it passes.
 
     What an older report or builder did not measure (None) is not judged.
     """
     found = []
-    if not item.min_cosine >= gate.min_cosine:
+    if item.matched_share is not None:
+        share = matched_limit(gate)
+        if not item.matched_share >= share:
+            numbers = both(item.matched_share, "<", share)
+            found.append("share of rows that both have {} on output {!r}".format(numbers, item.output))
+    elif not item.min_cosine >= gate.min_cosine:
         what = "cosine" if item.equal_share is None else "share of equal integers"
         found.append("{} {} on output {!r}".format(what, both(item.min_cosine, "<", gate.min_cosine), item.output))
     limit = relative_limit(gate)
@@ -52,9 +70,28 @@ def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
     return found
 
 
+def decoded_limit(gate: AccuracyGate) -> float:
+    """Return the smallest agreement of decoders' results that ``gate`` lets through."""
+    return LEAST_AGREEMENT if gate.min_decoded is None else gate.min_decoded
+
+
+def lost(decoded: Iterable[DecodedOutput], gate: AccuracyGate) -> List[str]:
+    """Return every output whose decoder makes other things of the engine's answers, with both numbers."""
+    limit = decoded_limit(gate)
+    return [
+        "decoder {}: agreement with the reference {} on output {!r} ({})".format(
+            item.decoder, both(item.agreement, "<", limit), item.output, item.said
+        )
+        for item in decoded
+        if item.agreement is not None and not item.agreement >= limit
+    ]
+
+
 def described(item: OutputAccuracy) -> str:
     """Return what was measured in one line: ``cosine 0.99950, relative error 0.03, largest error 0.2``."""
-    if item.equal_share is not None:
+    if item.matched_share is not None:
+        words = "{:.5g} of the rows in both".format(item.matched_share)
+    elif item.equal_share is not None:
         words = "{:.5g} of the integers equal".format(item.equal_share)
     else:
         words = "cosine {:.5f}".format(item.min_cosine)

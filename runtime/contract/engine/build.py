@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 
@@ -22,7 +23,7 @@ TIMING_CACHE_FILE = "timing.cache"
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
-TRANSFORM_VERSION = 3
+TRANSFORM_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Batch first. Empty for an output whose shape is whatever the graph gives. Of an input with a range: what the
-    engine is tuned for, measured with, and run at unless somebody asks for another."""
+    """Batch first. Empty for an output whose shape is whatever the graph gives; -1 in an engine's output where the size
+    depends on the frame. Of an input with a range: what the engine is tuned for, measured with, and run at unless
+    somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine's input is then uint8, shape (1, height, width, channels)."""
@@ -111,6 +113,9 @@ class AccuracyGate:
     max_relative_error: Optional[float] = None
     """Norm of the difference over the norm of the reference. None: what belongs to ``min_cosine``
     (:func:`runtime.contract.engine.accuracy_gate.relative_limit`)."""
+    min_decoded: Optional[float] = None
+    """How far the decoders' results must agree with the reference's, 0 to 1. None: LEAST_AGREEMENT of
+    :mod:`runtime.contract.engine.accuracy_gate`."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,10 @@ class BuildJob:
     A builder that would take longer gives up before that, and says why."""
     metric: Optional[MetricGate] = None
     """What the model is for, measured beside ``accuracy``; waived with it."""
+    decoders: Tuple[OutputDecoder, ...] = ()
+    """What the robot makes of the outputs: run on the golden frames, judged like accuracy."""
+    golden_expect: str = ""
+    """``nothing``: a right model finds nothing in the golden frames. Empty: its decoders find something."""
     schema: int = SCHEMA
 
 
@@ -179,6 +188,8 @@ class EngineIdentity:
     """Against ``golden.npz`` beside this file."""
     dla_core: Optional[int] = None
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
+    golden_expect: str = ""
+    """As in :class:`BuildJob`."""
     schema: int = SCHEMA
 
 
@@ -209,6 +220,9 @@ class OutputAccuracy:
     """Norm of all samples over that of the reference's."""
     equal_share: Optional[float] = None
     """Of integers: the smallest share of equal ones. None: not integers."""
+    matched_share: Optional[float] = None
+    """Of an output with as many rows as are found: twice the rows that both have, over the rows of both, in all samples
+    together. None: its shape is fixed."""
 
 
 @dataclass(frozen=True)
@@ -245,6 +259,8 @@ class EngineReport:
     (convolutions, matrix products). ``layers``: what ran, each with ``name``, ``kind`` and ``precision``."""
     metric: Optional[TaskMetric] = None
     """None when the job asks for none."""
+    decoded: Tuple[DecodedOutput, ...] = ()
+    """What the decoders make of the engine's answers to the golden frames. Empty where the job names none."""
     files: Dict[str, FileFacts] = field(default_factory=dict)
     """What the engine's layer holds, by file name; written by `fleet` as it pushes the engine. Empty in older ones."""
     schema: int = SCHEMA

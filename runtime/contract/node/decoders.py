@@ -77,6 +77,7 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("max_candidates", "whole", 1000, 1, 2000),
         OptionSpec("max_detections", "whole", 100, 1, 1000),
         OptionSpec("labels", "words", ()),
+        OptionSpec("classes", "whole", 0, 0, 100000),
     ),
     "classification": (
         OptionSpec("top_k", "whole", 5, 1, 1000),
@@ -167,6 +168,15 @@ def _cross(values: Dict[str, Any]) -> List[OptionProblem]:
     """Rules between options. They need valid values."""
     found: List[OptionProblem] = []
     axes, scale = values.get("axes"), values.get("scale")
+    if "classes" in values and not values["classes"] and not values["labels"]:
+        hint = (
+            "give labels (the classes' names) or classes (how many there are): every number of the output has a place"
+        )
+        found.append(OptionProblem(None, "needs labels or classes", hint))
+    elif "classes" in values and values["labels"] and values["classes"] not in (0, len(values["labels"])):
+        hint = "leave classes out, or give as many labels"
+        message = "is {}, and there are {} labels".format(values["classes"], len(values["labels"]))
+        found.append(OptionProblem("classes", message, hint))
     if axes is not None and (not axes or len(set(axes)) != len(axes)):
         found.append(OptionProblem("axes", "names no axis, or one twice", "give every output value one axis"))
     if axes and scale and len(scale) != len(axes):

@@ -7,6 +7,7 @@ from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.build import Percentiles
+from runtime.contract.engine.decoded import DecodedOutput
 from runtime.contract.robot.power import PowerStatus
 
 #: Overall verdict, three states: only ``UNHEALTHY`` reverts a release.
@@ -27,6 +28,8 @@ class SelfTest:
     min_cosine: float
     required_cosine: float
     message: str
+    decoded: Tuple[DecodedOutput, ...] = ()
+    """What the decoders make of the engine's answers, here."""
 
 
 @dataclass(frozen=True)

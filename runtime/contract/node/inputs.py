@@ -29,6 +29,9 @@ IMU_MOTION = (
 )  # fmt: skip
 IMU_FIELDS = ("orientation.x", "orientation.y", "orientation.z", "orientation.w", *IMU_MOTION)
 
+FULL_TURN = 6.283185307179586
+"""Radians."""
+
 PACKED_COLOURS = ("rgb", "rgba")
 """Fields of a cloud whose four bytes are a colour, whatever datatype they are declared with (FLOAT32 by PCL): their
 parts are asked for as ``r``, ``g``, ``b``, and ``a`` of ``rgba``."""
@@ -39,6 +42,7 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     LASER_SCAN: (
         OptionSpec("invalid", "choice", "max", choices=("max", "zero", "drop")),
         OptionSpec("angles", "numbers", (), -13.0, 13.0, unit="rad"),
+        OptionSpec("resample", "choice", "never", choices=("never", "nearest", "closest")),
         OptionSpec("max_range", "number", 0.0, 0.0, 100000.0, unit="m"),
     ),
     IMU: (OptionSpec("fields", "words", (), choices=IMU_FIELDS),),
@@ -98,8 +102,8 @@ def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any])
         return (ShapeProblem("{} has no batch of one in front".format(list(shape)), "write [1, …]"),)
     if kind in (IMU, TWIST, TWIST_STAMPED):
         return _vector_problem(kind, shape, tuple(options["fields"]))
-    if kind == LASER_SCAN and len(options["angles"]) not in (0, 2):
-        return (ShapeProblem("angles has {} numbers".format(len(options["angles"])), "write angles: [first, last]"),)
+    if kind == LASER_SCAN:
+        return _scan_problem(shape, tuple(options["angles"]), str(options["resample"]))
     if kind == POINT_CLOUD:
         return _cloud_problem(shape, tuple(options["fields"]), options["layout"] == "points_first")
     return ()
@@ -114,6 +118,20 @@ def _vector_problem(kind: str, shape: Tuple[int, ...], fields: Tuple[str, ...]) 
     gives = str(len(fields)) if fields else ("10 or 6" if kind == IMU else "6")
     message = "{} takes {} values, but {} gives {}".format(list(shape), size, kind, gives)
     return (ShapeProblem(message, "name as many fields under options as the tensor has values"),)
+
+
+def _scan_problem(shape: Tuple[int, ...], angles: Tuple[float, ...], resample: str) -> Tuple[ShapeProblem, ...]:
+    if len(angles) not in (0, 2):
+        return (ShapeProblem("angles has {} numbers".format(len(angles)), "write angles: [first, last]"),)
+    if resample == "never":
+        return ()
+    if len(angles) != 2 or angles[0] == angles[1] or size_of(shape) < 2:
+        message = "resample: {} needs the angles of the first and the last of at least two beams".format(resample)
+        return (ShapeProblem(message, "add angles: [first, last] under options, radians"),)
+    if abs(angles[1] - angles[0]) > FULL_TURN + 0.001:
+        message = "angles from {:g} to {:g} rad are more than a full turn".format(angles[0], angles[1])
+        return (ShapeProblem(message, "correct angles: radians, not degrees"),)
+    return ()
 
 
 def _cloud_problem(shape: Tuple[int, ...], fields: Tuple[str, ...], points_first: bool) -> Tuple[ShapeProblem, ...]:

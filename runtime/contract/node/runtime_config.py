@@ -51,6 +51,8 @@ class InputBinding:
     stamp: str = "header"
     """``header``: the message's own stamp; ``arrival``: when it arrived, for a publisher whose clock is not the
     robot's."""
+    offset_s: float = 0.0
+    """Added to the stamps where they are compared with those of other inputs, seconds."""
 
     @property
     def source(self) -> str:
@@ -70,6 +72,10 @@ class Trigger:
     """With ``rate_hz``: also when no input has anything new."""
 
 
+MATCH_NEAREST, MATCH_AT_ONCE = "nearest", "at_once"
+DEFAULT_QUEUE = 10
+
+
 @dataclass(frozen=True)
 class JoinRule:
     """Which frames of several inputs belong together. Times are of the frames' stamps, in seconds."""
@@ -81,6 +87,11 @@ class JoinRule:
     clock_back_s: float = 1.0
     """A stamp that lies further back than this behind the one before is a clock that was set back: everything waiting
     is forgotten. One that lies back by less came late, and is not used."""
+    queue: int = DEFAULT_QUEUE
+    """Most frames of one input that wait for those of others."""
+    match: str = ""
+    """``nearest``: a set is used once nothing that may still come can lie closer. ``at_once``: it is used with the
+    nearest that are there. Empty: ``at_once`` with a trigger, ``nearest`` without."""
 
 
 @dataclass(frozen=True)

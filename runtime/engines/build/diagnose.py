@@ -1,7 +1,8 @@
 """After a failed accuracy gate: which nodes cost it, and which to leave in float. On the CPU, in ONNX Runtime.
 
-The graphs are those that the builder makes. For TensorRT they run without ONNX Runtime's optimizations, so that Q/DQ
-pairs and half precision do what they say: close to what the GPU does, and not the same. The next build tells.
+The graphs are those that the builder makes. Half precision is rounded after every node, whatever this CPU would keep in
+fp32 between them. For TensorRT they run without ONNX Runtime's optimizations, so that Q/DQ pairs do what they say:
+close to what the GPU does, and not the same. The next build tells.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from onnx import ModelProto
 from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FILE, BuildJob, Int8Options
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import violation as metric_violation
-from runtime.engines.backend import Progress
+from runtime.engines.backend import Progress, backend_named
 from runtime.engines.build.measure import fp32_answers
 from runtime.engines.build.qsnr import half, qsnr_db, steps_of, values_of
 from runtime.engines.build.sensitivity import (
@@ -38,13 +39,15 @@ from runtime.engines.golden.calibration import open_calibration
 from runtime.engines.golden.golden_data import Arrays, load_golden
 from runtime.engines.golden.task_metric import measure_metric, share_used
 from runtime.engines.graph.fp16 import halvable, to_fp16
-from runtime.engines.graph.normalize import freeze, load_model, serialize
+from runtime.engines.graph.normalize import declared_shapes, freeze, load_model, serialize
 from runtime.engines.graph.precision import MAIN_OPERATORS, moves
 from runtime.engines.graph.preprocess import engine_input, prepend, preprocess_model
 from runtime.engines.graph.quantize import STYLES, Quantizer
+from runtime.engines.graph.quantized import PAIRS, check_quantized
+from runtime.engines.graph.rounding import rounded
 from runtime.engines.graph.shapes import fixed
 from runtime.engines.graph.transform import folded
-from runtime.engines.onnxruntime_.session import open_session
+from runtime.engines.onnxruntime_.session import free_outputs, open_session
 
 CALIBRATOR = "calibrator"
 _SHARE_OF_REST = 0.7
@@ -89,6 +92,14 @@ def diagnose(
     return _report(job, declared, candidates, found, budget)
 
 
+def _newest_opset(backend: str) -> int | None:
+    """Return what the backend's parser reads; what TensorRT reads is known only where it is installed."""
+    try:
+        return backend_named(backend).newest_opset()
+    except EngineError:
+        return None
+
+
 def _declared(job: BuildJob) -> tuple[str, ...]:
     if job.precision == "int8":
         return (job.options.int8 or Int8Options()).exclude_nodes
@@ -105,10 +116,19 @@ class _Trial:
         self._fp32 = fp32_answers(folder / MODEL_FILE, job, inputs, golden)
         self._expected = golden.expected_samples() if golden.expected else []
         self._feeds = [
-            {name: frames[index : index + 1] for name, frames in golden.frames.items()} for index in range(len(golden))
+            {spec.name: golden.frames[spec.name][index].reshape(spec.shape) for spec in inputs}
+            for index in range(len(golden))
         ]
-        core = freeze(load_model(folder / MODEL_FILE), job.inputs, job.outputs)
         int8 = job.options.int8 or Int8Options()
+        source = load_model(folder / MODEL_FILE, _newest_opset(job.backend))
+        if check_quantized(source, job.precision, int8) == PAIRS:
+            raise EngineError(
+                "calibration",
+                "the source model is quantized already, so there is nothing to leave in float here",
+                "leave nodes in float where the model is quantized, or give the float model",
+            )
+        self._shapes = declared_shapes(source)
+        core = freeze(source, job.inputs, job.outputs)
         self._low: Callable[[Collection[str]], ModelProto]
         if job.precision == "int8":
             self._core = folded(core, "int8.exclude_ops", int8.exclude_ops)
@@ -120,17 +140,18 @@ class _Trial:
             self._low = self._halved
 
     def _halved(self, excluded: Collection[str]) -> ModelProto:
-        return to_fp16(self._core, self._job.options.keep_fp32_ops, excluded)
+        return rounded(to_fp16(self._core, self._job.options.keep_fp32_ops, excluded))
 
     def __call__(self, nodes: frozenset[str]) -> Measurement:
         """Return what the gate says with ``nodes`` and the declared ones in float. Raises EngineError."""
         graph = prepend(self._low(self._declared | nodes), self._job.inputs)
         session = open_session(serialize(graph), optimize=self._job.backend == "onnxruntime")
         names = [spec.name for spec in self._job.outputs]
+        free = free_outputs(session, self._fp32[0], self._shapes)
         answers: list[Arrays] = [dict(zip(names, session.run(names, feed), strict=True)) for feed in self._feeds]
         gate = self._job.accuracy
-        against_fp32 = worst(answers, self._fp32)
-        measured = (*against_fp32, *(worst(answers, self._expected) if self._expected else ()))
+        against_fp32 = worst(answers, self._fp32, free)
+        measured = (*against_fp32, *(worst(answers, self._expected, free) if self._expected else ()))
         metric = None
         if self._job.metric is not None:
             metric = measure_metric(self._job.metric, answers, self._fp32, self._expected, self._job.inputs)

@@ -25,13 +25,16 @@ from runtime.contract.engine.build import (
 )
 from runtime.contract.engine.task_metric import TaskMetric
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
-from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import violation, worst
+from runtime.engines.build.decoded_gate import judge_decoded
+from runtime.engines.build.half_precision import half_precision_notes
+from runtime.engines.errors import EngineError, ForeignOperatorError
+from runtime.engines.golden.accuracy import free_axes, violation, worst
 from runtime.engines.golden.bench import bench
 from runtime.engines.golden.golden_data import Arrays, Golden, load_golden, save_golden, stack
 from runtime.engines.golden.run_golden import run_golden
 from runtime.engines.golden.task_metric import measure_metric, require_metric
 from runtime.engines.graph.precision import require_precision
+from runtime.engines.graph.transform import OWN_SCALES
 from runtime.engines.store import sha256_of, write_atomic
 from runtime.engines.weight_loss import counted, judge_weights
 
@@ -53,20 +56,23 @@ def finish(
     """
     names = [spec.name for spec in built.outputs]
     given = load_golden(folder / GOLDEN_FILE, built.inputs, names)
-    log(f"reference: the source model at fp32 on {len(given)} golden frames")
-    fp32 = fp32_answers(folder / MODEL_FILE, job, built.inputs, given)
-    save_golden(out / GOLDEN_FILE, given if given.expected else Golden(given.frames, stack(fp32)))
+    free = free_axes(built.outputs)
+    fp32, unrunnable = _reference(folder / MODEL_FILE, job, built, given, log)
+    save_golden(out / GOLDEN_FILE, given if given.expected else Golden(given.frames, stack(fp32, free)))
     identity = _identity(job, backend, built)
     write_atomic(out / IDENTITY_FILE, canonical_json(identity))
     runner = backend.load(out)
     try:
         own = run_golden(runner, given)
-        accuracy = worst(own, fp32)
+        accuracy = worst(own, fp32, free)
         answered = given.expected_samples() if given.expected else []
-        expected = worst(own, answered) if answered else ()
-        notes = [*built.notes, *_accuracy_gates(job, accuracy, expected, log)]
+        expected = worst(own, answered, free) if answered else ()
+        notes = [*built.notes, *unrunnable, *_accuracy_gates(job, accuracy, expected, log)]
         metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
+        notes += half_precision_notes(job, built, given, fp32)
+        decoded, said = judge_decoded(job, own, fp32, log)
+        notes += said
         notes += judge_weights(job, built.weight_losses)
         if job.precision in ("fp16", "int8"):
             _precision_gate(job, built)
@@ -92,9 +98,33 @@ def finish(
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         },
         metric=metric,
+        decoded=decoded,
     )
     write_atomic(out / REPORT_FILE, canonical_json(report))
     return report
+
+
+def _reference(
+    source: Path, job: BuildJob, built: BuiltEngine, golden: Golden, log: Progress
+) -> tuple[list[Arrays], tuple[str, ...]]:
+    """Return the right answers to the golden frames, and what the report should note. Raises EngineError.
+
+    Where ONNX Runtime cannot run the source model, the golden data's expected outputs are all that there is.
+    """
+    try:
+        log(f"reference: the source model at fp32 on {len(golden)} golden frames")
+        return fp32_answers(source, job, built.inputs, golden), ()
+    except ForeignOperatorError as error:
+        if not golden.expected:
+            raise EngineError(
+                "golden",
+                f"{error.message}, so the source model cannot be asked what is right, and the golden data has no "
+                "expected outputs",
+                "add what a right model answers under each output's name, one entry a frame",
+            ) from error
+        note = f"{error.message}: the golden data's expected outputs are the reference, not the source model at fp32"
+        log(note)
+        return golden.expected_samples(), (note,)
 
 
 def fp32_answers(source: Path, job: BuildJob, inputs: Sequence[TensorSpec], golden: Golden) -> list[Arrays]:
@@ -124,6 +154,7 @@ def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIden
         outputs=built.outputs,
         self_test=job.accuracy,
         dla_core=job.options.dla_core,
+        golden_expect=job.golden_expect,
     )
 
 
@@ -171,11 +202,13 @@ def _precision_gate(job: BuildJob, built: BuiltEngine) -> None:
     # ONNX Runtime has fp16 kernels only on some CPUs and says so in a note: there the graph's precision is the claim.
     if job.precision == "fp16" and job.backend == "onnxruntime":
         return
+    # Whoever quantized the model chose what is int8; that nothing is would still be another engine than the one named.
+    own = OWN_SCALES in built.notes and built.main_precisions.get(job.precision, 0) > 0
     require_precision(
         job.precision,
         built.main_precisions,
         built.layer_precisions,
-        allow_mixed=job.options.allow_mixed_precision,
+        allow_mixed=job.options.allow_mixed_precision or own,
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.engine.accuracy_gate import broken
-from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
+from runtime.contract.engine.build import AccuracyGate, OutputAccuracy, TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.matched_rows import compare_rows
 
 Array = npt.NDArray[Any]
 Sample = Mapping[str, Array]
@@ -47,17 +49,33 @@ def compare(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Deviation:
     if not (np.isfinite(left).all() and np.isfinite(right).all()):
         return Deviation(NOT_A_NUMBER_COSINE, NOT_A_NUMBER_ERROR, finite=False)
     error = float(np.max(np.abs(left - right))) if left.size else 0.0
+    if not left.size:
+        return Deviation(1.0, 0.0, finite=True)  # nothing, as it should be
     scale = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
     cosine = float(np.dot(left, right)) / scale if scale > 0.0 else 0.0
     return Deviation(max(-1.0, min(1.0, cosine)), min(error, NOT_A_NUMBER_ERROR), finite=True)
 
 
-def worst(actual: Sequence[Sample], expected: Sequence[Sample]) -> tuple[OutputAccuracy, ...]:
+def worst(
+    actual: Sequence[Sample], expected: Sequence[Sample], free: Mapping[str, int] = MappingProxyType({})
+) -> tuple[OutputAccuracy, ...]:
     """Return for every output of ``expected`` its worst deviation over all frames. Raises EngineError.
 
     Integers are compared for equality: a class or a count is right or wrong, and a cosine of 756 and 882 is 1.
+    ``free`` names outputs that have as many rows as are found, and their axis: rows are looked for on the other side,
+    as one more moves all that come after it.
     """
-    return tuple(_of_output(name, [a[name] for a in actual], [e[name] for e in expected]) for name in expected[0])
+    found = []
+    for name in expected[0]:
+        ours, theirs = [each[name] for each in actual], [each[name] for each in expected]
+        axis = free.get(name)
+        found.append(_of_output(name, ours, theirs) if axis is None else compare_rows(name, ours, theirs, axis))
+    return tuple(found)
+
+
+def free_axes(outputs: Iterable[TensorSpec]) -> dict[str, int]:
+    """Return the outputs of an engine whose shape depends on the frame, and the first axis that does."""
+    return {spec.name: spec.shape.index(-1) for spec in outputs if -1 in spec.shape}
 
 
 def _of_output(name: str, actual: Sequence[Array], expected: Sequence[Array]) -> OutputAccuracy:
@@ -75,7 +93,7 @@ def _of_output(name: str, actual: Sequence[Array], expected: Sequence[Array]) ->
     if ours.shape[1] == 1:
         cosine = compare(ours, theirs).cosine
     size = float(np.linalg.norm(theirs))
-    if size == 0.0:  # cosine is 0 already: an empty reference proves nothing
+    if not theirs.size or size == 0.0:  # cosine is 0 already: an empty reference proves nothing
         return OutputAccuracy(name, cosine, error)
     worst_frame = float(np.max(np.linalg.norm(ours - theirs, axis=1)))
     relative = worst_frame / (size / float(np.sqrt(len(pairs))))

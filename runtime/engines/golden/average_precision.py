@@ -22,6 +22,9 @@ from runtime.decoding.nms import overlaps
 
 LEAST_OVERLAP = 0.5
 ANY_SCORE = float("inf")
+SCORE_ERROR = 0.15
+"""How far a box's score may be from the reference's. Right int8 detectors stay within about 0.11 on their weakest
+boxes; TensorRT's calibrator, which loses boxes, moves scores by 0.14 to 0.20 (a 320 pixel detector, eight frames)."""
 _POINTS = np.linspace(0.0, 1.0, 101)
 _ROUNDING = 1e-10
 """COCO's own: an overlap of exactly the limit is one, whatever the last bit says."""
@@ -67,6 +70,21 @@ def _match(own: Boxes, reference: Boxes, number: int, score_error: float) -> Hit
             hits[index] = True
             shared[:, best] = -1.0  # taken
     return scores, hits, int(np.count_nonzero(theirs))
+
+
+def matches(own: Boxes, reference: Boxes, score_error: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which boxes of one frame find one of the other side, each taken once: of ``own``, of ``reference``."""
+    ours, theirs = np.zeros(len(own.scores), np.bool_), np.zeros(len(reference.scores), np.bool_)
+    shared = _overlaps(own.corners, reference.corners)
+    shared[_classes(own)[:, None] != _classes(reference)[None, :]] = -1.0
+    apart = np.abs(own.scores[:, None].astype(np.float64) - reference.scores[None, :].astype(np.float64))
+    shared[apart > score_error] = -1.0
+    for index, row in enumerate(shared if shared.shape[1] else ()):
+        best = int(np.argmax(row))
+        if row[best] >= LEAST_OVERLAP - _ROUNDING:
+            ours[index] = theirs[best] = True
+            shared[:, best] = -1.0  # taken
+    return ours, theirs
 
 
 def _average(hits: npt.NDArray[np.bool_], there: int) -> float:

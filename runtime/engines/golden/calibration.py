@@ -6,18 +6,22 @@ are decoded to the encoding that the input declares, then go through the model's
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from onnx import ModelProto
 from PIL import Image, UnidentifiedImageError
 
-from runtime.contract.engine.build import BuildJob, TensorSpec
+from runtime.contract.engine.build import BuildJob, Int8Options, TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.golden_data import frame_shape
 from runtime.engines.golden.npz import NpzError, read_npz
 from runtime.engines.graph.preprocess import engine_input
+from runtime.engines.graph.quantized import PAIRS, check_quantized
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 MIN_FRAMES = 8
@@ -25,6 +29,8 @@ MIN_FRAMES = 8
 ENOUGH_FRAMES = 100
 """Below it a build notes that more frames usually give better accuracy."""
 
+MOST_SECONDS = 1800.0
+"""Of one calibration, where the job has no deadline."""
 MOST_APART = 100.0
 """Largest magnitude of a frame of floats over that of the usual frame, and the other way round. One pixel a hundred
 times too large leaves two of 256 steps for all others."""
@@ -64,22 +70,33 @@ class ImageFolder:
 class Arrays:
     """Frames of an .npz file: under each input's name an array, frames first."""
 
-    def __init__(self, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def __init__(
+        self, arrays: dict[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+    ) -> None:
+        """``shapes``: of inputs that have no batch of one in front."""
         self.arrays = arrays
+        self.shapes = shapes
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
     def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
-        return {name: array[index : index + 1] for name, array in self.arrays.items()}
+        return {
+            name: array[index].reshape(self.shapes.get(name, (1, *array.shape[1:])))
+            for name, array in self.arrays.items()
+        }
 
 
-def calibration_of(job: BuildJob, path: Path | None) -> tuple[ImageFolder | Arrays | None, tuple[str, ...]]:
-    """Return a job's calibration frames, None where its precision needs none, and what the report should note.
+def calibration_of(
+    job: BuildJob, path: Path | None, model: ModelProto
+) -> tuple[ImageFolder | Arrays | None, tuple[str, ...]]:
+    """Return a job's calibration frames, and what the report should note. No frames (None) where its precision needs
+    none, or ``model``, its source, carries scales of its own.
 
     Raises EngineError ``calibration`` for int8 without data, or with too few frames.
     """
-    if job.precision != "int8":
+    quantized = check_quantized(model, job.precision, job.options.int8 or Int8Options())
+    if job.precision != "int8" or quantized == PAIRS:
         return None, ()
     if path is None:
         raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
@@ -148,7 +165,8 @@ def _unusable(largest: float, usual: float) -> str:
 
 
 def _joined(parts: Sequence[Arrays]) -> Arrays:
-    return Arrays({name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays})
+    whole = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
+    return Arrays(whole, parts[0].shapes)
 
 
 def _images(folder: Path, inputs: Sequence[TensorSpec]) -> ImageFolder:
@@ -162,6 +180,19 @@ def _images(folder: Path, inputs: Sequence[TensorSpec]) -> ImageFolder:
     return ImageFolder(files, inputs[0])
 
 
+LEAST_SECONDS = 10.0
+"""A job with less than that is ended by whoever asked for it, who says so."""
+SHARE_OF_DEADLINE = 0.6
+"""Of a job's time: what is measured afterwards needs some too."""
+
+
+def most_seconds(job: BuildJob) -> float:
+    """Return how long a job's calibration may take."""
+    if job.deadline_s is None:
+        return MOST_SECONDS
+    return min(MOST_SECONDS, max(job.deadline_s * SHARE_OF_DEADLINE, LEAST_SECONDS))
+
+
 def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
     try:
         arrays = read_npz(path)
@@ -170,11 +201,12 @@ def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
     chosen = {}
     for spec in map(engine_input, inputs):
         array = arrays.get(spec.name)
-        if array is None or array.shape[1:] != spec.shape[1:] or str(array.dtype) != spec.dtype:
+        shape = frame_shape(spec)
+        if array is None or array.shape[1:] != shape or str(array.dtype) != spec.dtype:
             found = "nothing" if array is None else f"{array.dtype} {list(array.shape)}"
             raise EngineError(
                 "calibration",
-                f"{path.name} holds {found} for input {spec.name!r}, expected {spec.dtype} {['N', *spec.shape[1:]]}",
+                f"{path.name} holds {found} for input {spec.name!r}, expected {spec.dtype} {['N', *shape]}",
                 "store frames as the camera gives them, frames first",
             )
         chosen[spec.name] = array
@@ -182,4 +214,4 @@ def _arrays(path: Path, inputs: Sequence[TensorSpec]) -> Arrays:
         raise EngineError(
             "calibration", f"{path.name} holds different numbers of frames per input", "give equal numbers"
         )
-    return Arrays(chosen)
+    return Arrays(chosen, {spec.name: spec.shape for spec in map(engine_input, inputs)})

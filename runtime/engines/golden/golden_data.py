@@ -1,14 +1,16 @@
 """Golden data: known frames, and what a right model answers to them.
 
 An ``.npz`` file: under each engine input's name the frames (frames first, each as the camera gives it), and under
-output names the expected values (frames first). Written so that the same content gives the same bytes.
+output names the expected values (frames first). An input whose first dimension is not 1 (a state of two layers) has the
+frames in front of its whole shape. An output with another number of rows in every frame is an array a frame, NAME@0,
+NAME@1 and so on. Written so that the same content gives the same bytes.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,8 @@ class Golden:
     frames: Arrays
     """Engine input name → (N, …), dtype of the input."""
     expected: Arrays
-    """Output name → (N, …). All of the engine's outputs, or none."""
+    """Output name → (N, …), or N arrays (dtype object) where shapes depend on the frame. All of the engine's outputs,
+    or none."""
 
     def __len__(self) -> int:
         return len(next(iter(self.frames.values())))
@@ -50,7 +53,7 @@ class Golden:
 
 def load_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> Golden:
     """Read golden data for an engine with these inputs and outputs. Raises EngineError of kind ``golden``."""
-    arrays = _read(path)
+    arrays = gathered(_read(path), outputs)
     known = {spec.name for spec in inputs} | set(outputs)
     unknown = sorted(set(arrays) - known)
     if unknown:
@@ -75,7 +78,7 @@ def save_golden(path: Path, golden: Golden) -> None:
     """Write golden data whole and deterministically. Raises OSError."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in sorted({**golden.frames, **golden.expected}.items()):
+        for name, array in sorted(_spread({**golden.frames, **golden.expected}).items()):
             body = io.BytesIO()
             np.lib.format.write_array(body, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
             entry = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
@@ -85,12 +88,53 @@ def save_golden(path: Path, golden: Golden) -> None:
     write_atomic(path, stream.getvalue())
 
 
-def stack(samples: Sequence[Arrays]) -> Arrays:
-    """Return outputs frame by frame as arrays with frames first; an output's batch of one is dropped."""
+def stack(samples: Sequence[Arrays], free: Container[str] = ()) -> Arrays:
+    """Return outputs frame by frame as arrays with frames first; an output's batch of one is dropped.
+
+    Those in ``free``, whose shape depends on the frame, stay an array a frame.
+    """
     result: Arrays = {}
     for name, first in samples[0].items():
+        if name in free:
+            result[name] = _each([sample[name] for sample in samples])
+            continue
         batched = first.ndim > 0 and first.shape[0] == 1
         result[name] = np.stack([sample[name][0] if batched else sample[name] for sample in samples])
+    return result
+
+
+def frame_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """Return the shape of one frame of an input in a file: its batch of one is left out."""
+    return spec.shape[1:] if spec.shape[:1] == (1,) else spec.shape
+
+
+def _each(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    result = np.empty(len(arrays), object)
+    for index, array in enumerate(arrays):
+        result[index] = array
+    return result
+
+
+def _spread(arrays: Arrays) -> Arrays:
+    """Return what a file holds: outputs that are an array a frame under a name a frame."""
+    plain: Arrays = {}
+    for name, array in arrays.items():
+        if array.dtype == object:
+            plain.update({f"{name}@{index}": each for index, each in enumerate(array)})
+        else:
+            plain[name] = array
+    return plain
+
+
+def gathered(arrays: Arrays, outputs: Sequence[str]) -> Arrays:
+    """Return a file's arrays with those that are an array a frame (NAME@0, NAME@1 …) under one name."""
+    result = dict(arrays)
+    for name in outputs:
+        parts: list[npt.NDArray[Any]] = []
+        while name not in arrays and (part := result.pop(f"{name}@{len(parts)}", None)) is not None:
+            parts.append(part)
+        if parts:
+            result[name] = _each(parts)
     return result
 
 
@@ -104,10 +148,11 @@ def _read(path: Path) -> Arrays:
 
 
 def _frames(path: Path, spec: TensorSpec, array: npt.NDArray[Any] | None) -> npt.NDArray[Any]:
-    wanted = f"{spec.dtype} {['N', *spec.shape[1:]]}"
+    shape = frame_shape(spec)
+    wanted = f"{spec.dtype} {['N', *shape]}"
     if array is None:
         raise _error(path, f"has no frames for input {spec.name!r}", f"store {wanted} under that name")
-    if str(array.dtype) != spec.dtype or array.shape[1:] != spec.shape[1:] or len(array) == 0:
+    if str(array.dtype) != spec.dtype or array.shape[1:] != shape or len(array) == 0:
         raise _error(
             path,
             f"has {array.dtype} {list(array.shape)} for input {spec.name!r}, expected {wanted}",
@@ -121,7 +166,12 @@ def _require_content(path: Path, expected: Arrays) -> None:
         for index, sample in enumerate(array):
             if not np.isfinite(sample).all():
                 raise _error(path, f"expects values that are not finite of output {name!r}, frame {index}", "mend it")
-            if not np.any(sample) and not (_tells_by_zero(array) and np.any(array)):
+            if (
+                np.size(sample)
+                and array.dtype != object
+                and not np.any(sample)
+                and not (_tells_by_zero(array) and np.any(array))
+            ):
                 raise _error(
                     path,
                     f"expects all zeros of output {name!r}, frame {index}: that proves nothing",
@@ -131,7 +181,7 @@ def _require_content(path: Path, expected: Arrays) -> None:
 
 def _tells_by_zero(array: npt.NDArray[Any]) -> bool:
     """Class 0, a count of 0 and one number that is 0 are answers, as long as other frames have others."""
-    return array.dtype.kind in "iub" or array[0].size == 1
+    return array.dtype.kind in "iub" or np.size(array[0]) == 1
 
 
 def _error(path: Path, what: str, hint: str) -> EngineError:

@@ -25,14 +25,10 @@ from runtime.decoding.frame_boxes import Boxes, View
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import NOT_A_NUMBER_ERROR, Sample
-from runtime.engines.golden.average_precision import mean_average_precision
+from runtime.engines.golden.average_precision import SCORE_ERROR, mean_average_precision
 
 Values = npt.NDArray[np.float64]
 """One output of all golden frames: (frames, …), the batch of one taken off."""
-SCORE_ERROR = 0.15
-"""map50: how far a box's score may be from the reference's. Right int8 detectors stay within about 0.11 on their
-weakest boxes; TensorRT's calibrator, which loses boxes, moves scores by 0.14 to 0.20 (a 320 pixel detector, eight
-frames)."""
 WORST_SHARE = 1e9
 """Stands for a limit that allows nothing, broken."""
 

@@ -2,7 +2,8 @@
 
 What can be half precision is asked of each operator's ONNX schema rather than listed by hand, so an input that must
 stay float (the scales of Resize) or an operator that has no half form is right for every opset. Operators with
-subgraphs stay in fp32. A cast is made once per tensor, however many nodes read it.
+subgraphs stay in fp32, and so does, under its own name, what their graphs read from outside. A cast is made once per
+tensor, however many nodes read it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import numpy as np
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
+from runtime.engines.graph.nodes import captured, has_subgraph
 from runtime.engines.graph.normalize import element_types, infer, opset_of
 from runtime.engines.weight_loss import WeightLoss, weight_loss
 
@@ -65,7 +67,7 @@ class _HalfPass:
         self.halved: dict[str, str] = {}
 
     def run(self) -> None:
-        outputs = {value.name for value in self.graph.output}
+        outputs = {value.name for value in self.graph.output} | captured(self.graph)
         for node in list(self.graph.node):
             half = node.name not in self.keep_nodes and self.can_be_half(node)
             for index, name in enumerate(node.input):
@@ -79,7 +81,7 @@ class _HalfPass:
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         read = {name for node in self.nodes for name in node.input} | outputs
-        kept = [tensor for tensor in self.weights.values() if tensor.name in read or _has_subgraph_use(self.nodes)]
+        kept = [tensor for tensor in self.weights.values() if tensor.name in read]
         del self.graph.initializer[:]
         self.graph.initializer.extend(kept)
 
@@ -97,7 +99,7 @@ class _HalfPass:
 
     def can_be_half(self, node: NodeProto) -> bool:
         """Say whether the operator has a half form for all that the node reads and writes, and may take it."""
-        if node.domain not in ("", "ai.onnx") or node.op_type in self.keep or _has_subgraph(node):
+        if node.domain not in ("", "ai.onnx") or node.op_type in self.keep or has_subgraph(node):
             return False
         floats = [i for i, name in enumerate(node.input) if name and self._is_float(name)]
         if not any(self._input_is_generic(node, i) for i in floats):
@@ -161,11 +163,3 @@ def _converted(tensor: TensorProto, name: str, wanted: int) -> TensorProto:
         converted = array.astype(np.float32)
     result: TensorProto = numpy_helper.from_array(converted, name)
     return result
-
-
-def _has_subgraph(node: NodeProto) -> bool:
-    return any(item.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for item in node.attribute)
-
-
-def _has_subgraph_use(nodes: Collection[NodeProto]) -> bool:
-    return any(_has_subgraph(node) for node in nodes)

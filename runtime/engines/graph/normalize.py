@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import (
-    AttributeProto,
-    GraphProto,
-    ModelProto,
-    NodeProto,
-    TensorProto,
-    helper,
-    shape_inference,
-    version_converter,
-)
+from onnx import GraphProto, ModelProto, TensorProto, helper, inliner, shape_inference, version_converter
 
 from runtime.contract.engine.build import TensorSpec
 from runtime.contract.engine.onnx_tensors import external_tensors
-from runtime.engines.errors import EngineError
+from runtime.engines.errors import EngineError, of_onnxruntime
+from runtime.engines.graph.nodes import STANDARD_DOMAINS, all_nodes, name_nodes
+from runtime.engines.graph.opset import EXPORT_HINT, lowered
 from runtime.engines.graph.shapes import is_free
 
 MIN_SOURCE_OPSET = 11
 MIN_OPSET = 13
 """Per-channel QuantizeLinear starts here; older models are converted up."""
-MAX_OPSET = 17
-"""The newest that the oldest supported TensorRT parses whole; newer models are converted down, or refused."""
+_ELEMENTS = {
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BOOL,
+    TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.UINT16,
+}  # fmt: skip
+"""What the arrays of robots and builders hold."""
+_PLUGIN_DOMAIN, _PLUGIN_SUFFIX = "TRT", "_TRT"
 
 
 def load_source(path: Path) -> ModelProto:
@@ -38,6 +35,7 @@ def load_source(path: Path) -> ModelProto:
         elsewhere = next(external_tensors(model), None)
         if elsewhere is not None:  # what was beside the model is loaded by now; the rest nobody reads
             raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, and nobody loads them")
+        _name_plugins(model)
         onnx.checker.check_model(model)
     except FileNotFoundError as error:
         raise EngineError("bad-model", f"{path.name}: {error}", "give a self-contained ONNX file") from error
@@ -49,9 +47,40 @@ def load_source(path: Path) -> ModelProto:
     return model
 
 
-def load_model(path: Path) -> ModelProto:
-    """Read an ONNX file at an opset that both backends take, nodes named. Raises EngineError."""
-    return at_supported_opset(load_source(path))
+def _name_plugins(model: ModelProto) -> None:
+    """Give TensorRT's plugins (``EfficientNMS_TRT``) a domain of their own where an exporter left them in ONNX's, which
+    has no such operators; TensorRT goes by their names alone."""
+    found = False
+    for node in all_nodes(model.graph):
+        if node.domain in STANDARD_DOMAINS and node.op_type.endswith(_PLUGIN_SUFFIX):
+            node.domain, found = _PLUGIN_DOMAIN, True
+    if found and all(entry.domain != _PLUGIN_DOMAIN for entry in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_PLUGIN_DOMAIN, 1))
+
+
+def load_model(path: Path, newest: int | None = None) -> ModelProto:
+    """Read an ONNX file at an opset from 13 to ``newest`` (None: as new as it is), nodes named.
+
+    Local functions are replaced by what they do. Raises EngineError.
+    """
+    return at_supported_opset(without_functions(load_source(path)), newest)
+
+
+def without_functions(model: ModelProto) -> ModelProto:
+    """Return the model with the nodes of its local functions in place of their calls: exporters write functions for
+    what a framework calls a module, and no pass looks into them. Raises EngineError."""
+    if not model.functions:
+        return model
+    try:
+        plain = inliner.inline_local_functions(model, convert_version=True)
+    except Exception as error:  # the inliner raises RuntimeError and types of its own
+        raise EngineError(
+            "unsupported", f"the model's local functions cannot be resolved: {str(error).strip()[:200]}", EXPORT_HINT
+        ) from error
+    if plain.functions:
+        names = ", ".join(sorted(f"{each.domain}::{each.name}" for each in plain.functions)[:3])
+        raise EngineError("unsupported", f"the model's local functions cannot be resolved: {names}", EXPORT_HINT)
+    return plain
 
 
 def opset_of(model: ModelProto) -> int:
@@ -62,39 +91,41 @@ def opset_of(model: ModelProto) -> int:
     raise EngineError("bad-model", "the model imports no ONNX operator set", "export it with opset_version=17")
 
 
-def at_supported_opset(model: ModelProto) -> ModelProto:
-    """Return the model at an opset from 13 to 17, converted where needed. Raises EngineError."""
+def at_supported_opset(model: ModelProto, newest: int | None = None) -> ModelProto:
+    """Return the model at an opset from 13 to ``newest``, converted where needed. Raises EngineError."""
     found = opset_of(model)
     if found < MIN_SOURCE_OPSET:
         raise EngineError(
             "unsupported",
             f"the model uses opset {found}, older than {MIN_SOURCE_OPSET}",
-            f"export it with opset_version={MAX_OPSET}",
+            "export it with opset_version=17",
         )
-    target = min(max(found, MIN_OPSET), MAX_OPSET)
     name_nodes(model.graph)
-    if target == found:
+    if newest is not None and found > newest:
+        return _checked(lowered(model, found, newest), found, newest)
+    if found >= MIN_OPSET:
         return model
     try:
-        converted = version_converter.convert_version(model, target)
-        # The converter leaves operators that it knows nothing about as they were: only the checker finds those.
-        onnx.checker.check_model(converted)
+        converted = version_converter.convert_version(model, MIN_OPSET)
     except Exception as error:  # the converter raises RuntimeError, IndexError … and types of its own
-        raise EngineError(
-            "unsupported",
-            f"the model uses opset {found} and cannot be converted to {target}: {str(error).strip()[:200]}",
-            f"export it with opset_version={MAX_OPSET}",
-        ) from error
-    return converted
+        raise _not_converted(found, MIN_OPSET, error) from error
+    # The converter leaves operators that it knows nothing about as they were: only the checker finds those.
+    return _checked(converted, found, MIN_OPSET)
 
 
-def name_nodes(graph: GraphProto) -> None:
-    """Give nameless nodes the name ``<operator>_<index>``, so that options and reports can name them."""
-    taken = {node.name for node in graph.node if node.name}
-    for index, node in enumerate(graph.node):
-        if not node.name:
-            name = f"{node.op_type}_{index}"
-            node.name = name if name not in taken else f"{name}_{len(graph.node)}"
+def _checked(model: ModelProto, found: int, target: int) -> ModelProto:
+    try:
+        onnx.checker.check_model(model)
+    except Exception as error:  # the checker's own, and others from below it
+        raise _not_converted(found, target, error) from error
+    return model
+
+
+def _not_converted(found: int, target: int, error: Exception) -> EngineError:
+    said = str(error).strip()[:200]
+    return EngineError(
+        "unsupported", f"the model uses opset {found} and cannot be converted to {target}: {said}", EXPORT_HINT
+    )
 
 
 def constants_to_initializers(graph: GraphProto) -> None:
@@ -124,6 +155,14 @@ def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[Te
     _same_names("input", [value.name for value in free], [spec.name for spec in inputs], exact=True)
     _same_names("output", [value.name for value in graph.output], [spec.name for spec in outputs], exact=False)
     by_name = {value.name: value for value in free}
+    same = [spec.name for spec in outputs if spec.name in by_name]
+    if same:
+        raise EngineError(
+            "unsupported",
+            f"output {same[0]!r} is the input of that name, unchanged",
+            "export the model without that output: whoever has the input has it",
+        )
+    require_arrays(model)
     for spec in inputs:
         _fix_shape(by_name[spec.name], spec)
     del graph.input[:]
@@ -135,6 +174,35 @@ def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[Te
         graph.output.append(helper.make_tensor_value_info(spec.name, element, None))
     del graph.value_info[:]
     return infer(model)
+
+
+def require_arrays(model: ModelProto) -> None:
+    """Refuse inputs and outputs that no array of a robot can hold. Raises EngineError ``unsupported``."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    for what, values in (("input", model.graph.input), ("output", model.graph.output)):
+        for value in values:
+            element = int(value.type.tensor_type.elem_type)
+            if value.name in weights or element in _ELEMENTS:
+                continue
+            kind = "no tensor"
+            if value.type.HasField("tensor_type"):
+                kind = f"of type {TensorProto.DataType.Name(element).lower()}"
+            raise EngineError(
+                "unsupported",
+                f"{what} {value.name!r} is {kind}: robots read and write float, integer and boolean arrays",
+                f"export the model with a float32 {what} there (a Cast), or without it",
+            )
+
+
+def declared_shapes(model: ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """Return what a model says of its outputs' shapes, None for a free dimension."""
+    return {
+        value.name: tuple(
+            int(dim.dim_value) if dim.HasField("dim_value") and dim.dim_value > 0 else None
+            for dim in value.type.tensor_type.shape.dim
+        )
+        for value in model.graph.output
+    }
 
 
 def infer(model: ModelProto) -> ModelProto:
@@ -211,7 +279,7 @@ def fold(model: ModelProto) -> ModelProto:
         try:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise _refused(error) from error
+            raise of_onnxruntime(error, _refused(error)) from error
         folded = onnx.load(str(target))
     used = {node.domain for node in all_nodes(folded.graph)} | {""}
     imports = [entry for entry in folded.opset_import if entry.domain in used]
@@ -228,25 +296,6 @@ def _refused(error: Exception) -> EngineError:
         f"ONNX Runtime refuses the model: {str(error).strip()[:300]}",
         "export the model again with standard operators only, and check its declared input shapes",
     )
-
-
-def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield every node, those of subgraphs included."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from all_nodes(attribute.g)
-            for subgraph in attribute.graphs:
-                yield from all_nodes(subgraph)
-
-
-def rename_uses(graph: GraphProto, old: str, new: str) -> None:
-    """Make every node, those of subgraphs included, read ``new`` where it read ``old``."""
-    for node in all_nodes(graph):
-        for index, name in enumerate(node.input):
-            if name == old:
-                node.input[index] = new
 
 
 def element_types(graph: GraphProto) -> dict[str, int]:

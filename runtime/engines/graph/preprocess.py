@@ -18,7 +18,8 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from runtime.contract.engine.build import Preprocess, TensorSpec
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
-from runtime.engines.graph.normalize import MIN_OPSET, rename_uses
+from runtime.engines.graph.nodes import rename_uses
+from runtime.engines.graph.normalize import MIN_OPSET
 
 CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
 """Of the frame, by sensor_msgs/Image encoding."""

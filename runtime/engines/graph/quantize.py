@@ -84,9 +84,7 @@ def quantize(
     progress: Progress,
 ) -> ModelProto:
     """Return ``model`` (folded, float tensors in) with Q/DQ pairs. Raises EngineError of kind ``calibration``."""
-    result = Quantizer(model, inputs, frames, options, style=style, progress=progress)(options.exclude_nodes)
-    progress("quantized to int8")
-    return result
+    return Quantizer(model, inputs, frames, options, style=style, progress=progress)(options.exclude_nodes)
 
 
 class Quantizer:
@@ -123,9 +121,15 @@ class Quantizer:
                 source, self.operators, _METHODS[options.method], _Reader(inputs, frames, progress), seconds
             )
         self._mixed = mixed_range_nodes(self._model, _plain(self._ranges))
+        self.notes: tuple[str, ...] = ()
+        """What the report should say."""
         if self._mixed:
-            progress(f"{len(self._mixed)} nodes from {self._mixed[0]!r} on stay in float: they join values of very "
-                     "different ranges")  # fmt: skip
+            note = (
+                f"int8: {len(self._mixed)} nodes from {self._mixed[0]!r} on stay in float: they join values of very "
+                "different ranges, which one scale cannot hold"
+            )
+            self.notes = (note,)
+            progress(note)
 
     def __call__(self, exclude_nodes: Collection[str]) -> ModelProto:
         """Return the model with Q/DQ pairs, ``exclude_nodes`` and joins of very different ranges left in float."""

@@ -14,18 +14,23 @@ from onnx import ModelProto
 
 from runtime.contract.engine.build import BuildOptions, Int8Options, TensorSpec
 from runtime.engines.backend import Progress
-from runtime.engines.errors import EngineError
+from runtime.engines.errors import EngineError, ForeignOperatorError
 from runtime.engines.graph.fp16 import to_fp16
 from runtime.engines.graph.normalize import fold, freeze, load_model
 from runtime.engines.graph.preprocess import prepend
-from runtime.engines.graph.quantize import Frames, Style, check_names, quantize
+from runtime.engines.graph.quantize import MOST_SECONDS, Frames, Quantizer, Style, check_names
+from runtime.engines.graph.quantized import PAIRS, check_quantized
 from runtime.engines.weight_loss import WeightLoss
 
 PRECISIONS = ("fp32", "fp16", "int8")
+OWN_SCALES = (
+    "the source model is quantized already: its own Q/DQ scales are the engine's, calibration data is not used, and "
+    "accuracy is against that model in ONNX Runtime"
+)
 
 
 def transform(
-    source: Path,
+    source: Path | ModelProto,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
     *,
@@ -33,17 +38,26 @@ def transform(
     options: BuildOptions,
     calibration: Frames | None = None,
     style: Style | None = None,
+    newest_opset: int | None = None,
+    seconds: float = MOST_SECONDS,
     progress: Progress = lambda _: None,
     losses: list[WeightLoss] | None = None,
+    notes: list[str] | None = None,
 ) -> ModelProto:
-    """Return the engine's graph.
+    """Return the engine's graph of a file, or of a model that :func:`load_model` has read.
 
-    ``calibration`` (frames as the engine takes them) is needed for int8. ``style`` is the kind of int8
-    that the backend's kernels take. At fp16, what weights lose is added to ``losses``. Raises EngineError.
+    ``calibration`` (frames as the engine takes them) is needed for int8 of a float model, and may take ``seconds``.
+    ``style`` is the kind of int8 that the backend's kernels take, ``newest_opset`` the newest operator set that its
+    parser reads. At fp16, what weights lose is added to ``losses``; ``notes`` gets what the report should say. Raises
+    EngineError.
     """
     if precision not in PRECISIONS:
         raise EngineError("unsupported", f"there is no precision {precision!r}", f"use one of {', '.join(PRECISIONS)}")
-    core = freeze(load_model(source), inputs, outputs)
+    model = load_model(source, newest_opset) if isinstance(source, Path) else source
+    said = notes if notes is not None else []
+    int8 = options.int8 or Int8Options()
+    quantized = check_quantized(model, precision, int8)
+    core = freeze(model, inputs, outputs)
     progress(f"model read: {len(core.graph.node)} nodes")
     if precision == "fp16":
         core = folded(core, "fp16.keep_fp32_ops", options.keep_fp32_ops)
@@ -51,18 +65,19 @@ def transform(
         check_names("fp16.keep_fp32_nodes", "node", options.keep_fp32_nodes, nodes)
         core = to_fp16(core, options.keep_fp32_ops, options.keep_fp32_nodes, losses)
         progress("converted to fp16")
-    if precision == "int8":
+    if quantized == PAIRS:
+        said.append(OWN_SCALES)
+        progress(OWN_SCALES)
+    elif precision == "int8":
         if calibration is None:
             raise EngineError("calibration", "int8 needs calibration data and none was given", "name a calibration set")
-        int8 = options.int8 or Int8Options()
-        core = quantize(
-            folded(core, "int8.exclude_ops", int8.exclude_ops),
-            inputs,
-            calibration,
-            int8,
-            style=style or Style(),
-            progress=progress,
+        core = folded(core, "int8.exclude_ops", int8.exclude_ops)
+        quantizer = Quantizer(
+            core, inputs, calibration, int8, style=style or Style(), progress=progress, seconds=seconds
         )
+        core = quantizer(int8.exclude_nodes)
+        said += quantizer.notes
+        progress("quantized to int8")
     return prepend(core, inputs)
 
 
@@ -72,6 +87,9 @@ def folded(core: ModelProto, option: str, operators: Sequence[str]) -> ModelProt
     One that is folded away needs no leaving out. Raises EngineError of kind ``calibration``.
     """
     before = [node.op_type for node in core.graph.node]
-    result = fold(core)
+    try:
+        result = fold(core)
+    except ForeignOperatorError:  # TensorRT folds by itself what ONNX Runtime cannot read
+        result = core
     check_names(option, "operator", operators, [*before, *(node.op_type for node in result.graph.node)])
     return result

@@ -41,10 +41,14 @@ class OnnxRuntimeBackend:
         """Return this machine's platform: an ONNX engine is tied to nothing else."""
         return DeviceFacts(platform=this_platform())
 
+    def newest_opset(self) -> int | None:
+        """Return None: what ONNX Runtime cannot read as it was exported, it could not be the reference of either."""
+        return None
+
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
-        from runtime.engines.golden.calibration import calibration_of
-        from runtime.engines.graph.normalize import serialize
+        from runtime.engines.golden.calibration import calibration_of, most_seconds
+        from runtime.engines.graph.normalize import declared_shapes, load_model, serialize
         from runtime.engines.graph.quantize import STYLES
         from runtime.engines.graph.transform import transform
         from runtime.engines.onnxruntime_.layout import resize_before_transpose
@@ -63,22 +67,26 @@ class OnnxRuntimeBackend:
             if has_range(spec)
         ]
         job = replace(job, inputs=fixed(job.inputs))
-        frames, few = calibration_of(job, paths.calibration)
+        source = load_model(paths.model, self.newest_opset())
+        declared = declared_shapes(source)  # before they are taken off
+        frames, few = calibration_of(job, paths.calibration, source)
         notes += few
         losses: list[WeightLoss] = []
         model = transform(
-            paths.model,
+            source,
             job.inputs,
             job.outputs,
             precision=job.precision,
             options=job.options,
             calibration=frames,
             style=STYLES[self.name],
+            seconds=most_seconds(job),
             progress=progress,
             losses=losses,
+            notes=notes,
         )
         content = serialize(resize_before_transpose(model))
-        inputs, outputs, layers = trial_run(content, job)
+        inputs, outputs, layers = trial_run(content, job, declared)
         every, main = count_precisions(layers)
         if job.precision == "fp16" and main.get("fp16", 0) < sum(main.values()):
             notes.append(_FP16_NOTE.format(slow=sum(main.values()) - main.get("fp16", 0), total=sum(main.values())))

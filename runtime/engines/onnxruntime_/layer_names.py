@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from onnx import ModelProto, NodeProto
 
-from runtime.engines.graph.normalize import all_nodes
+from runtime.engines.graph.nodes import all_nodes
 from runtime.engines.graph.precision import Layer
 
 _MADE = re.compile(r"(_nchwc|_token_\d+|_nhwc)$")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,27 +18,28 @@ from runtime.engines.errors import EngineError
 from runtime.engines.graph.precision import Layer
 from runtime.engines.graph.preprocess import engine_input
 from runtime.engines.onnxruntime_.layer_names import named_by_node
-from runtime.engines.onnxruntime_.session import DTYPES, open_session
+from runtime.engines.onnxruntime_.session import DTYPES, open_session, shape_of
 
 #: ONNX Runtime writes one event a kernel, each of some hundred bytes.
 _PROFILE = Limits(size=1 << 30, values=1 << 26)
 Specs = tuple[TensorSpec, ...]
 
 
-def trial_run(content: bytes, job: BuildJob) -> tuple[Specs, Specs, list[Layer]]:
+def trial_run(
+    content: bytes, job: BuildJob, declared: Mapping[str, tuple[int | None, ...]] = MappingProxyType({})
+) -> tuple[Specs, Specs, list[Layer]]:
     """Run an engine once on an empty frame; return its inputs, its outputs and the layers that ran.
 
-    Raises EngineError of kind ``bad-model``.
+    ``declared``: what the source model says of its outputs' shapes. Raises EngineError of kind ``bad-model``.
     """
     with tempfile.TemporaryDirectory(prefix="jetfleet-trial-") as folder:
         session = open_session(content, profile_to=Path(folder) / "profile")
         inputs = _inputs(session, job)
         values = _run(session, inputs)
         layers = named_by_node(_layers(Path(session.end_profiling())), onnx.load_from_string(content))
-    names = [node.name for node in session.get_outputs()]
     outputs = tuple(
-        TensorSpec(name, tuple(int(size) for size in value.shape), str(value.dtype))
-        for name, value in zip(names, values, strict=True)
+        TensorSpec(node.name, shape_of(node.shape, value.shape, declared.get(node.name, ())), str(value.dtype))
+        for node, value in zip(session.get_outputs(), values, strict=True)
     )
     _check_declared(job, outputs)
     return inputs, outputs, layers

@@ -33,11 +33,20 @@ class OnnxRuntimeRunner:
         self._binding: Any = session.io_binding()
         for name, array in self.inputs.items():
             self._binding.bind_input(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        self._free = [spec.name for spec in identity.outputs if -1 in spec.shape]
+        self._bind_outputs()
+
+    def _bind_outputs(self) -> None:
         for name, array in self.outputs.items():
             self._binding.bind_output(name, "cpu", 0, array.dtype.type, array.shape, array.ctypes.data)
+        for name in self._free:
+            self._binding.bind_output(name, "cpu")
 
     def infer(self) -> Buffers:
-        """Run on what is in ``inputs``; return the output buffers, valid until the next call. Raises EngineError."""
+        """Run on what is in ``inputs``; return the output buffers, valid until the next call. Raises EngineError.
+
+        An output whose shape depends on the frame (-1 in the sidecar) is an array of its own every time.
+        """
         if self._session is None:
             raise EngineError("internal", f"engine {self.identity.model!r} is closed", "load it again")
         try:
@@ -46,9 +55,15 @@ class OnnxRuntimeRunner:
             raise EngineError(
                 "internal",
                 f"engine {self.identity.model!r} failed to run: {str(error).strip()[:300]}",
-                "an output whose shape depends on the data is not supported: give the model fixed output shapes",
+                "build the engine again; if it stays so, run the source model in ONNX Runtime on the same frame",
             ) from error
-        return self.outputs
+        if not self._free:
+            return self.outputs
+        values = self._binding.get_outputs()[len(self.outputs) :]
+        found = {name: value.numpy() for name, value in zip(self._free, values, strict=True)}
+        self._binding.clear_binding_outputs()  # the next run would write into arrays of this one's shape
+        self._bind_outputs()
+        return {**self.outputs, **found}
 
     def close(self) -> None:
         """Free the session. Closing twice is fine."""
@@ -57,7 +72,8 @@ class OnnxRuntimeRunner:
 
 
 def _buffers(specs: tuple[TensorSpec, ...]) -> Buffers:
-    return MappingProxyType({spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in specs})
+    fixed = (spec for spec in specs if -1 not in spec.shape)
+    return MappingProxyType({spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in fixed})
 
 
 def _check(found: list[Any], declared: tuple[TensorSpec, ...], what: str) -> None:
@@ -69,12 +85,18 @@ def _check(found: list[Any], declared: tuple[TensorSpec, ...], what: str) -> Non
             raise EngineError(
                 "corrupt", f"the engine has no {what} {spec.name!r}, which engine.json names", "build the engine again"
             )
-        fixed = [size if isinstance(size, int) else None for size in node.shape]
-        same = len(fixed) == len(spec.shape) and all(a in (None, b) for a, b in zip(fixed, spec.shape, strict=False))
-        if DTYPES.get(node.type) != spec.dtype or not same:
+        if DTYPES.get(node.type) != spec.dtype or not _same_shape(node.shape, spec.shape):
             raise EngineError(
                 "corrupt",
                 f"{what} {spec.name!r} is {node.type} {node.shape} in the engine, "
                 f"but {spec.dtype} {list(spec.shape)} in engine.json",
                 "build the engine again",
             )
+
+
+def _same_shape(found: list[Any], declared: tuple[int, ...]) -> bool:
+    """Say whether a tensor of the session may have the sidecar's shape. ONNX Runtime gives one whose rank it does not
+    know the shape of a single number."""
+    sizes = [size if isinstance(size, int) else None for size in found]
+    fits = len(sizes) == len(declared) and all(a in (None, b) for a, b in zip(sizes, declared, strict=False))
+    return not sizes or fits

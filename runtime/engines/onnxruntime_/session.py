@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import onnxruntime as ort
 
-from runtime.engines.errors import EngineError
+from runtime.engines.errors import EngineError, of_onnxruntime
 
 PROVIDERS = ("CPUExecutionProvider",)
 #: ONNX Runtime's names of element types → numpy's.
@@ -55,8 +57,34 @@ def open_session(
     try:
         return ort.InferenceSession(source, options, providers=list(PROVIDERS), disabled_optimizers=_DISABLED)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
-        raise EngineError(
+        refused = EngineError(
             "bad-model",
             f"ONNX Runtime {ort.__version__} refuses the model: {str(error).strip()[:300]}",
             "export the model again with standard operators only, opset 17 or older",
-        ) from error
+        )
+        raise of_onnxruntime(error, refused) from error
+
+
+def shape_of(known: Sequence[Any], found: Sequence[int], declared: Sequence[int | None] = ()) -> tuple[int, ...]:
+    """Return an output's shape, -1 where another frame may give another size than ``found``.
+
+    ``known`` is what the session says before a run (empty for a rank that it does not know), ``declared`` what the
+    source model says of itself.
+    """
+    sizes = known if len(known) == len(found) else [None] * len(found)
+    said = declared if len(declared) == len(found) else [None] * len(found)
+    fixed = [isinstance(size, int) or other == there for size, other, there in zip(sizes, said, found, strict=True)]
+    return tuple(there if sure else -1 for sure, there in zip(fixed, found, strict=True))
+
+
+def free_outputs(
+    session: ort.InferenceSession,
+    answers: Mapping[str, npt.NDArray[Any]],
+    declared: Mapping[str, tuple[int | None, ...]],
+) -> dict[str, int]:
+    """Return the outputs whose shape depends on the frame, and their first free axis; ``answers``: of any frame."""
+    known = {
+        node.name: shape_of(node.shape, answers[node.name].shape, declared.get(node.name, ()))
+        for node in session.get_outputs()
+    }
+    return {name: shape.index(-1) for name, shape in known.items() if -1 in shape}

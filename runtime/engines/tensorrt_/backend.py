@@ -86,6 +86,12 @@ class TensorRtBackend:
 
         return device_facts(find_gpu(), trt.__version__, self._root)
 
+    def newest_opset(self) -> int | None:
+        """Return what the parser that is here reads. Raises EngineError for a TensorRT that is not supported."""
+        import tensorrt as trt
+
+        return detect(trt).newest_opset
+
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Transform the model, build the plan in a process of its own, and count what runs. Raises EngineError."""
         import tensorrt as trt
@@ -97,7 +103,7 @@ class TensorRtBackend:
         with tempfile.TemporaryDirectory(prefix="jetfleet-trt-") as name:
             folder = Path(name)
             losses: list[WeightLoss] = []
-            keep, few = make_graph(job, paths, road, folder / "graph.onnx", progress, losses)
+            keep, few = make_graph(job, paths, road, capabilities.newest_opset, folder / "graph.onnx", progress, losses)
             timing = timing_facts(self.device_facts(), gpu.name, read_jetson(self._root).power_mode)
             given, oversized = given_caches(timing_name(timing), paths.timing_cache, paths.timing_folder)
             request = self._request(job, paths, folder, gpu, keep)

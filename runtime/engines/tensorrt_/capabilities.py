@@ -38,6 +38,11 @@ class Capabilities:
     """The API has DLA; whether this module has cores of it, the builder says."""
 
     @property
+    def newest_opset(self) -> int:
+        """The newest ONNX operator set that this parser reads whole (docs/operators.md of onnx-tensorrt, by branch)."""
+        return {8: 17, 9: 19}.get(int(self.version.split(".")[0]), 20)
+
+    @property
     def precision_from_graph(self) -> bool:
         """fp16 and int8 come from the ONNX graph alone, and TensorRT must obey it."""
         return self.strongly_typed

@@ -64,7 +64,7 @@ def _tensors(facts: OnnxFacts, request: BuildRequest) -> tuple[tuple[TensorSpec,
     check_names(request.shapes, [tensor.name for tensor in facts.inputs])
     inputs = tuple(TensorSpec(item.name, fixed_shape(item, request.shapes), item.dtype) for item in facts.inputs)
     for spec in inputs:
-        if spec.shape[:1] != (1,):
+        if _looks_like_images(spec) and spec.shape[0] != 1:
             raise EngineError(
                 USAGE,
                 f"input {spec.name!r} is {'x'.join(map(str, spec.shape)) or 'a scalar'}: an engine takes one frame at "
@@ -72,6 +72,11 @@ def _tensors(facts: OnnxFacts, request: BuildRequest) -> tuple[tuple[TensorSpec,
                 "export the model with batch 1, or with a free first dimension",
             )
     return inputs, tuple(TensorSpec(item.name, ()) for item in facts.outputs)
+
+
+def _looks_like_images(spec: TensorSpec) -> bool:
+    """Pictures have channels, first or last; a state may begin with its number of layers, a setting has no shape."""
+    return len(spec.shape) == 4 and (spec.shape[1] in (1, 3, 4) or spec.shape[3] in (1, 3, 4))
 
 
 def _golden(

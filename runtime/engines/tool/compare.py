@@ -13,7 +13,7 @@ from runtime.contract.engine.engine_facts import BenchAnswer, CompareAnswer, Eng
 from runtime.contract.engine.engine_tool import BenchRequest, CompareRequest
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import worst
+from runtime.engines.golden.accuracy import free_axes, worst
 from runtime.engines.tool.bench import bench_opened
 from runtime.engines.tool.file_kind import ENGINE, REPORT
 from runtime.engines.tool.flag_inputs import frames_for
@@ -126,7 +126,7 @@ def _answers(
     if not common:
         return (), words, len(frames)
     kept = [{name: value for name, value in answer.items() if name in common} for answer in expected]
-    return worst(actual, kept), words, len(frames)
+    return worst(actual, kept, free_axes(first.identity.outputs)), words, len(frames)
 
 
 def _times(opened: Sequence[Opened], request: CompareRequest, progress: Progress) -> BenchAnswer:

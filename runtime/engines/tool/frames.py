@@ -15,8 +15,8 @@ from runtime.contract.engine.engine_facts import OutputStatistics, RunAnswer, To
 from runtime.contract.engine.engine_tool import USAGE, RunRequest
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import violation, worst
-from runtime.engines.golden.golden_data import Arrays, Golden, save_golden, stack
+from runtime.engines.golden.accuracy import free_axes, violation, worst
+from runtime.engines.golden.golden_data import Arrays, Golden, gathered, save_golden, stack
 from runtime.engines.golden.npz import NpzError, read_npz
 from runtime.engines.tool.flag_inputs import frames_for
 from runtime.engines.tool.open_engine import AS_EXPORTED, Opened, open_engine
@@ -37,7 +37,7 @@ def run(request: RunRequest, progress: Progress) -> RunAnswer:
         opened.runner.close()
     gate = _gate(request, opened) if accuracy else None
     if request.save is not None:
-        save_golden(Path(request.save), Golden({}, stack(answers)))
+        save_golden(Path(request.save), Golden({}, stack(answers, free_axes(opened.identity.outputs))))
     identity = opened.identity
     return RunAnswer(
         path=request.engine,
@@ -48,7 +48,7 @@ def run(request: RunRequest, progress: Progress) -> RunAnswer:
         input=words,
         frames=len(frames),
         milliseconds=tuple(milliseconds),
-        outputs=tuple(statistics(spec.name, answers, request.top) for spec in identity.outputs),
+        outputs=tuple(statistics(spec.name, answers, request.top, spec.shape) for spec in identity.outputs),
         accuracy=accuracy,
         expected_from=expected_from,
         gate=gate,
@@ -69,10 +69,10 @@ def run_frames(opened: Opened, frames: Golden) -> tuple[list[Arrays], list[float
     return answers, milliseconds
 
 
-def statistics(name: str, answers: Sequence[Arrays], top: int) -> OutputStatistics:
+def statistics(name: str, answers: Sequence[Arrays], top: int, shape: tuple[int, ...] = ()) -> OutputStatistics:
     """Return one output's numbers over all frames, and the first frame's ``top`` largest values."""
-    values = np.stack([answer[name] for answer in answers])
-    numbers = values.astype(np.float64)
+    values = [np.asarray(answer[name]) for answer in answers]
+    numbers = np.concatenate([each.astype(np.float64).ravel() for each in values])
     finite = np.isfinite(numbers)
     whole = numbers[finite]
     known = {
@@ -81,10 +81,10 @@ def statistics(name: str, answers: Sequence[Arrays], top: int) -> OutputStatisti
     }
     return OutputStatistics(
         name=name,
-        dtype=str(values.dtype),
-        shape=tuple(values.shape[1:]),
+        dtype=str(values[0].dtype),
+        shape=shape or tuple(values[0].shape),
         not_finite=int(finite.size - whole.size),
-        top=tuple(largest(numbers[0], top)),
+        top=tuple(largest(values[0].astype(np.float64), top)),
         **known,
     )
 
@@ -100,11 +100,12 @@ def largest(array: npt.NDArray[Any], count: int) -> list[TopValue]:
 def _accuracy(
     request: RunRequest, opened: Opened, frames: Golden, answers: Sequence[Arrays], words: str
 ) -> tuple[tuple[OutputAccuracy, ...], str]:
+    free = free_axes(opened.identity.outputs)
     if request.expect is not None:
         path = Path(request.expect)
-        return worst(answers, _expected(path, opened, len(frames))), path.name
+        return worst(answers, _expected(path, opened, len(frames)), free), path.name
     if frames.expected:
-        return worst(answers, frames.expected_samples()), words
+        return worst(answers, frames.expected_samples(), free), words
     return (), ""
 
 
@@ -113,7 +114,7 @@ def _expected(path: Path, opened: Opened, frames: int) -> list[Arrays]:
     if not path.is_file():
         raise EngineError(USAGE, f"there is no {path}", "give an .npz file with an array under each output's name")
     try:
-        arrays = read_npz(path)
+        arrays = gathered(read_npz(path), [spec.name for spec in opened.identity.outputs])
     except NpzError as error:
         raise EngineError(USAGE, f"{path} {error}", "write it with numpy.savez") from error
     names = [spec.name for spec in opened.identity.outputs if spec.name in arrays]

@@ -12,7 +12,8 @@ from onnx import ModelProto, TensorProto, helper
 from runtime.contract.engine.engine_facts import OnnxFacts, TensorFacts
 from runtime.contract.engine.engine_tool import USAGE, Shapes
 from runtime.engines.errors import EngineError
-from runtime.engines.graph.normalize import all_nodes, load_source, opset_of
+from runtime.engines.graph.nodes import all_nodes
+from runtime.engines.graph.normalize import load_source, opset_of
 
 
 def read_onnx(path: Path) -> OnnxFacts:

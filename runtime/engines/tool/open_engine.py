@@ -84,12 +84,15 @@ def _refuse_shapes(folder: Path, shapes: Shapes | None) -> None:
 
 def _onnx_runner(file: Path, threads: int, shapes: Shapes) -> Runner:
     """Open an ONNX file as it was exported, with ONNX Runtime."""
+    from runtime.engines.graph.normalize import load_source, require_arrays
     from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
-    from runtime.engines.onnxruntime_.session import open_session
-    from runtime.engines.tool.onnx_facts import check_names, fixed_shape, read_onnx
+    from runtime.engines.onnxruntime_.session import open_session, shape_of
+    from runtime.engines.tool.onnx_facts import check_names, facts_of, fixed_shape
 
     backend_named("onnxruntime")
-    facts = read_onnx(file)
+    model = load_source(file)
+    require_arrays(model)
+    facts = facts_of(model)
     check_names(shapes, [tensor.name for tensor in facts.inputs])
     inputs = tuple(TensorSpec(tensor.name, fixed_shape(tensor, shapes), tensor.dtype) for tensor in facts.inputs)
     session = open_session(file, threads)
@@ -102,8 +105,8 @@ def _onnx_runner(file: Path, threads: int, shapes: Shapes) -> Runner:
             "bad-model", f"{file.name} does not run on an empty frame: {said}", "check the shapes that it is given"
         ) from error
     outputs = tuple(
-        TensorSpec(name, tuple(map(int, value.shape)), str(value.dtype))
-        for name, value in zip(names, values, strict=True)
+        TensorSpec(node.name, shape_of(node.shape, value.shape), str(value.dtype))
+        for node, value in zip(session.get_outputs(), values, strict=True)
     )
     identity = _bare(file, "onnxruntime", DeviceFacts(this_platform()))
     runner = OnnxRuntimeRunner(session, replace(identity, inputs=inputs, outputs=outputs))

@@ -140,7 +140,7 @@ class Topic:
 
     def listen(self, model: FedModel, binding: InputBinding, now_ns: Callable[[], int]) -> None:
         """Feed one input. Raises OptionError when its adapter cannot be made."""
-        key = repr(replace(binding, tensor="", network_height=0, network_width=0))
+        key = repr(replace(binding, tensor="", network_height=0, network_width=0, offset_s=0.0))
         if key not in self.sources:
             self.sources[key] = Source(adapter_for(binding), now_ns, by_arrival=binding.stamp == "arrival")
             self.large |= binding.type != COMPRESSED_IMAGE and message_bytes(binding) > DATAGRAM_BYTES

@@ -17,7 +17,7 @@ from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, M
 from runtime.decoding.decoders import Boxes, Decoder, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
-from runtime.executor.serving.loading import LoadedEngine
+from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
 
 CONFIGURED, FALLBACK, SWAPPED = "configured", "fallback", "swapped"
 
@@ -91,7 +91,7 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
     backend allows that.
     """
     loaded_as = candidate.model
-    decoders = [decoder_named(out.decoder, _named(out.decoder, out.tensor, out.options)) for out in loaded_as.outputs]
+    decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -107,7 +107,7 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
             Port(out.tensor, decode, publishers[out.topic])
             for out, decode in zip(loaded_as.outputs, decoders, strict=True)
         ),
-        _view(loaded_as, engine),
+        view_of(loaded_as, engine.identity),
     )
 
 
@@ -160,16 +160,3 @@ def _same_source(own: InputBinding, fed: InputBinding) -> bool:
         stamp=own.stamp,
     )
     return same == own
-
-
-def _named(decoder: str, tensor: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {"name": tensor, **options} if decoder == "tensor" else options
-
-
-def _view(model: ModelRuntime, engine: LoadedEngine) -> View:
-    """How the first image input goes into the network: its preprocessing is in the sidecar."""
-    first = next((binding for binding in model.inputs if binding.height), model.inputs[0])
-    specs = {spec.name: spec for spec in engine.identity.inputs}
-    pre = specs[first.tensor].preprocess if first.tensor in specs else None
-    letterbox = pre is not None and pre.resize == "letterbox"
-    return View(first.height, first.width, letterbox, first.network_height, first.network_width)

@@ -15,8 +15,8 @@ from runtime.executor.serving.pipeline import Pipeline
 
 
 class Link:
-    """Hands one output of a model over to an input of another. Both run on the worker thread, so one buffer is enough:
-    what waits in the input's slot is replaced by what comes after it."""
+    """Hands one output of a model over to an input of another. Both run on the worker thread, so one buffer is enough
+    where what waits is replaced by what comes after it; where frames wait in queues, each is a copy."""
 
     def __init__(self, output: int, target: Pipeline, binding: InputBinding) -> None:
         """``output``: index of the output among those that the feeding model declares."""
@@ -38,8 +38,10 @@ class Link:
                 f"{binding.source} holds values that are not finite", 0, binding.tensor, "not_finite"
             )
         else:
-            np.copyto(self._values, values)
-            target.offer(binding.tensor, Pending(stamp, self._values, copy_values), 0)
+            kept = values.copy() if target.queues else self._values
+            if kept is self._values:
+                np.copyto(kept, values)
+            target.offer(binding.tensor, Pending(stamp, kept, copy_values), 0)
 
 
 def copy_values(data: npt.NDArray[Any], tensor: npt.NDArray[Any]) -> None:

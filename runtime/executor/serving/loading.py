@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.contract.engine.build import EngineIdentity
+from runtime.contract.engine.decoded import OutputDecoder
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
-from runtime.decoding.decoders import OptionError
+from runtime.decoding.decoders import OptionError, View
 from runtime.engines.backend import Runner, backend_named
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.selftest import self_test
@@ -53,10 +54,32 @@ def load_engine_at(model: ModelRuntime, folder: Path) -> LoadedEngine:
     try:
         for _ in range(WARM_UP_RUNS):
             runner.infer()
-        return LoadedEngine(runner, identity, self_test(runner, identity, files.golden))
+        tested = self_test(runner, identity, files.golden, decoders_of(model), view_of(model, identity))
+        return LoadedEngine(runner, identity, tested)
     except EngineError:
         runner.close()
         raise
+
+
+def decoders_of(model: ModelRuntime) -> tuple[OutputDecoder, ...]:
+    """Return the decoders of a model's outputs, each with its options; a tensor is called by its output's name."""
+    return tuple(
+        OutputDecoder(
+            out.tensor,
+            out.decoder,
+            {"name": out.tensor, **out.options} if out.decoder == "tensor" else dict(out.options),
+        )
+        for out in model.outputs
+    )
+
+
+def view_of(model: ModelRuntime, identity: EngineIdentity) -> View:
+    """Return how the first image input goes into the network: its preprocessing is in the sidecar."""
+    first = next((binding for binding in model.inputs if binding.height), model.inputs[0])
+    specs = {spec.name: spec for spec in identity.inputs}
+    pre = specs[first.tensor].preprocess if first.tensor in specs else None
+    letterbox = pre is not None and pre.resize == "letterbox"
+    return View(first.height, first.width, letterbox, first.network_height, first.network_width)
 
 
 def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:

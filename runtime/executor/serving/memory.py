@@ -101,7 +101,8 @@ def _left_in_cgroup(folder: Path = Path("/sys/fs/cgroup")) -> int | None:
 
 
 def _bytes(spec: TensorSpec) -> int:
-    return prod(spec.shape) * np.dtype(spec.dtype).itemsize
+    """Sizes that depend on the frame (-1) count once: such outputs hold what was found in one frame."""
+    return prod(abs(size) for size in spec.shape) * np.dtype(spec.dtype).itemsize
 
 
 def _mib(count: int) -> int:

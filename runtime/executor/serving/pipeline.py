@@ -178,6 +178,11 @@ class Pipeline:
         return self.slot.state
 
     @property
+    def queues(self) -> bool:
+        """More than one frame of an input may wait: each needs memory of its own."""
+        return self._join.joined
+
+    @property
     def active(self) -> bool:
         """The node serves."""
         return self.slot.active
@@ -227,4 +232,5 @@ def _happened(counts: Mapping[str, int]) -> dict[str, int]:
 def _join(model: ModelRuntime, now_ns: Callable[[], int]) -> Synchronizer:
     inputs = [binding.tensor for binding in model.inputs]
     known = model.trigger.input in ("", *inputs)  # otherwise loading refuses the model
-    return Synchronizer(inputs, model.trigger if known else Trigger(), model.join, now_ns)
+    offsets = {binding.tensor: binding.offset_s for binding in model.inputs}
+    return Synchronizer(inputs, model.trigger if known else Trigger(), model.join, now_ns, offsets_s=offsets)

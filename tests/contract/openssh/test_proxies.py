@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import pytest
@@ -25,6 +26,18 @@ def test_a_jump_host_that_forwards_nothing_is_blamed_for_it(operator: Operator) 
     assert "the jump host bastion does not forward connections to 127.0.0.3" in said.message
     assert "prohibited" in said.message
     assert "AllowTcpForwarding" in said.hint
+
+
+def test_the_manifests_jump_host_is_gone_through_and_wins_over_the_configuration(operator: Operator) -> None:
+    """One that forwards nothing is configured; the manifest's forwards. And the other way round."""
+    robot = operator.site.address("127.0.0.3")
+    good, bad = (f"127.0.0.8:{operator.site.ports[kind]}" for kind in ("plain", "no_forwarding"))
+    operator.writes(jump("no_forwarding") + operator.keys)
+    assert "here" in operator.fleet(dataclasses.replace(robot, jump=(good,)), "echo", "here")
+    assert "straight" in operator.fleet(dataclasses.replace(robot, jump=()), "echo", "straight")
+    operator.writes(jump("plain") + operator.keys)
+    with pytest.raises(RobotError, match=r"does not forward connections to 127\.0\.0\.3"):
+        operator.fleet(dataclasses.replace(robot, jump=(bad,)), "true")
 
 
 def test_a_jump_host_that_refuses_the_login_is_named(operator: Operator) -> None:

@@ -105,6 +105,6 @@ def test_a_real_bash_offers_them(words: list[str], offered: list[str], tmp_path:
         f"COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}\n"
         f'_fleet_completion "{FLEET}"; printf "%s\\n" "${{COMPREPLY[@]}}"'
     )
-    environment = {**os.environ, "FLEET_MANIFEST": str(folder)}
+    environment = {**os.environ, "FLEET_MANIFEST": str(folder), complete.WAIT: "120"}
     done = subprocess.run([BASH, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == offered

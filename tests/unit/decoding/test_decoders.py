@@ -126,7 +126,7 @@ def test_text_boxes_refuses_more_than_one_map() -> None:
 
 
 def test_classification_takes_the_best_and_names_them() -> None:
-    decode = decoder_named("classification", {"labels": ["cat", "dog"], "top_k": 3, "softmax": True})
+    decode = decoder_named("classification", {"labels": ["cat", "dog", "2", "3"], "top_k": 3, "softmax": True})
     result = decode(np.array([[1.0, 3.0, 2.0, -1.0]], np.float32), VIEW)
     assert isinstance(result, Classes)
     assert result.ids.tolist() == [1, 2, 0]

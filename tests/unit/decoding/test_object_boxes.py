@@ -17,7 +17,11 @@ VIEW = View(height=480, width=640, network_height=320, network_width=320)
 
 
 def decode(rows: Any, view: View = VIEW, **options: Any) -> Boxes:
-    result = decoder_named("boxes", options)(np.asarray(rows, np.float32), view)
+    tensor = np.asarray(rows, np.float32)
+    if not options.keys() & {"labels", "classes"} and tensor.ndim > 1:
+        values = tensor.shape[-2 if options.get("channels_first") else -1]
+        options["classes"] = max(values - (5 if options.get("objectness") else 4), 1)
+    result = decoder_named("boxes", options if "labels" in options else {"classes": 1, **options})(tensor, view)
     assert isinstance(result, Boxes)
     return result
 
@@ -137,7 +141,7 @@ def test_an_output_that_is_not_finite_is_an_error(bad: float, column: int) -> No
     ("shape", "options", "message"),
     [
         ((1, 84, 8400), {"labels": ["a"] * 80}, r"needs 4 \+ 80 values a candidate, .* has 8400: .*channels_first"),
-        ((8, 4), {}, r"needs 4 \+ at least 1"),
+        ((8, 4), {}, r"needs 4 \+ 1"),
         ((2, 8, 6), {}, "needs shape"),
         ((8,), {}, "needs shape"),
     ],

@@ -81,7 +81,7 @@ def test_the_same_as_coco_s_own_evaluation() -> None:
     assert mean_average_precision(own, reference) == pytest.approx(case["mean"], abs=1e-12)
 
 
-GATE = MetricGate("map50", "boxes", decoder={"threshold": 0.5})
+GATE = MetricGate("map50", "boxes", decoder={"threshold": 0.5, "classes": 2})
 
 
 def measured(own: Any, fp32: Any, gate: MetricGate = GATE, inputs: tuple[TensorSpec, ...] = (IMAGE,)) -> float:
@@ -104,7 +104,7 @@ def test_what_the_robot_publishes_is_measured_threshold_and_suppression_included
     there = rows((5, 5, 4, 4, 0.9, 0), (15, 10, 4, 4, 0.8, 0), nothing)
     twice = rows((5, 5, 4, 4, 0.9, 0), (5, 5, 4, 4.2, 0.85, 0), (15, 10, 4, 4, 0.8, 0))
     assert measured(twice, there) == pytest.approx(1.0), "suppressed, and so not published"
-    kept = MetricGate("map50", "boxes", decoder={"threshold": 0.5, "iou": 1.0})
+    kept = MetricGate("map50", "boxes", decoder={"threshold": 0.5, "iou": 1.0, "classes": 2})
     assert measured(twice, there, kept) < 0.9
 
 
@@ -117,7 +117,7 @@ def test_answers_that_are_not_finite_are_as_bad_as_can_be() -> None:
     ("own", "gate", "inputs", "kind", "says"),
     [
         (rows((5, 5, 4, 4, 0.1, 0)), GATE, (IMAGE,), "golden", "'boxes' gives no box in any golden frame"),
-        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "no meaning for output 'boxes': boxes needs 4 + at least 1"),
+        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "no meaning for output 'boxes': boxes needs 4 + 2"),
         (np.ones((1, 2, 3, 7)), GATE, (IMAGE,), "bad-model", "boxes needs shape"),
         (rows((1,) * 6), MetricGate("map50", "boxes", decoder={"iuo": 1}), (IMAGE,), "unsupported", "no option 'iuo'"),
         (rows((1,) * 6), GATE, (TensorSpec("image", (1, 3)),), "unsupported", "a model without an image"),
@@ -167,7 +167,7 @@ def failure_of(folder: Path, code: int, **changes: Any) -> BuildFailure:
 
 
 def test_a_detector_s_build_is_held_against_fp32_and_expected_outputs(tmp_path: Path) -> None:
-    gate = MetricGate("map50", "boxes", 0.9, decoder={"threshold": 0.5})
+    gate = MetricGate("map50", "boxes", 0.9, decoder={"threshold": 0.5, "classes": 2})
     report = report_of(tmp_path / "first", metric=gate)
     assert report.metric == TaskMetric("map50", "boxes", pytest.approx(1.0), None, 3, 0.9)
     with np.load(tmp_path / "first/out/golden.npz") as archive:
@@ -182,24 +182,24 @@ def test_a_detector_s_build_is_held_against_fp32_and_expected_outputs(tmp_path: 
 
 def test_an_int8_detector_is_measured_and_its_nodes_are_looked_for_when_it_fails(tmp_path: Path) -> None:
     int8 = {"precision": "int8", "options": BuildOptions(int8=Int8Options("minmax"))}
-    lenient = MetricGate("map50", "boxes", 0.01, decoder={"threshold": 0.5})
+    lenient = MetricGate("map50", "boxes", 0.01, decoder={"threshold": 0.5, "classes": 2})
     report = report_of(tmp_path / "yes", metric=lenient, **int8)
     assert report.metric is not None
     assert 0.01 <= report.metric.to_fp32 < 1.0
-    strict = MetricGate("map50", "boxes", 1.0, decoder={"threshold": 0.5})
+    strict = MetricGate("map50", "boxes", 1.0, decoder={"threshold": 0.5, "classes": 2})
     found = failure_of(tmp_path / "no", EXIT_GATE, metric=strict, **int8)
     assert found.message.startswith("int8 map50 0.")
     assert found.sensitivity is not None
 
 
 def test_a_metric_that_cannot_be_measured_is_refused_before_the_build(tmp_path: Path) -> None:
-    wrong = MetricGate("map50", "boxes", decoder={"layout": "yxyx"})
+    wrong = MetricGate("map50", "boxes", decoder={"layout": "yxyx", "classes": 2})
     found = failure_of(tmp_path, EXIT_FAILED, metric=wrong)
     assert (found.kind, "boxes.layout is 'yxyx'" in found.message) == ("unsupported", True)
 
 
 def test_a_gate_travels_with_its_decoder() -> None:
-    gate = MetricGate("map50", "boxes", 0.9, decoder={"threshold": 0.4, "labels": ["a"]})
+    gate = MetricGate("map50", "boxes", 0.9, decoder={"threshold": 0.4, "labels": ["a", "b"]})
     assert from_json(MetricGate, canonical_json(gate)) == gate
     older = {name: value for name, value in to_dict(gate).items() if name != "decoder"}
     assert from_json(MetricGate, canonical_json(older)).decoder == {}

@@ -67,21 +67,6 @@ def test_opsets_in_range_stay(opset: int, tmp_path: Path) -> None:
     assert opset_of(load_model(saved(tmp_path, conv_net(opset=opset)))) == opset
 
 
-def test_a_newer_opset_is_converted_down_where_that_is_possible(tmp_path: Path) -> None:
-    model = conv_net(opset=18)
-    loaded = load_model(saved(tmp_path, model))
-    assert opset_of(loaded) == 17
-    np.testing.assert_allclose(run(loaded, image=X)[0], run(model, image=X)[0], atol=1e-6)
-
-
-def test_a_newer_opset_that_cannot_be_converted_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    model = model_of([helper.make_node("Gelu", ["x"], ["y"])], {"x": [1, 4]}, ["y"], {}, opset=20)
-    with pytest.raises(EngineError, match="opset 20 and cannot be converted to 17") as caught:
-        load_model(saved(tmp_path, model))
-    assert caught.value.kind == "unsupported"
-    assert "opset_version=17" in caught.value.hint
-
-
 def test_an_opset_too_old_is_refused() -> None:
     model = conv_net()
     model.opset_import[0].version = 9

@@ -267,21 +267,6 @@ def test_a_failed_build_leaves_nothing_of_the_one_before(tmp_path: Path) -> None
     build(tmp_path)
 
 
-def test_an_output_whose_shape_depends_on_the_data_is_refused(tmp_path: Path) -> None:
-    from onnx import helper
-
-    from tests.unit.engines.models import TENSOR, model_of
-
-    nodes = [
-        helper.make_node("Greater", ["image", "limit"], ["bright"]),
-        helper.make_node("NonZero", ["bright"], ["where"]),
-        helper.make_node("Cast", ["where"], ["scores"], to=1),
-    ]
-    model = model_of(nodes, {"image": [1, 3, *TENSOR]}, ["scores"], {"limit": np.float32(0)})
-    found = failure(tmp_path, EXIT_FAILED, model=model)
-    assert "shape" in found.message + found.hint
-
-
 def test_a_process_of_its_own_prints_progress_with_seconds(tmp_path: Path) -> None:
     make_job(tmp_path / "job")
     done = subprocess.run(

@@ -90,7 +90,8 @@ def test_a_scan_may_be_refused_for_what_is_no_measurement() -> None:
 def test_a_scan_that_does_not_fit() -> None:
     wanted = binding(LASER_SCAN, 1, 3)
     assert refusal(wanted, scan(1.0, 2.0)) == (
-        "size", "2 ranges, expected 3: set the driver to a fixed number of beams",
+        "size", ("2 ranges, expected 3: set the driver to a fixed number of beams, or declare "
+                "options: {angles: [first, last], resample: nearest}"),
     )  # fmt: skip
     assert refusal(wanted, scan(1.0, 2.0, 3.0, low=NAN))[0] == "limits"
     assert refusal(wanted, scan(1.0, 2.0, 3.0, low=5.0, high=5.0))[0] == "limits"
@@ -138,6 +139,45 @@ def test_declared_angles_hold(angles: list[float], first: float, step: float, ex
         assert f"expected {angles[0]:.4g} to {angles[1]:.4g}: set the driver's angles" in said
     else:
         assert through(wanted, message).tolist() == [expected]
+
+
+def resampled(count: int, first: float, step: float, size: int, how: str, ranges: np.ndarray) -> np.ndarray:
+    wanted = binding(LASER_SCAN, 1, size, angles=[-np.pi, np.pi - 2 * np.pi / size], resample=how)
+    return through(wanted, turned_scan(first, step, *map(float, ranges[:count])))[0]
+
+
+@pytest.mark.parametrize("first", [-np.pi, 0.0, 1.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("count", [3181, 3200, 3208])
+def test_a_scan_of_any_number_of_beams_gives_the_declared_ones_by_angle(count: int, sign: float, first: float) -> None:
+    step = sign * 2 * np.pi / count
+    angles = first + step * np.arange(count)
+    ranges = (5.0 + 4.0 * np.sin(angles)).astype(np.float32)  # a room that looks different in every direction
+    wanted = np.linspace(-np.pi, np.pi, 360, endpoint=False)
+    found = resampled(count, first, step, 360, "nearest", ranges)
+    np.testing.assert_allclose(found, 5.0 + 4.0 * np.sin(wanted), atol=4.0 * abs(step) * 0.51 + 1e-3)
+
+
+def test_the_closest_of_the_beams_around_is_not_lost_between_declared_ones() -> None:
+    ranges = np.full(3200, 9.0, np.float32)
+    ranges[[1604, 10]], ranges[20] = (1.5, NAN), -INF  # a table's leg, nothing measured, something too close
+    step = 2 * np.pi / 3200
+    assert resampled(3200, -np.pi, step, 360, "nearest", ranges).min() == 9.0
+    found = resampled(3200, -np.pi, step, 360, "closest", ranges)
+    assert np.flatnonzero(found < 9.0).tolist() == [2, 180]
+    assert found[[2, 180]].tolist() == [0.5, 1.5]  # too close: range_min
+
+
+def test_angles_that_a_scan_leaves_out_are_refused() -> None:
+    wanted = binding(LASER_SCAN, 1, 90, angles=[-1.0, 1.0], resample="nearest")
+    kind, says = refusal(wanted, turned_scan(-0.5, 0.01, *[1.0] * 101))
+    assert kind == "angles"
+    assert "leave out -1 rad" in says
+    assert refusal(wanted, turned_scan(-1.0, 0.0, *[1.0] * 101))[0] == "angles"
+    with pytest.raises(OptionError, match="needs the angles"):
+        adapter_for(binding(LASER_SCAN, 1, 90, resample="nearest"))
+    with pytest.raises(OptionError, match="not degrees"):
+        adapter_for(binding(LASER_SCAN, 1, 90, angles=[-8.0, 8.0], resample="nearest"))
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_an_output_that_acts_on_failures_is_told_of_each() -> None:
 def test_what_an_output_leaves_out_is_counted() -> None:
     runner = FakeRunner()
     runner.infer = lambda: {"y": np.array([[0.2, 0.2, 0.2, 0.2, 0.9], [0.8, 0.8, 0.2, 0.2, 0.8]])}  # type: ignore[method-assign]
-    boxes = OutputBinding("y", "~/out", "boxes", {"max_detections": 1, "normalized": True})
+    boxes = OutputBinding("y", "~/out", "boxes", {"max_detections": 1, "normalized": True, "classes": 1})
     pipeline = Pipeline(replace(model(), outputs=(boxes,)), threading.Condition(), time.time_ns)
     seen: list[Result] = []
     pipeline.slot.load(Path("unused"), {"~/out": lambda _stamp, result: seen.append(result)}, loader(runner))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.contract.node.runtime_config import JoinRule, Trigger
+from runtime.executor.inputs.closest_set import closest_set
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.synchronizer import CLOCK_BACK, LATE, REPLACED, STALE, UNMATCHED, Pending, Synchronizer
 
@@ -154,6 +156,87 @@ def test_a_trigger_that_is_no_input_is_refused() -> None:
         join(Trigger(input="c"))
 
 
+def late_sensor(delay: float, rule: JoinRule, trigger: Trigger | None = None, offset: float = 0.0) -> list[float]:
+    """Return the differences in ms of what goes together of two sensors at 30 Hz, one of them late."""
+    frames = [(k / 30, name, late) for k in range(90) for name, late in (("a", 0.005), ("b", delay))]
+    both = Synchronizer(["a", "b"], trigger or Trigger(), rule, offsets_s={"b": -offset})
+    found = []
+    for stamp, name, _ in sorted(frames, key=lambda each: (each[0] + each[2], each[1])):
+        both.put(name, frame(10_000 + (stamp + (offset if name == "b" else 0.0)) * 1000))
+        if taken := both.take():
+            found.append((taken["b"].at_ns - taken["a"].at_ns) / MS - offset * 1000)
+    return found
+
+
+@pytest.mark.parametrize("trigger", [None, Trigger(input="a")])
+@pytest.mark.parametrize("tolerance", [0.01, 0.05, 0.12])
+@pytest.mark.parametrize("delay", [0.01, 0.06, 0.1, 0.2])
+def test_equal_stamps_go_together_however_late_one_sensor_is(
+    delay: float, tolerance: float, trigger: Trigger | None
+) -> None:
+    found = late_sensor(delay, JoinRule(tolerance, match="nearest"), trigger)
+    assert found == pytest.approx([0.0] * 90, abs=1e-3)
+
+
+def test_an_offset_of_an_input_is_taken_off_its_stamps() -> None:
+    assert late_sensor(0.06, JoinRule(0.01), offset=0.02) == pytest.approx([0.0] * 90, abs=1e-3)
+
+
+def test_a_frame_whose_partner_was_lost_takes_no_other_ones() -> None:
+    both = join(tolerance_s=0.05)
+    for name, ms in (("a", 0), ("b", 1), ("b", 34), ("a", 66), ("b", 67), ("a", 100)):  # a's frame at 33 is lost
+        both.put(name, frame(1000 + ms))
+    assert at(both.take()) == {"a": 1066, "b": 1067}
+    assert (both.counts[UNMATCHED], both.counts[REPLACED]) == (1, 2)
+
+
+def test_a_trigger_takes_the_closest_and_at_once_where_nothing_else_is_declared() -> None:
+    for match, expected in (("", {"a": 1100, "b": 1090}), ("nearest", {})):
+        triggered = join(Trigger(input="a"), tolerance_s=0.05, match=match)
+        for name, ms in (("b", 1070), ("b", 1090), ("a", 1100)):
+            triggered.put(name, frame(ms))
+        assert at(triggered.take()) == expected
+    triggered.put("b", frame(1105))
+    assert at(triggered.take()) == {"a": 1100, "b": 1105}
+
+
+@pytest.mark.parametrize(("match", "expected"), [("at_once", 966), ("", 999)])
+def test_a_closer_frame_is_waited_for_where_one_may_come(match: str, expected: int) -> None:
+    both = join(tolerance_s=0.05, match=match)
+    for name, ms in (("b", 900), ("b", 933), ("b", 966), ("a", 1000)):
+        both.put(name, frame(ms))
+    assert bool(both.take()) == bool(match)
+    both = join(tolerance_s=0.05, match=match)
+    for name, ms in (("b", 900), ("b", 933), ("b", 966), ("a", 1000), ("b", 999), ("b", 1033)):
+        both.put(name, frame(ms))
+    assert at(both.take()) == {"a": 1000, "b": expected}
+
+
+def test_a_slow_input_is_not_waited_for_where_its_next_frame_lies_further() -> None:
+    both = join(tolerance_s=0.5)
+    for name, ms in (("b", 800), ("b", 900), ("b", 1000), ("a", 1010)):
+        both.put(name, frame(ms))
+    assert at(both.take()) == {"a": 1010, "b": 1000}
+
+
+def test_a_queue_is_bounded_and_what_falls_out_is_counted() -> None:
+    both = join(tolerance_s=10.0, queue=3)
+    for ms in range(5):
+        both.put("a", frame(1000 + ms))
+    assert (both.waiting, both.counts[REPLACED]) == (3, 2)
+
+
+@given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=5), min_size=2, max_size=3), st.integers(0, 60))
+def test_the_closest_set_is_the_closest_of_all(queues: list[list[int]], most: int) -> None:
+    stamps = [sorted(queue) for queue in queues]
+    for pivot in range(len(stamps[0])):
+        best = closest_set(stamps, 0, pivot, most)
+        every = [[stamps[0][pivot], *others] for others in itertools.product(*stamps[1:])]
+        spread = min(max(each) - min(each) for each in every)
+        assert (best is None) == (spread > most)
+        assert best is None or best.spread == spread
+
+
 STEPS = st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 4000)), max_size=60)
 TRIGGERS = st.sampled_from([Trigger(), Trigger(input="a"), Trigger(rate_hz=5), Trigger(rate_hz=5, repeat=True)])
 
@@ -197,8 +280,7 @@ def test_every_frame_is_used_waiting_or_counted_once(steps: list[tuple[str, int]
     for name, ms in steps:
         three.put(name, frame(ms))
         used += len(three.take())
-    waiting = sum(slot.fresh for slot in three._slots.values())
-    assert used + waiting + three.unused == len(steps)
+    assert used + three.waiting + three.unused == len(steps)
 
 
 @given(st.integers(2000, 100_000), st.integers(1001, 90_000), st.permutations(["a", "b", "c"]))

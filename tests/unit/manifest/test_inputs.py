@@ -81,6 +81,16 @@ def test_a_model_of_a_camera_and_a_scan_loads_and_resolves(tmp_path: Path) -> No
     assert _join(model) == JoinRule(0.05, 0.5, 1.0)
 
 
+def test_joining_is_declared(tmp_path: Path) -> None:
+    text = TWO.replace("    options: {invalid: zero}\n", "    options: {invalid: zero}\n    offset: -20ms\n") + TIMING
+    text = text.replace("tolerance: 50ms", "tolerance: 50ms, queue: 5, match: nearest")
+    model = load_manifest(write_fleet(tmp_path, fleet_text=FLEET, model_text=with_sha(text), **data())).models[
+        "detector"
+    ]
+    assert _join(model) == JoinRule(0.05, 0.5, 1.0, 5, "nearest")
+    assert [input_binding(value).offset_s for value in model.inputs] == [0.0, -0.02]
+
+
 def test_an_input_may_be_stamped_by_arrival(tmp_path: Path) -> None:
     text = TWO.replace("    encoding: rgb8\n", "    encoding: rgb8\n    stamp: arrival\n").replace(
         "    options: {invalid: zero}\n", "    options: {invalid: zero}\n    stamp: arrival\n"
@@ -135,6 +145,14 @@ CASES = [
     ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}", "trigger: {rate: 5, unchanged: repeat}",
      "trigger/unchanged", "would be repeated for ever", "max_age", ""),
     ("tolerance: 50ms, ", "clock_back: 2s, ", "join/clock_back", "stamps that are compared", "add tolerance", ""),
+    ("tolerance: 50ms, ", "match: nearest, ", "join/match", "stamps that are compared", "add tolerance", ""),
+    ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}",
+     "trigger: {rate: 5}\njoin: {tolerance: 50ms, match: nearest}", "join/match", "run on frames", "remove it",
+     "join: {tolerance: 50ms, match"),
+    ("tolerance: 50ms", "tolerance: 50ms, queue: 1", "join/queue", "", "", ""),
+    ("options: {invalid: zero}", "offset: 20m", "inputs/1/offset", "", "", ""),
+    ("options: {invalid: zero}", "options: {resample: nearest}", "inputs/1/shape", "needs the angles", "angles:",
+     "shape: [1, 4]"),
     ("tolerance: 50ms", "tolerance: 50", "join/tolerance", "not a duration", "200ms", ""),
 ]  # fmt: skip
 

@@ -20,10 +20,10 @@ from tests.unit.manifest.texts import CASES_OF_FORM, FLEET, MODEL, PROFILE
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: dict[str, type[BaseModel]] = {"fleet": Manifest, "profile": Profile, "model": Model}
-ALTERNATIVES = {"url", "oci", "then", "dla_core", "rate", "unchanged", "max", "command", "file", "helper"}
+ALTERNATIVES = {"url", "oci", "then", "dla_core", "rate", "unchanged", "max", "command", "file", "helper", "csv"}
 """Shown as comments: a source and a secret have exactly one place, only velocity outputs have a command to fall back
 to, the reference's module has no DLA, a model runs on frames or by time, an error has a max where an agreement has a
-min, and a helper stands for user and password.
+min, a helper stands for user and password, and an inventory is in one place.
 """
 
 
@@ -49,7 +49,7 @@ def test_every_line_of_the_reference_that_is_new_is_explained() -> None:
     bare = [line for line in reference_text().splitlines() if re.match(r"^\w+:", line) and "#" not in line]
     assert {line.split(":")[0] for line in bare} <= {
         "registry", "profiles", "defaults", "groups", "robots", "rollout", "name", "outputs", "precisions", "gates",
-        "cuda", "models",
+        "cuda", "models", "inventory", "hooks",
     }  # fmt: skip
 
 

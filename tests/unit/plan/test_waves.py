@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleet.manifest.schema.manifest_schema import MaxUnavailable, Rollout
-from fleet.plan.waves import batches, waves
+from fleet.manifest.schema.values import WaveStep
+from fleet.plan.waves import batches, plan_waves, waves
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import DesiredRobot
 
@@ -23,12 +24,12 @@ def robot(name: str, **labels: str) -> DesiredRobot:
 
 
 def sizes(count: int, *entries: int | str) -> list[int]:
-    return [len(wave) for wave in waves(robots(count), Rollout(waves=entries))]
+    return [len(wave.robots) for wave in waves(robots(count), Rollout(waves=entries))]
 
 
 def unchecked(entries: list[int | str]) -> Rollout:
     """A policy that the manifest would not let pass: the arithmetic must hold for it too."""
-    return Rollout().model_copy(update={"waves": tuple(entries)})
+    return Rollout().model_copy(update={"waves": tuple(WaveStep(to=each) for each in entries)})
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,27 @@ def test_sizes(count: int, entries: tuple[int | str, ...], expected: list[int]) 
 
 def test_labelled_canaries_come_first_and_others_keep_their_order() -> None:
     fleet = [robot("a"), robot("b", canary="false"), robot("c", canary="true"), robot("d")]
-    assert [[r.name for r in wave] for wave in waves(fleet, Rollout(waves=(1, "100%")))] == [["c"], ["a", "b", "d"]]
+    planned = waves(fleet, Rollout.model_validate({"waves": [1, "100%"]}))
+    assert [[r.name for r in wave.robots] for wave in planned] == [["c"], ["a", "b", "d"]]
+
+
+def test_an_approval_is_not_lost_by_rounding() -> None:
+    """Three robots: 10% adds nobody to the first one, so the next wave that has robots wants the approval."""
+    policy = Rollout.model_validate({"waves": [1, {"to": "10%", "approve": True}, "50%", "100%"]})
+    small = waves(robots(3), policy)
+    assert [(len(wave.robots), wave.approve) for wave in small] == [(1, False), (1, True), (1, False)]
+    assert [wave.approve for wave in waves(robots(100), policy)] == [False, True, False, False]
+    first = Rollout.model_validate({"waves": [{"to": 1, "approve": True}, "100%"]})
+    assert [wave.approve for wave in waves(robots(2), first)] == [True, False]
+
+
+def test_robots_whose_container_stays_come_last_and_need_no_approval() -> None:
+    policy = Rollout.model_validate({"waves": [1, {"to": "100%", "approve": True}]})
+    planned = plan_waves(robots(3), {"r0", "r2"}, policy)
+    assert [([r.name for r in wave.robots], wave.approve, wave.records) for wave in planned] == [
+        (["r1"], False, False),
+        (["r0", "r2"], False, True),
+    ]
 
 
 entry = st.one_of(st.integers(1, 500), st.integers(1, 100).map(lambda n: f"{n}%"))
@@ -61,10 +82,10 @@ entry = st.one_of(st.integers(1, 500), st.integers(1, 100).map(lambda n: f"{n}%"
 def test_every_robot_exactly_once_and_no_wave_empty(count: int, entries: list[int | str]) -> None:
     fleet = robots(count)
     result = waves(fleet, unchecked(entries))
-    assert [r.name for wave in result for r in wave] == [r.name for r in fleet]
-    assert all(result)
+    assert [r.name for wave in result for r in wave.robots] == [r.name for r in fleet]
+    assert all(wave.robots for wave in result)
     if count and isinstance(entries[0], int):
-        assert len(result[0]) == min(entries[0], count)
+        assert len(result[0].robots) == min(entries[0], count)
 
 
 @given(st.lists(st.sampled_from(["hall-1", "hall-2", None]), max_size=60), st.integers(1, 5))

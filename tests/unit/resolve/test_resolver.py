@@ -204,7 +204,7 @@ def test_a_reading_of_the_key_that_must_never_change_by_accident(tmp_path: Path)
         device=DeviceFacts("linux/amd64"), accuracy=AccuracyGate(),
     )  # fmt: skip
     key = engine_key(job, calibration_digest=None, golden_digest="sha256:1", builder_recipe_digest="sha256:2")
-    assert key == "sha256:a9c7b53c78bf0e32beb4e8fbf77b55f6f60dc761a54c25c084f71c51f8e785d0"
+    assert key == "sha256:57fe08c64bcd9b2e8604bd6eada6f0d45478ed233bad58f3b7cb3685b6e583da"
     ranged = replace(job, inputs=(TensorSpec("x", (1, 3, 8, 8), min_shape=(1, 3, 4, 4), max_shape=(1, 3, 9, 9)),))
     assert (
         engine_key(ranged, calibration_digest=None, golden_digest="sha256:1", builder_recipe_digest="sha256:2") != key
@@ -300,12 +300,13 @@ def test_nodes_kept_at_fp32_are_in_the_key(tmp_path: Path) -> None:
 
 def test_boxes_are_measured_as_the_robot_decodes_them(tmp_path: Path) -> None:
     def jobs(folder: str, **options: Any) -> dict[str, Any]:
+        options = {"classes": 1, **options}
         output = {"tensor": "scores", "topic": "~/detector/scores", "decoder": {"name": "boxes", "options": options}}
         gates = {"metric": {"name": "map50", "output": "scores", "min": {"fp16": 0.9}}}
         found = resolved(tmp_path / folder, model={"outputs": [output], "gates": gates}).engines.values()
         return {engine.precision: engine for engine in found}
 
     plain, cat, surer = jobs("1", threshold=0.4), jobs("2", threshold=0.4, labels=["cat"]), jobs("3", threshold=0.6)
-    assert plain["fp16"].job.metric == MetricGate("map50", "scores", 0.9, decoder={"threshold": 0.4})
+    assert plain["fp16"].job.metric == MetricGate("map50", "scores", 0.9, decoder={"threshold": 0.4, "classes": 1})
     assert cat["fp16"].key == plain["fp16"].key, "a name changes nothing that is measured"
     assert surer["fp16"].key != plain["fp16"].key

@@ -64,13 +64,15 @@ class Resolver:
     def route(self, robot: RobotAddress) -> Route:
         """Return the way to a robot. Raises RobotError, OutsideError for a configuration that is wrong.
 
-        The manifest's user and port win; what it leaves open OpenSSH may say, and else the manifest's defaults hold.
+        The manifest's user, port and jump hosts win; what it leaves open OpenSSH may say, and else the manifest's
+        defaults hold.
         """
         port = robot.port if robot.port_given else None
         user: str | None = robot.user
         if not robot.user_given and self._options(robot, robot.host, None, port).user not in ("", local_user()):
             user = None
-        return Route(tuple(self._hops(robot, robot.host, user, port, None, 0)))
+        through = None if robot.jump is None else list(robot.jump)
+        return Route(tuple(self._hops(robot, robot.host, user, port, through, 0)))
 
     def _hops(
         self, robot: RobotAddress, host: str, user: str | None, port: int | None, through: list[str] | None, depth: int

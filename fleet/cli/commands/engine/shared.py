@@ -102,6 +102,9 @@ def quality_rows(report: EngineReport) -> Iterator[tuple[str, str]]:
             yield title, plain(f"{described(item)} ({item.output})")
     for title, words in metric_rows(report.metric):
         yield title, plain(words)
+    for found in report.decoded:
+        agrees = "" if found.agreement is None else f"; agreement with fp32 {found.agreement:.3f}"
+        yield "decoded", plain(f"{found.decoder} of {found.output}: {found.said}{agrees}")
 
 
 def fact(value: Any) -> str:

@@ -50,32 +50,49 @@ def choose_road(job: BuildJob, capabilities: Capabilities) -> Road:
 
 
 def make_graph(
-    job: BuildJob, paths: BuildPaths, road: Road, target: Path, progress: Progress, losses: list[WeightLoss]
+    job: BuildJob,
+    paths: BuildPaths,
+    road: Road,
+    newest_opset: int,
+    target: Path,
+    progress: Progress,
+    losses: list[WeightLoss],
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Write the graph for ``road`` to ``target``; return the ONNX nodes that flags must hold at fp32, and notes.
 
     What float16 weights lose is added to ``losses``, where the graph holds them and TensorRT does not convert them.
     Raises EngineError.
     """
-    from runtime.engines.golden.calibration import calibration_of
-    from runtime.engines.graph.normalize import serialize
+    from runtime.engines.golden.calibration import calibration_of, most_seconds
+    from runtime.engines.graph.normalize import load_model, serialize
     from runtime.engines.graph.quantize import STYLES
+    from runtime.engines.graph.quantized import FLOAT, quantization_of
     from runtime.engines.graph.transform import transform
 
-    frames, notes = calibration_of(job, paths.calibration)  # too few frames are refused here on either road
+    source = load_model(paths.model, newest_opset)
+    if road.calibrator and (found := quantization_of(source)) != FLOAT:
+        raise EngineError(
+            "calibration",
+            f"TensorRT's calibrator was asked for, and the model is quantized already, by {found}",
+            "leave int8.method out, or give the float model",
+        )
+    frames, few = calibration_of(job, paths.calibration, source)  # too few frames are refused here on either road
+    notes = list(few)
     model = transform(
-        paths.model,
+        source,
         job.inputs,
         job.outputs,
         precision=road.precision,
         options=job.options,
         calibration=frames if road.precision == "int8" else None,
         style=STYLES["tensorrt"],
+        seconds=most_seconds(job),
         progress=progress,
         losses=losses,
+        notes=notes,
     )
     target.write_bytes(serialize(model))
-    return () if road.from_graph else _keep_fp32(model, job), notes
+    return () if road.from_graph else _keep_fp32(model, job), tuple(notes)
 
 
 def _keep_fp32(model: ModelProto, job: BuildJob) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from runtime.contract.node.inputs import size_of
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
 from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.adapters.scan_beams import Beams, Chosen, Resampler
 from runtime.executor.inputs.frames import FrameRefusedError
 
 UNBOUNDED_M = 100_000.0
@@ -22,6 +23,8 @@ class _Ranges(NamedTuple):
     values: npt.NDArray[np.float32]
     low: float
     high: float
+    chosen: Chosen | None = None
+    """Set where the declared beams are taken from others."""
 
 
 class LaserScanAdapter:
@@ -33,7 +36,8 @@ class LaserScanAdapter:
 
     Beams are in the order of their angles. With ``angles`` declared (of the tensor's first and last value, radians), a
     scan of just those beams the other way round is turned, and any other is refused; without it, a scan whose angles
-    fall is refused: it is mirrored to every scan whose angles rise.
+    fall is refused: it is mirrored to every scan whose angles rise. With ``resample``, the declared beams are taken
+    from whatever beams a scan has.
     """
 
     def __init__(self, binding: InputBinding) -> None:
@@ -42,6 +46,10 @@ class LaserScanAdapter:
         self._invalid, self._angles = str(options["invalid"]), tuple(options["angles"])
         self._max_range = float(options["max_range"])
         self._size = size_of(binding.shape)
+        self._resampler: Resampler | None = None
+        if options["resample"] != "never":
+            first, last = self._angles
+            self._resampler = Resampler(first, last, self._size, closest=options["resample"] == "closest")
         self._arriving, self._filling = _Outside(self._size), _Outside(self._size)
 
     def take(self, message: bytes) -> Taken:
@@ -50,17 +58,27 @@ class LaserScanAdapter:
         stamp = fields.header()
         first, _, step, _, _, low, high = fields.unpack("7f")
         values = fields.sequence("f4")
-        if values.size != self._size:
+        chosen = None
+        if self._resampler is not None:
+            chosen = self._resampler.choose(Beams(first, step, values.size))
+        elif values.size != self._size:
             raise FrameRefusedError(
-                f"{values.size} ranges, expected {self._size}: set the driver to a fixed number of beams", "size"
+                f"{values.size} ranges, expected {self._size}: set the driver to a fixed number of beams, or declare "
+                "options: {angles: [first, last], resample: nearest}",
+                "size",
             )
-        values = values[::-1] if self._turned(first, step) else values
+        elif self._turned(first, step):
+            values = values[::-1]
         high = self._bounded(high)
         if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low < high):
             raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} bound no measurement", "limits")
-        if self._invalid == "drop" and (count := int(np.count_nonzero(self._arriving(values, low, high)))):
+        if self._invalid == "drop" and (count := self._no_measurements(values, low, high)):
             raise FrameRefusedError(f"{count} of {values.size} ranges are no measurements", "not_finite")
-        return Taken(stamp, _Ranges(values, low, high))
+        return Taken(stamp, _Ranges(values, low, high, chosen))
+
+    def _no_measurements(self, values: npt.NDArray[np.float32], low: float, high: float) -> int:
+        outside = self._arriving if values.size == self._size else _Outside(values.size)
+        return int(np.count_nonzero(outside(values, low, high)))
 
     def _turned(self, first: float, step: float) -> bool:
         """Say whether the beams come in the opposite order. Raises FrameRefusedError for others than declared."""
@@ -101,7 +119,7 @@ class LaserScanAdapter:
     def fill(self, data: _Ranges, tensor: npt.NDArray[Any]) -> None:
         """Copy the ranges, and replace what is no measurement."""
         target = tensor.reshape(-1)
-        np.copyto(target, data.values)
+        np.copyto(target, data.values if data.chosen is None else _resampled(data, data.chosen))
         outside = self._filling(target, data.low, data.high)
         if self._invalid == "zero":
             np.copyto(target, 0.0, where=outside)
@@ -109,6 +127,13 @@ class LaserScanAdapter:
             near = self._filling.near(target)
             np.copyto(target, data.high, where=outside)
             np.copyto(target, data.low, where=near)
+
+
+def _resampled(data: _Ranges, chosen: Chosen) -> npt.NDArray[np.float32]:
+    """Return the declared beams. What is no measurement stands for none that is; too close (-inf) is closest."""
+    values = data.values.astype(np.float32)
+    measured = (values >= np.float32(data.low)) & (values <= np.float32(data.high)) | (values == -np.inf)
+    return chosen(np.where(measured, values, np.float32(np.nan)))
 
 
 class _Outside:
