@@ -34,7 +34,7 @@ def _host(attestation: Attestation) -> tuple[Finding, ...]:
 
 def _own(attestation: Attestation) -> tuple[Finding, ...]:
     if not attestation.verification_json:
-        why = attestation.verification_error or attestation.report_error or "the agent gave no verification"
+        why = attestation.verification_error or attestation.report_error or "the agent returned no verification"
         return (Finding(AGENT, "", False, why),)
     try:
         verification = from_json(Verification, attestation.verification_json, WORDS, clean=printable)
