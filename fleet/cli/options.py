@@ -25,6 +25,10 @@ Robots = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
 Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]
+StopStart = Annotated[
+    bool,
+    typer.Option("--stop-start", help="Stop the old container first, whatever the release says: it has no say then."),
+]
 Override = Annotated[
     str,
     typer.Option(metavar="REASON", help="Go past windows and update locks; the reason is kept in every history."),

@@ -39,6 +39,7 @@ def resume_rollout(
     force: bool,
     override: str,
     as_json: bool,
+    stop_start: bool = False,
 ) -> None:
     """Go on with the rollout that is paused: plan anew, refuse what changed, record who said why, and roll out.
 
@@ -91,6 +92,7 @@ def resume_rollout(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                stop_start=stop_start,
                 proof=proof,
                 earlier=earlier,
                 until_wave=until_wave,

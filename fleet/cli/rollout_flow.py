@@ -59,6 +59,7 @@ def run_rollout(
     override: str,
     prove: Prove,
     as_json: bool,
+    stop_start: bool = False,
     notes: Sequence[str] = (),
     until_wave: int | None = None,
 ) -> None:
@@ -100,6 +101,7 @@ def run_rollout(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                stop_start=stop_start,
                 proof=proof,
                 until_wave=until_wave,
                 approvals=kind == audit.ROLLOUT,

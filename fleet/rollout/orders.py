@@ -22,6 +22,7 @@ def order_for(
     issued_at: float,
     force: bool = False,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
 ) -> UpdateOrder | None:
     """Return a new order (with an id of its own), or None when the release does not know the robot.
@@ -45,6 +46,7 @@ def order_for(
         issued_at=issued_at,
         switch=release.switch.get(robot.name, SwitchRules()),
         override=override,
+        stop_start=stop_start,
         proof=proof,
     )
 
@@ -57,13 +59,21 @@ def orders_for(
     issued_at: float,
     force: bool,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
 ) -> dict[str, UpdateOrder]:
     """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
     check_known(release, robots)
     made = {
         robot.name: order_for(
-            release, release_digest, robot, issued_at=issued_at, force=force, override=override, proof=proof
+            release,
+            release_digest,
+            robot,
+            issued_at=issued_at,
+            force=force,
+            override=override,
+            stop_start=stop_start,
+            proof=proof,
         )
         for robot in robots
     }

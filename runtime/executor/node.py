@@ -32,6 +32,7 @@ from runtime.executor.serving.links import link
 from runtime.executor.serving.loading import load_engine
 from runtime.executor.serving.memory import with_room
 from runtime.executor.serving.pipeline import FAILED, Pipeline
+from runtime.executor.serving.signed import signed_by_environment
 from runtime.executor.serving.worker import Worker
 
 #: Another folder of engines to put in than the contract's (laptops and tests).
@@ -66,7 +67,7 @@ class ExecutorNode(LifecycleNode):
         self._changer = EngineChanger(worker, any_thread, self._reserve.memory, self._reserve.pin_worker)
         for model in self.models:
             model.slot.replace_engine = partial(self._replace_engine, model)
-        self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
+        self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log, signed_by_environment())
         self.throttling = Throttling(self.models, engines_dir, self._changer.begin)
         self.gate = ServingGate.from_environment()
         self._standing_by = True

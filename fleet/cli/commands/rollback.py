@@ -33,6 +33,7 @@ def run(
     robots: options.Robots = None,
     yes: options.Yes = False,
     override: options.Override = "",
+    stop_start: options.StopStart = False,
     renew: Annotated[
         bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
     ] = False,
@@ -58,6 +59,7 @@ def run(
         override=override,
         prove=prove,
         as_json=as_json,
+        stop_start=stop_start,
         notes=_notes(target, records),
     )
 

@@ -9,7 +9,14 @@ from fleet.manifest.schema.manifest_schema import Model, ModelInput
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from runtime.contract.node.decoders import problems_with
-from runtime.contract.node.inputs import INPUT_OPTIONS, read_input_options, shape_problem
+from runtime.contract.node.encodings import COMPRESSED_ENCODINGS
+from runtime.contract.node.inputs import (
+    COMPRESSED_IMAGE,
+    INPUT_OPTIONS,
+    image_problem,
+    read_input_options,
+    shape_problem,
+)
 
 _OF_IMAGES = ("encoding", "width", "height", "preprocess")
 _OF_TOPICS = ("type", "adapter", "options", "stamp")
@@ -28,8 +35,10 @@ def _check_feed(value: ModelInput, index: int, source: SourceFile, report: Repor
     found = list(_form(value))
     for key, message, hint in found:
         report.add(source, (*at, *key), message, hint)
-    if found or value.is_image or value.adapter is not None:
+    if found or value.adapter is not None:
         return not found
+    if value.is_image:
+        return _options(value, index, source, report) and _image_options(value, index, source, report)
     if value.from_output is not None:
         if not value.shape or value.shape[0] != 1:
             report.add(source, (*at, "shape"), f"{list(value.shape)} has no batch of one in front", "write [1, …]")
@@ -78,6 +87,19 @@ def _options(value: ModelInput, index: int, source: SourceFile, report: Report) 
         else:
             report.add(source, (*at, str(problem.option)), f"{problem.option} {problem.message}", problem.hint)
     return not problems
+
+
+def _image_options(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
+    at = ("inputs", index)
+    if value.type == COMPRESSED_IMAGE and value.encoding not in COMPRESSED_ENCODINGS:
+        message = f"compressed images are not decoded to {value.encoding}"
+        report.add(source, (*at, "encoding"), message, f"use one of {', '.join(COMPRESSED_ENCODINGS)}")
+        return False
+    options = read_input_options(value.type, value.options)
+    for problem in image_problem(value.encoding, options):
+        report.add(source, (*at, "options"), problem.message, problem.hint)
+        return False
+    return True
 
 
 def check_topics(model: Model, source: SourceFile, report: Report) -> None:

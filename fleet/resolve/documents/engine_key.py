@@ -70,7 +70,10 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     """Return a tensor as the key reads it. A range that is not there is not in it: such keys are older than ranges."""
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
-    return {name: value for name, value in to_dict(spec).items() if name not in unset}
+    found = {name: value for name, value in to_dict(spec).items() if name not in unset}
+    if spec.preprocess is not None:
+        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip")
+    return found
 
 
 def _without_unset(document: dict[str, Any], *later: str) -> dict[str, Any]:

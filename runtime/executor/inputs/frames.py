@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from runtime.contract.node.encodings import ENCODINGS, hint_for
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "8UC3": 3}
 _U32 = {0: struct.Struct(">I"), 1: struct.Struct("<I")}
 _STAMP = {0: struct.Struct(">iI"), 1: struct.Struct("<iI")}
 _SIZE = {0: struct.Struct(">III"), 1: struct.Struct("<III")}
@@ -60,6 +61,8 @@ class Frame(NamedTuple):
     """One-dimensional view of the message's bytes."""
     offset: int
     """Where they begin in the message."""
+    big_endian: bool = False
+    """Of values of more than one byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +87,32 @@ def parse_image(message: bytes) -> Frame:
         at = _aligned(16 + length)
         height, width, length = _SIZE[order].unpack_from(message, at)
         encoding = message[at + 12 : at + 12 + max(0, length - 1)].decode("ascii", "replace")
-        at = _aligned(at + 12 + length + 1)  # and is_bigendian, which 8-bit encodings do not need
+        big = message[at + 12 + length] != 0
+        at = _aligned(at + 12 + length + 1)
         step, size = _DATA[order].unpack_from(message, at)
         data = np.frombuffer(message, np.uint8, size, at + 8)
-    except (struct.error, ValueError) as error:
+    except (struct.error, ValueError, IndexError) as error:
         raise FrameRefusedError(f"an image message of {len(message)} bytes is cut short or garbled") from error
-    return Frame(Stamp(sec, nanosec, frame_id), height, width, encoding, step, data, at + 8)
+    return Frame(Stamp(sec, nanosec, frame_id), height, width, encoding, step, data, at + 8, big)
 
 
 def pixels(frame: Frame, expected: Expected) -> npt.NDArray[np.uint8]:
-    """Return the frame as (height, width, channels), a view. Raises FrameRefusedError when it does not fit."""
-    if frame.encoding != expected.encoding:
-        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {expected.encoding!r}", "encoding")
+    """Return the frame's bytes as (rows, width, bytes a pixel), a view. Raises FrameRefusedError for a misfit."""
+    encoding = ENCODINGS[expected.encoding]
+    if frame.encoding != encoding.name and frame.encoding not in encoding.same:
+        hint = hint_for(frame.encoding, encoding.name)
+        raise FrameRefusedError(f"encoding {frame.encoding!r}, expected {encoding.name!r}: {hint}", "encoding")
     if (frame.height, frame.width) != (expected.height, expected.width):
         found = f"{frame.width}x{frame.height} pixels"
         raise FrameRefusedError(f"{found}, expected {expected.width}x{expected.height}", "size")
-    channels = CHANNELS[expected.encoding]
-    row = frame.width * channels
+    row, rows = frame.width * encoding.pixel_bytes, encoding.rows(frame.height)
     if frame.step < row:
         row_text = f"a row of {frame.width} {frame.encoding} pixels is {row} bytes"
         raise FrameRefusedError(f"step {frame.step}, but {row_text}", "size")
-    if frame.data.size < frame.step * frame.height:
-        raise FrameRefusedError(
-            f"{frame.data.size} bytes of data, but step x height is {frame.step * frame.height}", "size"
-        )
-    rows = frame.data[: frame.step * frame.height].reshape(frame.height, frame.step)
-    return rows[:, :row].reshape(frame.height, frame.width, channels)
+    if frame.data.size < frame.step * rows:
+        raise FrameRefusedError(f"{frame.data.size} bytes of data, but step x height is {frame.step * rows}", "size")
+    view = frame.data[: frame.step * rows].reshape(rows, frame.step)
+    return view[:, :row].reshape(rows, frame.width, encoding.pixel_bytes)
 
 
 class KnownHeader:

@@ -18,6 +18,7 @@ from runtime.executor.serving.candidates import SWAPPED, Candidate, configured
 from runtime.executor.serving.changer import Change, EngineChanger
 from runtime.executor.serving.loading import engine_folder, load_engine_at
 from runtime.executor.serving.pipeline import Pipeline
+from runtime.executor.serving.signed import Signed, check_key, checking_bytes
 
 
 class SwapRefusedError(ValueError):
@@ -43,9 +44,12 @@ class SwapFolder:
         pipelines: Iterable[Pipeline],
         changer: EngineChanger,
         say: Callable[[str], None],
+        signed: Signed = lambda: None,
     ) -> None:
-        """What lies in ``root`` already is left alone: it was put in for an executor before this one."""
+        """What lies in ``root`` already is left alone: it was put in for an executor before this one. ``signed``: the
+        engines that may be put in."""
         self._root, self._engines_dir, self._changer, self._say = root, engines_dir, changer, say
+        self._signed = signed
         self._watched = [_Watched(pipeline, _signature(root / pipeline.model.name)) for pipeline in pipelines]
 
     def poll(self) -> None:
@@ -76,9 +80,10 @@ class SwapFolder:
             raise SwapRefusedError("the model failed before it served a frame: mend its release instead")
         folder = self._root / pipeline.model.name
         if (folder / IDENTITY_FILE).is_file():
+            wanted = check_key(read_identity(folder), self._signed())
             candidate = swapped(pipeline, folder, self._engines_dir)
             pipeline.slot.swap_note = f"loading {candidate.model.precision} engine {candidate.model.engine_key[7:19]}"
-            return Change(pipeline, candidate, keep_old=True, loader=load_engine_at)
+            return Change(pipeline, candidate, keep_old=True, loader=checking_bytes(wanted, load_engine_at))
         if pipeline.slot.source == SWAPPED:
             pipeline.slot.swap_note = "going back to the release's engine"
             return Change(pipeline, configured(pipeline.model, self._engines_dir), keep_old=True)

@@ -79,7 +79,9 @@ def view_of(model: ModelRuntime, identity: EngineIdentity) -> View:
     specs = {spec.name: spec for spec in identity.inputs}
     pre = specs[first.tensor].preprocess if first.tensor in specs else None
     letterbox = pre is not None and pre.resize == "letterbox"
-    return View(first.height, first.width, letterbox, first.network_height, first.network_width)
+    # Results are of the picture as the network sees it: turned, where that is declared.
+    height, width = pre.upright if pre is not None else (first.height, first.width)
+    return View(height, width, letterbox, first.network_height, first.network_width)
 
 
 def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:

@@ -9,6 +9,8 @@ from typing import Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE
+from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.node.serving import node_folder
 from runtime.contract.robot.trust import ALLOWED_SIGNERS, TRUST_FILE, TRUST_FOLDER, TrustSettings
 from runtime.updater.cli.doctor_result import BOOTSTRAP, FAIL, OK, RESTART, WARN, Checks, DoctorResult, Patient
 from runtime.updater.robot import process
@@ -17,7 +19,7 @@ from runtime.updater.robot.update_lock import take
 from runtime.updater.selfupdate import launcher
 from runtime.updater.selfupdate.self_update_trial import FOLDER, running_trial
 from runtime.updater.state.lock_answer import FREE, HELD
-from runtime.updater.state.release_folder import order_in
+from runtime.updater.state.release_folder import has_own_folder, order_in
 from runtime.updater.transaction.preflight import OLDEST_SANE_TIME
 
 SOCKET_MODE = 0o660
@@ -115,8 +117,12 @@ def check_clock(patient: Patient) -> DoctorResult:
 def check_update_lock(patient: Patient) -> DoctorResult:
     """Whether the node lets the robot be updated now, and who says no."""
     current = patient.journal.current
-    declared = current is not None and bool(order_in(patient.world, current.folder).environment.get(ENV_INHIBIT))
-    answer, held = take(declared, patient.machine / LOCK_FILE.lstrip("/"))
+    if current is None:
+        return DoctorResult(OK, "lock", "free: no release runs")
+    order = order_in(patient.world, current.folder)
+    declared = bool(order.environment.get(ENV_INHIBIT))
+    own = node_folder(current.slot, current.folder) if has_own_folder(order) else NODE_DIR
+    answer, held = take(declared, patient.machine / own.lstrip("/") / Path(LOCK_FILE).name)
     if held is not None:
         held.release()
     if answer.state == FREE:

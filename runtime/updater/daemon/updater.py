@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 from runtime.contract.codec import canonical_json
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT
-from runtime.contract.robot.update import COMMITTED, IDLE, UpdateOrder, UpdateState
+from runtime.contract.robot.update import COMMITTED, IDLE, RunningRelease, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
 from runtime.updater.state.release_folder import health_port, order_in
@@ -100,6 +100,11 @@ class Updater:
     def ordered(self) -> bool:
         """Whether an order is still to be ended; tidying up after one is none."""
         return is_active(self._journal) or not self._taken_up
+
+    @property
+    def on_robot(self) -> Tuple[RunningRelease, ...]:
+        """The releases whose containers may exist."""
+        return tuple(one for one in (self._journal.current, self._journal.target) if one is not None)
 
     @property
     def pause_s(self) -> float:

@@ -14,7 +14,7 @@ from runtime.contract.codec import ContractError, from_json
 from runtime.contract.judgement import node_serves
 from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import ENV_MEMORY, ENV_RESOURCES, ResourcePolicy
-from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND, SHARED
+from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, NODES_DIR, SECOND, SERVE_DIR
 from runtime.contract.robot.switching import HANDOVER_AUTO
 from runtime.contract.robot.update import PROBATION, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, STOP_START, Journal
@@ -54,20 +54,32 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "it is the same container"
     if order.switch.handover != HANDOVER_AUTO:
         return "the manifest says {}".format(order.switch.handover)
-    image = world.image(target.image)
-    if image is None or image.labels.get(LABEL_HANDOVER) != "1":
+    if order.stop_start:
+        return "the order says so"
+    if not _supports_handover(target.image, world):
         return "the new image does not support handover"
-    missing = [folder for folder in SHARED if folder not in world.compose_shares(target.folder)]
-    if missing:
-        return "its compose files do not share {}".format(" and ".join(missing))
+    shares = world.compose_shares(target.folder)
+    if SERVE_DIR not in shares:
+        return "its compose files do not share {}".format(SERVE_DIR)
+    if not any(folder.startswith(NODES_DIR + "/") for folder in shares):
+        return "its compose files give its container no folder of its own"
     return _old_cannot(observe(order, world, current.slot), order, world)
+
+
+def _supports_handover(reference: str, world: World) -> bool:
+    """Say whether an image's executor obeys token and lock as they are now."""
+    image = world.image(reference)
+    return image is not None and image.labels.get(LABEL_HANDOVER) == HANDOVER
 
 
 def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
     report = seen.health.report
-    if report is None:
+    if report is None or seen.container is None:
         why = "cannot be judged" if seen.health.answered else "does not answer"
         return "the release that runs {}: {}".format(why, seen.health.error)
+    own_folder = seen.container.node_dir.startswith(NODES_DIR + "/")
+    if not own_folder or not _supports_handover(seen.container.image_id, world):
+        return "the release that runs does not support handover"
     if report.turn is None or not report.turn.exclusive:
         return "the release that runs does not support handover"
     if not node_serves(report):

@@ -17,7 +17,7 @@ from runtime.contract.node.health import CommandHealth, ExecutorHealth, HealthRe
 from runtime.contract.node.runtime_config import FallbackEngine, OutputBinding, RuntimeConfig
 from runtime.contract.robot.verification import CHECKS, Finding, Verification
 from runtime.executor.checks.evidence import engine_evidence
-from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
+from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of
 from runtime.health.checks.verification import Verifier, findings, gather_with
 from runtime.health.process.children import Children
 from tests.fakes.runtime_folder import KEY as REAL_KEY
@@ -125,10 +125,6 @@ def test_a_fallback_has_to_be_whole_before_it_is_needed(config: RuntimeConfig) -
         every = list(findings(declared, report(model_health(frames=1), 1.0), report(model_health(), 6.0), evidence))
         [finding] = [each for each in every if "its fallback signs int8: " in each.reason]
         assert (finding.check, finding.passed) == ("engine", passed)
-
-
-def test_topics_are_resolved_as_ros_does() -> None:
-    assert [resolved(topic, "jetfleet") for topic in ("~/a/b", "/c", "d")] == ["/jetfleet/a/b", "/c", "/d"]
 
 
 def test_engine_files_are_really_read(tmp_path: Path) -> None:

@@ -18,8 +18,11 @@ from fleet.manifest.load import load_manifest
 from fleet.resolve.documents.build_job import _input as tensor_spec
 from fleet.resolve.documents.runtime_config import _input as input_binding
 from fleet.resolve.documents.runtime_config import _join, _trigger
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import IMU, LASER_SCAN, POINT_CLOUD
 from runtime.contract.node.runtime_config import InputBinding, JoinRule, Trigger
+from runtime.engines.graph.preprocess import engine_input
+from runtime.executor.inputs.adapters import tensor_of
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, MODEL, line_of, problems_of
 
@@ -277,3 +280,44 @@ def test_a_topic_has_one_type_on_a_robot(tmp_path: Path) -> None:
     planner = FED.replace(FROM, "    topic: /camera/image_raw\n    type: sensor_msgs/msg/LaserScan\n")
     [problem] = chain_problems(tmp_path, planner=planner).values()
     assert "planner takes /camera/image_raw as sensor_msgs/msg/LaserScan, detector as sensor_msgs/msg/Image" in problem
+
+
+@pytest.mark.parametrize("encoding", list(ENCODINGS))
+def test_a_camera_of_every_encoding_feeds_a_model(tmp_path: Path, encoding: str) -> None:
+    one = ENCODINGS[encoding]
+    text = with_sha(TWO.replace("encoding: rgb8", f"encoding: {encoding}") + TIMING)
+    pixels = np.ones((2, *one.shape(12, 16)[1:]), one.dtype)
+    files = {**data(), "golden": golden(image=pixels, scan=np.ones((2, 4), np.float32))}
+    image = (
+        load_manifest(write_fleet(tmp_path, fleet_text=FLEET, model_text=text, **files)).models["detector"].inputs[0]
+    )
+    assert tensor_of(input_binding(image)) == (one.dtype, one.shape(12, 16))
+    assert engine_input(tensor_spec(image)).shape == one.shape(12, 16)
+
+
+@pytest.mark.parametrize(
+    ("new", "key", "says"),
+    [
+        ("encoding: yuyv", "encoding", "it is yuv422_yuy2"),
+        ("encoding: rgb16", "encoding", "write rgb8, bgr8, rgba8"),
+        ("encoding: bgra8\n    type: sensor_msgs/msg/CompressedImage", "encoding", "not decoded to bgra8"),
+        ("encoding: rgb8\n    options: {max_range: 5}", "options", "are for distances"),
+        ("encoding: 16UC1\n    options: {invalid: max}", "options", "needs max_range"),
+        ("encoding: rgb8\n    options: {exif: true}", "options/exif", "has no option exif"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(tmp_path: Path, new: str, key: str, says: str) -> None:
+    broken = with_sha(TWO.replace("encoding: rgb8", new) + TIMING)
+    found = [one for one in problems_of(tmp_path, model=broken, **data()) if one.path == f"inputs/0/{key}"]
+    assert found, problems_of(tmp_path, model=broken, **data())
+    assert says in f"{found[0].message} {found[0].hint}"
+
+
+def test_a_camera_on_its_side_is_turned(tmp_path: Path) -> None:
+    text = with_sha(TWO.replace("      color: bgr\n", "      color: bgr\n      rotate: 90\n      flip: vertical\n"))
+    image = (
+        load_manifest(write_fleet(tmp_path, fleet_text=FLEET, model_text=text, **data())).models["detector"].inputs[0]
+    )
+    pre = tensor_spec(image).preprocess
+    assert pre is not None
+    assert (pre.rotate, pre.flip, pre.upright) == (90, "vertical", (16, 12))

@@ -188,7 +188,7 @@ MODEL_CASES = [
     C("shape is text", "model", "[1, 3, 8, 8]", "1x3x8x8", "inputs/0/shape", "a list is wanted", "["),
     C("unknown output", "model", "tensor: scores", "tensor: score", "outputs/0/tensor", "no output score", "scores?"),
     C("bad topic", "model", "/camera/image_raw", "/camera/image raw", "inputs/0/topic", "not a valid topic", "ROS 2"),
-    C("unknown encoding", "model", "rgb8", "yuv422", "inputs/0/encoding", "not possible", "bgr8"),
+    C("unknown encoding", "model", "rgb8", "yuv444", "inputs/0/encoding", "no encoding", "bgr8"),
     C("gray from rgb", "model", "color: bgr", "color: gray", "inputs/0/shape", "3 channels, but color gray has 1", "[1, 1,", "shape: [1, 3, 8, 8]"),
     C("mean of two", "model", "mean: [0.5, 0.5, 0.5]", "mean: [0.5, 0.5]", "inputs/0/preprocess/mean", "3 channels", "one a channel"),
     C("std of four", "model", "std: [0.2, 0.2, 0.2]", "std: [1, 1, 1, 1]", "inputs/0/preprocess/std", "3 channels", "one a channel"),

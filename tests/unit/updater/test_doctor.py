@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE
+from runtime.contract.node.serving import node_folder
 from runtime.contract.robot.trust import TrustSettings
 from runtime.contract.robot.update import UpdateState
+from runtime.executor.robot.update_lock import UpdateLock
 from runtime.updater.cli import doctor, doctor_host, doctor_release
 from runtime.updater.cli.doctor import examine
 from runtime.updater.cli.doctor_result import FAIL, OK, WARN, DoctorResult, Patient, as_document, is_well, result_lines
@@ -160,6 +162,16 @@ def test_the_update_lock(patient: Patient, robot: Robot) -> None:
     robot.run(order("3", environment={ENV_INHIBIT: "{}"}))
     patient.journal = robot.journal
     _seen(doctor_host.check_update_lock(patient), WARN, "counts as held", "the node has not started", "--override")
+    current = robot.journal.current
+    assert current is not None
+    folder = patient.machine / node_folder(current.slot, current.folder).lstrip("/")
+    folder.mkdir(parents=True)
+    lock = UpdateLock(folder / Path(LOCK_FILE).name)
+    lock.update(("/cmd_vel: the robot moves",))
+    _seen(doctor_host.check_update_lock(patient), WARN, "the node holds it: /cmd_vel: the robot moves")
+    lock.update(())
+    _seen(doctor_host.check_update_lock(patient), OK, "free")
+    lock.close()
 
 
 # ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────
