@@ -246,7 +246,8 @@ def confirm(
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"release {release.version} for {len(changes)} robots ({summary(changes)}), and nobody can be asked",
+            f"release {release.version} for {len(changes)} robots ({summary(changes)}), and there is no terminal to "
+            "ask on",
             hint="look at fleet plan, then run this again with --yes",
         )
     console = stderr()
@@ -256,7 +257,7 @@ def confirm(
     console.print(rows)
     console.print(summary(changes))
     if not typer.confirm(question, err=True):
-        raise Declined("not rolled out: the question was answered with no", hint="nothing was changed")
+        raise Declined("not rolled out: you answered no", hint="nothing was changed")
     with activity() as shown:
         moved = changed_since(changes, observe(wiring, robots, shown))
     if moved:

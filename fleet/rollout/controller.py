@@ -329,7 +329,7 @@ class _Rollout:
             if not self._stop.is_set():
                 self._keep_lock()
         except KeyboardInterrupt:
-            self._interrupt("interrupted: robots at work are sent back; once more to leave them")
+            self._interrupt("interrupted: robots in an update revert; press Ctrl-C again to leave them")
         except LockHeld as error:
             self._interrupt(error.message)
         else:

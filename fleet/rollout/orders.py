@@ -87,7 +87,7 @@ def check_known(release: ReleaseDocument, robots: Sequence[DesiredRobot]) -> Non
         more = f" and {len(unknown) - 5} more robots" if len(unknown) > 5 else ""
         raise UsageError(
             f"release {release.version} does not know {', '.join(unknown[:5])}{more}",
-            hint="publish a version whose manifest has them, or leave them out with --robots",
+            hint="publish a version whose manifest has them, or exclude them with --robots",
         )
 
 

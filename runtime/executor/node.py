@@ -104,7 +104,7 @@ class ExecutorNode(LifecycleNode):
 
     @property
     def takes_turns(self) -> bool:
-        """Whether another container may be started beside this one: not where the DLA, of which there is one or two,
+        """Whether another container may be started next to this one: not where the DLA, of which there is one or two,
         runs an engine, nor where the serving lock cannot be held."""
         engines = [model.slot.engine for model in self.models]
         on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
@@ -148,7 +148,7 @@ class ExecutorNode(LifecycleNode):
     def attend(self) -> None:
         """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.
 
-        A node that somebody deactivated through its services stays so until its turn comes anew.
+        A node that somebody deactivated through its services stays so until its turn comes again.
         """
         if not self._transition.acquire(blocking=False):
             return  # a transition that a service asks for is going on; the next look comes soon

@@ -417,7 +417,7 @@ def test_the_agent_is_asked_on_its_own_socket_and_the_port_only_of_releases_that
         if alone:
             assert world.report(port, "b") == "port"
             continue
-        with pytest.raises(WorldError, match=f"does not answer: nobody listens in {folder}"):
+        with pytest.raises(WorldError, match=f"does not answer: no process listens in {folder}"):
             world.report(port, "b")
 
 

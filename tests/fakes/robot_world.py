@@ -317,9 +317,9 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self._fault("check_signature")
         key = signature.partition(" ")[0]
         if signature != fake_signature(key, statement, namespace):
-            return SignatureFacts(problem=f"a signature is not one of this statement as {namespace}: no match")
+            return SignatureFacts(problem=f"a signature does not belong to this statement as {namespace}: no match")
         if key not in self.signers:
-            return SignatureFacts(key, problem=f"{key} is no allowed signer")
+            return SignatureFacts(key, problem=f"{key} is not an allowed signer")
         if key in self.revoked:
             return SignatureFacts(key, (), True, f"{key} of {', '.join(self.signers[key])} is revoked")
         return SignatureFacts(key, self.signers[key], authority=self.authorities.get(key, ""))

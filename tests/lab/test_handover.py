@@ -114,7 +114,7 @@ def test_a_release_that_fails_its_self_test_never_stops_the_old_one(pair: Pair) 
     pair.listen()
     result = pair.end(pair.begin(), 4)
     assert result["outcome"] == "reverted"
-    assert "beside the old release: sign_text: self-test" in result["reason"]
+    assert "next to the old release: sign_text: self-test" in result["reason"]
     pair.until("idle", lambda: pair.journal()["state"] == "idle")
     assert pair.only() == old
     assert pair.started(old.id) == since

@@ -135,7 +135,7 @@ def test_a_container_that_was_taken_over_is_replaced_whatever_it_does(bay: Worke
     pair.sh("touch /tmp/enough")
     result = pair.end(rollout)
     assert (result["outcome"], result["reason"] or "") == ("committed", ""), result
-    assert pair.said("does not leave its topics within 15 s: ending it"), "it kept the lock"
+    assert pair.said("does not release its topics within 15 s: stopping it"), "it kept the lock"
     pair.until("the old one's end", lambda: len(pair.runtimes()) == 1)
     assert pair.only().project != old.project
 

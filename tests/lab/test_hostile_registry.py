@@ -19,9 +19,9 @@ from tests.lab.hostile_registry import ELSEWHERE, ENDLESS, HONEST, MANIFEST, OTH
 pytestmark = pytest.mark.xdist_group("lab-hostile")
 
 SENTENCES = {
-    OTHER_BYTES: "the registry gives other bytes than sha256:",
-    ENDLESS: "the registry gives other bytes than sha256:",
-    MANIFEST: "the registry gives another manifest than sha256:",
+    OTHER_BYTES: "digest mismatch: the registry's bytes do not have the digest sha256:",
+    ENDLESS: "digest mismatch: the registry's bytes do not have the digest sha256:",
+    MANIFEST: "digest mismatch: the registry's manifest does not have the digest sha256:",
 }
 
 

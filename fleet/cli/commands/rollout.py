@@ -40,7 +40,7 @@ def run(
     ] = "",
     as_json: options.Json = False,
 ) -> None:
-    """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
+    """Roll out a release: the plan is shown and confirmed; every robot proves what it runs, or reverts."""
     wiring = Wiring(manifest)
     _fits(version, robots, until_wave, resume, abort, reason)
     if resume:

@@ -42,11 +42,11 @@ class ServingGate:
         self.record_problem = ""
         """Why ours are not written down, for a person: after our death they count until their lease is over."""
         self.refused = False
-        """The last :meth:`enter` said no. Before the first one nobody has been asked."""
+        """The last :meth:`enter` was refused. False before the first one."""
         self.waited = False
-        """Somebody else served while this executor was ready: what is left of him on the graph may be seen still."""
+        """Another process served while this executor was ready: its ROS node may still be discoverable."""
         self.problem = ""
-        """Why the lock cannot be held, for a person. Without it nobody hands over to this container."""
+        """Why the lock cannot be held, for a person. Without it there is no handover to this container."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServingGate:
@@ -96,7 +96,7 @@ class ServingGate:
             return False
         if self._descriptor is not None and not self._replaced(self._descriptor):
             return True
-        self._release()  # of a lock that was put anew: our publishers are still there
+        self._release()  # of a lock that was put again: our publishers are still there
         return self._try(self._take)
 
     def _try(self, take: Callable[[], bool]) -> bool:
@@ -130,7 +130,7 @@ class ServingGate:
             self._record.add(_lock_id(self._descriptor), sorted(self._ours))
             self.record_problem = ""
         except OSError as error:
-            self.record_problem = f"velocity publishers cannot be written down in {self._own.parent}: {error.strerror}"
+            self.record_problem = f"velocity publishers cannot be stored in {self._own.parent}: {error.strerror}"
 
     @property
     def _path(self) -> Path:
@@ -163,7 +163,7 @@ class ServingGate:
         return True
 
     def _replaced(self, descriptor: int) -> bool:
-        """The file was removed or put anew: a lock on the old one keeps nobody out."""
+        """The file was removed or put again: a lock on the old one keeps nobody out."""
         try:
             there = self._path.stat()
         except OSError:

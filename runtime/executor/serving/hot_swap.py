@@ -1,6 +1,6 @@
 """Another engine for a model while the node runs: put its folder where the node looks, and it is tried on.
 
-``<swap folder>/<model>/`` holds what a builder leaves: engine, ``engine.json``, ``golden.npz``. Copy it beside under
+``<swap folder>/<model>/`` holds what a builder leaves: engine, ``engine.json``, ``golden.npz``. Copy it next to under
 another name and rename it: a folder that is not whole is refused. Taking it away brings the release's engine back.
 What was put in lasts until the executor ends: after a restart the image's engines serve.
 """
@@ -77,7 +77,7 @@ class SwapFolder:
         if not pipeline.slot.open:
             raise SwapRefusedError("no engine is loaded: configure the node first")
         if pipeline.slot.engine is None and not pipeline.active:
-            raise SwapRefusedError("the model failed before it served a frame: mend its release instead")
+            raise SwapRefusedError("the model failed before it served a frame: correct its release instead")
         folder = self._root / pipeline.model.name
         if (folder / IDENTITY_FILE).is_file():
             wanted = check_key(read_identity(folder), self._signed())
@@ -102,7 +102,7 @@ def swapped(pipeline: Pipeline, folder: Path, engines_dir: Path) -> Candidate:
         and pipeline.slot.source == SWAPPED
         and serving.identity.engine_sha256 == identity.engine_sha256
     ):
-        raise SwapRefusedError(f"this very engine ({identity.key[7:19]}) serves already")
+        raise SwapRefusedError(f"this engine ({identity.key[7:19]}) serves already")
     check_same_tensors(identity, read_identity(engine_folder(engines_dir, model)))
     as_loaded = replace(model, precision=identity.precision, engine_key=identity.key, fallback=None)
     return Candidate(SWAPPED, as_loaded, folder, "put in while running")

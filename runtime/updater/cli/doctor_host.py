@@ -32,7 +32,7 @@ def check_socket(patient: Patient) -> DoctorResult:
     """Whether those who may ask can ask."""
     path = patient.socket
     if not path.exists():
-        return DoctorResult(FAIL, "socket", "{} is not there".format(path), RESTART)
+        return DoctorResult(FAIL, "socket", "{} does not exist".format(path), RESTART)
     mode = path.stat().st_mode & 0o777
     if mode != SOCKET_MODE:
         text = "{} has mode {:o}, not {:o}".format(path, mode, SOCKET_MODE)
@@ -58,7 +58,7 @@ def check_updater(patient: Patient) -> DoctorResult:
     if trial is not None and trial.slot != slot:
         why = trial.failed or launcher.failure(trial, launcher.this_moment())
         text = "slot {}; {} failed its trial: {}".format(slot, trial.version, why)
-        return DoctorResult(WARN, "updater", text, "mend it and run {}; nothing else is touched".format(BOOTSTRAP))
+        return DoctorResult(WARN, "updater", text, "correct it and run {}; nothing else is touched".format(BOOTSTRAP))
     return DoctorResult(OK, "updater", "slot {}, no trial".format(slot))
 
 
@@ -72,11 +72,11 @@ def check_supervisor(patient: Patient) -> DoctorResult:
         do = "`sudo systemctl enable --now fleet-updater`"
         return DoctorResult(FAIL, "service", "fleet-updater.service is {}".format(enabled), do)
     if patient.daemon is None:
-        text = "no systemd here, and nobody has started the updater"
+        text = "no systemd here, and the updater is not running"
         return DoctorResult(FAIL, "service", text, "start it and keep it running: fleet-updater serve, as root")
     parent, name = _parent_of(_listener(patient))
     if parent <= 1:
-        return DoctorResult(WARN, "service", "no systemd here: nobody starts the updater again", "give it a supervisor")
+        return DoctorResult(WARN, "service", "no systemd here: nothing restarts the updater", "give it a supervisor")
     return DoctorResult(OK, "service", "no systemd here; started by {} (process {})".format(name, parent))
 
 
@@ -86,7 +86,7 @@ def check_trust(patient: Patient) -> DoctorResult:
     try:
         settings = from_json(TrustSettings, (folder / TRUST_FILE).read_bytes())
     except FileNotFoundError:
-        text = "{} is not there: no order is taken".format(folder / TRUST_FILE)
+        text = "{} does not exist: no order is taken".format(folder / TRUST_FILE)
         return DoctorResult(FAIL, "trust", text, BOOTSTRAP)
     except ContractError as error:
         return DoctorResult(FAIL, "trust", "{}: {}".format(folder / TRUST_FILE, error), BOOTSTRAP)
@@ -95,7 +95,7 @@ def check_trust(patient: Patient) -> DoctorResult:
         return DoctorResult(WARN, "trust", text, "sign releases: docs/trust.md")
     signers = folder / ALLOWED_SIGNERS
     if not signers.exists() or not signers.read_text(encoding="utf-8").strip():
-        return DoctorResult(FAIL, "trust", "{} names nobody".format(signers), BOOTSTRAP)
+        return DoctorResult(FAIL, "trust", "{} names no signer".format(signers), BOOTSTRAP)
     text = "fleet {}: {} of the allowed signers must have signed".format(settings.fleet, settings.threshold)
     return DoctorResult(OK, "trust", text)
 

@@ -78,7 +78,7 @@ def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root:
         return to_dict(updater.abort(_text(request, "order_id"), _text(request, "reason")))
     if verb == "revert":
         return to_dict(updater.revert(_text(request, "reason"), _text(request, "order_id"), _text(request, "override")))
-    raise Rejected("usage", "the updater knows no {!r}".format(verb), "run `fleet bootstrap` to update it")
+    raise Rejected("usage", "the updater does not know {!r}".format(verb), "run `fleet bootstrap` to update it")
 
 
 def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:

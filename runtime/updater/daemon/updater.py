@@ -196,7 +196,7 @@ class Updater:
             journal = self._journal
             if journal.order is not None and journal.order.order_id == order.order_id:
                 if replace(journal.order, issued_at=order.issued_at) != order:
-                    raise Rejected("usage", "order {} was given before with other content".format(order.order_id))
+                    raise Rejected("usage", "order {} was submitted before with other content".format(order.order_id))
                 return self.status()
             self._refuse_when_busy()
             self._make_room(order)
@@ -246,7 +246,7 @@ class Updater:
         if order_id and (journal.order is None or journal.order.order_id != order_id):
             raise Rejected("refused", "order {} is not the last one here".format(order_id), _standing(journal))
         if is_active(journal) and journal.order is not None:
-            return self.abort(journal.order.order_id, reason or "revert asked for on the robot")
+            return self.abort(journal.order.order_id, reason or "revert requested on the robot")
         if journal.previous is None:
             raise Rejected("refused", "there is no previous release on this robot", "roll one out with fleet")
         now = self.world.mark()
@@ -315,7 +315,7 @@ class Updater:
         if is_active(self._journal):
             raise busy(self._journal)
         if self._repairing:
-            raise Rejected("busy", "somebody runs `fleet-updater recover` on this robot", "try again when it has ended")
+            raise Rejected("busy", "`fleet-updater recover` is running on this robot", "try again when it has ended")
 
     def _port(self, journal: Journal) -> int:
         if not is_active(journal) and journal.current is not None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Dict, Iterable, Optional, Tuple
 
+from runtime.contract.jetson import module_in, release_in
 from runtime.contract.node.resources import LOCK_FILE
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR, FIRST, NODES_DIR, SECOND, node_folder
@@ -34,9 +35,7 @@ REPORT_S = 3.0
 #: Younger facts of a container are not asked for again, where its agent is asked.
 SEEN_S = 5.0
 MAX_REPORT_BYTES = 1024 * 1024
-_L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
-_MODULE = re.compile(r"p3767-\d{4}")
 
 
 class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
@@ -77,12 +76,9 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
 
     def hardware(self) -> Hardware:
         """Read what the machine says of itself."""
-        release = _text(self._machine / "etc/nv_tegra_release")
-        match = _L4T.search(release)
-        module = _MODULE.search(_text(self._machine / "proc/device-tree/compatible"))
         return Hardware(
-            module=module.group(0) if module else None,
-            l4t="{}.{}".format(match.group(1), match.group(2)) if match else None,
+            module=module_in(_text(self._machine / "proc/device-tree/compatible")),
+            l4t=release_in(_text(self._machine / "etc/nv_tegra_release")),
         )
 
     def disk(self, path: str) -> Disk:
@@ -101,7 +97,7 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         try:
             answer, self._update_lock = take(declared, path)
         except OSError as error:
-            text = "the update lock {} cannot be asked: {}".format(path, error.strerror)
+            text = "the update lock {} cannot be read: {}".format(path, error.strerror)
             raise WorldError(text, "see `fleet-updater doctor`", transient=True) from error
         return answer
 
@@ -221,7 +217,7 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         if own is not None:
             return exchange(own, path, timeout_s)
         if container.node_dir.startswith(NODES_DIR + "/"):
-            raise ValueError("nobody listens in {}".format(container.node_dir))
+            raise ValueError("no process listens in {}".format(container.node_dir))
         return get(port, path, timeout_s)
 
 

@@ -26,7 +26,7 @@ class ServingToken:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise WorldError("cannot read {}: {}".format(self._token, error), "look at it on the robot") from error
+            raise WorldError("cannot read {}: {}".format(self._token, error), "check it on the robot") from error
         slot = next((slot for slot in (FIRST, SECOND) if token_text(slot) == said), None)
         if slot is None:
             raise WorldError("{} names no slot: {!r}".format(self._token, said[:20]), "remove it and roll out again")

@@ -121,7 +121,7 @@ def repair_contents(world: World, folder: str, slot: str) -> None:
     try:
         changed = world.write_release(folder, files_of(order_in(world, folder), slot))
     except WorldError as error:
-        world.note("releases/{} cannot be mended: {}".format(folder, error.message))
+        world.note("releases/{} cannot be repaired: {}".format(folder, error.message))
         return
     if changed:
         world.note(changed_text(folder, changed))

@@ -86,7 +86,7 @@ def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
         return "the release that runs does not serve (it is {})".format(report.executor.lifecycle)
     available, needed = world.memory_available(), memory_needed(report, order, world.hardware().module is not None)
     if available is None or needed is None:
-        return "it is not known how much memory both take; resources/memory in the manifest says it"
+        return "how much memory both need is not known: set resources/memory in the manifest"
     if available < needed:
         return "{} MiB of memory are free, the new one may take {} MiB".format(available >> 20, needed >> 20)
     return ""
@@ -121,7 +121,7 @@ def beside(journal: Journal, world: World) -> Journal:
     """Start the new container in the other slot. The token still names the old one, so the new one stands by."""
     order, target = parts(journal)
     assert journal.current is not None
-    world.note("starting {} beside {}".format(order.version, journal.current.version))
+    world.note("starting {} next to {}".format(order.version, journal.current.version))
     world.set_serving(journal.current.slot)
     changed = world.write_release(target.folder, files_of(order, target.slot))
     meant = tuple(name for name in changed if name != ENV_FILE)  # the slot is said there
@@ -140,16 +140,16 @@ def standby(journal: Journal, world: World) -> Journal:
         return replace(journal, takeover=BESIDE)  # a power cut, or somebody ended it
     verdict, now = judge_standby(seen, order.variant), world.mark()
     if verdict.level == FATAL:
-        return revert(journal, "beside the old release: {}".format(verdict.why), now, ban=True)
+        return revert(journal, "next to the old release: {}".format(verdict.why), now, ban=True)
     if verdict.level == UNFIT:
         world.note("switching by stop and start: {}".format(verdict.why))
         return back_to_stop_start(journal)
     if verdict.level != GOOD:
         limit = order.probation.ready_timeout_s
         if elapsed(journal.handed or now, now) > limit:
-            why = "not ready beside the old release within {:g} s: {}".format(limit, verdict.why)
+            why = "not ready next to the old release within {:g} s: {}".format(limit, verdict.why)
             return revert(journal, why, now, ban=True)
-        world.note("waiting beside the old release: {}".format(verdict.why))
+        world.note("waiting next to the old release: {}".format(verdict.why))
         return journal
     world.release_update_lock()  # asked anew: the robot may have begun to move meanwhile
     stays = held_up(journal, world)
@@ -183,7 +183,7 @@ def hand_over(journal: Journal, world: World) -> Journal:
         why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.health.error or "it does not serve")
         return revert(journal, why, now, ban=True)
     if waited > HAND_S:
-        world.note("{} does not leave its topics within {:g} s: ending it".format(current.version, HAND_S))
+        world.note("{} does not release its topics within {:g} s: stopping it".format(current.version, HAND_S))
         world.compose_stop(current.folder, current.slot)
     return journal
 

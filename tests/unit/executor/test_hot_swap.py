@@ -166,11 +166,11 @@ def test_an_engine_of_another_model_or_shape_or_the_same_one_is_refused(site: Ca
         assert sentence in one.pipeline.slot.swap_note
     (place / "engine.json").write_text("{")
     assert one.folder.begin(one.pipeline) is None
-    assert "is not an engine's sidecar" in one.pipeline.slot.swap_note
+    assert "is not an engine sidecar" in one.pipeline.slot.swap_note
     one.put_in()
     assert one.begin().refused == ""
     assert one.folder.begin(one.pipeline) is None
-    assert "this very engine (cdcdcdcdcdcd) serves already" in one.pipeline.slot.swap_note
+    assert "this engine (cdcdcdcdcdcd) serves already" in one.pipeline.slot.swap_note
 
 
 def test_an_engine_that_is_torn_or_answers_wrongly_is_refused_and_the_old_one_serves(site: Callable[..., Site]) -> None:
@@ -190,7 +190,7 @@ def test_a_swap_that_memory_cannot_hold_is_refused_with_both_numbers(site: Calla
     one = site(free=lambda: 10 << 20).start()
     one.put_in()
     assert one.begin().refused.startswith(
-        "no memory for another engine: signs fp32 needs about 64 MiB beside what is loaded, 10 MiB are free"
+        "no memory for another engine: signs fp32 needs about 64 MiB in addition to what is loaded, 10 MiB are free"
     )
 
 

@@ -85,5 +85,5 @@ def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert one.enter()
     (tmp_path / SERVING_RECORD).mkdir()
     one.remember([b"one"])
-    assert "velocity publishers cannot be written down in" in one.record_problem
+    assert "velocity publishers cannot be stored in" in one.record_problem
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f"{SERVING_RECORD}.")] == []

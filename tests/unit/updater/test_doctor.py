@@ -94,7 +94,7 @@ def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch
         _seen(doctor_host.check_supervisor(patient), OK, f"process {os.getpid()}")
         with monkeypatch.context() as patch:
             patch.setattr(doctor_host, "_parent_of", lambda _pid: (1, "init"))  # that of whoever has lost its parent
-            _seen(doctor_host.check_supervisor(patient), WARN, "nobody starts the updater again", "supervisor")
+            _seen(doctor_host.check_supervisor(patient), WARN, "nothing restarts the updater", "supervisor")
         patient.socket.chmod(0o600)
         _seen(doctor_host.check_socket(patient), WARN, "mode 600, not 660")
     finally:
@@ -104,8 +104,8 @@ def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch
 
 def test_a_daemon_that_does_not(patient: Patient) -> None:
     _seen(doctor.check_daemon(patient), FAIL, "does not answer", "systemctl restart fleet-updater", "recover")
-    _seen(doctor_host.check_socket(patient), FAIL, "is not there")
-    _seen(doctor_host.check_supervisor(patient), FAIL, "nobody has started the updater")
+    _seen(doctor_host.check_socket(patient), FAIL, "does not exist")
+    _seen(doctor_host.check_supervisor(patient), FAIL, "the updater is not running")
 
 
 def test_the_journal(patient: Patient, robot: Robot) -> None:
@@ -138,13 +138,13 @@ def test_slots_and_trial(patient: Patient) -> None:
 def test_trust(patient: Patient) -> None:
     _seen(doctor_host.check_trust(patient), OK, "fleet warehouse: 1 of the allowed signers")
     _trust(patient.root, TrustSettings("warehouse"), "")
-    _seen(doctor_host.check_trust(patient), FAIL, "names nobody", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "names no signer", "bootstrap")
     _trust(patient.root, TrustSettings("warehouse", unsigned=True))
     _seen(doctor_host.check_trust(patient), WARN, "takes unsigned releases")
     (patient.root / "trust" / "trust.json").write_text("{")
     _seen(doctor_host.check_trust(patient), FAIL, "not JSON", "bootstrap")
     shutil.rmtree(patient.root / "trust")
-    _seen(doctor_host.check_trust(patient), FAIL, "is not there", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "does not exist", "bootstrap")
 
 
 def test_the_clock(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:

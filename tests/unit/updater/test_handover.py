@@ -92,11 +92,11 @@ def test_an_order_cannot_choose_its_slot() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
-        (Behaviour(cosine=0.4), "beside the old release: sign_text: self-test cosine 0.4 < 0.97"),
-        (Behaviour(exits=True), "beside the old release: the container was restarted 3 times"),
-        (Behaviour(key="sha256:" + "9" * 64), "beside the old release: sign_text: runs engine"),
-        (Behaviour(ready_after_s=500.0), "not ready beside the old release within 20 s"),
-        (Behaviour(silent=True), "not ready beside the old release within 20 s"),
+        (Behaviour(cosine=0.4), "next to the old release: sign_text: self-test cosine 0.4 < 0.97"),
+        (Behaviour(exits=True), "next to the old release: the container was restarted 3 times"),
+        (Behaviour(key="sha256:" + "9" * 64), "next to the old release: sign_text: runs engine"),
+        (Behaviour(ready_after_s=500.0), "not ready next to the old release within 20 s"),
+        (Behaviour(silent=True), "not ready next to the old release within 20 s"),
     ],
 )
 def test_a_release_that_fails_beside_the_old_one_never_stops_it(
@@ -147,7 +147,7 @@ def test_an_old_one_that_hangs_is_ended_and_comes_back_when_the_new_one_fails(on
     before = on_one.world.time
     on_one.drive(until=lambda state: state.state == "probation")
     assert on_one.world.time - before >= HAND_S
-    assert "1.1.0 does not leave its topics within 15 s: ending it" in on_one.world.notes
+    assert "1.1.0 does not release its topics within 15 s: stopping it" in on_one.world.notes
     assert on_one.serving().image == reference("2")
     on_one.updater.leave(Request("abort", "order-2", "no"))
     on_one.world.behaviour.clear()
@@ -258,9 +258,7 @@ def test_a_jetson_that_does_not_say_what_its_gpu_holds_needs_a_declared_limit(on
     known = replace(report, system=SystemHealth(gpu_memory_bytes=1_000_000_000))
     assert memory_needed(known, order("2"), is_jetson=True) == int(1_400_000_000 * 1.25) + (256 << 20)
     on_one.world.machine = Hardware("p3767-0003", "36.4.3")
-    runs_alone(
-        on_one, order("2"), "it is not known how much memory both take; resources/memory in the manifest says it"
-    )
+    runs_alone(on_one, order("2"), "how much memory both need is not known: set resources/memory in the manifest")
 
 
 def test_a_new_one_that_cannot_hold_the_lock_replaces_the_old_one(on_one: Watched) -> None:
