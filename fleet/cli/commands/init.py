@@ -55,9 +55,7 @@ def run(
     """Write a manifest to start from. Never overwrites a file."""
     folder = folder or manifest
     if model is None:
-        raise UsageError(
-            "which model shall the robots run?", hint="fleet init FOLDER --model path/to/model.onnx (one image input)"
-        )
+        raise UsageError("no model is given", hint="fleet init FOLDER --model path/to/model.onnx (one image input)")
     if (folder / "fleet.yaml").exists():
         raise UsageError(f"{folder / 'fleet.yaml'} exists", hint="choose another folder, or edit that file")
     draft = read_draft(model)

@@ -47,7 +47,7 @@ def _check_calibrator(model: Model, source: SourceFile, report: Report) -> None:
     for key, names in (("exclude_ops", int8.exclude_ops), ("exclude_nodes", int8.exclude_nodes)):
         if names:
             hint = "leave it out, or use method minmax, percentile or entropy, which leave them in float"
-            message = "method calibrator takes no names: TensorRT chooses what runs at int8"
+            message = "method calibrator does not support exclusions: TensorRT chooses what runs at int8"
             report.add(source, ("precisions", "int8", key), message, hint)
 
 
@@ -85,4 +85,4 @@ def _check_image(value: ModelInput, index: int, source: SourceFile, report: Repo
         numbers = getattr(preprocess, key)
         if key in preprocess.model_fields_set and len(numbers) != channels:
             message = f"{len(numbers)} numbers, but color {preprocess.color} has {channels} channels"
-            report.add(source, (*at, "preprocess", key), message, f"write {channels}, one a channel")
+            report.add(source, (*at, "preprocess", key), message, f"write {channels}, one for each channel")

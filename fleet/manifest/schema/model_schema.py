@@ -61,7 +61,7 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _one_of(self) -> Source:
         if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
-            raise ValueError("a source has one place: give exactly one of path, url or oci")
+            raise ValueError("a source has exactly one place: give path, url or oci")
         if self.data and self.path is None:
             raise ValueError("data is of a source by path: save a model that is fetched as one file")
         return self

@@ -11,7 +11,7 @@ device. What goes in (canonical JSON, then sha256):
 ``transform``         version of the graph transform, and inputs and outputs as declared: preprocessing is in the graph
 ``precision``         fp32, fp16, int8
 ``calibration``       digest of the samples, int8 only
-``golden``            digest of the golden data, which is in the layer beside the engine
+``golden``            digest of the golden data, which is in the layer next to the engine
 ``self_test``         what the robot's self-test asks for: it is in the layer too
 ``decoders``          outputs' decoders and their options, without names of classes: the report says what they find
 ``golden_expect``     whether the golden frames show nothing
@@ -77,5 +77,5 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
 
 
 def _without_unset(document: dict[str, Any], *later: str) -> dict[str, Any]:
-    """Leave out keys that came after the first keys were made, while they say nothing: the address stays the same."""
+    """Omit fields that were added later while they are unset, so that older keys stay valid."""
     return {key: value for key, value in document.items() if value or key not in later}

@@ -95,7 +95,7 @@ class Int8Options:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Everything about a build that changes the engine, beside model, precision and device."""
+    """Everything about a build that changes the engine, next to model, precision and device."""
 
     int8: Optional[Int8Options] = None
     keep_fp32_ops: Tuple[str, ...] = ()
@@ -179,7 +179,7 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """``engine.json``, the sidecar beside an engine in its layer: only what is a function of the engine key and bytes,
+    """``engine.json``, the sidecar next to an engine in its layer: only what is a function of the engine key and bytes,
     so that the layer is reproducible. What was measured is in :class:`EngineReport`."""
 
     key: str
@@ -187,7 +187,7 @@ class EngineIdentity:
     backend: str
     precision: str
     engine_file: str
-    """File name beside this one: ``engine.onnx`` or ``engine.plan``."""
+    """File name next to this one: ``engine.onnx`` or ``engine.plan``."""
     engine_sha256: str
     engine_bytes: int
     device: DeviceFacts
@@ -196,7 +196,7 @@ class EngineIdentity:
     """The engine's own inputs (a preprocessed image input is uint8, NHWC)."""
     outputs: Tuple[TensorSpec, ...]
     self_test: AccuracyGate
-    """Against ``golden.npz`` beside this file."""
+    """Against ``golden.npz`` next to this file."""
     dla_core: Optional[int] = None
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     golden_expect: str = ""

@@ -148,7 +148,7 @@ def chosen_fields(kind: str, fields: Tuple[str, ...], size: int) -> Tuple[str, .
 def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any]) -> Tuple[ShapeProblem, ...]:
     """Return why ``kind`` cannot fill a float tensor of ``shape``; empty when it can. ``options`` are valid."""
     if len(shape) < 2 or shape[0] != 1:
-        return (ShapeProblem("{} has no batch of one in front".format(list(shape)), "write [1, …]"),)
+        return (ShapeProblem("{} does not begin with a batch of 1".format(list(shape)), "write [1, …]"),)
     if kind == JOINT_STATE:
         return _joint_problem(shape, tuple(options["joints"]), tuple(options["fields"]))
     if kind in DEFAULT_FIELDS:
@@ -206,7 +206,7 @@ def _cloud_problem(shape: Tuple[int, ...], fields: Tuple[str, ...], points_first
     packed = [name for name in fields if name in PACKED_COLOURS]
     if packed:
         parts = ", ".join([*(name for name in fields if name not in packed), "r", "g", "b"])
-        message = "{} is a colour packed into four bytes, no number".format(packed[0])
+        message = "{} is a colour packed into four bytes, not a number".format(packed[0])
         return (ShapeProblem(message, "write fields: [{}], 0 to 255 each".format(parts)),)
     wanted = [1, "points", len(fields)] if points_first else [1, len(fields), "points"]
     shown = "[{}]".format(", ".join(map(str, wanted)))

@@ -144,7 +144,7 @@ def _require_usable(source: str, frames: Arrays) -> None:
                 raise EngineError(
                     "calibration",
                     f"{source}: frame {index} (counted from 0) of input {name!r} {why}",
-                    "remove the frame, or correct what made it: ranges taken from it would fit no other",
+                    "remove the frame, or correct its source: its range would not fit the other frames",
                 )
 
 

@@ -139,7 +139,9 @@ class _Part(Part):
         channels = _COLOR_CHANNELS[pre.color]
         mean, std = _per_channel("mean", pre.mean, channels), _per_channel("std", pre.std, channels)
         if not np.all(np.abs(std) > 0):
-            raise EngineError("unsupported", f"preprocess.std {list(pre.std)} holds a zero", "give what to divide by")
+            raise EngineError(
+                "unsupported", f"preprocess.std {list(pre.std)} holds a zero", "write divisors other than zero"
+            )
         factor = self.constant("scale", (pre.scale / std).astype(np.float32).reshape(1, channels, 1, 1))
         offset = self.constant("offset", (-mean / std).astype(np.float32).reshape(1, channels, 1, 1))
         self.add("Add", [self.add("Mul", [value, factor]), offset], output=self.output)

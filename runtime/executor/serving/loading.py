@@ -88,7 +88,7 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
     """Compare what the model is wired to with what the engine has. Raises EngineError."""
     inputs = {spec.name: spec for spec in identity.inputs}
     if model.trigger.input and model.trigger.input not in [binding.tensor for binding in model.inputs]:
-        raise _misfit(model, f"its trigger {model.trigger.input!r} is none of its inputs")
+        raise _misfit(model, f"its trigger {model.trigger.input!r} is not one of its inputs")
     for binding in model.inputs:
         spec = inputs.pop(binding.tensor, None)
         if spec is None:
@@ -98,7 +98,7 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
             gives = f"{binding.source} gives {dtype} {list(shape)}"
             raise _misfit(model, f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, {gives}")
     if inputs:
-        raise _misfit(model, f"nothing feeds input {', '.join(sorted(inputs))}")
+        raise _misfit(model, f"there is no source for input {', '.join(sorted(inputs))}")
     outputs = {spec.name for spec in identity.outputs}
     for output in model.outputs:
         if output.tensor not in outputs:

@@ -129,12 +129,12 @@ CASES = [
     ("    options: {invalid: zero}", "    preprocess: {}", "inputs/1/preprocess", "is for images", "remove it", ""),
     ("invalid: zero", "invalid: none", "inputs/1/options/invalid", "invalid is 'none'", "max or zero or drop", ""),
     ("invalid: zero", "invlid: zero", "inputs/1/options/invlid", "has no option invlid", "did you mean invalid?", ""),
-    ("[1, 4]", "[4]", "inputs/1/shape", "[4] has no batch of one in front", "write [1, …]", ""),
+    ("[1, 4]", "[4]", "inputs/1/shape", "[4] does not begin with a batch of 1", "write [1, …]", ""),
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/LaserScam", "inputs/1/type", "no input takes", "did you mean", ""),
     ("sensor_msgs/msg/LaserScan", "LaserScan", "inputs/1/type", "not a valid type", "sensor_msgs/msg/LaserScan", ""),
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/Range", "inputs/1/type", "no input takes", "package:name", ""),
     ("options: {invalid: zero}", "stamp: never", "inputs/1/stamp", "not possible", "arrival", ""),
-    ("    topic: /scan\n", "", "inputs/1", "is fed by one thing", "or from (another", "tensor: scan"),
+    ("    topic: /scan\n", "", "inputs/1", "has one source", "or from (another", "tensor: scan"),
     ("/scan\n", "/camera/image_raw\n", "inputs/1/type", "/camera/image_raw is sensor_msgs/msg/Image for another input",
      "one type", "type: sensor"),
     ("    width: 16\n", "", "inputs/0", "width is missing", "in pixels", "tensor: image"),
@@ -146,9 +146,9 @@ CASES = [
     ("trigger: {input: image}", "trigger: {unchanged: repeat}", "trigger/unchanged", "for models that run by time",
      "add rate", ""),
     ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}", "trigger: {rate: 5, unchanged: repeat}",
-     "trigger/unchanged", "would be repeated for ever", "max_age", ""),
-    ("tolerance: 50ms, ", "clock_back: 2s, ", "join/clock_back", "stamps that are compared", "add tolerance", ""),
-    ("tolerance: 50ms, ", "match: nearest, ", "join/match", "stamps that are compared", "add tolerance", ""),
+     "trigger/unchanged", "would be repeated without a limit", "max_age", ""),
+    ("tolerance: 50ms, ", "clock_back: 2s, ", "join/clock_back", "no effect without tolerance", "add tolerance", ""),
+    ("tolerance: 50ms, ", "match: nearest, ", "join/match", "no effect without tolerance", "add tolerance", ""),
     ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}",
      "trigger: {rate: 5}\njoin: {tolerance: 50ms, match: nearest}", "join/match", "run on frames", "remove it",
      "join: {tolerance: 50ms, match"),
@@ -176,7 +176,7 @@ def test_what_does_not_fit_has_its_line(
 
 def test_a_tolerance_for_one_input_says_so(tmp_path: Path) -> None:
     [problem] = problems_of(tmp_path, model=MODEL + "join: {tolerance: 50ms}\n")
-    assert (problem.path, problem.message) == ("join/tolerance", "there is one input: nothing to join")
+    assert (problem.path, problem.message) == ("join/tolerance", "there is only one input: nothing to join")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_a_model_fed_by_another_loads_and_resolves(tmp_path: Path) -> None:
     [
         ("{model: detector,", "{model: detecter,", "inputs/0/from/model", "no model is called detecter → did you mean"),
         ("tensor: scores}", "tensor: score}", "inputs/0/from/tensor", "detector has no output score → did you mean"),
-        (FROM, FROM + "    topic: /x\n", "inputs/0", "fed by one thing"),
-        (FROM, FROM + "    width: 3\n", "inputs/0/width", "width is for topics, but this input is fed by detector"),
+        (FROM, FROM + "    topic: /x\n", "inputs/0", "has one source"),
+        (FROM, FROM + "    width: 3\n", "inputs/0/width", "width is for topics, but this input comes from detector"),
         ("{model: detector", "{modle: detector", "inputs/0/from/modle", "unknown key modle → did you mean model?"),
     ],
 )  # fmt: skip
@@ -267,13 +267,15 @@ def test_models_that_wait_for_each_other(tmp_path: Path) -> None:
     detector = FED.replace("name: planner", "name: detector").replace("~/planner", "~/detector")
     detector = detector.replace("{model: detector,", "{model: planner,")
     problems = chain_problems(tmp_path, detector=detector)
-    assert "waits for itself: " in problems["inputs/0/from/model"]
+    assert "depends on itself: " in problems["inputs/0/from/model"]
 
 
 def test_a_robot_runs_what_feeds_its_models(tmp_path: Path) -> None:
     fleet = BOTH.replace("[{model: detector, precision: fp16}, ", "[")
     [problem] = chain_problems(tmp_path, fleet=fleet).values()
-    assert problem.startswith("planner is fed by detector, which scout-001 does not run → add detector to the models")
+    assert problem.startswith(
+        "planner takes an output of detector, which scout-001 does not run → add detector to the models"
+    )
 
 
 def test_a_topic_has_one_type_on_a_robot(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from runtime.contract.node.encodings import COMPRESSED_ENCODINGS
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters.base import Taken
-from runtime.executor.inputs.adapters.cdr import Fields
 from runtime.executor.inputs.adapters.depth import DepthValues
 from runtime.executor.inputs.adapters.images import checked_image
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 _MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}

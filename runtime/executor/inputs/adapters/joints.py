@@ -10,7 +10,7 @@ import numpy.typing as npt
 from runtime.contract.node.inputs import FLOAT64_ARRAY, JOINT_FIELDS, size_of
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
-from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 MOST_JOINTS = 4096

@@ -24,7 +24,7 @@ from runtime.contract.node.inputs import (
 )
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
-from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -100,7 +100,7 @@ class VectorAdapter:
         first = self._layout.orientation
         if self._oriented and not np.any(doubles[first : first + 4]):
             raise FrameRefusedError(
-                "orientation is the zero quaternion, which is no rotation: the sensor does not measure it; choose "
+                "orientation is the zero quaternion, which is not a rotation: the sensor does not measure it; choose "
                 "other fields",
                 "not_measured",
             )
