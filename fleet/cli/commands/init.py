@@ -12,39 +12,16 @@ import typer
 import yaml
 
 from fleet.cli import options
+from fleet.cli.commands.device.profiles import write_new
+from fleet.cli.first_fleet import FIRST_MODEL, Start, asked_device, first_model
 from fleet.cli.ui.console import emit
+from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
-from fleet.manifest.placeholders import REGISTRY, ROBOT_HOST, mark_as_noise
+from fleet.manifest.placeholders import mark_as_noise
 from runtime.contract.engine.onnx_tensors import external_tensors
 
 FRAME = (480, 640)
 """Height and width written for the camera; the user sets their own."""
-
-FLEET = """\
-apiVersion: jetfleet/v1
-fleet: {fleet}
-version: 0.1.0                       # raise it with every change: a published version never changes
-registry: {registry}:5000/{fleet}
-trust: unsigned                      # robots take any release; who must sign instead: docs/trust.md
-profiles: [profiles/sim-x86.yaml]
-models: [models/{model}.yaml]
-defaults: {{profile: sim-x86, user: jetson}}
-groups:
-  first: {{models: [{{model: {model}, precision: fp32}}]}}
-robots:
-  - {{name: robot-001, host: {host}, group: first}}
-rollout: {{waves: [1, 100%], soak: 30s, on_failure: revert}}
-# every key is explained by: fleet docs manifest
-"""
-
-PROFILE = """\
-name: sim-x86
-platform: linux/amd64
-backend: onnxruntime
-base_image: debian:bookworm-slim
-ros_distro: kilted
-builder: {endpoint: local, parallel: 2}
-"""
 
 
 def run(
@@ -53,46 +30,58 @@ def run(
     model: Annotated[
         Path | None, typer.Option("--model", help="An ONNX file: read for its inputs and outputs.")
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option("--robot", metavar="USER@HOST", help="A device to ask, over SSH, what it is: user@host:port."),
+    ] = None,
     fleet: Annotated[str, typer.Option("--fleet", help="Name of the fleet.")] = "my-fleet",
     as_json: options.Json = False,
 ) -> None:
     """Write a manifest to start from. Never overwrites a file."""
     folder = folder or manifest
-    if model is None:
+    if model is None and robot is None:
         raise UsageError(
-            "which model shall the robots run?", hint="fleet init FOLDER --model path/to/model.onnx (one image input)"
+            "which model shall the robots run?",
+            hint="fleet init FOLDER --model path/to/model.onnx (one image input), or --robot user@host, or both",
         )
     if (folder / "fleet.yaml").exists():
         raise UsageError(f"{folder / 'fleet.yaml'} exists", hint="choose another folder, or edit that file")
-    name = re.sub(r"[^a-z0-9_]+", "_", model.stem.lower()).strip("_") or "model"
-    declared = _model(model, name)
-    written = _write(folder, model, name, fleet, declared)
+    name = FIRST_MODEL if model is None else re.sub(r"[^a-z0-9_]+", "_", model.stem.lower()).strip("_") or "model"
+    content = first_model() if model is None else b""
+    declared = _model(model, name) if model is not None else _declared(content, name)
+    start = Start(fleet, name)
+    if robot is not None:
+        start = asked_device(Wiring(folder), folder, start, robot)
+        declared["inputs"][0]["topic"] = start.topic
+    written = _write(folder, model or content, start, declared)
     emit(
         as_json,
-        {"written": [str(path) for path in written]},
+        {"written": [str(path) for path in written], "found": list(start.found)},
         lambda console: console.print(
-            "\n".join(f"wrote {path}" for path in written)
-            + "\nNow: set registry, hosts and topics, put real frames into the golden data; `fleet validate` "
-            "names what is left."
+            "\n".join([*(f"found {line}" for line in start.found), *(f"wrote {path}" for path in written)])
+            + f"\nNow: {start.now}; `fleet validate` names what is left.",
+            markup=False,
         ),
     )
 
 
-def _write(folder: Path, model: Path, name: str, fleet: str, declared: dict[str, Any]) -> list[Path]:
+def _write(folder: Path, model: Path | bytes, start: Start, declared: dict[str, Any]) -> list[Path]:
+    name = start.model
     onnx = folder / "models" / "onnx" / f"{name}.onnx"
     files = {
-        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name, registry=REGISTRY, host=ROBOT_HOST),
-        folder / "profiles" / "sim-x86.yaml": PROFILE,
+        folder / "fleet.yaml": start.fleet_text(),
+        folder / "profiles" / f"{start.profile}.yaml": start.profile_text,
         folder / "models" / f"{name}.yaml": yaml.safe_dump(
             declared, sort_keys=False, default_flow_style=None, width=110
         ),
     }
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text)
     onnx.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model, onnx)
+    if isinstance(model, bytes):
+        onnx.write_bytes(model)
+    else:
+        shutil.copyfile(model, onnx)
     golden = folder / "models" / "golden" / f"{name}.npz"
     _write_golden(golden, declared["inputs"][0])
     return [*files, onnx, golden]
@@ -110,7 +99,11 @@ def _write_golden(path: Path, declared: dict[str, Any]) -> None:
 
 
 def _model(path: Path, name: str) -> dict[str, Any]:
-    graph = _graph(path)
+    return _declared(path.read_bytes() if path.is_file() else b"", name, path)
+
+
+def _declared(content: bytes, name: str, path: Path = Path(FIRST_MODEL)) -> dict[str, Any]:
+    graph = _graph(path, content)
     weights = {initializer.name for initializer in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     if len(inputs) != 1:
@@ -126,7 +119,7 @@ def _model(path: Path, name: str) -> dict[str, Any]:
         )
     return {
         "name": name,
-        "source": {"path": f"onnx/{name}.onnx", "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "source": {"path": f"onnx/{name}.onnx", "sha256": hashlib.sha256(content).hexdigest()},
         "inputs": [
             {
                 "tensor": inputs[0].name,
@@ -151,11 +144,13 @@ def _model(path: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _graph(path: Path) -> Any:
+def _graph(path: Path, content: bytes) -> Any:
     import onnx
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        if not content:
+            raise ValueError("there is no such file, or it is empty")
+        model = onnx.load_model_from_string(content)
     except Exception as error:
         raise UsageError(
             f"{path}: not an ONNX model: {error}", hint="give a file written by an ONNX exporter"
