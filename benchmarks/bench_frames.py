@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks.frames.network import write_network, write_runtime
 from runtime.contract.codec import from_json
 from runtime.contract.node.health import HealthReport, ModelHealth
+from tests.harness import share
 
 ROOT = Path(__file__).parents[1]
 HZ = 30.0
@@ -252,7 +253,7 @@ def base_environment(folder: Path) -> dict[str, str]:
     ours = ("FASTDDS", "FASTRTPS", "MALLOC_", "ROS_", "RMW_")
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
-        "ROS_DOMAIN_ID": str(100 + os.getpid() % 100),
+        "ROS_DOMAIN_ID": str(share.ros_domain()),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(folder / "log"),
         "PYTHONPATH": str(ROOT),

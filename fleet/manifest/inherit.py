@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
+from fleet.manifest.schema.ros_schema import Ros, merged_ros
 
 _OWN = frozenset(Settings.model_fields)
 
@@ -34,6 +35,7 @@ class Effective:
     """The same."""
     update: Update | None
     """The same."""
+    ros: Ros
     environment: Mapping[str, str]
 
 
@@ -96,5 +98,6 @@ def _effective(levels: list[Settings]) -> Effective:
             (level.update_inhibit for level in reversed(levels) if level.update_inhibit is not None), ()
         ),
         update=next((level.update for level in reversed(levels) if level.update is not None), None),
+        ros=merged_ros([level.ros for level in levels if level.ros is not None]),
         environment={key: value for level in levels for key, value in level.environment.items()},
     )

@@ -14,6 +14,7 @@ from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, Var
 from fleet.resolve.documents.build_job import engine_spec
 from fleet.resolve.documents.power import power_environment
 from fleet.resolve.documents.resources import resource_environment
+from fleet.resolve.documents.ros import ros_environment
 from fleet.resolve.documents.runtime_config import runtime_config, stand_in
 from fleet.resolve.documents.switching import switch_rules
 from fleet.resolve.documents.trust import trust_spec
@@ -124,7 +125,8 @@ class _Variants:
         known = self._environments.get(id(settings))
         if known is None:
             assert settings.profile is not None, "load_manifest refuses robots without a profile"
-            ours = power_environment(settings, self._loaded.profiles[settings.profile]) | resource_environment(settings)
+            profile = self._loaded.profiles[settings.profile]
+            ours = power_environment(settings, profile) | resource_environment(settings) | ros_environment(settings)
             known = (settings, {**settings.environment, **ours} if ours else settings.environment)
             self._environments[id(settings)] = known
         return known[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from runtime.contract.node.ros_settings import ENV_RMW, RosNames, ros_names
 from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
 from runtime.health.process.round_trip import AGAIN_S, RoundTrip
 from runtime.health.process.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
@@ -86,15 +87,25 @@ def main() -> int:
             process, f"cannot import {error.name or 'a package'}: {error}; run in the runtime image", EXIT_USAGE
         )
     try:
-        use_sim_time = sim_time_wanted(os.environ)
+        use_sim_time, names = sim_time_wanted(os.environ), ros_names(os.environ)
+        # What is logged goes to the container's log; ROS's own files would fill the container's disk.
+        arguments = ["--ros-args", "--disable-external-lib-logs", *names.arguments()]
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except ValueError as error:
         return _give_up(process, str(error), EXIT_USAGE)
-    # What is logged goes to the container's log; ROS's own files would fill the container's disk.
-    rclpy.init(args=["--ros-args", "--disable-external-lib-logs"], signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # noqa: BLE001 - rclpy's have no common base: a middleware or a name that is refused
+        return _give_up(process, _no_ros(error, names), EXIT_USAGE)
     worker = Worker()
     engines_dir = Path(os.environ.get(ENV_ENGINES_DIR) or ENGINES_DIR)
     node = ExecutorNode(config, engines_dir, worker, stop, use_sim_time=use_sim_time)
     return _run(process, config, node, worker)
+
+
+def _no_ros(error: Exception, names: RosNames) -> str:
+    said = " ".join(str(error).split())
+    with_ = f"{ENV_RMW}={os.environ.get(ENV_RMW, '')}"
+    rules = f" and {' '.join(names.arguments())}" if names.arguments() else ""
+    return f"ROS does not start with {with_}{rules}: {said}; is this middleware's package in the profile's base image?"
 
 
 def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Worker) -> int:

@@ -109,6 +109,8 @@ class Peer:
         for step in self.script["steps"]:
             if "expect" in step:
                 self.until(lambda wanted=step["expect"]: len(self.results) >= wanted)  # type: ignore[misc]
+            elif "noted" in step:
+                self.until(lambda words=step["noted"]: words in self.notes())  # type: ignore[misc]
             elif "counted" in step:
                 self.until(lambda name=step["counted"]: name in self.causes())  # type: ignore[misc]
             else:
@@ -118,6 +120,10 @@ class Peer:
     def causes(self) -> set[str]:
         with urllib.request.urlopen(self.script["report"], timeout=10) as answer:
             return {name for model in json.load(answer)["models"] for name in model["causes"]}
+
+    def notes(self) -> str:
+        with urllib.request.urlopen(self.script["report"], timeout=10) as answer:
+            return " ".join(note for model in json.load(answer)["models"] for note in model["mixed"])
 
     def publish(self, topic: str, kind: str, value: float, stamp: float | None = None) -> None:
         message = KINDS[kind](value)

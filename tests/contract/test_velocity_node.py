@@ -217,7 +217,9 @@ def test_two_cameras_on_one_topic_are_named(robot: StartRobot, tmp_path: Path) -
         with camera(one, 0.0):
             report = one.until("both to be named", lambda report: report.models[0].mixed)
         [said] = report.models[0].mixed
-        assert said.startswith("/camera/image_raw: messages of 2 publishers are mixed: /peer, /peer; stop or remap")
+        assert said.startswith(
+            "/camera/image_raw: messages of 2 publishers are mixed: /peer (namespace /, this host), "
+        )
         assert any(check.name == "model:driver:publishers" and check.message == said for check in report.checks)
         one.until("one alone to be no mix", lambda report: not report.models[0].mixed)
 

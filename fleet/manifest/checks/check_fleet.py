@@ -15,6 +15,7 @@ from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile, Robo
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
+from runtime.contract.node.ros_settings import ENV_DOMAIN, ENV_RMW
 
 _RESERVED = ("JETFLEET_", "COMPOSE_", "DOCKER_")
 """Variables of the release folder's ``.env`` that decide which release runs."""
@@ -112,6 +113,14 @@ def _check_settings(context: _Context, at: KeyPath, settings: Settings) -> None:
             context.add((*at, "environment", name), f"{name} is set by jetfleet itself", "choose another variable")
 
 
+def _check_ros(context: _Context, at: KeyPath, settings: Effective) -> None:
+    """What is declared under ros is not also a variable of ROS's own."""
+    for key, name in (("domain_id", ENV_DOMAIN), ("rmw", ENV_RMW)):
+        if getattr(settings.ros, key) is not None and name in settings.environment:
+            hint = f"remove {name} from environment, or {key} from ros"
+            context.add_once((*at, "ros", key), f"{key} and the variable {name} say the same thing twice", hint)
+
+
 def _unread(context: _Context, key: str) -> bool:
     """Say whether a file of the list could not be read far enough to know its name: then nothing is unknown."""
     listed = context.draft.profiles if key == "profiles" else context.draft.models
@@ -128,6 +137,7 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
         context.add(at, f"{robot.name} has no profile", "set profile on the robot, on its group or in defaults")
     if not settings.models and not _unread(context, "models"):
         context.add(at, f"{robot.name} runs no model", "set models on the robot, on its group or in defaults")
+    _check_ros(context, at, settings)
     profile = context.profiles.get(settings.profile or "")
     if settings.power_mode is not None and profile is not None and settings.power_mode not in profile.power_modes:
         _check_power_mode(context, index, robot, settings.power_mode, profile)

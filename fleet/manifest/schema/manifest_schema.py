@@ -33,6 +33,7 @@ from fleet.manifest.schema.model_schema import (
 from fleet.manifest.schema.power_schema import Governor, Power
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
 from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
+from fleet.manifest.schema.ros_schema import Ros
 from fleet.manifest.schema.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.schema.update_schema import Update
 from fleet.manifest.schema.values import (
@@ -253,6 +254,8 @@ class Settings(Frozen):
     """When the robot must not be updated; the nearest level's as a whole."""
     update: Update | None = None
     """When and how it may be switched; the nearest level's as a whole."""
+    ros: Ros | None = None
+    """Names, time and middleware of its node; merges by key."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the runtime container of this robot, ROS_DOMAIN_ID for example."""
 

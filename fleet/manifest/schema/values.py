@@ -122,6 +122,8 @@ Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00-\x1f\x7f
 """One line."""
 Topic = Annotated[str, StringConstraints(pattern=r"^(~/|/)?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")]
 """A ROS 2 topic: absolute, relative, or ``~/`` for below the node's name."""
+Namespace = Annotated[str, StringConstraints(pattern=r"^/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*$")]
+"""A ROS 2 namespace, with or without the ``/`` in front."""
 LabelKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]*$")]
 LabelValue = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]*$")]
 """No commas, ``=``, ``!`` or ``*``: selectors are made of those."""

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from runtime.contract.codec import canonical_json
+from runtime.contract.node.ros_settings import ros_names
 from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
 from runtime.contract.robot.verification import DEFAULT_SECONDS, MAX_SECONDS, VERIFY_MARGIN_S
 from runtime.engines.errors import EngineError
 from runtime.engines.store import load_engine_dir
 from runtime.executor.serving.loading import engine_folder
-from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of, resolved
+from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of
 from runtime.health.settings import ENV_CONFIG, load_config
 
 ENV_ENGINES_DIR = "JETFLEET_ENGINES_DIR"
@@ -77,11 +78,12 @@ def _heard(config: RuntimeConfig, seconds: float) -> tuple[dict[str, TopicEviden
         from rclpy.node import Node
     except ImportError as error:
         return {}, f"rclpy cannot be imported: {error}"
-    rclpy.init(args=["--ros-args", "--disable-external-lib-logs"])
+    names = ros_names(os.environ)
+    rclpy.init(args=["--ros-args", "--disable-external-lib-logs", *names.arguments()])
     try:
         node = Node(f"jetfleet_verify_{os.getpid()}")
         try:
-            return listen(node, {topic: resolved(topic, config.node_name) for topic in wanted}, seconds), ""
+            return listen(node, {topic: names.resolved(topic, config.node_name) for topic in wanted}, seconds), ""
         finally:
             node.destroy_node()
     finally:

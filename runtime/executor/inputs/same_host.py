@@ -23,6 +23,14 @@ def host_of(gid: Sequence[int]) -> bytes | None:
     return prefix[2:4] if len(prefix) == 4 and prefix[:2] == EPROSIMA else None
 
 
+def where(gid: Sequence[int], ours: bytes | None) -> str:
+    """Return the host of an endpoint for a person, as far as its GID tells. ``ours``: this process's own host."""
+    theirs = host_of(gid)
+    if theirs is None or ours is None:
+        return "host not known"
+    return "this host" if theirs == ours else f"host {theirs.hex()}, this one is {ours.hex()}"
+
+
 def others(ours: Iterable[Sequence[int]], publishers: Iterable[tuple[str, Sequence[int]]]) -> tuple[str, ...]:
     """Return the names of the publishers, sorted, that Fast DDS takes for ones on another host than ``ours``."""
     here = {host for gid in ours if (host := host_of(gid)) is not None}

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
-#: ``true``: the node's clock follows ``/clock`` from its start, as the parameter ``use_sim_time`` does when set later.
-ENV_USE_SIM_TIME = "JETFLEET_USE_SIM_TIME"
+from runtime.contract.node.ros_settings import ENV_USE_SIM_TIME
+
 STILL_S = 2.0
 """How long a simulated clock may stand still until that is said."""
 _WORDS = {"": False, "false": False, "0": False, "true": True, "1": True}

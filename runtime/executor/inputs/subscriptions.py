@@ -19,8 +19,9 @@ from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters import InputAdapter, Taken, adapter_for
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
 from runtime.executor.inputs.mixed_publishers import MixedPublishers
+from runtime.executor.inputs.publisher_names import described, foreign, full_name
 from runtime.executor.inputs.refusals import Refusals
-from runtime.executor.inputs.same_host import DATAGRAM_BYTES, others
+from runtime.executor.inputs.same_host import DATAGRAM_BYTES, host_of, others
 from runtime.executor.inputs.sequence_counter import SequenceCounter
 from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.inputs.synchronizer import Pending
@@ -240,11 +241,17 @@ class Intake:
         for topic in self._topics.values():
             publishers = self._node.get_publishers_info_by_topic(topic.name)
             topic.published_as(info.topic_type for info in publishers)
-            said = topic.mixed({bytes(info.endpoint_gid)[:GUID_BYTES]: _full_name(info) for info in publishers})
+            own = self._own_subscriptions(topic.name)
+            ours = next((host for info in own if (host := host_of(info.endpoint_gid)) is not None), None)
+            said = topic.mixed({bytes(info.endpoint_gid)[:GUID_BYTES]: described(info, ours) for info in publishers})
+            full = self._node.resolve_topic_name(topic.name)
+            others_said = foreign(full, self._node.get_namespace(), publishers, ours)
             for model in topic.models():
-                mixed.setdefault(model, []).extend([said] if said else [])
+                mixed.setdefault(model, []).extend([*([said] if said else []), *others_said])
             if topic.large:
-                found = [f"{topic.name} from {node}" for node in self._elsewhere(topic.name, publishers)]
+                gids = [info.endpoint_gid for info in own]
+                far = others(gids, ((full_name(info), info.endpoint_gid) for info in publishers))
+                found = [f"{topic.name} from {node}" for node in far]
                 for model in topic.models():
                     by_udp.setdefault(model, []).extend(found)
         for model, found in by_udp.items():
@@ -258,22 +265,16 @@ class Intake:
                 self._node.get_logger().warning(said)
         model.stats.mixed = found
 
-    def _elsewhere(self, topic: str, publishers: Sequence[Any]) -> tuple[str, ...]:
-        """Publishers whose messages do not come through shared memory."""
-        listening = self._node.get_subscriptions_info_by_topic(topic)
+    def _own_subscriptions(self, topic: str) -> Sequence[Any]:
         own = (self._node.get_namespace(), self._node.get_name())
-        ours = (info.endpoint_gid for info in listening if (info.node_namespace, info.node_name) == own)
-        return others(ours, ((_full_name(info), info.endpoint_gid) for info in publishers))
+        listening = self._node.get_subscriptions_info_by_topic(topic)
+        return [info for info in listening if (info.node_namespace, info.node_name) == own]
 
 
 def message_type(name: str) -> Any:
     """Return the class of ``package/msg/Name``. Raises ImportError, AttributeError when it is not installed."""
     package, _, message = name.partition("/msg/")
     return getattr(importlib.import_module(f"{package}.msg"), message)
-
-
-def _full_name(info: Any) -> str:
-    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def _callback(topic: Topic) -> Callable[..., None]:

@@ -44,10 +44,3 @@ class Evidence:
 def fallback_of(model: str) -> str:
     """Return the name under which evidence has the fallback's engine of ``model``."""
     return f"{model} (fallback)"
-
-
-def resolved(topic: str, node_name: str) -> str:
-    """Return a topic's full name: ``~/x`` is the node's own."""
-    if topic.startswith("~/"):
-        return f"/{node_name}/{topic[2:]}"
-    return topic if topic.startswith("/") else f"/{topic}"

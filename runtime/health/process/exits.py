@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 
 _MEANING = {
+    102: ", by ROS: the middleware that RMW_IMPLEMENTATION names is not in this image",
     4: ", abandoned at its own deadline",
     -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
 }
-"""What the executor's exit codes (runtime.executor.main) and, below 0, its signals say beyond the number."""
+"""What exit codes of the executor (runtime.executor.main) and of rcl (102, rmw_implementation_identifier_check.c), and,
+below 0, signals say beyond the number."""
 
 
 def describe_exit(code: int, why: str) -> str:
