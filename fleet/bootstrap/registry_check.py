@@ -14,7 +14,7 @@ from fleet.ports import RobotShell
 
 PROGRAM = Path(__file__).with_name("remote_registry_check.py")
 _TIMEOUT_S = 60.0
-CONFIGS = (f"{LOGIN_DIR}/config.json", "/root/.docker/config.json")
+CONFIGS = (f"{LOGIN_DIR}/config.json", "~root/.docker/config.json")
 """Logins that a robot has already: what bootstrap brought, else root's own."""
 
 

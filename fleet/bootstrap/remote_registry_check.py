@@ -84,8 +84,8 @@ def login(p: Dict[str, Any]) -> Tuple[str, str]:  # noqa: UP006
 def read(path: str) -> List[Any]:  # noqa: UP006
     """Return what is in a file of logins; nothing where there is none."""
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+    except (FileNotFoundError, RuntimeError):  # No file; no such user.
         return []
     return [found] if isinstance(found, dict) else []
 
