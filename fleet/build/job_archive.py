@@ -26,6 +26,8 @@ def write_inputs(spec: EngineSpec, model: Path, to: BinaryIO, *, timings: Path |
     with tarfile.open(fileobj=to, mode="w") as tar:
         _add_bytes(tar, JOB_FILE, canonical_json(spec.job))
         _add_file(tar, MODEL_FILE, model)
+        for name in spec.job.external:
+            _add_file(tar, name, model.parent / name)
         _add_file(tar, GOLDEN_FILE, spec.golden)
         if spec.calibration is not None and spec.precision == "int8":
             for sample in calibration_files(spec.calibration):

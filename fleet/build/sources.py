@@ -28,7 +28,9 @@ class SourceCache:
         """Return the model's file. Raises BuildError (changed file), OutsideError (download), RegistryError."""
         source = spec.source
         if spec.source_path is not None:
-            self._check(spec, spec.source_path)
+            self._check(spec, spec.source_path, spec.source.sha256, "source.sha256")
+            for name, digest in spec.source.data.items():
+                self._check(spec, spec.source_path.parent / name, digest, "source.data")
             return spec.source_path
         cached = cache_dir() / "sources" / f"{source.sha256}.onnx"
         with locked(f"source-{source.sha256[:32]}", f"fetching model {spec.model}", deadline_s=_DEADLINE_S):
@@ -37,17 +39,17 @@ class SourceCache:
                 self._fetch(spec, cached)
         return cached
 
-    def _check(self, spec: EngineSpec, path: Path) -> None:
+    def _check(self, spec: EngineSpec, path: Path, pinned: str, key: str) -> None:
         try:
             found = file_sha256(path)
         except OSError as error:
             raise BuildError(
                 f"{spec.model}: cannot read its ONNX file: {error}", hint="restore the file and run the command again"
             ) from error
-        if found != spec.source.sha256:
+        if found != pinned:
             raise BuildError(
-                f"{spec.model}: {path} has sha256 {found[:12]}…, the manifest pins {spec.source.sha256[:12]}…",
-                hint="the file changed since the manifest was read: restore it, or update source.sha256",
+                f"{spec.model}: {path} has sha256 {found[:12]}…, the manifest pins {pinned[:12]}…",
+                hint=f"the file changed since the manifest was read: restore it, or update {key}",
             )
 
     def _fetch(self, spec: EngineSpec, to: Path) -> None:

@@ -9,12 +9,13 @@ from fleet.manifest.checks.check_precision_exclusions import check_precision_exc
 from fleet.manifest.checks.check_range import why_not_open
 from fleet.manifest.files.named_files import calibration_files, file_sha256, inside, why_no_file
 from fleet.manifest.files.npz_header import NotNpz, read_npz_header
-from fleet.manifest.files.onnx_graph import Graph, NotOnnx, Tensor, read_graph
+from fleet.manifest.files.onnx_graph import MAX_ONNX_BYTES, Graph, NotOnnx, Tensor, read_graph
 from fleet.manifest.schema.manifest_schema import Model, ModelInput
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
 
+_NO_ARRAYS = frozenset({"bfloat16", "string", "undefined", "complex64", "complex128"})
 MIN_CALIBRATION = 8
 """Fewer samples say too little of the ranges of activations; hundreds are better."""
 
@@ -25,6 +26,7 @@ def check_data(model: Model, root: Path, folder: Path, source: SourceFile, repor
     graph = checks.graph()
     if graph is not None:
         checks.tensors(graph)
+        checks.precisions(graph)
         check_precision_exclusions(model, graph, source, report)
     checks.golden()
     checks.calibration()
@@ -53,12 +55,40 @@ class _Checks:
             if found != written.sha256:
                 hint = f"if the file is the one you mean, write sha256: {found}"
                 self._add(("source", "sha256"), f"{path} has another sha256 than declared", hint)
-            return read_graph(path, found)
+            graph = read_graph(path, found)
+            self._weights(graph, path)
+            return graph
         except OSError as error:
             self._add(at, f"{path} cannot be read: {error.strerror or error}", "check the file's permissions")
         except NotOnnx as error:
             self._add(at, f"{path} {error}", error.hint)
         return None
+
+    def _weights(self, graph: Graph, model: Path) -> None:
+        """Check the files beside the ONNX file that hold its weights, each against its sha256."""
+        declared, at = self._model.source.data, ("source", "data")
+        size = model.stat().st_size
+        for name in graph.files:
+            path = model.parent / name
+            if why := why_no_file(path):
+                self._add(
+                    at, f"{path}, which the ONNX file keeps weights in, {why}", "put it there: exporters write both"
+                )
+                continue
+            size += path.stat().st_size
+            found = file_sha256(path)
+            if declared.get(name) != found:
+                what = "is not pinned" if name not in declared else "has another sha256 than declared"
+                hint = f"if the file is the one you mean, write source: {{data: {{{name}: {found}}}}}"
+                self._add(at, f"{path}, which the ONNX file keeps weights in, {what}", hint)
+        for name in declared:
+            if name not in graph.files:
+                hint = (
+                    did_you_mean(name, graph.files) if graph.files else "remove it: the file holds its weights itself"
+                )
+                self._add((*at, name), f"the ONNX file keeps no weights in {name}", hint)
+        if size > MAX_ONNX_BYTES:
+            self._add(at, f"{model} and its data are larger than 2 GB", "use a smaller model")
 
     def tensors(self, graph: Graph) -> None:
         """Check that inputs and outputs are the graph's."""
@@ -78,6 +108,10 @@ class _Checks:
             if output.tensor not in graph.outputs:
                 hint = did_you_mean(output.tensor, graph.outputs)
                 self._add(("outputs", index, "tensor"), f"the ONNX file has no output {output.tensor}", hint)
+            elif (kind := graph.outputs[output.tensor].dtype) in _NO_ARRAYS:
+                hint = "export the model with a float32 output there (a Cast), or without it"
+                said = "no tensor" if kind == "undefined" else kind
+                self._add(("outputs", index, "tensor"), f"output {output.tensor} is {said}: no robot reads it", hint)
 
     def _input(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
         if not tensor.accepts(value.shape):
@@ -126,10 +160,17 @@ class _Checks:
             as_what = "frames as the camera gives them" if value.is_image else "values as the model takes them"
             self._add(at, message, f"write {as_what}: {kind} of shape [{wanted}]")
 
+    def precisions(self, graph: Graph) -> None:
+        """Check that int8 has ranges from somewhere: calibration data, or the model's own scales."""
+        int8 = self._model.precisions.int8
+        if int8 is not None and int8.calibration is None and not graph.quantized:
+            hint = "add calibration: a folder of the robot's frames; only a model of Q/DQ pairs has scales of its own"
+            self._add(("precisions", "int8"), "int8 needs calibration data, and the ONNX file is not quantized", hint)
+
     def calibration(self) -> None:
         """Check that there are enough calibration samples."""
         int8 = self._model.precisions.int8
-        if int8 is None:
+        if int8 is None or int8.calibration is None:
             return
         at: KeyPath = ("precisions", "int8", "calibration")
         path = inside(self._root, self._folder, int8.calibration)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.engine.onnx_tensors import external_tensors
+from runtime.contract.engine.onnx_tensors import external_files, why_not_beside
 
 MAX_ONNX_BYTES = 2**31 - 1
 """Protobuf reads no more in one message."""
@@ -56,6 +56,10 @@ class Graph:
     """Names of the nodes that have one."""
     nameless: bool = False
     """Some nodes have no name: the builder calls them ``<operator>_<index>``."""
+    files: tuple[str, ...] = ()
+    """Files beside it that hold weights, as it names them."""
+    quantized: bool = False
+    """It carries scales of its own (Q/DQ pairs)."""
 
 
 @lru_cache(maxsize=64)
@@ -65,17 +69,18 @@ def read_graph(path: Path, _sha256: str) -> Graph:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     if path.stat().st_size > MAX_ONNX_BYTES:
-        raise NotOnnx("is larger than 2 GB", "models with external data are not supported yet: use a smaller model")
+        raise NotOnnx("is larger than 2 GB", "use a smaller model: no parser reads more in one graph")
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError, TypeError) as error:
         raise NotOnnx("is not an ONNX file", "give a file written by an ONNX exporter") from error
     if not model.graph.node or model.ir_version < 1:
         raise NotOnnx("is not an ONNX file: it has no graph", "give a file written by an ONNX exporter")
-    elsewhere = next(external_tensors(model), None)
-    if elsewhere is not None:
-        hint = "save it as one file: onnx.save_model(model, path, save_as_external_data=False)"
-        raise NotOnnx(f"keeps its weights in other files ({elsewhere[:80]!a}), which sha256 does not cover", hint)
+    files = external_files(model)
+    for place in files:
+        if why := why_not_beside(place):
+            hint = "save it as one file: onnx.save_model(model, path, save_as_external_data=False)"
+            raise NotOnnx(f"keeps tensor {files[place][:80]!a} in {place[:80]!a}, which {why}", hint)
     weights = {weight.name for weight in model.graph.initializer}
     return Graph(
         inputs={value.name: _tensor(value) for value in model.graph.input if value.name not in weights},
@@ -83,6 +88,8 @@ def read_graph(path: Path, _sha256: str) -> Graph:
         operators=tuple(dict.fromkeys(node.op_type for node in model.graph.node)),
         nodes=tuple(node.name for node in model.graph.node if node.name),
         nameless=any(not node.name for node in model.graph.node),
+        files=tuple(files),
+        quantized=any(node.op_type == "QuantizeLinear" for node in model.graph.node),
     )
 
 

@@ -42,11 +42,15 @@ class Source(Frozen):
     oci: Annotated[str, StringConstraints(pattern=r"^[^\s/]+/\S+$")] | None = None
     """``registry/repository:tag`` or ``registry/repository@sha256:…`` of an artifact whose one layer is the file."""
     sha256: Sha256
+    data: dict[str, Sha256] = Field(default_factory=dict)
+    """Files beside ``path`` that hold weights, as the ONNX file names them → their sha256."""
 
     @model_validator(mode="after")
     def _one_of(self) -> Source:
         if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
             raise ValueError("a source has one place: give exactly one of path, url or oci")
+        if self.data and self.path is None:
+            raise ValueError("data is of a source by path: save a model that is fetched as one file")
         return self
 
 
@@ -161,8 +165,8 @@ class Fp16Options(Frozen):
 class Int8Options(Frozen):
     """int8: static Q/DQ from calibration data."""
 
-    calibration: Text
-    """Folder of images, or an .npz file, relative to the model's file."""
+    calibration: Text | None = None
+    """Folder of images, or an .npz file, relative to the model's file. Not of a model that is quantized already."""
     method: Literal["entropy", "percentile", "minmax", "calibrator"] = DEFAULT_INT8_METHOD
     exclude_ops: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()

@@ -41,7 +41,7 @@ def engine_spec(
     folder = loaded.model_files[model.name].parent
     golden = folder / model.golden.data
     int8 = model.precisions.int8 if precision == "int8" else None
-    calibration = folder / int8.calibration if int8 else None
+    calibration = folder / int8.calibration if int8 and int8.calibration else None
     job = _job(profile, model, precision, dla_core)
     key = engine_key(
         job,
@@ -73,6 +73,7 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         backend=profile.backend,
         precision=precision,
         onnx_sha256=model.source.sha256,
+        external=dict(sorted(model.source.data.items())),
         inputs=tuple(_input(value) for value in model.inputs),
         outputs=tuple(_output(value) for value in model.outputs),
         options=replace(_options(model, precision), dla_core=dla_core),

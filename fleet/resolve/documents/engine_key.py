@@ -7,6 +7,7 @@ device. What goes in (canonical JSON, then sha256):
 ``key_version``       format of this document
 ``model``             the name: engines lie in a folder of that name inside the layer
 ``onnx_sha256``       the model's file
+``external``          files beside it that hold weights, each with its sha256
 ``transform``         version of the graph transform, and inputs and outputs as declared: preprocessing is in the graph
 ``precision``         fp32, fp16, int8
 ``calibration``       digest of the samples, int8 only
@@ -45,6 +46,7 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "key_version": KEY_VERSION,
         "model": job.model,
         "onnx_sha256": job.onnx_sha256,
+        "external": job.external,
         "transform": {
             "version": TRANSFORM_VERSION,
             "inputs": [_tensor(spec) for spec in job.inputs],
@@ -62,7 +64,7 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "decoders": [to_dict(decoder) for decoder in job.decoders],
         "golden_expect": job.golden_expect,
     }
-    return digest_of(_without_unset(document, "metric", "decoders", "golden_expect"))
+    return digest_of(_without_unset(document, "metric", "decoders", "golden_expect", "external"))
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

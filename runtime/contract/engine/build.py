@@ -163,6 +163,8 @@ class BuildJob:
     """What the robot makes of the outputs: run on the golden frames, judged like accuracy."""
     golden_expect: str = ""
     """``nothing``: a right model finds nothing in the golden frames. Empty: its decoders find something."""
+    external: Dict[str, str] = field(default_factory=dict)
+    """Files beside the model that hold its weights, as it names them → sha256; in the job under those names."""
     schema: int = SCHEMA
 
 

@@ -115,10 +115,7 @@ class _Trial:
         golden = load_golden(folder / GOLDEN_FILE, inputs, [spec.name for spec in job.outputs])
         self._fp32 = fp32_answers(folder / MODEL_FILE, job, inputs, golden)
         self._expected = golden.expected_samples() if golden.expected else []
-        self._feeds = [
-            {spec.name: golden.frames[spec.name][index].reshape(spec.shape) for spec in inputs}
-            for index in range(len(golden))
-        ]
+        self._feeds = [{spec.name: golden.frame(index, spec) for spec in inputs} for index in range(len(golden))]
         int8 = job.options.int8 or Int8Options()
         source = load_model(folder / MODEL_FILE, _newest_opset(job.backend))
         if check_quantized(source, job.precision, int8) == PAIRS:

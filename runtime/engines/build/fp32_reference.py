@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
-from runtime.engines.graph.normalize import load_source
+from runtime.engines.graph.normalize import session_source
 from runtime.engines.graph.preprocess import preprocess_model
 from runtime.engines.onnxruntime_.session import open_session
 
@@ -28,10 +28,9 @@ class Reference:
 
     def __init__(self, source: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
         """Open the model. Raises EngineError of kind ``bad-model``."""
-        load_source(source)
         self._inputs = tuple(inputs)
         self._outputs = [spec.name for spec in outputs]
-        self._model = open_session(source, optimize=False)
+        self._model = open_session(session_source(source), optimize=False)
         self._preprocess = {
             spec.name: open_session(preprocess_model(spec).SerializeToString(), optimize=False)
             for spec in inputs

@@ -25,7 +25,7 @@ def half_precision_notes(job: BuildJob, built: BuiltEngine, golden: Golden, fp32
     names = [spec.name for spec in built.outputs]
     answers = []
     for index in range(len(golden)):
-        feeds = {spec.name: golden.frames[spec.name][index].reshape(spec.shape) for spec in built.inputs}
+        feeds = {spec.name: golden.frame(index, spec) for spec in built.inputs}
         answers.append(dict(zip(names, session.run(names, feeds), strict=True)))
     wrong = violation(worst(answers, fp32, free_axes(built.outputs)), job.accuracy)
     if wrong is None:

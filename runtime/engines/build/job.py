@@ -70,12 +70,44 @@ def read_job(folder: Path) -> BuildJob:
             f"{MODEL_FILE} has sha256 {found[:12]}…, the job says {job.onnx_sha256[:12]}…",
             "the model changed after it was pinned: update source.sha256 or restore the file",
         )
+    _check_weights(job, folder, model)
     return job
+
+
+def _check_weights(job: BuildJob, folder: Path, model: Path) -> None:
+    """Check the files that hold the model's weights: those that the job names, and no others. Raises EngineError."""
+    import onnx
+
+    from runtime.contract.engine.onnx_tensors import external_files, why_not_beside
+
+    for name, digest in job.external.items():
+        path = folder / name
+        if why_not_beside(name) or not path.is_file():
+            raise EngineError("bad-model", f"the job has no file {name!r} of weights", "check source.data")
+        found = sha256_of(path)
+        if found != digest:
+            raise EngineError(
+                "bad-model",
+                f"{name} has sha256 {found[:12]}…, the job says {digest[:12]}…",
+                "the weights changed after they were pinned: update source.data or restore the file",
+            )
+    try:
+        there = external_files(onnx.load(str(model), load_external_data=False))
+    except Exception:  # noqa: BLE001  (what is no ONNX file is said by whoever loads it)
+        return
+    missing = sorted(set(there) - set(job.external))
+    if missing:
+        raise EngineError(
+            "bad-model",
+            f"the model keeps weights in {missing[0]!r}, which the job does not pin",
+            "name it under source.data, or save the model as one file",
+        )
 
 
 def build(folder: Path, out: Path, log: Progress, started: float) -> None:
     """Build one engine into ``out``. Raises EngineError; ``out`` may then hold some of the files."""
     # What quantization and measurement import takes a second: a job that cannot be read fails without it.
+    from runtime.engines.build.fitting_size import with_fitting_size
     from runtime.engines.build.measure import finish
     from runtime.engines.golden.task_metric import check_metric
 
@@ -95,7 +127,10 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
         timing_folder=folder / TIMING_DIR,
     )
     before = time.monotonic()
-    built = backend.build(job, paths, log)
+    try:
+        built = backend.build(job, paths, log)
+    except EngineError as error:
+        raise with_fitting_size(error, paths.model, job) from error
     seconds = time.monotonic() - before
     finish(job, backend, built, folder=folder, out=out, log=log, build_seconds=seconds, started=started)
 

@@ -82,7 +82,7 @@ class Arrays:
 
     def __getitem__(self, index: int) -> dict[str, npt.NDArray[Any]]:
         return {
-            name: array[index].reshape(self.shapes.get(name, (1, *array.shape[1:])))
+            name: np.asarray(array[index]).reshape(self.shapes.get(name, (1, *array.shape[1:])))
             for name, array in self.arrays.items()
         }
 

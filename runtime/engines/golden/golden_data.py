@@ -46,6 +46,10 @@ class Golden:
         for name, buffer in inputs:
             buffer[...] = self.frames[name][index].reshape(buffer.shape)
 
+    def frame(self, index: int, spec: TensorSpec) -> npt.NDArray[Any]:
+        """Return frame ``index`` of one input in the shape that the engine takes."""
+        return np.asarray(self.frames[spec.name][index]).reshape(spec.shape)
+
     def expected_samples(self) -> list[Arrays]:
         """Return the expected outputs frame by frame."""
         return [{name: array[index] for name, array in self.expected.items()} for index in range(len(self))]

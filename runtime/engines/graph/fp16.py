@@ -13,11 +13,13 @@ from collections.abc import Collection
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
-from runtime.engines.graph.nodes import captured, has_subgraph
+from runtime.engines.graph.nodes import all_nodes, captured, has_subgraph
 from runtime.engines.graph.normalize import element_types, infer, opset_of
+from runtime.engines.graph.precision import MAIN_OPERATORS
 from runtime.engines.weight_loss import WeightLoss, weight_loss
 
 _FLOAT, _HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
+_MAIN = frozenset({*MAIN_OPERATORS, "LSTM", "GRU", "RNN"})
 _HALF_NAME = "tensor(float16)"
 #: Operators whose result's type is an attribute: they make few values, so they stay as they are.
 _TYPED_BY_ATTRIBUTE = frozenset(
@@ -52,6 +54,14 @@ def halvable(model: ModelProto, keep_fp32_ops: Collection[str] = ()) -> list[str
     known = infer(model)
     half = _HalfPass(known, keep_fp32_ops, ())
     return [node.name for node in known.graph.node if half.can_be_half(node)]
+
+
+def halved_main_nodes(model: ModelProto) -> tuple[int, int]:
+    """Return how many convolutions, matrix products and recurrent layers of a graph read half precision, and how many
+    there are, those in graphs of If and Loop included."""
+    types = element_types(infer(model).graph)
+    main = [node for node in all_nodes(model.graph) if node.op_type in _MAIN and "/preprocess/" not in node.name]
+    return sum(any(types.get(name) == _HALF for name in node.input) for node in main), len(main)
 
 
 class _HalfPass:

@@ -11,7 +11,7 @@ import onnx
 from onnx import GraphProto, ModelProto, TensorProto, helper, inliner, shape_inference, version_converter
 
 from runtime.contract.engine.build import TensorSpec
-from runtime.contract.engine.onnx_tensors import external_tensors
+from runtime.contract.engine.onnx_tensors import external_files, external_tensors
 from runtime.engines.errors import EngineError, of_onnxruntime
 from runtime.engines.graph.nodes import STANDARD_DOMAINS, all_nodes, name_nodes
 from runtime.engines.graph.opset import EXPORT_HINT, lowered
@@ -45,6 +45,17 @@ def load_source(path: Path) -> ModelProto:
             "bad-model", f"{path.name} is not a valid ONNX model: {reason}", "export the model to ONNX again"
         ) from error
     return model
+
+
+def session_source(path: Path) -> bytes | Path:
+    """Return what ONNX Runtime opens a source model from: the file, or its bytes with weights of other files in them.
+
+    ONNX Runtime infers no shapes from constants (axes, sizes) that are in another file. Raises EngineError.
+    """
+    model = load_source(path)
+    if not external_files(onnx.load(str(path), load_external_data=False)):
+        return path
+    return bytes(model.SerializeToString())
 
 
 def _name_plugins(model: ModelProto) -> None:
@@ -278,9 +289,10 @@ def fold(model: ModelProto) -> ModelProto:
         options.optimized_model_filepath = str(target)
         try:
             ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base of their own
-            raise of_onnxruntime(error, _refused(error)) from error
-        folded = onnx.load(str(target))
+        except Exception as error:  # noqa: BLE001  (onnxruntime's exceptions have no common base of their own)
+            folded = _unfolded(model, error)
+        else:
+            folded = onnx.load(str(target))
     used = {node.domain for node in all_nodes(folded.graph)} | {""}
     imports = [entry for entry in folded.opset_import if entry.domain in used]
     del folded.opset_import[:]
@@ -288,6 +300,23 @@ def fold(model: ModelProto) -> ModelProto:
     constants_to_initializers(folded.graph)
     name_nodes(folded.graph)
     return folded
+
+
+def _unfolded(model: ModelProto, error: Exception) -> ModelProto:
+    """Return a copy of a model that runs, but only as it is: an If whose branches fit different sizes cannot be folded,
+    as shapes of the branch that is never taken are inferred too. Raises EngineError for one that does not."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    try:
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception:  # noqa: BLE001  (the first refusal says more)
+        raise of_onnxruntime(error, _refused(error)) from error
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def _refused(error: Exception) -> EngineError:

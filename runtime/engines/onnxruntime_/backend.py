@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime as ort
@@ -18,6 +19,9 @@ from runtime.engines.graph.shapes import check_ranges, fixed, has_range
 from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
 from runtime.engines.onnxruntime_.session import open_session
 from runtime.engines.store import load_engine_dir, write_atomic
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 ENGINE_FILE = "engine.onnx"
 
@@ -85,6 +89,8 @@ class OnnxRuntimeBackend:
             losses=losses,
             notes=notes,
         )
+        if job.precision == "fp16":
+            notes += half_of(model)
         content = serialize(resize_before_transpose(model))
         inputs, outputs, layers = trial_run(content, job, declared)
         every, main = count_precisions(layers)
@@ -104,6 +110,23 @@ class OnnxRuntimeBackend:
         runner = OnnxRuntimeRunner(session, identity)
         runner.infer()  # the first run plans memory; it must not be a frame's
         return runner
+
+
+def half_of(model: ModelProto) -> list[str]:
+    """Return what the report should note of a half-precision graph. Raises EngineError ``precision`` for one in which
+    nothing is: what runs there says nothing, as this CPU's kernels may be fp32 anyway."""
+    from runtime.engines.graph.fp16 import halved_main_nodes
+
+    halved, total = halved_main_nodes(model)
+    if total and not halved:
+        raise EngineError(
+            "precision",
+            f"fp16 engine: none of its {total} convolutions, matrix products and recurrent layers is in half precision",
+            "they lie in the graphs of If or Loop, or fp16.keep_fp32_ops and keep_fp32_nodes name them: declare fp32",
+        )
+    if halved < total:
+        return [f"{total - halved} of {total} convolutions, matrix products and recurrent layers stay in fp32"]
+    return []
 
 
 _FP16_NOTE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,14 +56,23 @@ def open_session(
         options.profile_file_prefix = str(profile_to)
     source: Any = model if isinstance(model, bytes) else str(model)
     try:
-        return ort.InferenceSession(source, options, providers=list(PROVIDERS), disabled_optimizers=_DISABLED)
+        return _opened(source, options)
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
+        if optimize:
+            # An If whose branches fit different sizes: the optimizer infers shapes of the one that is never taken.
+            options.graph_optimization_level = level.ORT_DISABLE_ALL
+            with contextlib.suppress(Exception):
+                return _opened(source, options)
         refused = EngineError(
             "bad-model",
             f"ONNX Runtime {ort.__version__} refuses the model: {str(error).strip()[:300]}",
             "export the model again with standard operators only, opset 17 or older",
         )
         raise of_onnxruntime(error, refused) from error
+
+
+def _opened(source: Any, options: ort.SessionOptions) -> ort.InferenceSession:
+    return ort.InferenceSession(source, options, providers=list(PROVIDERS), disabled_optimizers=_DISABLED)
 
 
 def shape_of(known: Sequence[Any], found: Sequence[int], declared: Sequence[int | None] = ()) -> tuple[int, ...]:

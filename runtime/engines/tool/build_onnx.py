@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from runtime.contract.engine.build import (
 )
 from runtime.contract.engine.engine_facts import OnnxFacts
 from runtime.contract.engine.engine_tool import USAGE, BuildRequest
+from runtime.contract.engine.onnx_tensors import external_files, why_not_beside
 from runtime.engines.backend import Backend, Progress, backend_named
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.golden_data import Golden, load_golden, save_golden
@@ -38,13 +40,16 @@ def run(request: BuildRequest, progress: Progress) -> EngineReport:
     if kind_of(model)[0] != ONNX:
         raise EngineError(USAGE, f"{model} is no ONNX file", "give a model's .onnx file, or a manifest's model by name")
     backend = backend_named(request.backend or backend_here())
-    inputs, outputs = _tensors(read_onnx(model), request)
+    facts = read_onnx(model)
+    inputs, outputs = _tensors(facts, request)
     with tempfile.TemporaryDirectory(prefix="jetfleet-engine-") as name:
         folder = Path(name)
-        (folder / MODEL_FILE).symlink_to(model)
+        (folder / MODEL_FILE).symlink_to(model.absolute())
+        weights = _weights(model, folder)
         note = _golden(folder / GOLDEN_FILE, request, inputs, outputs)
-        _calibration(folder / CALIBRATION_DIR, request)
-        job = _job(request, backend, inputs, outputs, folder)
+        if request.precision == "int8" and "QuantizeLinear" not in facts.operators:
+            _calibration(folder / CALIBRATION_DIR, request)
+        job = _job(request, backend, inputs, outputs, folder, weights)
         write_atomic(folder / JOB_FILE, canonical_json(job))
         if note:
             progress(note)
@@ -53,6 +58,25 @@ def run(request: BuildRequest, progress: Progress) -> EngineReport:
         report = replace(report, notes=(note, *report.notes))
         write_atomic(Path(request.out) / REPORT_FILE, canonical_json(report))
     return report
+
+
+def _weights(model: Path, folder: Path) -> dict[str, str]:
+    """Copy the files that hold the model's weights into the job; return their sha256. Raises EngineError ``usage``."""
+    import onnx
+
+    found = {}
+    for name in external_files(onnx.load(str(model), load_external_data=False)):
+        source = model.parent / name
+        if (why := why_not_beside(name)) or not source.is_file():
+            raise EngineError(
+                USAGE,
+                f"{model.name} keeps weights in {name!r}, which {why or 'is not beside it'}",
+                "put both files together, or save the model as one",
+            )
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, folder / name)
+        found[name] = sha256_of(source)
+    return found
 
 
 def backend_here() -> str:
@@ -99,8 +123,6 @@ def _golden(
 
 
 def _calibration(target: Path, request: BuildRequest) -> None:
-    if request.precision != "int8":
-        return
     if request.calibration is None:
         raise EngineError(
             USAGE,
@@ -123,6 +145,7 @@ def _job(
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
     folder: Path,
+    weights: dict[str, str],
 ) -> BuildJob:
     gate = AccuracyGate() if request.min_cosine is None else AccuracyGate(request.min_cosine)
     job = BuildJob(
@@ -139,6 +162,7 @@ def _job(
         enforce_accuracy=request.min_cosine is not None,
         max_latency_p99_ms=request.max_latency_p99_ms,
         bench_seconds=request.bench_seconds,
+        external=weights,
     )
     data = sorted((folder / CALIBRATION_DIR).glob("*")) if request.precision == "int8" else []
     content = {
@@ -146,6 +170,7 @@ def _job(
         "versions": backend.versions(),
         "job": {**to_dict(job), "bench_seconds": None, "max_latency_p99_ms": None, "enforce_accuracy": None},
         "golden": sha256_of(folder / GOLDEN_FILE),
+        "weights": weights,
         "calibration": [(file.name, sha256_of(file)) for file in data if file.is_file()],
     }
     return replace(job, key=digest_of(content))

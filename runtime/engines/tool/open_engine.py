@@ -84,7 +84,7 @@ def _refuse_shapes(folder: Path, shapes: Shapes | None) -> None:
 
 def _onnx_runner(file: Path, threads: int, shapes: Shapes) -> Runner:
     """Open an ONNX file as it was exported, with ONNX Runtime."""
-    from runtime.engines.graph.normalize import load_source, require_arrays
+    from runtime.engines.graph.normalize import load_source, require_arrays, session_source
     from runtime.engines.onnxruntime_.runner import OnnxRuntimeRunner
     from runtime.engines.onnxruntime_.session import open_session, shape_of
     from runtime.engines.tool.onnx_facts import check_names, facts_of, fixed_shape
@@ -95,7 +95,7 @@ def _onnx_runner(file: Path, threads: int, shapes: Shapes) -> Runner:
     facts = facts_of(model)
     check_names(shapes, [tensor.name for tensor in facts.inputs])
     inputs = tuple(TensorSpec(tensor.name, fixed_shape(tensor, shapes), tensor.dtype) for tensor in facts.inputs)
-    session = open_session(file, threads)
+    session = open_session(session_source(file), threads)
     names = [tensor.name for tensor in facts.outputs]
     try:
         values = session.run(names, {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs})

@@ -10,7 +10,7 @@ from onnx import ModelProto, TensorProto, helper
 
 from runtime.contract.codec import from_json
 from runtime.contract.engine.build import FAILURE_FILE, REPORT_FILE, BuildFailure, EngineReport, TensorSpec
-from runtime.engines.build.job import EXIT_BUILT, EXIT_FAILED, run
+from runtime.engines.build.job import EXIT_BUILT, EXIT_FAILED, EXIT_GATE, run
 from tests.unit.engines.models import initializer, make_job, model_of
 
 FLOAT, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
@@ -100,3 +100,26 @@ def test_arrays_that_no_robot_has_are_refused_in_a_sentence(
     name = {"input": "x", "output": "y"}[where]
     assert f"{where} {name!r} is of type {said}" in failure.message
     assert "float32" in failure.hint
+
+
+def test_an_fp16_engine_with_nothing_in_half_precision_is_none(tmp_path: Path) -> None:
+    """All of the work is in the branches, which stay fp32."""
+    then, other = (
+        helper.make_graph(
+            [helper.make_node("MatMul", ["x", "w"], [name], f"inner_{name}")], name, [], [info(name, FLOAT, [1, 8])]
+        )
+        for name in ("a", "b")
+    )
+    nodes = [
+        helper.make_node("ReduceSum", ["x"], ["sum"], "sum", keepdims=0),
+        helper.make_node("Greater", ["sum", "zero"], ["positive"], "which"),
+        helper.make_node("If", ["positive"], ["y"], "if", then_branch=then, else_branch=other),
+    ]
+    model = model_of(nodes, {"x": [1, 8]}, ["y"], {"w": W, "zero": np.array(0, "f4")})
+    make_job(
+        tmp_path / "job", model=model, golden={"x": np.ones((2, 8), "f4")}, precision="fp16",
+        inputs=(TensorSpec("x", (1, 8)),), outputs=(TensorSpec("y", ()),),
+    )  # fmt: skip
+    assert run(tmp_path / "job", tmp_path / "out") == EXIT_GATE
+    failure = from_json(BuildFailure, (tmp_path / "out" / FAILURE_FILE).read_bytes())
+    assert "none of its 2 convolutions, matrix products and recurrent layers is in half precision" in failure.message

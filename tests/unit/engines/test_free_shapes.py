@@ -164,3 +164,25 @@ def test_an_output_that_is_an_input_is_refused(tmp_path: Path) -> None:
     assert run(tmp_path / "job", tmp_path / "out") == EXIT_FAILED
     said = from_json(BuildFailure, (tmp_path / "out" / FAILURE_FILE).read_bytes())
     assert "output 'x' is the input of that name" in said.message
+
+
+def test_a_size_that_fits_the_strides_is_named(tmp_path: Path) -> None:
+    """Up and down by four: what comes back has another size unless sides are multiples of four."""
+    half = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    nodes = [
+        helper.make_node("MaxPool", ["image"], ["a"], "down", **half),
+        helper.make_node("MaxPool", ["a"], ["b"], "further", **half),
+        helper.make_node("Resize", ["b", "", "scales"], ["c"], "up"),
+        helper.make_node("Add", ["image", "c"], ["y"], "join"),
+    ]
+    scales = {"scales": np.array([1, 1, 4, 4], "f4")}
+    model = model_of(nodes, {"image": [1, 3, "H", "W"]}, ["y"], scales)
+    spec = TensorSpec("image", (1, 3, 18, 31))
+    make_job(
+        tmp_path / "job", model=model, golden={"image": np.ones((1, 3, 18, 31), "f4")}, inputs=(spec,),
+        outputs=(TensorSpec("y", ()),),
+    )  # fmt: skip
+    assert run(tmp_path / "job", tmp_path / "out") == EXIT_FAILED
+    said = from_json(BuildFailure, (tmp_path / "out" / FAILURE_FILE).read_bytes())
+    assert "input 'image' of [1, 3, 18, 31] does not fit the network's strides" in said.message
+    assert said.hint == "rows and columns that fit are near: shape [1, 3, 20, 32]"

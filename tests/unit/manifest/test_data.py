@@ -57,7 +57,11 @@ def test_onnx_with_weights_elsewhere(tmp_path: Path) -> None:
     weights.ClearField("raw_data")
     weights.external_data.add(key="location", value="weights.bin")
     problems = problems_of(tmp_path, onnx=model.SerializeToString())
-    assert any("weights in other files" in p.message and "save_as_external_data" in p.hint for p in problems)
+    assert any("weights.bin, which the ONNX file keeps weights in, does not exist" in p.message for p in problems)
+    weights.external_data[0].value = "../weights.bin"
+    problems = problems_of(tmp_path / "outside", onnx=model.SerializeToString())
+    assert any("is no name of a file beside the model" in p.message for p in problems)
+    assert any("save_as_external_data" in p.hint for p in problems)
 
 
 def test_onnx_that_wants_other_inputs(tmp_path: Path) -> None:

@@ -89,6 +89,9 @@ def build_from_manifest(
         folder = Path(name)
         (folder / JOB_FILE).write_bytes(canonical_json(job))
         (folder / MODEL_FILE).symlink_to(source.absolute())
+        for weights in job.external:  # copied: readers of ONNX files follow no link to weights
+            (folder / weights).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source.parent / weights, folder / weights)
         (folder / GOLDEN_FILE).symlink_to(spec.golden.absolute())
         if spec.calibration is not None:
             (folder / CALIBRATION_DIR).mkdir()
