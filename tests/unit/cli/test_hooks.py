@@ -113,8 +113,10 @@ def test_a_secret_that_is_missing_is_refused_before_anything_is_changed(desk: De
 def test_no_hook_stops_a_rollback(desk: Desk, poster: Poster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither one that fails nor one whose secret is missing; both are said."""
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
-    stop = {"events": ["before-rollout", "before-wave"], "url": URL, "on_error": "stop"}
-    hooks = [stop, {**stop, "secret": {"env": "HOOK_SECRET"}}]
+    hooks: list[dict[str, Any]] = [
+        {"events": ["before-rollout", "before-wave"], "url": URL, "on_error": "stop"} for _ in range(2)
+    ]
+    hooks[1]["secret"] = {"env": "HOOK_SECRET"}
     desk.running(hooks=hooks)
     desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}}, hooks=hooks)
     desk.json("rollout", "--yes")
