@@ -52,6 +52,11 @@ class FleetError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def words(self) -> str:
+        """The message, for where the name that it begins with (a robot's) stands already."""
+        return self.message
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -136,8 +141,12 @@ class RobotError(OutsideError):
     def __init__(self, robot: str, message: str, *, hint: str = "") -> None:
         super().__init__(f"{robot}: {message}", hint=hint)
         self.robot = robot
-        self.words = message
-        """The message without the robot's name, for where the name stands already."""
+        self._words = message
+
+    @property
+    def words(self) -> str:
+        """The message without the robot's name."""
+        return self._words
 
 
 class RobotOffline(RobotError):
@@ -204,7 +213,7 @@ class PlanOutdated(FleetError):
 
 
 class LockHeld(FleetError):
-    """Somebody else holds the rollout lock."""
+    """Another process holds the rollout lock."""
 
     exit_code = 5
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
+REQUESTS = 4
+"""Requests of one kind under way at once; nested (images, and blobs of an image) it is the square."""
 LOOK_S = 0.2
 """How often the waiting thread wakes. A signal that comes just before it begins to wait is seen only then."""
 
@@ -15,7 +17,11 @@ R = TypeVar("R")
 
 
 def side_by_side(
-    work: Callable[[T], R], items: Iterable[T], *, workers: int, on_done: Callable[[int], None] = lambda _count: None
+    work: Callable[[T], R],
+    items: Iterable[T],
+    *,
+    workers: int = REQUESTS,
+    on_done: Callable[[int], None] = lambda _count: None,
 ) -> list[R]:
     """Return ``work`` of every item, in order; at most ``workers`` at a time. ``on_done`` gets how many have ended.
 

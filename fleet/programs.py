@@ -65,7 +65,7 @@ def run_program(
         errors.seek(0)
         words = " ".join(errors.read(4096).decode("utf-8", "replace").split())[:300]
     if code != 0:
-        raise ProgramFailed(f"ended with exit code {code}: {words or 'it says nothing'}", by_hand)
+        raise ProgramFailed(f"ended with exit code {code}: {words or 'no output'}", by_hand)
     if len(content) > MOST_BYTES:
         raise ProgramFailed(f"printed more than {MOST_BYTES >> 20} MB", "have it print less")
     return content

@@ -135,8 +135,9 @@ class Story:
         """1.2.0: stopped and reverted on the first robot."""
         say(
             "1.2.0: a bad model, in a hurry",
-            "Somebody retrained the model badly and waived the build's accuracy gate in the manifest. The robot's own "
-            "self-test on golden images can't be waived: the first robot says no, goes back to 1.1.0 by itself, and "
+            "The model was retrained badly, and the new manifest waives the build's accuracy gate in the manifest. "
+            "The robot's own "
+            "self-test on golden images can't be waived: the first robot refuses it, reverts to 1.1.0 by itself, and "
             "the rollout stops there. Expected exit code: 4.",
         )
         spoil()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +9,13 @@ from pathlib import Path
 import requests
 
 from fleet.adapters.http_session import Session, TrustError, TrustingAdapter, authorities
-from fleet.adapters.least_rate import TooSlow, pieces
+from fleet.adapters.least_rate import TooSlow
+from fleet.adapters.received_file import Received, TooLarge, replaced_whole
+from fleet.adapters.retry import RetryPolicy, retried
 from fleet.errors import OutsideError
 
-_TRIES = 4
-_BACKOFF_S = 1.0
+_RETRY = RetryPolicy(base_s=1.0)
 _CONNECT_S, _SILENCE_S = 10.0, 60.0
-_CHUNK = 1024 * 1024
 #: Protobuf reads no more in one message.
 _MAX_BYTES = 2 << 30
 _RETRY_STATUS = (408, 425, 429, 500, 502, 503, 504)
@@ -42,23 +40,25 @@ class HttpDownloader:
         """See Downloader. Raises OutsideError."""
         if not url.startswith(("https://", "http://")):
             raise OutsideError(f"cannot download {url}: only http and https", hint="write an https:// address")
-        for attempt in range(1, _TRIES + 1):
-            error = self._attempt(url, to, sha256)
-            if error is None:
-                return
-            if attempt == _TRIES:
-                raise OutsideError(
-                    f"cannot download {url}: {error} ({_TRIES} tries)",
-                    hint="check the address, the network and the proxy settings, then run the command again",
-                ) from error
-            self._pause(_BACKOFF_S * 2 ** (attempt - 1))
+        try:
+            retried(
+                lambda: self._attempt(url, to, sha256),
+                requests.RequestException,
+                _RETRY.tries,
+                lambda failures, _error: self._pause(_RETRY.wait_s(failures)),
+            )
+        except requests.RequestException as error:
+            raise OutsideError(
+                f"cannot download {url}: {error} ({_RETRY.tries} tries)",
+                hint="check the address, the network and the proxy settings, then run the command again",
+            ) from error
 
-    def _attempt(self, url: str, to: Path, sha256: str) -> requests.RequestException | None:
-        """Download once. Returns an error that may pass, raises one that will not."""
+    def _attempt(self, url: str, to: Path, sha256: str) -> None:
+        """Download once. Raises requests' errors, which may pass, and OutsideError."""
         try:
             with self._session().get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
                 if reply.status_code in _RETRY_STATUS:
-                    return requests.HTTPError(f"the server says {reply.status_code} {reply.reason}")
+                    raise requests.HTTPError(f"the server says {reply.status_code} {reply.reason}")
                 if reply.status_code != 200:
                     raise OutsideError(
                         f"cannot download {url}: the server says {reply.status_code} {reply.reason}",
@@ -70,30 +70,18 @@ class HttpDownloader:
                 f"cannot download {url}: its certificate is not trusted: {error}",
                 hint="set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to your authority's certificates",
             ) from error
-        except requests.RequestException as error:
-            return error
-        return None
 
     def _save(self, reply: requests.Response, url: str, to: Path, sha256: str) -> None:
-        digest, left = hashlib.sha256(), _MAX_BYTES
         try:
-            with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".partial-", delete=False) as file:
-                partial = Path(file.name)
-                try:
-                    for chunk in pieces(reply, _CHUNK):
-                        left -= len(chunk)
-                        if left < 0:
-                            raise OutsideError(
-                                f"cannot download {url}: it is larger than {_MAX_BYTES >> 30} GiB",
-                                hint="no ONNX file is: check the address in the model's source.url",
-                            )
-                        file.write(chunk)
-                        digest.update(chunk)
-                    file.flush()
-                    _check(url, digest.hexdigest(), sha256)
-                    partial.replace(to)
-                finally:
-                    partial.unlink(missing_ok=True)
+            with replaced_whole(to) as file:
+                received = Received(file)
+                received.take(reply, _MAX_BYTES)
+                _check(url, received.sha256, sha256)
+        except TooLarge as error:
+            raise OutsideError(
+                f"cannot download {url}: it is larger than {_MAX_BYTES >> 30} GiB",
+                hint="an ONNX file cannot be larger: check the address in the model's source.url",
+            ) from error
         except TooSlow as slow:
             raise OutsideError(
                 f"cannot download {url}: {slow}", hint="look at the server and the network, then run the command again"

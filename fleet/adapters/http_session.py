@@ -77,7 +77,7 @@ def _environment_proxies(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 class Session(requests.Session):
-    """One thread's connections. No ~/.netrc, no cookies; the proxy is found anew for each place that is asked."""
+    """One thread's connections. No ~/.netrc, no cookies; the proxy is found again for each place that is asked."""
 
     def __init__(self, adapter: HTTPAdapter) -> None:
         super().__init__()

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 
 from fleet.bootstrap.device_probe import DeviceReport
 from fleet.link.host_docker import HostProblem
-from fleet.manifest.l4t import LINES, line_of
 from fleet.manifest.schema.manifest_schema import Profile
-from runtime.contract.device import l4t_line
+from runtime.contract.jetson import known_lines, line_of
 
 MIN_STORE_BYTES = 8 << 30
 """Two images of a Jetson's runtime, 1 to 3 GB each, and their engines."""
@@ -23,7 +22,7 @@ def unsupported(device: DeviceReport) -> HostProblem | None:
         if device.machine in ("x86_64", "aarch64"):
             return None
         return HostProblem(f"its processor is {device.machine or 'not known'}", "x86_64 and aarch64 are supported")
-    lines = ", ".join(f"{line.name} (JetPack {line.jetpack})" for line in LINES.values())
+    lines = known_lines()
     if device.module is None or not device.module.startswith("p3767-"):
         what = f"its module is {device.module or 'not known'}: Orin Nano and NX (p3767-…) are supported"
         return HostProblem(what, "cat /proc/device-tree/compatible at the device says which module it is")
@@ -33,7 +32,7 @@ def unsupported(device: DeviceReport) -> HostProblem | None:
     if major < 36:
         what = f"it runs L4T {device.l4t} (JetPack 5 or older: Python 3.8, no ROS 2 that the runtime supports)"
         return HostProblem(what, f"flash JetPack 6.2 or 7.2; supported are L4T {lines}")
-    if l4t_line(device.l4t) is None:
+    if line_of(device.l4t) is None:
         return HostProblem(f"L4T {device.l4t} is in no line that is known", f"supported are L4T {lines}")
     return None
 
@@ -43,7 +42,7 @@ def fitting_profile(device: DeviceReport, profiles: Iterable[Profile]) -> Profil
     if not device.is_jetson:
         platform = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(device.machine)
         return next((each for each in profiles if each.backend == "onnxruntime" and each.platform == platform), None)
-    line = l4t_line(device.l4t)
+    line = line_of(device.l4t)
     wanted = SAME_MODULE.get(device.module or "", device.module)
     return next(
         (
@@ -52,7 +51,7 @@ def fitting_profile(device: DeviceReport, profiles: Iterable[Profile]) -> Profil
             if each.module is not None
             and SAME_MODULE.get(each.module, each.module) == wanted
             and line is not None
-            and l4t_line(each.l4t) == line
+            and line_of(each.l4t) == line
         ),
         None,
     )
@@ -87,7 +86,7 @@ def _jetson_problems(device: DeviceReport, profile: Profile, power_mode: str | N
                 f"its module is {device.module}, profile {profile.name} is for {profile.module}", _other_profile(device)
             )
         )
-    if l4t_line(device.l4t) != l4t_line(profile.l4t):
+    if line_of(device.l4t) != line_of(profile.l4t):
         found.append(
             HostProblem(
                 f"it runs L4T {device.l4t}, profile {profile.name} is for {profile.l4t}", _other_profile(device)

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 
+from runtime.contract.jetson import module_in, release_in
 from runtime.contract.printable import printable
 from runtime.contract.robot.power import PowerMode, parse_modes, sms_left
 
@@ -54,8 +55,6 @@ done
 """
 TIMEOUT_S = 90.0
 
-_RELEASE = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
-_MODULE = re.compile(r"p3767-\d{4}")
 _NAMED = re.compile(r"p\d{4}-\d{4}")
 _TOPIC = re.compile(r"(/[A-Za-z0-9_/]+) (sensor_msgs/msg/(?:Image|CompressedImage))")
 
@@ -144,14 +143,13 @@ def _file(values: dict[str, str], name: str) -> str:
 
 def _module(compatible: str) -> str | None:
     """Return the module, not its carrier: the P-number is right where the model's name is not."""
-    orin = _MODULE.search(compatible)
     other = _NAMED.findall(compatible)
-    return orin[0] if orin else other[-1] if other else None
+    return module_in(compatible) or (other[-1] if other else None)
 
 
 def _l4t(release: str, packages: dict[str, str]) -> str | None:
-    if found := _RELEASE.search(release):
-        return f"{found[1]}.{found[2]}"
+    if said := release_in(release):
+        return said
     version = re.match(r"\d+\.\d+(\.\d+)?", packages.get("nvidia-l4t-core", ""))
     return version[0] if version else None
 

@@ -141,7 +141,7 @@ def _refuse_when_busy(robot: RobotAddress, shells: RobotShells, clock: Clock) ->
     if seen.busy and seen.state is not None:
         raise RobotError(
             robot.name,
-            f"is in the middle of an update ({seen.state.state}): its updater is not replaced now",
+            f"an update is in progress ({seen.state.state}): its updater is not replaced now",
             hint=f"wait for its end (fleet status --robots {robot.name}), then run bootstrap again",
         )
 
@@ -261,5 +261,5 @@ def _returned(robot: str, version: str, before: str, why: str) -> RobotError:
     return RobotError(
         robot,
         f"the updater {version} did not prove itself: {why}; the one before ({before}) runs again",
-        hint="what the robot runs was not touched; at the robot: journalctl -u fleet-updater; then mend the updater",
+        hint="what the robot runs was not touched; at the robot: journalctl -u fleet-updater; then correct the updater",
     )

@@ -82,7 +82,7 @@ def install_access(
         "salt": secrets.token_hex(16),
     }
     result = run_program(shell, PROGRAM, parameters, as_root=as_root, timeout_s=60.0)
-    what = f"it cannot be given access to {access.host}"
+    what = f"its access to {access.host} cannot be set up"
     if result.exit_code != 0:
         said = words_of(result)
         raise RobotError(robot.name, f"{what}: {said}", hint=_hint(robot, access, said))

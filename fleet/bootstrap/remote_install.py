@@ -6,7 +6,7 @@ Stdlib and Python 3.8 only, imported by nothing. The one argument is JSON: ``sou
 name, fsynced and renamed: a power cut leaves the old one or the new one. Prints one JSON object; a refusal goes to
 stderr with exit code 3.
 
-`runtime/updater/selfupdate/launcher.py`, which is what ``target`` itself becomes, says what lies beside ``target``.
+`runtime/updater/selfupdate/launcher.py`, which is what ``target`` itself becomes, says what lies next to ``target``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main(p: Dict[str, str]) -> Dict[str, Any]:  # noqa: UP006
 
 
 def put_updater(p: Dict[str, str], target: Path, content: bytes) -> Tuple[bool, bool]:  # noqa: UP006
-    """Put the updater into a slot; return whether the daemon must start anew, and whether it is on trial then."""
+    """Put the updater into a slot; return whether the daemon must start again, and whether it is on trial then."""
     folder, name = target.parent, target.name
     link, trial = folder / IN_USE, folder / TRIAL
     if zipfile.is_zipfile(target):  # an older layout: the updater itself, and it is what runs
@@ -123,7 +123,7 @@ def check_identity(path: Path, identity: Dict[str, str]) -> None:  # noqa: UP006
     try:
         there = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
-        return  # Not there, or not ours to understand: written anew.
+        return  # Not there, or not ours to understand: written again.
     if there != identity:
         refuse(f"this machine is robot {there.get('robot')} of fleet {there.get('fleet')} already")
 

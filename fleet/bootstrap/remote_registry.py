@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, NoReturn  # noqa: UP035
 
-#: Beside what somebody else put into the registry's folder.
+#: Next to what somebody else put into the registry's folder.
 AUTHORITY = "jetfleet-ca.crt"
 LOGIN = "config.json"
 #: Where systemd looks for the programs that a service starts.

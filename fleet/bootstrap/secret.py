@@ -59,7 +59,7 @@ def _from_command(command: str, what: str) -> str:
             hint="correct the command in fleet.yaml, or install the program",
         ) from error
     if done.returncode != 0:
-        said = done.stderr[:500].decode("utf-8", "replace").strip() or "it says nothing"
+        said = done.stderr[:500].decode("utf-8", "replace").strip() or "no output"
         raise UsageError(
             f"{what}: `{command}` ended with exit code {done.returncode}: {said}",
             hint="run it by hand and correct that",

@@ -32,7 +32,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 @lru_cache(maxsize=1)
 def updater_zipapp() -> bytes:
-    """Return the zipapp (Python ≥ 3.8, stdlib only) that `bootstrap` puts into a slot beside `UPDATER_PATH`.
+    """Return the zipapp (Python ≥ 3.8, stdlib only) that `bootstrap` puts into a slot next to `UPDATER_PATH`.
 
     Raises FleetError when this installation lacks the sources.
     """

@@ -23,7 +23,7 @@ def cache_dir() -> Path:
         return (Path(base) if base else Path.home() / ".cache") / "jetfleet"
     except RuntimeError as error:
         raise OutsideError(
-            "this user has no home folder to keep a cache in", hint="set XDG_CACHE_HOME to a folder that you may write"
+            "this user has no home folder for a cache", hint="set XDG_CACHE_HOME to a folder that you may write"
         ) from error
 
 
@@ -70,7 +70,7 @@ def _acquire(descriptor: int, what: str, deadline_s: float, give_up: GiveUp) -> 
         except BlockingIOError as error:
             if time.monotonic() >= ends or give_up():
                 raise OutsideError(
-                    f"another fleet process on this machine has been busy with {what} too long",
+                    f"another fleet process on this machine is still working on {what}",
                     hint="wait for it, or find it with `ps aux | grep fleet` and stop it",
                 ) from error
         time.sleep(_POLL_S)

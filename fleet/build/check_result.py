@@ -80,7 +80,7 @@ def _died(spec: EngineSpec, result: JobResult) -> BuildError:
     tail = "\n".join(f"  {line}" for line in result.log_tail.strip().splitlines()[-_TAIL_LINES:])
     return BuildError(
         f"{describe(spec)}: the builder on {endpoint} ended with exit code {result.exit_code} and no explanation; "
-        f"its last lines:\n{tail or '  (it said nothing)'}",
+        f"its last lines:\n{tail or '  (no output)'}",
         hint="this is a defect of the builder image: report it with these lines",
     )
 
@@ -119,7 +119,7 @@ def _device_mismatches(asked: DeviceFacts, found: DeviceFacts) -> list[str]:
 
 def _file_mismatches(claimed: EngineIdentity, folder: Path) -> list[str]:
     if claimed.engine_file not in ENGINE_FILES:
-        return [f"engine file {claimed.engine_file!r} is none of {', '.join(ENGINE_FILES)}"]
+        return [f"engine file {claimed.engine_file!r} is not one of {', '.join(ENGINE_FILES)}"]
     path = folder / claimed.engine_file
     if not path.is_file():
         return [f"{claimed.engine_file} is missing"]

@@ -57,14 +57,14 @@ def ask(verb: str, request: Any, answer: type[T], on_line: OnLine = lambda _: No
     try:
         return from_dict(answer, document.result)
     except ContractError as error:  # both sides are of one distribution
-        raise FleetError(f"the engine process answers what fleet does not understand: {error}") from error
+        raise FleetError(f"the engine process gave an answer that fleet cannot read: {error}") from error
 
 
 def _content(request: Any) -> bytes:
     try:
         return canonical_json(request)
     except ValueError as error:
-        raise UsageError(f"an option is no finite number: {error}", hint="give a number") from error
+        raise UsageError(f"an option is not a finite number: {error}", hint="give a number") from error
 
 
 def _run(command: list[str], folder: Path, on_line: OnLine) -> tuple[int, str]:
@@ -135,8 +135,8 @@ def _crashed(verb: str, code: int, tail: str) -> FleetError:
         how = f"{signal.Signals(-code).name}, {signal.strsignal(-code)}"
         return OutsideError(
             f"the engine process (fleet engine {_verb(verb)}) crashed: {how}; its last lines:\n{tail or '  (none)'}",
-            hint="a driver or an engine library crashed, not fleet: check that the engine is intact and of this device "
-            "(fleet engine inspect --check), and that its libraries fit the driver",
+            hint="a driver or an engine library crashed, not fleet: check that the engine is intact and built for this "
+            "device (fleet engine inspect --check), and that its libraries match the driver",
         )
     return OutsideError(
         f"the engine process (fleet engine {_verb(verb)}) ended with exit code {code} and no answer; its last lines:\n"

@@ -18,7 +18,7 @@ from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, JOB_FILE
 from runtime.contract.engine.timing import TIMING_DIR
 
 _MAX_FILES = 64
-_NEWER = "fleet and the builder image do not fit: run fleet build again with one version of jetfleet"
+_NEWER = "fleet and the builder image do not match: run fleet build again with one version of jetfleet"
 
 
 def write_inputs(spec: EngineSpec, model: Path, to: BinaryIO, *, timings: Path | None = None) -> None:
@@ -73,7 +73,9 @@ def unpack_outputs(archive: Path, into: Path, limit: int = DEFAULT_LIMITS.output
                     continue
                 _check_entry(entry, parts, count)
                 if entry.size > there - entry.offset_data:
-                    raise tarfile.ReadError(f"{parts[1]} is said to have {entry.size} bytes, and they are not there")
+                    raise tarfile.ReadError(
+                        f"{parts[1]} should have {entry.size} bytes, but the archive ends before them"
+                    )
                 left -= entry.size
                 if left < 0:
                     hint = "raise builder.output in the profile if an engine is that large"
@@ -90,7 +92,7 @@ def _check_entry(entry: tarfile.TarInfo, parts: tuple[str, ...], count: int) -> 
     plain = entry.isreg() and len(parts) == 2 and not parts[1].startswith(".") and "\0" not in entry.name
     if not plain or parts[0] in ("/", "..") or parts[1] == "..":
         raise BuildError(
-            f"the builder's answer holds {entry.name!r}, which is not a plain file of its folder", hint=_NEWER
+            f"the builder's answer holds {entry.name!r}, which is not a regular file in its folder", hint=_NEWER
         )
     if count > _MAX_FILES:
         raise BuildError(f"the builder's answer holds more than {_MAX_FILES} files", hint=_NEWER)

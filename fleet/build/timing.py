@@ -1,6 +1,6 @@
 """Timing caches on their way: into a builder's job before it starts, and what it measured back to where they are kept.
 
-A cache only saves time. So whatever goes wrong with one here is a note beside the engine, never a failed build.
+A cache only saves time. So whatever goes wrong with one here is a note next to the engine, never a failed build.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def keep_timings(
         return [f"the timing cache was not kept: the report does not say what it belongs to ({error})"]
     wrong = _differences(spec.job.device, facts)
     if wrong:
-        return [f"the timing cache was not kept: it is of another device than the profile's ({', '.join(wrong)})"]
+        return [f"the timing cache was not kept: it comes from another device than the profile's ({', '.join(wrong)})"]
     try:
         return caches.keep(facts, given, cache)
     except OSError as error:

@@ -27,8 +27,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done · 1 a defect of ours · 2 manifest or usage · 3 something outside failed, or "
-    "interrupted · 4 a gate said no, or robots were reverted · 5 somebody else holds the rollout lock · 6 robots were "
+    epilog="Exit codes: 0 done · 1 a defect in fleet · 2 manifest or usage · 3 something outside failed, or "
+    "interrupted · 4 a gate said no, or robots were reverted · 5 another process holds the rollout lock · 6 robots "
+    "were "
     "offline",
 )
 add_stubs(app)
@@ -201,8 +202,8 @@ def _after_interruption(arguments: list[str]) -> str:
     if verb in LOOKING:
         return "nothing was changed"
     if verb == "exec":
-        return "robots were told to end what they were running"
-    return "run the same command again: it sees what is done and goes on"
+        return "commands on robots were stopped"
+    return "run the same command again: it continues from what is done"
 
 
 def _machine(error: OSError, as_json: bool, debug: bool) -> int:

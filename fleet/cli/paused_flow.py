@@ -39,6 +39,7 @@ def resume_rollout(
     force: bool,
     override: str,
     as_json: bool,
+    stop_start: bool = False,
 ) -> None:
     """Go on with the rollout that is paused: plan anew, refuse what changed, record who said why, and roll out.
 
@@ -91,6 +92,7 @@ def resume_rollout(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                stop_start=stop_start,
                 proof=proof,
                 earlier=earlier,
                 until_wave=until_wave,
@@ -159,7 +161,8 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
 def _confirm_abort(wiring: Wiring, paused: PausedRollout, committed: int) -> None:
     if not sys.stdin.isatty():
         raise UsageError(
-            f"the rollout of {paused.version} would be given up, and nobody can be asked", hint="run this with --yes"
+            f"the rollout of {paused.version} would be given up; there is no terminal to ask on",
+            hint="run this with --yes",
         )
     goes = "go back" if wiring.desired.rollout.on_failure == "revert" else "stay on it (rollout/on_failure: stop)"
     stderr().print(f"rollout of [bold]{plain(paused.version)}[/]: {many(committed, 'robot')} that committed {goes}")
@@ -179,7 +182,7 @@ def _still(wiring: Wiring, paused: PausedRollout) -> None:
     now = pause.find(wiring.registry, wiring.desired.registry.prefix)
     if now is None or now.id != paused.id:
         raise PlanOutdated(
-            f"the paused rollout of {paused.version} was taken up by somebody else meanwhile",
+            f"the paused rollout of {paused.version} was taken up by another command meanwhile",
             hint="fleet history says by whom; fleet status shows whether one is paused",
         )
 

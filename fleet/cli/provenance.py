@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fleet.build.cache import cache_dir
 from fleet.cli.ui.console import Activity, many
-from fleet.cli.ui.robots import side_by_side
+from fleet.cli.ui.robots import by_item
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotProven, UsageError
 from fleet.oci.image_spec import Descriptor
@@ -73,7 +73,7 @@ def require_proven(desired: Desired, facts: RegistryFacts) -> None:
         more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         raise NotProven(
             f"not attested by a builder: {'; '.join(lines[:_SHOWN])}{more}",
-            hint="nothing was signed. Somebody exchanged it, or it was built before this fleet was signed: look at who "
+            hint="nothing was signed. It was replaced, or it was built before this fleet was signed: look at who "
             "can write to the registry, then run fleet build, which builds and attests it again",
         )
 
@@ -93,7 +93,7 @@ def checked_engines(wiring: Wiring, facts: RegistryFacts, shown: Activity) -> Ma
         artifact = engine_artifact(registry, repository, specs[key].tag, facts.engines[key])
         return None if artifact is None else (artifact, read_report(registry, repository, artifact))
 
-    found = {key: pair for key, pair in side_by_side(read, list(specs)).items() if pair is not None}
+    found = {key: pair for key, pair in by_item(read, list(specs)).items() if pair is not None}
     check_gates({key: specs[key] for key in found}, {key: report for key, (_, report) in found.items()})
     checks = LayerChecks(registry, repository, cache_dir() / "layers-checked")
     for key, (artifact, report) in found.items():

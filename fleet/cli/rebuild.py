@@ -1,4 +1,4 @@
-"""What a signer signs is made anew from the manifest at hand, and never read off the registry."""
+"""What a signer signs is made again from the manifest at hand, and never read off the registry."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def release_to_sign(wiring: Wiring, version: str | None) -> PublishedRelease:
     if version is not None and version != desired.version:
         raise UsageError(
             f"the manifest at hand is version {desired.version}, {version} is to be signed",
-            hint=f"check out the manifest of {version}: what is signed is made anew from it",
+            hint=f"check out the manifest of {version}: what is signed is rebuilt from it",
         )
     with activity() as shown:
-        shown.update("rebuild", f"making release {desired.version} anew from the manifest")
+        shown.update("rebuild", f"rebuilding release {desired.version} from the manifest")
         published = load_release(wiring.registry, desired.registry.prefix, desired.version)
         rebuilt = _rebuild(wiring, shown)
     if rebuilt.text == published.text:
@@ -40,9 +40,9 @@ def release_to_sign(wiring: Wiring, version: str | None) -> PublishedRelease:
     what = "; ".join(differences(published.document, rebuilt.document))
     lines = unified(published.text, rebuilt.text, "the registry", "the manifest at hand")
     raise NotProven(
-        f"release {desired.version} in the registry is not what the manifest at hand makes: {what}\n"
+        f"release {desired.version} in the registry differs from what the manifest at hand makes: {what}\n"
         + "\n".join(f"  {line}" for line in lines),
-        hint="nothing was signed. Somebody exchanged it, or this checkout (manifest or jetfleet) is not the one that "
+        hint="nothing was signed. It was replaced, or this checkout (manifest or jetfleet) is not the one that "
         "it was published from: git log, fleet --version",
     )
 
@@ -70,18 +70,18 @@ def confirm(wiring: Wiring, release: PublishedRelease, expected: str | None, yes
         if expected not in (document, release.digest):
             raise NotProven(
                 f"release {release.version} has the document {document}, expected is {expected[:80]}",
-                hint="nothing was signed: look at what changed, then give the digest that you mean",
+                hint="nothing was signed: look at what changed, then give the digest that you expect",
             )
         return
     if yes or not sys.stdin.isatty():
-        why = "--yes needs the digest that you expect" if yes else "nobody can be asked"
+        why = "--yes needs the digest that you expect" if yes else "there is no terminal to ask on"
         raise UsageError(
             f"release {release.version} has the document {document}, and {why}",
             hint="look at it first (fleet diff, fleet keys verify), then give the digest: --digest sha256:…",
         )
     _show(wiring, release, document)
     if not typer.confirm("Sign it?", err=True):
-        raise Declined("not signed: the question was answered with no", hint="nothing was changed")
+        raise Declined("not signed: you answered no", hint="nothing was changed")
 
 
 def _show(wiring: Wiring, release: PublishedRelease, document: str) -> None:
@@ -96,7 +96,7 @@ def _show(wiring: Wiring, release: PublishedRelease, document: str) -> None:
     for line in junk:
         console.print(plain(line))
     if not current:
-        console.print("nothing was rolled out before: all of it is new")
+        console.print("nothing was rolled out before: everything is new")
         return
     console.print(plain(f"against {current[0].version}, which was rolled out last:"))
     for line in unified(current[0].text, release.text, current[0].version, release.version):

@@ -59,6 +59,7 @@ def run_rollout(
     override: str,
     prove: Prove,
     as_json: bool,
+    stop_start: bool = False,
     notes: Sequence[str] = (),
     until_wave: int | None = None,
 ) -> None:
@@ -100,6 +101,7 @@ def run_rollout(
                 keep_lock=lock.keep,
                 force=force,
                 override=override,
+                stop_start=stop_start,
                 proof=proof,
                 until_wave=until_wave,
                 approvals=kind == audit.ROLLOUT,
@@ -244,7 +246,8 @@ def confirm(
         return
     if not sys.stdin.isatty():
         raise UsageError(
-            f"release {release.version} for {len(changes)} robots ({summary(changes)}), and nobody can be asked",
+            f"release {release.version} for {len(changes)} robots ({summary(changes)}), and there is no terminal to "
+            "ask on",
             hint="look at fleet plan, then run this again with --yes",
         )
     console = stderr()
@@ -254,7 +257,7 @@ def confirm(
     console.print(rows)
     console.print(summary(changes))
     if not typer.confirm(question, err=True):
-        raise Declined("not rolled out: the question was answered with no", hint="nothing was changed")
+        raise Declined("not rolled out: you answered no", hint="nothing was changed")
     with activity() as shown:
         moved = changed_since(changes, observe(wiring, robots, shown))
     if moved:

@@ -20,7 +20,7 @@ def allowed_labels(text: str | None) -> frozenset[str] | None:
     words = frozenset(re.split(r"[,\s]+", text.strip())) - {""} if text else frozenset[str]()
     if reserved := sorted(word for word in words if _RESERVED.fullmatch(word)):
         raise UsageError(
-            f"{', '.join(reserved)} may not be a builder's label: other runners carry it",
+            f"{', '.join(reserved)} may not be a builder's label: other runners have it",
             hint="name builders' runners after their profiles, as in --runners orin-nano-8gb-jp62,sim-x86",
         )
     return words or None
@@ -32,8 +32,8 @@ def runner_of(profile: str, allowed: frozenset[str] | None) -> list[str]:
     if not fits or _RESERVED.fullmatch(profile):
         known = ", ".join(sorted(allowed)) if allowed is not None else "the profiles that come with Jetfleet"
         raise UsageError(
-            f"the profile {profile} is no builder that CI may use; those are {known}",
-            hint="whoever looks after the runners adds its label to --runners (FLEET_RUNNERS, in CI a variable of the "
-            "repository, which no pull request changes)",
+            f"the profile {profile} is not a builder that CI may use; those are {known}",
+            hint="add its label to --runners (FLEET_RUNNERS, in CI a variable of the "
+            "repository, which a pull request cannot change)",
         )
     return ["self-hosted", profile]

@@ -11,13 +11,13 @@ from typer.core import TyperGroup
 #: Verb → (module of `fleet.cli.commands`, the line of `fleet --help`, which a test holds against the verb's own).
 VERBS = {
     "init": ("init", "Write a manifest to start from. Never overwrites a file."),
-    "validate": ("validate", "Check the manifest and every file that it names; show what it comes to."),
+    "validate": ("validate", "Check the manifest and every file that it names; show a summary."),
     "doctor": (
         "device.doctor",
         "Say everything that is missing on a robot's host, and the command for each. Changes nothing.",
     ),
     "profiles": ("device.profiles", "Device profiles that travel with fleet: list, show, add to a manifest."),
-    "plan": ("plan", "Show what lies between the manifest and a fleet that runs it."),
+    "plan": ("plan", "Show what is missing for the fleet to run what the manifest declares."),
     "build": ("build", "Build the engines that the registry lacks, for the whole manifest or for some of its robots."),
     "images": ("images", "Builder and runtime images: render them for review, build them."),
     "engine": ("engine.group", "One model on the machine at hand: build, inspect, measure, run and compare engines."),
@@ -27,11 +27,11 @@ VERBS = {
     ),
     "rollout": (
         "rollout",
-        "Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back.",
+        "Roll out a release: the plan is shown and confirmed; every robot proves what it runs, or reverts.",
     ),
     "rollback": (
         "rollback",
-        "Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden.",
+        "Go back to an earlier release. A release that failed on a robot stays refused there.",
     ),
     "status": ("status", "Ask every robot what really runs on it, now."),
     "verify": (
@@ -48,7 +48,7 @@ VERBS = {
     "exec": ("execute", "Run a command on robots; arguments are passed as they are, without a shell's expansion."),
     "docs": ("docs", "Print the annotated manifest reference, or the JSON Schema for editors."),
     "ci": ("ci", "CI, driven by what the registry lacks."),
-    "keys": ("keys", "Who signs releases: list them, sign, verify, bring the list to robots."),
+    "keys": ("keys", "Who signs releases: list signers, sign, verify, copy the list to robots."),
     "registry": ("registry", "The registry: the repositories that a fleet needs."),
     "lock": ("lock", "The rollout lock: one rollout of a fleet at a time."),
 }

@@ -17,7 +17,7 @@ from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 
 KNOWN_HOSTS = "known_hosts"
-"""Pinned host keys, beside fleet.yaml so that they are in git with the robots they belong to."""
+"""Pinned host keys, next to fleet.yaml so that they are in git with the robots they belong to."""
 
 
 class Wiring:
@@ -50,7 +50,7 @@ class Wiring:
 
     @cached_property
     def shells(self) -> RobotShells:
-        """SSH with the host keys pinned beside the manifest."""
+        """SSH with the host keys pinned next to the manifest."""
         from fleet.adapters.ssh.ssh_shell import SshShells
         from fleet.cli.ui.console import note
 

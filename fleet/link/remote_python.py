@@ -46,7 +46,7 @@ def run_program(
 def words_of(result: CommandResult) -> str:
     """Return why a program of ours did not end well: its last line, or what there is."""
     if result.exit_code == EXIT_DAMAGED:
-        return "what arrived there is not what was sent; nothing was written"
+        return "the data arrived damaged; nothing was written"
     lines = [line.strip() for line in result.stderr.splitlines() if line.strip()]
     return printable(lines[-1], MAX_WORDS) if lines else f"exit code {result.exit_code}"
 

@@ -207,7 +207,7 @@ class RobotClient:
         return RobotError(
             self.name,
             f"gave up waiting for {what}: it is still {f'{seen.state} {seen.progress}'.strip()}",
-            hint=f"fleet status --robots {self.name}; the robot goes back by itself when nobody confirms",
+            hint=f"fleet status --robots {self.name}; without a confirmation the robot reverts by itself",
         )
 
     def close(self) -> None:
@@ -254,8 +254,8 @@ class RobotClient:
         except ContractError as error:
             raise RobotError(
                 self.name,
-                f"fleet-updater {verb} answered what this fleet does not understand: {error}",
-                hint=f"bring both to one version: fleet bootstrap --robots {self.name}",
+                f"fleet-updater {verb} gave an answer that this fleet cannot read: {error}",
+                hint=f"use the same version on both: fleet bootstrap --robots {self.name}",
             ) from error
 
 

@@ -32,8 +32,8 @@ def placeholders(loaded: LoadedManifest) -> Iterator[str]:
         golden = loaded.model_files[name].parent / model.golden.data
         if _is_noise(golden):
             yield (
-                f"models/{name}: {model.golden.data} holds noise that fleet init made: put real frames into it, "
-                "as every engine and every robot is tested with them"
+                f"models/{name}: {model.golden.data} holds noise that fleet init made: replace it by real frames: "
+                "every engine and every robot is tested with them"
             )
 
 

@@ -121,7 +121,7 @@ def parse_manifest(manifest: OciManifest, where: str) -> ParsedManifest:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise RegistryError(
-            f"{where}: not an image manifest that can be used here: {error!s}",
+            f"{where}: not a usable image manifest: {error!s}",
             hint="something else was pushed there: delete the tag and publish again",
         ) from error
 
@@ -142,7 +142,7 @@ def require_manifest(registry: Registry, repository: str, reference: str, *, los
     found = registry.get_manifest(repository, reference)
     if found is None:
         where = place(registry, repository, reference)
-        raise RegistryError(f"{where}: the registry does not have it (any more)", hint=lost)
+        raise RegistryError(f"{where}: the registry does not have it", hint=lost)
     return found
 
 

@@ -27,7 +27,9 @@ def differences(published: ReleaseDocument, wanted: ReleaseDocument) -> list[str
     found += [f"{name} changed" for name in names if published.compose.get(name) != wanted.compose.get(name)]
     if published.tags != wanted.tags and not found:
         found.append("tags changed")
-    return [_printable(line) for line in found] or ["the documents differ in a detail that this fleet does not know"]
+    return [_printable(line) for line in found] or [
+        "the documents differ in a field that this version of fleet does not know"
+    ]
 
 
 def unified(before: str, after: str, before_name: str, after_name: str) -> list[str]:
@@ -79,7 +81,7 @@ def _robot_differences(published: ReleaseDocument, wanted: ReleaseDocument) -> l
         elif published.environment.get(robot) != wanted.environment.get(robot):
             found.append(f"{robot}: its environment changed")
         elif published.switch.get(robot) != wanted.switch.get(robot):
-            found.append(f"{robot}: when and how it may be switched changed")
+            found.append(f"{robot}: its rules for updates changed")
     return found[:5] + ([f"and {len(found) - 5} more robots"] if len(found) > 5 else [])
 
 

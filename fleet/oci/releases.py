@@ -103,7 +103,7 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
         hint = "update fleet; or delete the tag when something else wrote it"
         raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error
     if VERSION.fullmatch(reference) and document.version != reference:
-        hint = "somebody moved the tag: look at who can write to the registry; publish the version again"
+        hint = "the tag was moved: check who can write to the registry; publish the version again"
         raise RegistryError(f"{where}: the tag holds release {document.version}", hint=hint)
     return PublishedRelease(document, manifest.digest, text)
 

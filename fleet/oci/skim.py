@@ -30,7 +30,7 @@ def chosen(tags: Iterable[str], first: Collection[str] = (), most: int = MOST_TA
     left = len(ordered) - most
     if left <= 0:
         return ordered, []
-    return ordered[:most], [f"{left} more tags like {ordered[most]} are not looked at: {most} are the most"]
+    return ordered[:most], [f"{left} more tags like {ordered[most]} are skipped: at most {most} are read"]
 
 
 def skim(

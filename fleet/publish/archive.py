@@ -18,7 +18,7 @@ from runtime.contract.json_decoder import decode, decode_object
 #: Left free on the disk that holds temporary files.
 RESERVE_BYTES = 256 << 20
 MAX_DOCUMENT_BYTES, MAX_MEMBERS = 16 << 20, 10_000
-_HINT = "build the image again; if it stays, update Docker"
+_HINT = "build the image again; if it happens again, update Docker"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def require_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + RESERVE_BYTES:
         raise OutsideError(
-            f"{folder}: {size / 1e6:.0f} MB are to be written, {free / 1e6:.0f} MB are free "
+            f"{folder}: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free "
             f"(of which {RESERVE_BYTES / 1e6:.0f} MB stay so)",
             hint="free space there, or point TMPDIR to a larger disk",
         )
@@ -99,7 +99,7 @@ def _docker_archive(members: _Members) -> SavedImage:
 
 def _oci_layout(members: _Members) -> SavedImage:
     document = decode_object(_small(members.files["index.json"]), "index.json")
-    for _ in range(3):  # An index may hold an index; beside the image there may be attestations.
+    for _ in range(3):  # An index may hold an index; next to the image there may be attestations.
         if "manifests" not in document:
             break
         document = decode_object(_small(_blob(members, _first_image(document))), "a manifest")

@@ -19,9 +19,9 @@ from fleet.oci.image_spec import (
     place,
 )
 from fleet.oci.skim import said
+from fleet.parallel import side_by_side
 from fleet.ports import Registry
 from fleet.publish.layers import engine_layer
-from fleet.publish.parallel import side_by_side
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import EngineIdentity, EngineReport
 
@@ -69,7 +69,7 @@ def _artifact(manifest: ParsedManifest, key: str, where: str) -> EngineArtifact:
         holds = f"an engine of key {notes[_KEY]}" if shaped and _KEY in notes else "no engine"
         raise RegistryError(
             f"{where}: the tag holds {holds}, not the engine of key {key}",
-            hint="somebody moved the tag: delete it and run fleet build",
+            hint="the tag was moved: delete it and run fleet build",
         )
     return EngineArtifact(
         key, notes.get(_MODEL, ""), notes.get(_PRECISION, ""), manifest.digest, manifest.config, manifest.layers[0]
@@ -112,7 +112,7 @@ def push_engine(
     identity = report.identity
     if identity.key != key:
         raise BuildError(
-            f"{folder}: the build answered key {identity.key}, asked was {key}", hint="build the engine again"
+            f"{folder}: the build returned key {identity.key}, requested was {key}", hint="build the engine again"
         )
     tag = key.removeprefix("sha256:")
     if existing := _standing(registry, repository, tag, proven):

@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 from fleet.errors import RegistryError
 from fleet.oci.image_spec import IMAGE_CONFIG, LAYER_TAR, MANIFEST, NAMESPACE, Bytes, Descriptor, manifest_bytes
+from fleet.parallel import side_by_side
 from fleet.ports import Registry
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.base import BaseImage
 from fleet.publish.layers import Layer, config_layer
-from fleet.publish.parallel import side_by_side
 from runtime.contract.codec import canonical_json, digest_of
 from runtime.contract.node.runtime_config import RuntimeConfig
 
@@ -106,8 +106,8 @@ def push_images(registry: Registry, prefix: str, plans: Sequence[ImagePlan]) -> 
     """Make the registry hold the images under their digests: mount what is there, upload the little that is new.
 
     Images share layers. Each blob is asked for once, only where it is missing, and no manifest is put before all are
-    there: a registry that keeps files (distribution) writes a blob's link anew at every mount, and who reads it in that
-    moment, to check a manifest or to pull, is told that there is no such blob.
+    there: a registry that keeps files (distribution) writes a blob's link again at every mount, and a
+    reader in that moment (a check of a manifest, a pull) gets the answer that there is no such blob.
     """
     repository = f"{prefix}/runtime"
 

@@ -1,4 +1,4 @@
-"""Attestations in the registry: one artifact for each builder key beside what it built, under a tag of its own.
+"""Attestations in the registry: one artifact for each builder key next to what it built, under a tag of its own.
 
 The tag is ``att-<64 hex of the artifact's manifest>-<12 hex of the key>``; the manifest also names its subject, so that
 registries with the referrers API list it. Nothing here is believed: `fleet.publish.builders` judges it.

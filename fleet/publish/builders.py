@@ -19,8 +19,6 @@ from fleet.signing.dsse import IN_TOTO, pae, sealed
 from fleet.signing.provenance import PROVENANCE, Build, statement, why_not
 from fleet.signing.trust_spec import TrustSpec
 
-_PARALLEL = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Proven:
@@ -56,7 +54,7 @@ class Builders:
         path = self._trust.build_with or self._trust.sign_with
         if path is None:
             raise UsageError(
-                "this fleet is signed, and no key is named to attest builds with",
+                "this fleet is signed, and no key to attest builds is set",
                 hint="set trust/build_with in fleet.yaml: a key (or the .pub of one in an agent) of trust/builders",
             )
         fingerprint = self._signer.fingerprint(path)
@@ -66,7 +64,7 @@ class Builders:
         return path, fingerprint
 
     def attest(self, repository: str, subject: Descriptor, build: Build, *, started: float, finished: float) -> str:
-        """Sign for what was just built, and store it beside the artifact; return the tag.
+        """Sign for what was just built, and store it next to the artifact; return the tag.
 
         Call it with what this process built and pushed itself, never with what a registry shows. Raises UsageError when
         the key is no builder's, SigningError, RegistryError.
@@ -85,7 +83,7 @@ class Builders:
     def _no_builder(self, path: Path, why: str) -> UsageError:
         line = f'name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA…'
         return UsageError(
-            f"an attestation with {path} would not count: {why}",
+            f"an attestation with {path} would not be valid: {why}",
             hint=f"add the key to {self._allowed} ({line}), or name another in trust/build_with",
         )
 
@@ -96,7 +94,7 @@ class Builders:
         if not wanted:
             return []
         tags = [tag for tag in self._registry.tags(repository) if tag.startswith("att-")]
-        return side_by_side(lambda each: self._one(repository, tags, *each), wanted, workers=_PARALLEL)
+        return side_by_side(lambda each: self._one(repository, tags, *each), wanted)
 
     def _one(self, repository: str, tags: Sequence[str], digest: str, build: Build) -> Proven:
         first = known_keys(self._allowed, PROVENANCE) or ()
@@ -108,7 +106,7 @@ class Builders:
             problems += [why] if why else []
         if people:
             return Proven(tuple(sorted(people)))
-        return Proven((), "; ".join(dict.fromkeys(problems)) or f"no builder attests {digest}")
+        return Proven((), "; ".join(dict.fromkeys(problems)) or f"{digest} has no attestation of a builder")
 
     def _check(self, stored: StoredAttestation, digest: str, build: Build) -> tuple[tuple[str, ...], str]:
         """Judge the signature first, and read what it is over only then."""
@@ -120,10 +118,10 @@ class Builders:
             revoked=self._trust.revoked,
         )
         if not facts.counts:
-            return (), f"an attestation does not count: {facts.problem}"
+            return (), f"an attestation is not valid: {facts.problem}"
         try:
             why = why_not(stored.payload, build, digest)
         except (ValueError, RecursionError, OverflowError) as error:
             why = f"it cannot be read: {said(error)}"
         who = ", ".join(facts.principals)
-        return ((), f"what {who} attests is of something else: {why}") if why else (facts.principals, "")
+        return ((), f"the attestation of {who} is about something else: {why}") if why else (facts.principals, "")

@@ -65,14 +65,16 @@ class LayerChecks:
         except LayerMismatch as error:
             raise NotProven(
                 f"{where} is not the engine {spec.model} {spec.precision} for {spec.profile.name}: {error}",
-                hint="nothing was published: look at who can write to the registry; delete the tag "
+                hint="nothing was published: check who can write to the registry; delete the tag "
                 f"{spec.tag} and run fleet build",
             ) from error
 
     def _check(self, spec: EngineSpec, artifact: EngineArtifact, report: EngineReport) -> None:
         files = expected_files(spec, artifact, report)
         if None not in files.values() and artifact.layer.size != layer_size(files):
-            raise LayerMismatch(f"its layer has {artifact.layer.size} bytes, by its report it has {layer_size(files)}")
+            raise LayerMismatch(
+                f"its layer has {artifact.layer.size} bytes, by its report it should have {layer_size(files)}"
+            )
         with tempfile.TemporaryDirectory(prefix="jetfleet-layer-") as folder:
             require_space(Path(folder), artifact.layer.size)
             path = Path(folder) / "layer.tar"

@@ -118,4 +118,4 @@ def _run(command: Sequence[str]) -> str:
     # Another machine may have made it meanwhile.
     if done.returncode == 0 or "AlreadyExists" in said or "ALREADY_EXISTS" in said:
         return ""
-    return f"{command[0]} ended with exit code {done.returncode}: {said[-500:] or 'it says nothing'}"
+    return f"{command[0]} ended with exit code {done.returncode}: {said[-500:] or 'no output'}"

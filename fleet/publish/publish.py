@@ -9,11 +9,11 @@ from typing import TypeVar
 from fleet.errors import OutsideError, UsageError
 from fleet.manifest.schema.manifest_schema import Profile
 from fleet.oci.releases import PublishedRelease, as_published, check_publishable, publish_release
+from fleet.parallel import side_by_side
 from fleet.ports import LogLine, Registry
 from fleet.publish.artifact import EngineArtifact
 from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
-from fleet.publish.parallel import side_by_side
 from fleet.publish.tags import runtime_of, tag_images
 from fleet.resolve.desired import Desired, EngineSpec, VariantSpec
 from fleet.resolve.documents.build_job import device_facts

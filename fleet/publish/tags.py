@@ -68,7 +68,7 @@ def _point(registry: Registry, repository: str, tag: str, digest: str, *, before
     before = before or registry.head_manifest(repository, tag)
     if before == digest:
         return []
-    lost = "it was deleted after it was published: publish the version again, or give robots another release"
+    lost = "it was deleted after it was published: publish the version again, or roll out another release"
     found = require_manifest(registry, repository, digest, lost=lost)
     registry.put_manifest(repository, tag, found.body, found.media_type)
     return [TagMove(f"{repository}:{tag}", before, digest)]

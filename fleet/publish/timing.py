@@ -95,11 +95,11 @@ class TimingStore:
         """Store ``cache`` in place of the parts of ``facts`` in ``given``; return notes.
 
         It holds them, but for those that TensorRT refused or broke on, which help nobody. Parts that others stored
-        meanwhile stay beside it.
+        meanwhile stay next to it.
         """
         size = cache.stat().st_size
         if size > MAX_TIMING_BYTES:
-            anew = f"delete {self._place(timing_tag(facts))} to begin anew"
+            anew = f"delete {self._place(timing_tag(facts))} to start over"
             return [f"the timing cache was not kept: {size} bytes are more than {MAX_TIMING_BYTES}; {anew}"]
         part = Bytes.of(cache.read_bytes())
         merged = {f"sha256:{file_sha256(path)}" for path in given.glob(f"{timing_name(facts)}.*.cache")}
@@ -119,7 +119,7 @@ class TimingStore:
             self._registry.push_blob(self._repository, part)
             if self._put(tag, facts, parts, there):
                 return notes
-        return [f"the timing cache was not kept: others moved {self._place(tag)} {_TRIES} times meanwhile"]
+        return [f"the timing cache was not kept: other builds changed {self._place(tag)} {_TRIES} times meanwhile"]
 
     def _put(self, tag: str, facts: TimingFacts, parts: tuple[Descriptor, ...], before: _Stored) -> bool:
         """Move the tag from what it held ``before``; False when it moved meanwhile, by our hand or another's."""
@@ -170,9 +170,9 @@ def _with(there: tuple[Descriptor, ...], part: Bytes, merged: set[str]) -> tuple
     kept = others[-(MOST_PARTS - 1) :]
     notes = []
     if kept:
-        notes.append(
-            f"the timing cache was kept beside {len(kept)} of other builds meanwhile; the next one merges them"
-        )
+        notes.append(f"the timing cache was kept together with {len(kept)} of other builds; the next build merges them")
     if len(others) > len(kept):
-        notes.append(f"{len(others) - len(kept)} older timing caches were dropped: {MOST_PARTS} wait to be merged")
+        notes.append(
+            f"{len(others) - len(kept)} older timing caches were dropped: at most {MOST_PARTS} wait to be merged"
+        )
     return (*kept, Descriptor(CACHE_TYPE, part.digest, part.size)), notes

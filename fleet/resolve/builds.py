@@ -7,7 +7,7 @@ from fleet.signing.provenance import BASE_IMAGE, ENGINE, Build
 
 
 def engine_build(spec: EngineSpec) -> Build:
-    """Return the build of an engine. Its key stands for all that went in; model and builder are named beside it."""
+    """Return the build of an engine. Its key stands for all that went in; model and builder are named next to it."""
     return Build(
         kind=ENGINE,
         name=f"engines:{spec.tag}",

@@ -16,7 +16,7 @@ from runtime.contract.robot.switching import SwitchRules
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How an image is built: rendered Dockerfile and the files beside it. Its digest is the image's identity.
+    """How an image is built: rendered Dockerfile and the files next to it. Its digest is the image's identity.
 
     Pure data of this checkout and the profile, so keys can be computed without Docker or a registry.
     """

@@ -33,7 +33,7 @@ def select(desired: Desired, selector: str | None) -> tuple[DesiredRobot, ...]:
         if (not wanted or any(match(robot) for match in wanted)) and not any(match(robot) for match in unwanted)
     )
     if not chosen:
-        raise UsageError(f"the selector {selector!r} leaves no robot", hint="take a part with ! away")
+        raise UsageError(f"the selector {selector!r} leaves no robot", hint="remove a part with !")
     return chosen
 
 

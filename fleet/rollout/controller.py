@@ -47,6 +47,7 @@ def roll_out(
     keep_lock: Callable[[], None] = lambda: None,
     force: bool = False,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
     limits: Limits | None = None,
     earlier: Earlier | None = None,
@@ -61,6 +62,7 @@ def roll_out(
     ``keep_lock`` is called several times a second and raises LockHeld when the rollout lock is lost: then, and on
     KeyboardInterrupt, no new robot is started and those at work are sent back (a second KeyboardInterrupt leaves
     them; they go back by themselves). ``override``: why robots do not wait for window and update lock.
+    ``stop_start``: they stop the old container before they start the new one, whatever the release says.
     ``proof``: who signed for the release. ``earlier``: go on with a rollout that paused, whose next wave is approved.
     ``until_wave``: pause when that wave (1-based) has passed. ``approvals``: False takes no notice of waves that want
     one. ``on_wave`` is told before and after each wave and may stop the rollout: what committed stays then.
@@ -68,7 +70,14 @@ def roll_out(
     robot.
     """
     orders = orders_for(
-        release, release_digest, robots, issued_at=clock.now(), force=force, override=override, proof=proof
+        release,
+        release_digest,
+        robots,
+        issued_at=clock.now(),
+        force=force,
+        override=override,
+        stop_start=stop_start,
+        proof=proof,
     )
     rollout = _Rollout(
         orders,
@@ -320,7 +329,7 @@ class _Rollout:
             if not self._stop.is_set():
                 self._keep_lock()
         except KeyboardInterrupt:
-            self._interrupt("interrupted: robots at work are sent back; once more to leave them")
+            self._interrupt("interrupted: robots in an update revert; press Ctrl-C again to leave them")
         except LockHeld as error:
             self._interrupt(error.message)
         else:

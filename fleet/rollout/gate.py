@@ -156,7 +156,7 @@ def judge_wave(outcomes: Iterable[Outcome], success: float) -> WaveVerdict:
         others = {"lost": lost, "deferred": deferred, "offline": offline}
         apart = ", ".join(f"{count} {what}" for what, count in others.items() if count or what == "offline")
         why = f"committed it ({apart})" if lost else f"took it ({apart})" if deferred else "could be reached"
-        reason = f"none of {len(ended)} robots {why}: nothing is proven"
+        reason = f"none of {len(ended)} robots {why}: the release is not proven"
     elif committed < success * tried - 1e-9:
         reason = f"{committed} of {tried} robots committed, required {success:.0%}"
     return WaveVerdict(not reason, committed, failed, offline, reason, deferred, lost)

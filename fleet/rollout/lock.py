@@ -79,7 +79,7 @@ class RolloutLock:
             return  # What was done inside is what the user must hear of; the lease ends by itself.
 
     def acquire(self) -> None:
-        """Take the lock. Raises LockHeld (who, why, since, until) when somebody else holds it."""
+        """Take the lock. Raises LockHeld (who, why, since, until) when another process holds it."""
         for attempt in range(_TRIES):
             others = self.holders()
             if not others:
@@ -110,8 +110,8 @@ class RolloutLock:
             # A machine that slept for a day: our ticket may be in the list of those that ended, which nobody reads.
             self._ticket = None
             raise LockHeld(
-                "the lease of the rollout lock ended long ago: this machine did not renew it in time",
-                hint="fleet lock show says who holds it now; run the command again when they are done",
+                "the lease of the rollout lock has expired: this machine did not renew it in time",
+                hint="fleet lock show says who holds it now; run the command again when that is done",
             )
         try:
             if get_record(self._registry, self._repository, self._tag(ticket), Ticket) is None:
@@ -121,7 +121,7 @@ class RolloutLock:
         except RegistryError as error:
             if now >= ticket.expires:
                 raise LockHeld(
-                    f"the lease of the rollout lock is over and could not be renewed: {error.message}",
+                    f"the lease of the rollout lock has expired and could not be renewed: {error.message}",
                     hint=error.hint or "check the registry, then run the command again",
                 ) from error
             self._renew_at = now + _LOOK_AGAIN_S
@@ -140,7 +140,7 @@ class RolloutLock:
             # To skip some would be to take a lock that somebody may hold.
             raise LockHeld(
                 f"{self._registry.host}/{self._repository} holds {len(tags)} tickets, at most {_MOST_TICKETS} are read",
-                hint="look at who can write to the registry, and delete those tags",
+                hint="check who can write to the registry, and delete those tags",
             )
         found, junk = skim(self._registry, self._repository, tags, self._load)
         for line in junk:
@@ -178,7 +178,7 @@ class RolloutLock:
         return robbed
 
     def _look_for_intruders(self) -> None:
-        """A ticket that stays beside ours is no contender (those leave at once) but somebody who broke the lock in
+        """A ticket that stays next to ours is no contender (those leave at once) but somebody who broke the lock in
         the moment in which we renewed it: theirs is in the audit trail, so ours goes."""
         seen = frozenset(ticket.id for ticket in self.holders())
         if seen & self._intruders:
@@ -191,8 +191,8 @@ class RolloutLock:
     def _robbed(self) -> LockHeld:
         self._ticket = None
         return LockHeld(
-            "the rollout lock was taken from us",
-            hint="fleet history says by whom; run the command again when they are done",
+            "the rollout lock was taken over",
+            hint="fleet history says by whom; run the command again when that is done",
         )
 
     def _contend(self) -> list[Ticket]:

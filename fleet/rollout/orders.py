@@ -22,6 +22,7 @@ def order_for(
     issued_at: float,
     force: bool = False,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
 ) -> UpdateOrder | None:
     """Return a new order (with an id of its own), or None when the release does not know the robot.
@@ -45,6 +46,7 @@ def order_for(
         issued_at=issued_at,
         switch=release.switch.get(robot.name, SwitchRules()),
         override=override,
+        stop_start=stop_start,
         proof=proof,
     )
 
@@ -57,13 +59,21 @@ def orders_for(
     issued_at: float,
     force: bool,
     override: str = "",
+    stop_start: bool = False,
     proof: Proof | None = None,
 ) -> dict[str, UpdateOrder]:
     """Return each robot's order by name. Raises UsageError when the release does not know a robot."""
     check_known(release, robots)
     made = {
         robot.name: order_for(
-            release, release_digest, robot, issued_at=issued_at, force=force, override=override, proof=proof
+            release,
+            release_digest,
+            robot,
+            issued_at=issued_at,
+            force=force,
+            override=override,
+            stop_start=stop_start,
+            proof=proof,
         )
         for robot in robots
     }
@@ -77,7 +87,7 @@ def check_known(release: ReleaseDocument, robots: Sequence[DesiredRobot]) -> Non
         more = f" and {len(unknown) - 5} more robots" if len(unknown) > 5 else ""
         raise UsageError(
             f"release {release.version} does not know {', '.join(unknown[:5])}{more}",
-            hint="publish a version whose manifest has them, or leave them out with --robots",
+            hint="publish a version whose manifest has them, or exclude them with --robots",
         )
 
 

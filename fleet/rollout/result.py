@@ -119,7 +119,7 @@ class RolloutResult:
             return RolloutFailed(
                 f"the rollout of {self.version} was interrupted: {self.summary()}",
                 hint=f"{'run fleet rollout' if self.resumed else 'run the same command'} again: "
-                "it goes on where this one stopped",
+                "it continues where this one stopped",
             )
         if self.failed:
             return RolloutFailed(
@@ -167,20 +167,20 @@ class RolloutResult:
     def _left_out(self, stopped: str) -> FleetError | None:
         """Return the error that names who is left: deferred, offline, lost."""
         deferred, offline, lost = map(self._ended_as, (Outcome.DEFERRED, Outcome.OFFLINE, Outcome.LOST))
-        nobody = "nobody was reached: " if self.nobody_reached else ""
+        nobody = "no robot was reached: " if self.nobody_reached else ""
         parts = [
-            (deferred, "said not now: " + _reasons(deferred)),
+            (deferred, "robots deferred the update: " + _reasons(deferred)),
             (offline, f"were offline: {_some([robot.name for robot in offline])}"),
             (lost, "are lost: " + _reasons(lost)),
         ]
         said = [f"{len(robots)} of {len(self.robots)} robots {words}" for robots, words in parts if robots]
         if not said:
             return None
-        hint = "run the same command again when they are back: only they are left"
+        hint = "run the same command again when they are back: it continues with them"
         if deferred:
-            hint = "run the same command again: only they are left, and have what they fetched"
+            hint = "run the same command again: it continues with them, and what they fetched is kept"
         elif lost:
-            hint = f"fleet status --robots {lost[0].name} says what became of it; then run the same command again"
+            hint = f"fleet status --robots {lost[0].name} shows their state; then run the same command again"
         return RobotsOffline(f"{stopped}{nobody}{', and '.join(said)}", hint=hint)
 
     def _ended_as(self, outcome: Outcome) -> list[RobotResult]:

@@ -105,10 +105,10 @@ class RobotUpdate:
         words = error.words if isinstance(error, RobotError) else error.message
         silent = isinstance(error, (*SILENCE, RobotLost))
         if silent and self._committed:
-            words = f"committed by its own word, then gave no answer: {words}"
+            words = f"it reported the commit, then stopped answering: {words}"
         elif silent and self._taken:
             took = "took the order" if self._accepted else "may have taken the order"
-            words = f"{took}, then gave no answer until after its own deadline: {words}"
+            words = f"{took}, then did not answer until after its own deadline: {words}"
         if self._taken:
             return self._result(Outcome.LOST if silent else Outcome.FAILED, words, hint=error.hint)
         outcome = Outcome.OFFLINE if silent else Outcome.REFUSED
@@ -222,7 +222,7 @@ class RobotUpdate:
 
     def _ended(self, state: UpdateState) -> RobotResult:
         if state.order_id != self._order_id:
-            return self._result(Outcome.FAILED, f"somebody else's order {state.order_id} came between", state)
+            return self._result(Outcome.FAILED, f"another order ({state.order_id}) came in between", state)
         outcome = _OUTCOMES.get(state.outcome, Outcome.FAILED)
         if outcome is not Outcome.COMMITTED:
             return self._result(outcome, state.reason or f"ended as {state.outcome or state.state}", state)
@@ -247,30 +247,30 @@ class RobotUpdate:
             self._insist(revert, lambda: until)
             state = self._client.wait_for(
                 lambda seen: seen.state == "idle",
-                what="the way back",
+                what="the revert",
                 deadline=self._clock.monotonic() + self._limits.revert_s(self._order),
                 on_state=self._on_state,
                 on_silence=self._on_silence,
                 check=self._check_abandon,
             )
         except (*SILENCE, RobotLost) as error:
-            words = f"{reason}; then gave no answer ({error.words}): it goes back by itself without confirmation"
+            words = f"{reason}; then gave no answer ({error.words}): without a confirmation it reverts by itself"
             return self._result(Outcome.LOST if outcome is Outcome.ABORTED else Outcome.FAILED, words, hint=error.hint)
         if state.outcome == COMMITTED:
-            return self._result(Outcome.FAILED, f"committed although it was told to go back: {reason}", state)
+            return self._result(Outcome.FAILED, f"committed although the order was to revert: {reason}", state)
         if state.outcome not in (REVERTED, REFUSED):
-            return self._result(Outcome.FAILED, f"{reason}; and could not go back: {state.reason}", state)
+            return self._result(Outcome.FAILED, f"{reason}; and could not revert: {state.reason}", state)
         return self._result(outcome, reason, state)
 
     def _send_back_interrupted(self) -> RobotResult:
         if not self._taken:
             return self._result(Outcome.SKIPPED, "interrupted before anything changed")
         if self._abandon.is_set():
-            return self._result(Outcome.LOST, "left alone in its update; it goes back by itself without confirmation")
+            return self._result(Outcome.LOST, "left during its update; without a confirmation it reverts by itself")
         try:
             return self._send_back("the rollout was interrupted", Outcome.ABORTED)
         except RobotError as error:
-            return self._result(Outcome.LOST, f"{error.words}; it goes back by itself without confirmation")
+            return self._result(Outcome.LOST, f"{error.words}; without a confirmation it reverts by itself")
 
     def _wait(self, done: Callable[[UpdateState], bool], what: str, deadline: float) -> UpdateState:
         return self._client.wait_for(
@@ -302,7 +302,7 @@ class RobotUpdate:
 
     def _check_abandon(self) -> None:
         if self._abandon.is_set():
-            raise RobotError(self._client.name, "left on its way back")
+            raise RobotError(self._client.name, "left during its revert")
 
     def _result(
         self, outcome: Outcome, reason: str, state: UpdateState | None = None, *, hint: str = ""

@@ -79,7 +79,7 @@ class Tally:
 
     def _lost_in_words(self) -> str:
         return (
-            f"{len(self._lost())} of {self._robots} robots are lost, and {self._may_be_lost} may be "
+            f"{len(self._lost())} of {self._robots} robots are lost, at most {self._may_be_lost} may be "
             f"(rollout/lost/at_most: {self._policy.lost.at_most:.0%})"
         )
 

@@ -67,7 +67,7 @@ def undo_update(
 
     def check() -> None:
         if abandon.is_set():
-            raise RobotError(client.name, "left on its way back" if told else "left where it is: nobody told it")
+            raise RobotError(client.name, "left during its revert" if told else "never reached, so not rolled back")
 
     def back(state: UpdateState) -> bool:
         return state.state == "idle" and (state.current is None or state.current.release_digest != order.release_digest)
@@ -83,7 +83,7 @@ def undo_update(
         insist(tell, clock, lambda: deadline, lambda _why, _until: None)
         told = True
         deadline = clock.monotonic() + limits.revert_s(order)
-        state = client.wait_for(ended, what="the way back", deadline=deadline, on_state=on_state, check=check)
+        state = client.wait_for(ended, what="the revert", deadline=deadline, on_state=on_state, check=check)
     except RobotError as error:
         return error.words
     except FleetError as error:

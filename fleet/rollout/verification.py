@@ -29,7 +29,7 @@ def _release(attestation: Attestation, version: str, variant: ReleaseVariant) ->
 
 def _own(attestation: Attestation) -> tuple[Finding, ...]:
     if not attestation.verification_json:
-        why = attestation.verification_error or attestation.report_error or "the agent gave no verification"
+        why = attestation.verification_error or attestation.report_error or "the agent returned no verification"
         return (Finding(AGENT, "", False, why),)
     try:
         verification = from_json(Verification, attestation.verification_json, WORDS, clean=printable)

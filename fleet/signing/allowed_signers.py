@@ -86,7 +86,7 @@ def _signer(number: int, line: str) -> AllowedSigner:
         raise SignerError(number, "the line has no public key")
     kind, blob = words[at], words[at + 1]
     if not _is_key(kind, blob):
-        raise SignerError(number, f"{blob[:24]} is no key of type {kind}")
+        raise SignerError(number, f"{blob[:24]} is not a key of type {kind}")
     principals = tuple(match["who"].strip('"').split(","))
     return AllowedSigner(number, principals, words[0] if at else "", f"{kind} {blob}")
 

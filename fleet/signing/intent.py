@@ -19,7 +19,7 @@ def why_beyond(text: str, words: Statement, mine: Statement) -> str:
     another are signed only where the signer could have written them.
     """
     if canonical_json(words).decode("utf-8") != text:
-        return "they hold something that this fleet does not know"
+        return "they have a field that this version of fleet does not know"
     for name in ("kind", "fleet", "version", "document", "schema"):
         theirs, own = getattr(words, name), getattr(mine, name)
         if theirs != own:

@@ -78,7 +78,7 @@ class Keyring:
         path = given or self._trust.sign_with
         if self._trust.unsigned:
             raise UsageError(
-                "this fleet is unsigned: nobody signs its releases",
+                "this fleet is unsigned: its releases have no signatures",
                 hint="name the signers in fleet.yaml: trust: {signers: allowed_signers}; docs/trust.md shows how",
             )
         if path is None:
@@ -89,7 +89,7 @@ class Keyring:
 
     def bundles(self, release: PublishedRelease, kind: str = RELEASE) -> tuple[list[Bundle], list[str]]:
         """Return the statements about a release, the one with the most signers first, and what cannot be read."""
-        assert self._trust.signers is not None, "an unsigned fleet judges nothing"
+        assert self._trust.signers is not None, "an unsigned fleet checks no signatures"
         known = known_keys(self._trust.signers, NAMESPACES[kind]) or ()
         stored, damaged = stored_signatures(self._registry, self._prefix, release, kind, known)
         by_text: dict[str, dict[str, JudgedSignature]] = {}
@@ -117,7 +117,7 @@ class Keyring:
             why = why_beyond(bundle.text, bundle.statement, mine)
             if why:
                 who = "you" if bundle.people and bundle.signed_by(key) else ", ".join(bundle.people)
-                beyond.append(f"words that {who} signed are not signed with you: {why}")
+                beyond.append(f"the statement that {who} signed is not co-signed: {why}")
             elif covers(bundle.statement, mine):
                 fitting.append(bundle)
         return fitting, beyond
@@ -134,7 +134,7 @@ class Keyring:
 
     def _judge(self, release: PublishedRelease, stored: StoredSignature) -> JudgedSignature:
         statement, signers = stored.statement, self._trust.signers
-        assert signers is not None, "an unsigned fleet judges nothing"
+        assert signers is not None, "an unsigned fleet checks no signatures"
         facts = self._signer.check(
             stored.text.encode(),
             stored.signature,
@@ -169,7 +169,7 @@ class Keyring:
         )
         if not facts.counts:
             raise UsageError(
-                f"robots would not take a signature of {path}: {facts.problem}",
+                f"robots would refuse a signature of {path}: {facts.problem}",
                 hint=f"add the key to {self._trust.signers} (and run fleet keys push), or sign with another: --key",
             )
         tag = push_signature(self._registry, self._prefix, text, signature, facts.key)
@@ -210,5 +210,5 @@ def _odd_words(statement: Statement, release: PublishedRelease) -> str:
     lasts = statement.expires_at - statement.issued_at
     most = MOST_RELEASE_S if statement.kind == RELEASE else MOST_ROLLBACK_S
     if lasts > most:
-        return f"it was made for {lasts / 86400:.1f} days, robots take {most / 86400:.1f} at most"
+        return f"it was made for {lasts / 86400:.1f} days, robots accept {most / 86400:.1f} at most"
     return ""

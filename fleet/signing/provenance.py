@@ -1,7 +1,7 @@
 """What a builder says about what it built: an in-toto statement with SLSA's provenance predicate. Pure.
 
 Sources: in-toto attestation framework, Statement v1; SLSA v1.0, Provenance (slsa.dev/spec/v1.0/provenance). All but
-``runDetails`` is a function of manifest and artifact, so a verifier writes it anew and compares, word for word.
+``runDetails`` is a function of manifest and artifact, so a verifier writes it again and compares, word for word.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def why_not(payload: bytes, build: Build, digest: str) -> str:
     """
     document = decode(payload, "it")
     if not isinstance(document, dict) or not isinstance(document.get("predicate"), dict):
-        return "it is no in-toto statement"
+        return "it is not an in-toto statement"
     said = {**document, "predicate": {**document["predicate"]}}
     said["predicate"].pop("runDetails", None)
     return _difference(said, build.definition(digest), "")

@@ -1,4 +1,4 @@
-"""Signatures in the registry: what is signed, and one artifact for each signer beside the release.
+"""Signatures in the registry: what is signed, and one artifact for each signer next to the release.
 
 A statement is signed by everybody in the same words, so the second signer signs what the first one wrote. Whoever can
 write to the registry can put anything there: nothing here is believed before `fleet.signing.keyring` has judged it.
@@ -87,7 +87,7 @@ def key_hex(key: str) -> str:
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).hex()
     except (binascii.Error, ValueError) as error:
-        raise ValueError(f"{key!r} is no fingerprint of a key") from error
+        raise ValueError(f"{key!r} is not the fingerprint of a key") from error
 
 
 def push_signature(registry: Registry, prefix: str, text: str, signature: str, key: str) -> str:

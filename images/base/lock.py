@@ -2,7 +2,7 @@
 
 Each Python pins the images that run it: 3.11 the simulated ones, 3.10 those of L4T 36, 3.12 those of L4T 39. Reads
 ``images/{builder,runtime}/requirements-LINE.in``, asks pip to resolve them, and writes ``requirements-LINE.txt``
-beside them: one line a package, exact version, the sha256 of its wheel for every platform that has one, or of its
+next to them: one line a package, exact version, the sha256 of its wheel for every platform that has one, or of its
 source where it has none.
 """
 

@@ -64,7 +64,7 @@ def decode(
     """
     plain = _text(text, what, limits)
     if clean is None and isinstance(text, str) and _HALF.search(text):
-        raise ContractError("{}: half a surrogate pair, which is no text".format(what))
+        raise ContractError("{}: half a surrogate pair, which is not text".format(what))
     _check_structure(plain, what, limits)
     hooks = _Hooks(what)
     try:
@@ -83,7 +83,7 @@ def decode(
     if clean is not None:
         return _mapped(value, clean)
     if _HALF_ESCAPED.search(plain) and _HALF.search(json.dumps(value, ensure_ascii=False)):
-        raise ContractError("{}: half a surrogate pair, which is no text".format(what))
+        raise ContractError("{}: half a surrogate pair, which is not text".format(what))
     return value
 
 
@@ -150,14 +150,14 @@ class _Hooks:
         return value
 
     def constant(self, name: str) -> Any:
-        raise ContractError("{}: {} is no number of JSON".format(self._what, name))
+        raise ContractError("{}: {} is not a JSON number".format(self._what, name))
 
     def pairs(self, pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise ContractError("{}: the key {!a} is there twice".format(self._what, twice[:_SHOWN]))
+            raise ContractError("{}: the key {!a} is given twice".format(self._what, twice[:_SHOWN]))
         return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.contract.node.decoders import is_plugin
+from runtime.contract.node.decoders import is_plugin, unknown_decoder
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.decoding.options import OptionError, Options
 from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
@@ -22,6 +22,7 @@ DECODERS: dict[str, type[Any]] = {
     "text_boxes": TextBoxes,
     "velocity": VelocityDecoder,
 }
+"""Imported by statements, not by name: a builder image holds what import statements reach."""
 
 
 def decoder_named(name: str, options: Mapping[str, Any]) -> Decoder:
@@ -29,26 +30,24 @@ def decoder_named(name: str, options: Mapping[str, Any]) -> Decoder:
 
     Raises OptionError for an unknown name, a package that cannot be used, or a bad option.
     """
-    if name in DECODERS:
-        decoder: Decoder = DECODERS[name](options)
-        return decoder
     if is_plugin(name):
         return plugin_decoder(name, options)
-    raise _unknown(name)
+    decoder: Decoder = _built_in(name)(options)
+    return decoder
 
 
 def result_of(name: str) -> type[Any]:
     """Return what the decoder called ``name`` returns, which decides its message. Raises OptionError."""
-    if name in DECODERS:
-        result: type[Any] = DECODERS[name].result
-        return result
     if is_plugin(name):
         return plugin_result(name)
-    raise _unknown(name)
+    result: type[Any] = _built_in(name).result
+    return result
 
 
-def _unknown(name: str) -> OptionError:
-    return OptionError(f"there is no decoder {name!r}: it is one of {', '.join(sorted(DECODERS))}, or package:name")
+def _built_in(name: str) -> type[Any]:
+    if name not in DECODERS:
+        raise unknown_decoder(name)
+    return DECODERS[name]
 
 
 __all__ = [

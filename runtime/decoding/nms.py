@@ -1,7 +1,7 @@
 """Non-maximum suppression without a loop over boxes.
 
 Two boxes can only overlap where their left and right edges do. Boxes are sorted by their left edge, so that those a box
-may overlap are a range of indices; boxes of other classes are set beside each other, where they cannot meet. Only these
+may overlap are a range of indices; boxes of other classes are shifted apart, so that they never overlap. Only these
 pairs are compared, not every box with every other.
 
 Greedy suppression keeps a box unless a better box that is itself kept overlaps it. That is the one fixed point of

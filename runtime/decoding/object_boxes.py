@@ -85,7 +85,7 @@ class ObjectBoxes:
         values = int(rows.shape[-1])
         if values != self._first_class + self._classes:
             raise ValueError(
-                f"boxes needs {self._first_class} + {self._classes} values a candidate, the output "
+                f"boxes needs {self._first_class} + {self._classes} values for each candidate, the output "
                 f"{list(tensor.shape)} has {values}: check labels or classes, objectness and channels_first; what else "
                 "a model gives (keypoints, mask coefficients, angles, class numbers) is no score of a class"
             )
@@ -105,7 +105,7 @@ class ObjectBoxes:
         """Return left, top, width, height in pixels of the frame, inside the frame, (n, 4)."""
         if not self._normalized and not (view.network_height and view.network_width):
             raise ValueError(
-                "boxes: the configuration does not say how large the network's input is: publish it again with this "
+                "boxes: the configuration does not have the size of the network's input: publish it again with this "
                 "version, or export the model with coordinates from 0 to 1 and say normalized: true"
             )
         rows, columns = view.network_height or view.height, view.network_width or view.width

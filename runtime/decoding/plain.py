@@ -31,7 +31,7 @@ class Classification:
         if tensor.dtype.kind in "iub" or tensor.size == 1:
             raise ValueError(
                 f"classification needs a score for every class, the output is {tensor.dtype} {list(tensor.shape)}: a "
-                "class number is no score; leave ArgMax or TopK out of the export, or use the decoder tensor"
+                "class number is not a score; leave ArgMax or TopK out of the export, or use the decoder tensor"
             )
         if tensor.ndim < 1 or max(tensor.shape) != tensor.size:
             raise ValueError(f"classification needs one row of scores, the output has shape {list(tensor.shape)}")

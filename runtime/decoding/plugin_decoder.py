@@ -39,7 +39,7 @@ class PluginDecoder:
             return _sound(result)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"decoder {self._name} returned a {self._result.__name__} that is none: {error}"
+                f"decoder {self._name} returned a {self._result.__name__} that is not valid: {error}"
             ) from error
 
 

@@ -30,7 +30,8 @@ class VelocityDecoder:
         del view
         if tensor.size != len(self._places):
             raise ValueError(
-                f"velocity needs {len(self._places)} numbers, one an axis, the output has shape {list(tensor.shape)}"
+                f"velocity needs {len(self._places)} numbers, one for each axis, the output has shape "
+                f"{list(tensor.shape)}"
             )
         numbers = np.asarray(tensor, np.float64).ravel() * self._scale
         if not np.isfinite(numbers).all():

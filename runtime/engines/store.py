@@ -12,7 +12,7 @@ from runtime.contract.engine.build import GOLDEN_FILE, IDENTITY_FILE, EngineIden
 from runtime.engines.errors import EngineError
 
 _CHUNK = 1 << 20
-_REBUILD = "pull the image again; if it stays so, delete the artifact and run fleet build"
+_REBUILD = "pull the image again; if it happens again, delete the artifact and run fleet build"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_identity(folder: Path) -> EngineIdentity:
     except OSError as error:
         raise EngineError("corrupt", f"{sidecar} cannot be read: {error.strerror}", _REBUILD) from error
     except ContractError as error:
-        raise EngineError("corrupt", f"{sidecar} is not an engine's sidecar: {error}", _REBUILD) from error
+        raise EngineError("corrupt", f"{sidecar} is not an engine sidecar: {error}", _REBUILD) from error
 
 
 def load_engine_dir(folder: Path) -> tuple[EngineIdentity, EngineFiles]:
@@ -59,7 +59,9 @@ def load_engine_dir(folder: Path) -> tuple[EngineIdentity, EngineFiles]:
     sidecar = folder / IDENTITY_FILE
     identity = read_identity(folder)
     if Path(identity.engine_file).name != identity.engine_file:
-        raise EngineError("corrupt", f"{sidecar} names a file elsewhere: {identity.engine_file!r}", _REBUILD)
+        raise EngineError(
+            "corrupt", f"{sidecar} names a file outside of its folder: {identity.engine_file!r}", _REBUILD
+        )
     files = EngineFiles(folder / identity.engine_file, sidecar, folder / GOLDEN_FILE)
     for path in (files.engine, files.golden):
         if not path.is_file():

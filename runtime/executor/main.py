@@ -141,7 +141,7 @@ def _run(process: Process, config: RuntimeConfig, node: ExecutorNode, worker: Wo
     node.destroy_node()
     beat.join(STOP_DEADLINE_S)
     if any(thread.name in HELPERS for thread in threading.enumerate()):
-        _leave(code, "an engine was being loaded beside the one that served")
+        _leave(code, "another engine was being loaded")
     return code
 
 

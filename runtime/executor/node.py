@@ -32,6 +32,7 @@ from runtime.executor.serving.links import link
 from runtime.executor.serving.loading import load_engine
 from runtime.executor.serving.memory import with_room
 from runtime.executor.serving.pipeline import FAILED, Pipeline
+from runtime.executor.serving.signed import signed_by_environment
 from runtime.executor.serving.worker import Worker
 
 #: Another folder of engines to put in than the contract's (laptops and tests).
@@ -66,7 +67,7 @@ class ExecutorNode(LifecycleNode):
         self._changer = EngineChanger(worker, any_thread, self._reserve.memory, self._reserve.pin_worker)
         for model in self.models:
             model.slot.replace_engine = partial(self._replace_engine, model)
-        self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log)
+        self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log, signed_by_environment())
         self.throttling = Throttling(self.models, engines_dir, self._changer.begin)
         self.gate = ServingGate.from_environment()
         self._standing_by = True
@@ -103,7 +104,7 @@ class ExecutorNode(LifecycleNode):
 
     @property
     def takes_turns(self) -> bool:
-        """Whether another container may be started beside this one: not where the DLA, of which there is one or two,
+        """Whether another container may be started next to this one: not where the DLA, of which there is one or two,
         runs an engine, nor where the serving lock cannot be held."""
         engines = [model.slot.engine for model in self.models]
         on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
@@ -147,7 +148,7 @@ class ExecutorNode(LifecycleNode):
     def attend(self) -> None:
         """Activate when it is this container's turn, deactivate when it is no more. Called often, by one thread.
 
-        A node that somebody deactivated through its services stays so until its turn comes anew.
+        A node that somebody deactivated through its services stays so until its turn comes again.
         """
         if not self._transition.acquire(blocking=False):
             return  # a transition that a service asks for is going on; the next look comes soon

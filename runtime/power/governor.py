@@ -38,7 +38,7 @@ class PowerSample:
     load: float | None = None
     """Share of the GPU in use, 0 to 1."""
     over_current_events: int | None = None
-    """Since boot; a smaller number than before is a counter that began anew."""
+    """Since boot; a smaller number than before is a counter that began again."""
     zone: str = ""
     """Name of that zone."""
 
@@ -230,7 +230,7 @@ def _reason(limits: Limits, state: GovernorState, sample: PowerSample) -> str:
     if state.per_minute > settings.over_current_per_minute:
         return f"{state.per_minute:.0f} over-current events a minute, limit {settings.over_current_per_minute:g}"
     if sample.temperature_c is None:
-        return "hot when last measured; no temperature now"
+        return "hot at the last measurement; no temperature now"
     word = "hot" if state.hot_since is not None else "cooling"
     zone = f"{sample.zone} " if sample.zone else ""
     return f"{word}: {zone}{sample.temperature_c:.0f} °C, limit {settings.hot_c:g} °C"

@@ -105,7 +105,7 @@ def ask_host(path: Path, mode: str, why: str, timeout_s: float = ANSWER_S) -> Po
         hint = "is fleet-updater running there, and new enough? `fleet bootstrap` installs it"
         raise HostError(f"the host does not answer on {path}: {error.strerror or error} -> {hint}") from error
     except (ValueError, KeyError, TypeError, ContractError) as error:
-        raise HostError(f"the host answers on {path} what is no answer: {error} -> run `fleet bootstrap`") from error
+        raise HostError(f"the host gave an invalid answer on {path}: {error} -> run `fleet bootstrap`") from error
 
 
 def _line(connection: socket.socket) -> bytes:

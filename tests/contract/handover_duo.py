@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.node.serving import TOKEN, slot_word
+from runtime.contract.node.serving import SERVING_LOCK, TOKEN, slot_word
 from runtime.updater.storage.durable import replace_durable
 from tests.contract.robot_process import READY_S, ROOT, STOP_S, ros_environment
 from tests.fakes.velocity_engine import write_driver
@@ -27,13 +27,11 @@ class Duo:
 
     def __init__(self, tmp_path: Path, prefix: Sequence[str] = (), **environment: str) -> None:
         self.folder, self.prefix = tmp_path, tuple(prefix)
-        self.serve, self.node = tmp_path / "serve", tmp_path / "node"
-        for folder in (self.serve, self.node):
-            folder.mkdir()
+        self.serve = tmp_path / "serve"
+        self.serve.mkdir()
         self.environment = {
             **ros_environment(tmp_path),
             "JETFLEET_SERVE_DIR": str(self.serve),
-            "JETFLEET_NODE_DIR": str(self.node),
             **environment,
         }
         self.processes: list[subprocess.Popen[str]] = []
@@ -42,6 +40,7 @@ class Duo:
         )
 
     def token(self, slot: str) -> None:
+        (self.serve / SERVING_LOCK).touch()
         replace_durable(self.serve / TOKEN, f"{slot_word(slot)}\n".encode())
 
     def executor(self, slot: str, prefix: Sequence[str] | None = None, **environment: str) -> subprocess.Popen[str]:
@@ -53,10 +52,17 @@ class Duo:
             "JETFLEET_CONFIG": str(folder / "runtime.json"),
             "JETFLEET_ENGINES_DIR": str(folder / "engines"),
             "JETFLEET_SLOT": slot,
+            "JETFLEET_NODE_DIR": str(self._node(name)),
             **environment,
         }
         with self.log(slot).open("wb") as stream:
             return self._start(["-m", "runtime.executor"], own, prefix, stdout=stream, stderr=stream)
+
+    def _node(self, name: str) -> Path:
+        """A container's own folder; by hand, without a token, both have one."""
+        node = self.folder / "node" / (name if (self.serve / TOKEN).exists() else "by-hand")
+        node.mkdir(parents=True, exist_ok=True)
+        return node
 
     def commander(self, prefix: Sequence[str] | None = None) -> subprocess.Popen[str]:
         """Start a foreign commander that says nothing (an idle teleoperation), with Fast DDS's own settings; return

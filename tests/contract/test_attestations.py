@@ -72,7 +72,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 
 
 def test_what_a_builder_attests_counts(site: Site) -> None:
-    assert site.problem() == f"no builder attests {site.digest}"
+    assert site.problem() == f"{site.digest} has no attestation of a builder"
     tag = site.builders().attest(REPOSITORY, site.subject, BUILD, **TIMES)
     assert tag.startswith(f"att-{site.digest[7:]}-")
     (found,) = site.builders().judge(REPOSITORY, [(site.digest, BUILD)])
@@ -88,7 +88,7 @@ def test_it_counts_for_that_artifact_and_that_build_alone(site: Site) -> None:
     tag = site.builders().attest(REPOSITORY, site.subject, BUILD, **TIMES)
     assert "externalParameters/model" in site.problem(replace(BUILD, parameters={"model": "other"}))
     other, _ = push_artifact(site.registry, REPOSITORY, "other", site.folder.name.encode() + b"other")
-    assert site.problem(digest=other) == f"no builder attests {other}"
+    assert site.problem(digest=other) == f"{other} has no attestation of a builder"
     stored = site.registry.get_manifest(REPOSITORY, tag)
     assert stored is not None
     site.registry.put_manifest(REPOSITORY, f"att-{other[7:]}-{tag[-12:]}", stored.body, MANIFEST)
@@ -97,13 +97,13 @@ def test_it_counts_for_that_artifact_and_that_build_alone(site: Site) -> None:
 
 def test_whoever_is_no_builder_attests_nothing(site: Site) -> None:
     before = site.registry.tags(REPOSITORY)
-    with pytest.raises(UsageError, match="would not count"):
+    with pytest.raises(UsageError, match="would not be valid"):
         site.builders(replace(site.trust, build_with=site.eve)).attest(REPOSITORY, site.subject, BUILD, **TIMES)
     assert site.registry.tags(REPOSITORY) == before
 
 
 def test_without_a_key_it_is_said_which_to_name(site: Site) -> None:
-    with pytest.raises(UsageError, match="no key is named to attest builds with") as caught:
+    with pytest.raises(UsageError, match="no key to attest builds is set") as caught:
         site.builders(replace(site.trust, build_with=None)).key()
     assert "trust/build_with" in caught.value.hint
     assert site.builders(replace(site.trust, build_with=None, sign_with=site.key)).key()[0] == site.key

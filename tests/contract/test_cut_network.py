@@ -66,7 +66,7 @@ def test_of_two_without_a_common_lock_the_one_that_is_cut_off_stops_and_yields(
 
     cut = time.monotonic()
     site.cut("a")
-    duo.until_logged("", "nobody listens to")
+    duo.until_logged("", "has no subscriber")
     assert time.monotonic() - cut < TAKEN_OVER_S + 1.0  # the log is behind by a second at most
     runs, _ = duo.until("b to drive", drives("b"))
     assert took(cut, runs, "b") < TAKEN_OVER_S

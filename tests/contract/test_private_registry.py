@@ -22,7 +22,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
-from fleet.adapters.registry.registry_http import RetryPolicy
+from fleet.adapters.retry import RetryPolicy
 from fleet.bootstrap.registry_access import registry_access
 from fleet.errors import RegistryAuthError, RegistryError
 from fleet.manifest.schema.registry_schema import RegistryRef

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
-from fleet.adapters.registry.registry_http import RetryPolicy
+from fleet.adapters.retry import RetryPolicy
 from fleet.errors import RegistryError
 from fleet.oci.image_spec import EMPTY, MANIFEST, Bytes, Descriptor, manifest_bytes
 from fleet.ports import Registry

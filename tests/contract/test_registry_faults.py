@@ -20,7 +20,8 @@ import pytest
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.least_rate import pieces
 from fleet.adapters.registry.oci_registry import OciRegistry
-from fleet.adapters.registry.registry_http import RetryPolicy, Timeouts
+from fleet.adapters.registry.registry_http import Timeouts
+from fleet.adapters.retry import RetryPolicy
 from fleet.errors import FleetError, OutsideError, RegistryAuthError, RegistryError
 from fleet.oci.image_spec import MANIFEST, Bytes
 from tests.fakes.registry_server import Fault, FaultyRegistry, faulty_registry
@@ -338,7 +339,7 @@ def test_a_registry_that_drips_is_left(
 ) -> None:
     digest = hold(server, os.urandom(CHUNK))
     server.faults = [Fault("GET", "drip", times=9)]
-    monkeypatch.setattr("fleet.adapters.registry.registry_download.pieces", partial(pieces, over_s=0.5))
+    monkeypatch.setattr("fleet.adapters.received_file.pieces", partial(pieces, over_s=0.5))
     with pytest.raises(RegistryError, match="less than 1024 a second"):
         connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob")
 

@@ -66,7 +66,7 @@ def test_two_robots_in_one_domain_hear_their_own_sensors_and_a_foreign_one_is_na
             robots[name].until("the count", lambda report: report.models[0].frames == 1)
             assert robots["amr2"].report().models[0].frames == (1 if name == "amr2" else 0)
         heard = robots["amr1"].verify(1.0)
-        assert "nobody publishes" not in str(heard.findings)
+        assert "has no publisher" not in str(heard.findings)
         stranger = [{"topic": "/amr1/scan", "kind": "scan", "value": 9.0}, {"noted": "not of this robot"}]
         sensors(robots["amr1"], "amr2", "/amr1/jetfleet/sum", *stranger)
         [said] = robots["amr1"].report().models[0].mixed

@@ -185,7 +185,7 @@ def test_a_message_type_that_is_not_installed_fails_its_model_alone(tmp_path: Pa
     assert states == {"lost": "failed", "orphan": "failed", "fine": "active"}
     errors = {one.name: one.last_error for one in report.models}
     assert "the package 'nobody-has-this' is not installed" in errors["lost"]
-    assert "fed by gone/y, which is no output of a model here" in errors["orphan"]
+    assert "comes from gone/y, which is not an output of a model here" in errors["orphan"]
     assert [values(result) for result in play(one, "fine", send("/scan", "scan", 2.0, 1.0), {"expect": 1})] == [[2, 30]]
     assert one.stop() == 0
 

@@ -101,7 +101,7 @@ def test_a_service_decides_about_updates_and_nobody_there_to_ask_is_a_no(
     write_runtime(tmp_path / "rt")
     one = robot(tmp_path / "rt")
     one.until("readiness", lambda report: report.ready, WAIT_S)
-    nobody = ("/may_update does not answer: nobody offers it",)
+    nobody = ("/may_update does not answer: no node offers it",)
     answered(path, lambda answer: answer.state == HELD and answer.reasons == nobody)
     peer = subprocess.Popen([*PEER, "service"], env=one.environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:

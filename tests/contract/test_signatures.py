@@ -112,7 +112,7 @@ def test_an_allowed_signer_counts_and_others_say_why_not(side: tuple[World, Sign
     unknown = world.check_signature(STATEMENT, sign("eve", STATEMENT, NAMESPACE), NAMESPACE)
     assert not unknown.counts
     assert unknown.key in unknown.problem
-    assert "is no allowed signer" in unknown.problem
+    assert "is not an allowed signer" in unknown.problem
     revoked = world.check_signature(STATEMENT, sign("ben", STATEMENT, NAMESPACE), NAMESPACE)
     assert (revoked.counts, revoked.revoked) == (False, True)
     assert "of ben@x is revoked" in revoked.problem
@@ -128,7 +128,7 @@ def test_a_signature_is_of_one_statement_and_one_namespace(side: tuple[World, Si
     ):
         facts = world.check_signature(STATEMENT, signature, NAMESPACE)
         assert not facts.counts
-        assert "a signature is not one of this statement as jetfleet.release: " in facts.problem
+        assert "a signature does not belong to this statement as jetfleet.release: " in facts.problem
 
 
 def test_settings_are_none_until_somebody_wrote_them(robot: Robot) -> None:

@@ -51,11 +51,11 @@ def test_what_one_signs_all_can_judge(side: Side) -> None:
     assert side.check(anna) == (True, "")
     facts = signer.check(STATEMENT, anna, NAMESPACE, allowed=side.allowed, revoked=None)
     assert (facts.key, facts.principals) == (signer.fingerprint(side.key("anna")), ("anna@x",))
-    assert "is no allowed signer" in side.check(signer.sign(STATEMENT, NAMESPACE, side.key("eve")))[1]
+    assert "is not an allowed signer" in side.check(signer.sign(STATEMENT, NAMESPACE, side.key("eve")))[1]
     ben = signer.sign(STATEMENT, NAMESPACE, side.key("ben"))
     assert side.check(ben, revoked=False) == (True, "")
     assert "is revoked" in side.check(ben)[1]
-    assert "not one of this statement" in side.check(anna, STATEMENT + b" ")[1]
+    assert "not belong to this statement" in side.check(anna, STATEMENT + b" ")[1]
     elsewhere = signer.sign(STATEMENT, "git", side.key("anna"))
     assert "as jetfleet.release" in side.check(elsewhere)[1]
 

@@ -112,7 +112,7 @@ def test_two_builders_at_once_lose_nothing(registry: Registry, repository: str, 
     ours, theirs = build.fetch(store), build.fetch(elsewhere)
     assert elsewhere.keep(AT_15W, theirs, build.grown(theirs, "theirs")) == []
     notes = store.keep(AT_15W, ours, build.grown(ours, "ours"))
-    assert notes == ["the timing cache was kept beside 1 of other builds meanwhile; the next one merges them"]
+    assert notes == ["the timing cache was kept together with 1 of other builds; the next build merges them"]
     both = build.fetch(store)
     assert sorted(contents(both).values()) == [b"ours\nstart", b"start\ntheirs"]
     assert store.keep(AT_15W, both, build.grown(both, "third")) == []
@@ -206,7 +206,7 @@ def test_too_large_is_not_kept_and_says_what_to_do(registry: Registry, repositor
         file.truncate(MAX_TIMING_BYTES + 1)
     (note,) = TimingStore(registry, repository).keep(AT_15W, tmp_path, cache)
     assert "was not kept" in note
-    assert f"delete {registry.host}/{repository}:{timing_tag(AT_15W)} to begin anew" in note
+    assert f"delete {registry.host}/{repository}:{timing_tag(AT_15W)} to start over" in note
     assert registry.tags(repository) == []
 
 

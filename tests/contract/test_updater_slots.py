@@ -56,8 +56,8 @@ def test_a_good_one_stays_once_it_is_kept(running: Machine) -> None:
     [
         (another("bad000000001", EXITS), "its daemon ended 3 times"),
         ((b"PK not a zipapp at all", "9.9.9+bad"), "its daemon ended 3 times"),
-        (another("bad000000002", HANGS), "nobody proved it in time"),
-        ((NEW, NEW_VERSION), "nobody proved it in time"),
+        (another("bad000000002", HANGS), "no confirmation came in time"),
+        ((NEW, NEW_VERSION), "no confirmation came in time"),
     ],
     ids=["exits", "cannot-start", "hangs", "nobody-keeps-it"],
 )

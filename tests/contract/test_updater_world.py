@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import os
 import subprocess
 import threading
@@ -16,7 +17,7 @@ import docker
 import pytest
 
 from runtime.contract.node.resources import LOCK_FILE
-from runtime.contract.node.serving import health_socket
+from runtime.contract.node.serving import health_socket, node_folder
 from runtime.contract.robot.release import LayerRef, ReleaseEngine, ReleaseVariant
 from runtime.contract.robot.update import UpdateOrder
 from runtime.executor.robot.update_lock import UpdateLock
@@ -24,7 +25,7 @@ from runtime.health.http.server import HealthServer
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.lock_answer import FREE, HELD, LockAnswer
 from runtime.updater.state.release_folder import environment_of, files_of, target_of
-from runtime.updater.state.world import Links, StepInterrupted, World, WorldError
+from runtime.updater.state.world import ContainerFacts, Links, StepInterrupted, World, WorldError
 from runtime.updater.storage.blob_store import BlobStore
 from runtime.updater.transaction.preflight import moved_bytes
 from tests.fakes import tiny_images
@@ -351,7 +352,8 @@ def test_the_token_names_a_slot_for_containers_to_read(side: Side) -> None:
     for slot in ("", "b", "b", ""):
         side.world.set_serving(slot)
         assert side.world.serving() == slot
-        token = side.root / "serve" / "active"
+        token, lock = side.root / "serve" / "active", side.root / "serve" / "serving.lock"
+        assert (lock.stat().st_mode & 0o777, lock.read_bytes()) == (0o644, b"")
         assert token.read_text() == ("b\n" if slot else "a\n")
         assert (token.stat().st_mode & 0o777, token.parent.stat().st_mode & 0o777) == (0o644, 0o755)
     token.write_text("nonsense")
@@ -372,25 +374,91 @@ def test_memory_is_told(side: Side) -> None:
     assert available > 0
 
 
-def test_an_agent_s_own_socket_comes_before_the_port(tmp_path: Path) -> None:
-    node = tmp_path / "m/run/jetfleet/node"
-    node.mkdir(parents=True)
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[tuple[RealWorld, Path, int]]:
+    """A robot whose container is this process; its machine's folder; the port of an agent."""
     link = Path(f"/tmp/jf-{os.getpid()}-w")  # a socket's path has room for 107 bytes
+    (tmp_path / "m/proc" / str(os.getpid())).mkdir(parents=True)
+    (tmp_path / "m/proc" / str(os.getpid()) / "cgroup").write_text(f"0::/docker/{IDENTITY}\n")
     link.symlink_to(tmp_path / "m")
-    world = RealWorld(tmp_path, PROJECT, link)
-    own = HealthServer(
-        link / "run/jetfleet/node" / health_socket("b"), {"/report": lambda _: (HTTPStatus.OK, "", b"b")}
-    )
     port = HealthServer(0, {"/report": lambda _: (HTTPStatus.OK, "", b"port")})
-    try:
+    port.start()
+    yield RealWorld(tmp_path, PROJECT, link), link, port.port
+    port.close()
+    link.unlink()
+
+
+IDENTITY = "c0ffee" * 10 + "c0ff"
+
+
+def runs(world: RealWorld, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    there = ContainerFacts(IDENTITY, "i", "image", "running", "", 0, 0)
+    monkeypatch.setattr(world, "container", lambda slot="": replace(there, **facts))
+
+
+def test_the_agent_is_asked_on_its_own_socket_and_the_port_only_of_releases_that_have_none(
+    heard: tuple[RealWorld, Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, machine, port = heard
+    monkeypatch.setattr(world, "container", lambda slot="": None)
+    with pytest.raises(WorldError, match="does not answer: no runtime container exists"):
+        world.report(port, "b")
+    runs(world, monkeypatch)
+    assert world.report(port, "b") == "port", "a release of before there were sockets"
+    for folder, alone in (("/run/jetfleet/node", "port"), (node_folder("b", "f00"), "")):
+        runs(world, monkeypatch, node_dir=folder)
+        (machine / folder.lstrip("/")).mkdir(parents=True)
+        own = HealthServer(
+            machine / folder.lstrip("/") / health_socket("b"), {"/report": lambda _: (HTTPStatus.OK, "", b"b")}
+        )
         own.start()
-        port.start()
-        assert (world.report(port.port, "b"), world.report(port.port)) == ("b", "port")
+        assert world.report(port, "b") == "b"
         own.close()
-        assert world.report(port.port, "b") == "port", "a socket that nobody listens on any more"
+        if alone:
+            assert world.report(port, "b") == "port"
+            continue
+        with pytest.raises(WorldError, match=f"does not answer: no process listens in {folder}"):
+            world.report(port, "b")
+
+
+def test_what_another_process_says_in_the_container_s_folder_is_not_heard(
+    heard: tuple[RealWorld, Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old release's container, or any process of its user, put its own socket there."""
+    world, machine, port = heard
+    folder = node_folder("b", "f00")
+    (machine / folder.lstrip("/")).mkdir(parents=True)
+    forged = HealthServer(
+        machine / folder.lstrip("/") / health_socket("b"), {"/report": lambda _: (HTTPStatus.OK, "", b"forged")}
+    )
+    forged.start()
+    try:
+        runs(world, monkeypatch, node_dir=folder, id="d" * 64)
+        for ask in (lambda: world.report(port, "b"), lambda: world.verify(port, 1.0, "b")):
+            with pytest.raises(WorldError, match="which is not in the container dddddddddddd that is asked"):
+                ask()
     finally:
-        port.close()
-        link.unlink()
+        forged.close()
+
+
+def test_the_update_lock_is_that_of_the_container_that_serves(
+    heard: tuple[RealWorld, Path, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, machine, _ = heard
+    folders = {slot: node_folder(slot, "f00") for slot in ("", "b")}
+    there = ContainerFacts(IDENTITY, "i", "image", "running", "", 0, 0)
+    monkeypatch.setattr(world, "container", lambda slot="": replace(there, node_dir=folders[slot]))
+    locks = {}
+    for slot, folder in folders.items():
+        (machine / folder.lstrip("/")).mkdir(parents=True)
+        locks[slot] = UpdateLock(machine / folder.lstrip("/") / Path(LOCK_FILE).name)
+        locks[slot].update(("moves",) if slot else ())
+    assert world.take_update_lock(True).state == FREE
+    world.release_update_lock()
+    world.set_serving("b")
+    assert world.take_update_lock(True) == LockAnswer(HELD, ("moves",))
+    for lock in locks.values():
+        lock.close()
 
 
 def test_verification_comes_from_the_agent_or_says_why_not(side: Side) -> None:
@@ -500,6 +568,31 @@ def test_the_shipped_compose_files_are_what_the_updater_needs(real_side: Side) -
         which = replace(real_side.first, compose_files=files)
         folder = real_side.write(which, compose={name: shipped[name] for name in files})
         assert real_side.world.compose_image(folder) == which.image
+        assert node_folder("", folder) in real_side.world.compose_shares(folder)
+        rendered = subprocess.run(
+            ["docker", "compose", "config", "--format", "json"],
+            cwd=real_side.root / "releases" / folder,
+            capture_output=True,
+            check=True,
+        ).stdout
+        service = json.loads(rendered)["services"]["runtime"]
+        assert {name: service[name] for name in HARDENED} == HARDENED
+        assert service.get("runtime") == ("nvidia" if len(files) > 1 else None)
+        assert "privileged" not in service
+        assert "cap_add" not in service
+        writable = [one["target"] for one in service["volumes"] if not one.get("read_only")]
+        assert writable == ["/run/jetfleet/node"]
+
+
+#: What the container of every profile is denied, as Compose prints it.
+HARDENED = {
+    "user": "1000:1000",
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+    "read_only": True,
+    "tmpfs": ["/tmp:size=64m,mode=1777"],
+    "pids_limit": 512,
+}
 
 
 def test_bytes_are_counted_by_the_layers_that_moved() -> None:
@@ -510,7 +603,8 @@ def test_bytes_are_counted_by_the_layers_that_moved() -> None:
 
 
 @pytest.mark.parametrize("kind", ["fake", "real"])
-def test_update_lock_is_taken_once_and_given_back(kind: str, tmp_path: Path) -> None:
+def test_update_lock_is_taken_once_and_given_back(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RealWorld, "container", lambda self, slot="": None)
     lock = tmp_path / LOCK_FILE.lstrip("/")
     world: World = FakeWorld(tmp_path) if kind == "fake" else RealWorld(tmp_path, PROJECT, machine=tmp_path)
     lock.parent.mkdir(parents=True)

@@ -185,9 +185,9 @@ def test_a_base_that_listens_for_another_type_is_named(robot: StartRobot, tmp_pa
         report = one.until("both to be named", lambda report: report.models and len(report.models[0].unheard) == 2)
     other_type, latched = sorted(report.models[0].unheard)
     topic = "/jetfleet/driver/cmd_vel"
-    assert latched.startswith(f"/peer listens on {topic} and never hears it: its quality of service asks for more")
+    assert latched.startswith(f"/peer subscribes to {topic} and receives nothing: its quality of service requests more")
     assert "transient local" in latched.lower()
-    assert other_type.startswith(f"/base listens on {topic} for geometry_msgs/msg/Twist and never hears it")
+    assert other_type.startswith(f"/base subscribes to {topic} as geometry_msgs/msg/Twist and receives nothing")
     assert any(check.name == "model:driver:listeners" and check.level == "warn" for check in report.checks)
     one.until("no one to be named when they are gone", lambda report: not report.models[0].unheard)
 
@@ -203,7 +203,7 @@ def test_a_camera_with_another_clock_drives_where_arrival_counts(robot: StartRob
             "it to drive", lambda report: report.models and any(each.driven for each in report.models[0].commands)
         )
     report = one.until("it to stop with its base", lambda report: report.models[0].commands[0].state == "held")
-    assert report.models[0].commands[0].reason == "nobody listens to /jetfleet/driver/cmd_vel"
+    assert report.models[0].commands[0].reason == "/jetfleet/driver/cmd_vel has no subscriber"
     assert report.models[0].causes.keys() <= {"lost", "replaced"}
     assert seen["driving"] > 0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from runtime.contract.node.health import Check
-from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND
+from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, SECOND
 from runtime.updater.robot.serving_token import ServingToken
 from runtime.updater.state.world import ImageFacts, WorldError
 
@@ -68,7 +68,7 @@ class FakeTurns(ServingToken):
     behaviour: dict[str, Behaviour]
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root, root / "machine")
+        super().__init__(root)
         self.slots = Slots()
         self.memory: int | None = 8 * 1024**3
 
@@ -77,7 +77,7 @@ class FakeTurns(ServingToken):
     def take_turns(self, published: dict[str, ImageFacts]) -> None:
         """Let every image published from now on be one whose executor obeys token and lock."""
         for image in published.values():
-            image.labels[LABEL_HANDOVER] = "1"
+            image.labels[LABEL_HANDOVER] = HANDOVER
 
     @property
     def containers(self) -> list[Container]:
@@ -132,7 +132,7 @@ class FakeTurns(ServingToken):
     def obeys(self, one: Container) -> bool:
         """Its image says that its executor takes turns."""
         image = self.images.get(one.image)
-        return image is not None and image.labels.get(LABEL_HANDOVER) == "1"
+        return image is not None and image.labels.get(LABEL_HANDOVER) == HANDOVER
 
     def serves(self, one: Container) -> bool:
         """Its executor is active."""

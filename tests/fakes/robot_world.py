@@ -12,6 +12,8 @@ from typing import Any
 from runtime.contract.codec import digest_of, to_dict
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.node.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
+from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.node.serving import ENV_HOST_NODE_DIR
 from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.contract.robot.update import UpdateOrder
@@ -40,9 +42,12 @@ COMPOSE = """services:
   runtime:
     image: ${JETFLEET_IMAGE}
     volumes:
-      - /run/jetfleet/node:/run/jetfleet/node
+      - ${JETFLEET_HOST_NODE_DIR:-/run/jetfleet/node}:/run/jetfleet/node
       - /var/lib/jetfleet/serve:/run/jetfleet/serve:ro
 """
+HOST_NODE_DIR = "${JETFLEET_HOST_NODE_DIR:-/run/jetfleet/node}"
+#: As releases had it before each container got a folder of its own.
+OLD_COMPOSE = COMPOSE.replace(HOST_NODE_DIR, NODE_DIR)
 START = 1_800_000_000.0
 
 
@@ -245,7 +250,9 @@ class FakeWorld(ReleaseFolders, FakeTurns):
 
     def compose_shares(self, folder: str) -> tuple[str, ...]:
         self._fault("compose_shares")
-        lines = (line.strip() for line in self.read_release(folder, "robot.compose.yaml").splitlines())
+        own = self._environment(folder).get(ENV_HOST_NODE_DIR, NODE_DIR)
+        text = self.read_release(folder, "robot.compose.yaml").replace(HOST_NODE_DIR, own)
+        lines = (line.strip() for line in text.splitlines())
         return tuple(line[2:].partition(":")[0] for line in lines if line.startswith("- /"))
 
     def compose_up(self, folder: str, slot: str = "") -> None:
@@ -274,6 +281,7 @@ class FakeWorld(ReleaseFolders, FakeTurns):
             started_at=str(one.started),
             restarts=restarts,
             exit_code=1 if exits else 0,
+            node_dir=_named_in(one.content, ENV_HOST_NODE_DIR) or (NODE_DIR if NODE_DIR in one.content else ""),
         )
 
     def report(self, port: int, slot: str = "") -> str:
@@ -309,9 +317,9 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self._fault("check_signature")
         key = signature.partition(" ")[0]
         if signature != fake_signature(key, statement, namespace):
-            return SignatureFacts(problem=f"a signature is not one of this statement as {namespace}: no match")
+            return SignatureFacts(problem=f"a signature does not belong to this statement as {namespace}: no match")
         if key not in self.signers:
-            return SignatureFacts(key, problem=f"{key} is no allowed signer")
+            return SignatureFacts(key, problem=f"{key} is not an allowed signer")
         if key in self.revoked:
             return SignatureFacts(key, (), True, f"{key} of {', '.join(self.signers[key])} is revoked")
         return SignatureFacts(key, self.signers[key], authority=self.authorities.get(key, ""))
@@ -376,12 +384,19 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         return TurnHealth(runs.slot, ready and does.shares_lock, standing_by, does.memory_bytes)
 
     def _environment(self, folder: str) -> dict[str, str]:
-        lines = self.read_release(folder, ".env").splitlines()
-        return {name: value.strip("'\"") for name, _, value in (line.partition("=") for line in lines)}
+        return _values(self.read_release(folder, ".env"))
 
     def _fault(self, method: str) -> None:
         if self.faults.get(method):
             raise self.faults[method].pop(0)
+
+
+def _values(dot_env: str) -> dict[str, str]:
+    return {name: value.strip("'\"") for name, _, value in (line.partition("=") for line in dot_env.splitlines())}
+
+
+def _named_in(content: str, name: str) -> str:
+    return _values(content).get(name, "")
 
 
 def _image(letter: str) -> ImageFacts:

@@ -44,11 +44,11 @@ class FakeSigner:
     ) -> SignatureFacts:
         name = signature.partition(" ")[0]
         if signature != f"{name} {digest_of([namespace, statement.decode()])}":
-            return SignatureFacts(problem=f"a signature is not one of this statement as {namespace}: no match")
+            return SignatureFacts(problem=f"a signature does not belong to this statement as {namespace}: no match")
         key = fingerprint_of(name)
         people = [line.split()[0] for line in allowed.read_text().splitlines() if line.endswith(f" {name}")]
         if not people:
-            return SignatureFacts(key, problem=f"{key} is no allowed signer")
+            return SignatureFacts(key, problem=f"{key} is not an allowed signer")
         if revoked is not None and name in revoked.read_text().split():
             return SignatureFacts(key, (), True, f"{key} of {', '.join(people)} is revoked")
         return SignatureFacts(key, tuple(people))

@@ -171,7 +171,7 @@ def test_a_builder_that_is_killed_gets_one_more_try(tmp_path: Path) -> None:
             kill_children()
 
     report = run_job(tmp_path / "job", tmp_path / "out", backend(), log=kill_first)
-    assert any("once more, with a workspace of 1024 MiB" in line for line in lines), lines
+    assert any("trying again with a workspace of 1024 MiB" in line for line in lines), lines
     assert report.extra["workspace_bytes"] == 1 << 30
 
 

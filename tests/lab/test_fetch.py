@@ -268,7 +268,7 @@ def test_where_the_engine_must_fetch_alone_it_is_said(robot: Robot) -> None:
     finally:
         robot.lab.exec(robot.name, ["rm", "-r", folder]).check()
     log = robot.ask("cat", "/var/log/jetfleet-lab/updater.log")
-    assert "fetching by the Engine alone: a cut link starts a layer anew, no rate limit: a file in " + folder in log
+    assert "fetching by the Engine alone: a cut link restarts a layer, no rate limit: a file in " + folder in log
     assert state.fetched_bytes == big.layer.size
 
 

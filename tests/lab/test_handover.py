@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from fleet.cli.wiring import Wiring
+from fleet.link.robot import RobotClient
+from fleet.oci.releases import load_release
+from fleet.rollout.orders import order_for
+from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.node.serving import ENV_HOST_NODE_DIR
+from runtime.contract.robot.switching import HANDOVER_AUTO, SwitchRules
 from tests.lab.bays import WorkerBay
 from tests.lab.handover import ROBOT, Pair
 from tests.lab.road import spoil
 
 pytestmark = pytest.mark.xdist_group("lab-handover")
+
+COMPOSE = Path(__file__).parents[2] / "compose"
 
 
 @pytest.fixture
@@ -101,10 +114,43 @@ def test_a_release_that_fails_its_self_test_never_stops_the_old_one(pair: Pair) 
     pair.listen()
     result = pair.end(pair.begin(), 4)
     assert result["outcome"] == "reverted"
-    assert "beside the old release: sign_text: self-test" in result["reason"]
+    assert "next to the old release: sign_text: self-test" in result["reason"]
     pair.until("idle", lambda: pair.journal()["state"] == "idle")
     assert pair.only() == old
     assert pair.started(old.id) == since
     heard = pair.heard()
     assert heard.turns == 0
     assert "standing by" not in pair.sh(f"docker logs --since {since} {old.id} 2>&1")
+
+
+def test_a_release_from_before_whose_containers_share_a_folder_is_replaced_and_can_be_gone_back_to(
+    pair: Pair,
+) -> None:
+    text = (COMPOSE / "robot.compose.yaml").read_text()
+    of_before = text.replace(f"${{{ENV_HOST_NODE_DIR}:-{NODE_DIR}}}:", f"{NODE_DIR}:")
+    assert of_before != text
+    wiring = Wiring(pair.site.folder)
+    release = load_release(wiring.registry, wiring.desired.registry.prefix, "1.0.0")
+    given = order_for(release.document, release.digest, wiring.desired.robot(ROBOT), issued_at=time.time())
+    assert given is not None
+    by_itself = replace(given.probation, autonomy=True)
+    compose, both = {**given.compose, "robot.compose.yaml": of_before}, SwitchRules(handover=HANDOVER_AUTO)
+    before = replace(given, compose=compose, probation=by_itself, switch=both)
+    client = RobotClient(wiring.desired.robot(ROBOT).address, wiring.shells, wiring.clock)
+    try:
+        client.submit(before)
+        ended = lambda state: state.state == "idle" and state.order_id == before.order_id  # noqa: E731
+        state = client.wait_for(ended, what="its end", deadline=wiring.clock.monotonic() + 240.0)
+    finally:
+        client.close()
+    assert state.outcome == "committed"
+    folder = "docker inspect --format '{{range .Mounts}}{{.Source}} {{end}}' "
+    assert "/run/jetfleet/node " in pair.sh(folder + pair.only().id)
+    assert pair.said("switching by stop and start: its compose files give its container no folder of its own")
+    pair.publish()
+    pair.site.fleet("publish")
+    assert pair.end(pair.begin())["outcome"] == "committed"
+    assert pair.said("switching by stop and start: the release that runs does not support handover")
+    assert "/run/jetfleet/slots/a-" in pair.sh(folder + pair.only().id)
+    pair.sh("fleet-updater revert --wait", 240)
+    assert "/run/jetfleet/node " in pair.sh(folder + pair.only().id)

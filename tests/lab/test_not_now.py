@@ -30,7 +30,7 @@ export FASTDDS_DEFAULT_PROFILES_FILE=/opt/camera/fastdds.xml ROS_AUTOMATIC_DISCO
 setsid /opt/camera/bin/python -c "$1" >/tmp/mission.log 2>&1 </dev/null &
 echo $! >/tmp/mission.pid
 """
-LOCK = "cat /run/jetfleet/node/update.lock"
+LOCK = "cat /run/jetfleet/slots/*/update.lock"
 
 
 def publish(site: Site, version: str, update: dict[str, Any], shift: str) -> None:

@@ -67,7 +67,7 @@ def test_a_stopped_updater_is_lost_and_takes_nothing_from_the_others(
     reasons = {robot["name"]: robot["reason"] for robot in document["robots"]}
     assert outcomes == {"amr-001": "committed", "amr-002": "committed", SILENT: "lost"}, reasons
     assert (code, document["succeeded"], document["tags"]) == (4, False, [])
-    assert "1 of 3 robots are lost, and 0 may be" in document["error"]["message"]
+    assert "1 of 3 robots are lost, at most 0 may be" in document["error"]["message"]
 
     rows = {robot["name"]: robot for robot in site.fleet_json("status", code=3)["robots"]}
     assert [rows[name]["release"] for name in ("amr-001", "amr-002")] == [VERSION, VERSION]

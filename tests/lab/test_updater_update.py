@@ -87,7 +87,7 @@ def test_a_good_one_stays_through_a_power_cut(robot: Robot) -> None:
 
 @pytest.mark.parametrize(
     ("bad", "serve", "why"),
-    [("bad000000001", EXITS, "its daemon ended 3 times"), ("bad000000002", HANGS, "nobody proved it in time")],
+    [("bad000000001", EXITS, "its daemon ended 3 times"), ("bad000000002", HANGS, "no confirmation came in time")],
     ids=["exits", "never-answers"],
 )
 def test_a_bad_one_goes_by_itself_and_the_operator_is_told(robot: Robot, bad: str, serve: str, why: str) -> None:

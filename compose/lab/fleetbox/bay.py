@@ -54,7 +54,7 @@ class Bay:
         self.lab.wait_registry()
 
     def put(self, robots: Sequence[str], states: dict[str, tuple[KeptState, ...]]) -> None:
-        """Make robots anew, as they were when their state was kept; as just flashed without one.
+        """Make robots again, as they were when their state was kept; as just flashed without one.
 
         Returns when their sshd and Engine answer. The bay's other robots stay as they are.
         """

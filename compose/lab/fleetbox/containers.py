@@ -99,7 +99,7 @@ class Wanted:
     """A tar put at / before the first start."""
 
     def fingerprint(self) -> str:
-        """Return a digest over all that a container is made from: with another digest it has to be made anew."""
+        """Return a digest over all that a container is made from: with another digest it has to be made again."""
         parts = json.dumps([self.image, self.address, self.config], sort_keys=True, default=str).encode()
         return hashlib.sha256(parts + self.files).hexdigest()[:16]
 

@@ -1,6 +1,6 @@
-"""What can be broken in the lab, and mended again: power, links, services, disks, the registry.
+"""What can be broken in the lab, and repaired again: power, links, services, disks, the registry.
 
-Each breaker is a plain call (tests decide when to mend) and returns only when the break is real.
+Each breaker is a plain call (tests decide when to correct) and returns only when the break is real.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SERVICES = ("sshd", "dockerd", "camera", "updater")
 
 
 class Faults:
-    """Breaks and mends one lab."""
+    """Breaks and repairs one lab."""
 
     def __init__(self, lab: Lab) -> None:
         self._lab = lab
@@ -56,7 +56,7 @@ class Faults:
             network.disconnect(self._lab.container(robot), force=True)
 
     def restore_link(self, robot: str) -> None:
-        """Undo cut_link and remove_nic: the robot is back under its address, its camera started anew."""
+        """Undo cut_link and remove_nic: the robot is back under its address, its camera started again."""
         if self._has_nic(robot):
             if self._lab.exec(robot, ["cat", "/sys/class/net/eth0/carrier"]).stdout.strip() != "1":
                 self._on_cable(robot, "ip link set dev $cable up")

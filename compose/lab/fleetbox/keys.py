@@ -1,4 +1,4 @@
-"""SSH keys of the lab, made once and kept in `.lab`: a robot that is made anew keeps its host key."""
+"""SSH keys of the lab, made once and kept in `.lab`: a robot that is made again keeps its host key."""
 
 from __future__ import annotations
 

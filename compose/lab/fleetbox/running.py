@@ -63,7 +63,7 @@ class RunningLab(Faults):
                 self.lab.wait_robot(robot, camera=self._mend_robot(robot))
 
     def _mend_robot(self, robot: str) -> bool:
-        """Return whether something had to be mended whose effect the camera would show."""
+        """Return whether something had to be repaired whose effect the camera would show."""
         was_off = self.lab.container(robot).status != "running"
         if was_off:
             self.lab.container(robot).start()

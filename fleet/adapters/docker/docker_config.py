@@ -26,7 +26,7 @@ class DockerCredentials:
         return cls(Path(configured) if configured else Path.home() / ".docker")
 
     def lookup(self, host: str, repository: str = "") -> Credentials | None:
-        """Return the credentials for a repository of a registry, read anew; None: nobody."""
+        """Return the credentials for a repository of a registry, read again; None: nobody."""
         try:
             return self._logins.lookup(host, repository)
         except LoginError as error:

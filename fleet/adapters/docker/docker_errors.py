@@ -12,13 +12,13 @@ import requests.exceptions
 from fleet.errors import DockerError
 
 _START = "start it (sudo systemctl start docker) or point DOCKER_HOST at one; `docker info` must answer"
-_SSH = "check that `ssh {host} docker version` works without a question: key in the agent, host key known, Docker there"
+_SSH = "check that `ssh {host} docker version` works without a prompt: key in the agent, host key known, Docker there"
 _SSH_WORDS = (
     ("permission denied while trying to connect", "that user may not use Docker there: sudo usermod -aG docker USER"),
     ("cannot connect to the docker daemon", "start Docker there: sudo systemctl start docker"),
-    ("docker: command not found", "install Docker there, or mend the PATH of a login without a terminal"),
-    ("docker: not found", "install Docker there, or mend the PATH of a login without a terminal"),
-    ("permission denied (", "that builder takes none of your keys: ssh-copy-id, or ssh-add the key that it knows"),
+    ("docker: command not found", "install Docker there, or correct the PATH of a login without a terminal"),
+    ("docker: not found", "install Docker there, or correct the PATH of a login without a terminal"),
+    ("permission denied (", "that builder accepts none of your keys: ssh-copy-id, or ssh-add the key that it knows"),
     ("host key verification failed", "log in by hand once and check the host key: `ssh {host} docker version`"),
     ("not responding", "the link to that machine is down, or the machine is: try `ssh {host} docker version`"),
 )
@@ -80,13 +80,13 @@ def _from_api(endpoint: str, doing: str, error: docker.errors.APIError) -> Docke
     text = str(error.explanation or error)
     if is_no_space(text):
         return no_space(endpoint, doing)
-    hint = "the Engine's own words are above; its log (journalctl -u docker) may say more"
+    hint = "the Engine's own message is above; its log (journalctl -u docker) may say more"
     if error.status_code == 404 and "image" in text.lower():
         hint = "build or pull the image first; `docker images` on that machine shows what it has"
     elif "runtime" in text.lower() and "nvidia" in text.lower():
         hint = _NVIDIA
     elif "device-tree" in text or "nvpmodel" in text:
-        hint = "that machine is no Jetson: set builder.endpoint of the profile to one with the profile's module"
+        hint = "that machine is not a Jetson: set builder.endpoint of the profile to one with the profile's module"
     elif "unauthorized" in text.lower() or "denied" in text.lower():
         hint = "log in to that registry: docker login HOST"
     elif "toomanyrequests" in text.lower():
@@ -105,7 +105,7 @@ def _from_connection(endpoint: str, doing: str, error: BaseException, said: str)
         return DockerError(f"Docker at {endpoint} refuses this user: permission denied on its socket", hint=_ALLOW)
     if is_timeout(error):
         return DockerError(
-            f"Docker at {endpoint} did not answer in time while it should {doing}",
+            f"Docker at {endpoint} did not answer in time when asked to {doing}",
             hint="the machine may be overloaded or the link down: try `docker -H … ps`, then run the command again",
         )
     words = next((str(cause) for cause in reversed(causes) if str(cause)), type(error).__name__)

@@ -97,8 +97,8 @@ class DockerHost:
         image = self.image_id(tag)
         if image is None:
             raise DockerError(
-                f"Docker at {self._where} said that it built {tag}, but has no such image",
-                hint="something removed it meanwhile (a prune?): run the command again",
+                f"Docker at {self._where} reports that it built {tag}, but has no such image",
+                hint="it was removed meanwhile (a prune?): run the command again",
             )
         return image
 
@@ -124,9 +124,12 @@ class DockerHost:
         if not shown:
             return DockerError(
                 f"Docker at {self._where} could not {doing}: {error}",
-                hint="check the name and that the machine reaches its registry; `docker login` if it asks who you are",
+                hint=(
+                    "check the name and that the machine reaches its registry; `docker login` if the registry needs "
+                    "credentials"
+                ),
             )
-        hint = "the last lines of the failing step are above; mend what they say, then run the command again"
+        hint = "the last lines of the failing step are above; correct what they report, then run the command again"
         if _FROM.match(log[0]):
             hint = (
                 "that Engine can't pull this image: `docker pull` it there, send it from this machine (fleet build "

@@ -75,7 +75,7 @@ class JobWatch:
             raise DockerError(f"{self._what} is not waited for any more", hint="run the command again")
         if time.monotonic() >= self._ends:
             raise DockerError(
-                f"{self._what} did not finish within {self._deadline_s:.0f} s and was stopped; its last words: "
+                f"{self._what} did not finish within {self._deadline_s:.0f} s and was stopped; its last output: "
                 f"{self._log.tail()[-400:].strip()!r}",
                 hint="raise the profile's builder.timeout, or look why this machine is so slow",
             )
@@ -85,7 +85,7 @@ class JobWatch:
             try:
                 self._state = dict(self._api.inspect_container(self._id)["State"])
             except docker.errors.NotFound as error:
-                raise JobGone(f"{self._what} was removed by somebody", hint="run the command again") from error
+                raise JobGone(f"{self._what} was removed", hint="run the command again") from error
         return not (self._state["Running"] or self._state["Status"] == "created")
 
     def _check_disk(self) -> None:
@@ -100,7 +100,7 @@ class JobWatch:
             )
 
     def result(self, output_dir: str, output_to: Path) -> JobResult:
-        """Copy the output folder out and say how the container ended. Raises JobGone when somebody removed it."""
+        """Copy the output folder out and say how the container ended. Raises JobGone when it was removed."""
         output = self._copy_out(output_dir, output_to)
         return JobResult(int(self._state["ExitCode"]), bool(self._state.get("OOMKilled")), self._log.tail(), output)
 

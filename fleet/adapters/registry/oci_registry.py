@@ -15,8 +15,9 @@ from fleet.adapters.registry.registry_calls import DIGEST, RegistryCalls, pull, 
 from fleet.adapters.registry.registry_download import BlobDownload, download_to_file
 from fleet.adapters.registry.registry_errors import DigestMismatch
 from fleet.adapters.registry.registry_heads import Heads
-from fleet.adapters.registry.registry_http import RegistryHttp, Request, RetryPolicy, Timeouts, is_loopback
+from fleet.adapters.registry.registry_http import RegistryHttp, Request, Timeouts, is_loopback
 from fleet.adapters.registry.registry_upload import CHUNK_BYTES, BlobUpload
+from fleet.adapters.retry import RetryPolicy
 from fleet.adapters.system_clock import SystemClock
 from fleet.errors import RegistryError
 from fleet.ports import BlobSource, Clock, OciManifest
@@ -150,7 +151,9 @@ class OciRegistry:
             if not link:
                 return sorted(tags)
             path = self._http.absolute(link[1], reply.url, what)
-        raise RegistryError(f"{self.host}: tags of {repository}: the list has no end", hint="check the registry")
+        raise RegistryError(
+            f"{self.host}: tags of {repository}: the list of tags does not end", hint="check the registry"
+        )
 
     # ── blobs ────────────────────────────────────────────────────────────────────────────────────────────────────
 

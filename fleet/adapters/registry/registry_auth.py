@@ -57,7 +57,7 @@ class Authenticator:
             return f"no credentials were sent: the registry asks for {', '.join(schemes)}, not for Basic or Bearer"
         if looked_up:
             return f"no credentials for it in {self._docker.path}"
-        return "no credentials were sent: the registry did not say which kind it wants"
+        return "no credentials were sent: the registry did not name a scheme"
 
     def _refused(self, error: AuthError, scopes: Scopes) -> RegistryAuthError:
         if error.refused:
@@ -65,4 +65,4 @@ class Authenticator:
                 f"{error.message}; {self.describe(scopes)}",
                 hint=f"log in with an account that may do this: docker login {self._host}",
             )
-        return RegistryAuthError(error.message, hint="look at the registry's auth configuration: its realm is at fault")
+        return RegistryAuthError(error.message, hint="look at the registry's auth configuration: its realm is wrong")

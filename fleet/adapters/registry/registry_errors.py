@@ -71,19 +71,19 @@ def _link_elsewhere(host: str, what: str, error: requests.RequestException, plac
     """The registry sent us on (to its store of blobs, say), and the link to that place failed."""
     if isinstance(error, requests.exceptions.SSLError) and "EOF occurred" not in text:
         return RegistryError(
-            f"{host}: {what}: it leads to {place}, whose TLS certificate is not accepted: {text}",
+            f"{host}: {what}: it redirects to {place}, whose TLS certificate is not accepted: {text}",
             hint=f"add the authority that signed the certificate of {place} to registry.ca_file (a PEM file may hold "
-            "several) or to this machine's own",
+            "several) or to this machine's authorities",
         )
     return TransientRegistryError(
-        f"{host}: {what}: it leads to {place}, which does not answer: {text}",
+        f"{host}: {what}: it redirects to {place}, which does not answer: {text}",
         hint=f"check that this machine reaches {place}; a proxy in the way belongs in NO_PROXY",
     )
 
 
 def elsewhere_refused(host: str, what: str, place: str, status: int, body: bytes) -> RegistryError:
     """Translate an error status of a place that the registry led to. Nothing of ours was shown there."""
-    text = f"{host}: {what}: it leads to {place}, which answers {status}{_said(body)}"
+    text = f"{host}: {what}: it redirects to {place}, which answers {status}{_said(body)}"
     if status in (401, 403):
         # Signed addresses of stores end after some minutes: the registry gives another one.
         hint = f"no credentials are sent there; if {place} is the registry itself, make it registry.address"
@@ -140,7 +140,8 @@ def refused(host: str, what: str, status: int, body: bytes, credentials: str, re
 def _repository_missing(host: str, what: str, repository: str, said: str) -> RepositoryMissing:
     names = ", ".join(repositories_of(repository.rpartition("/")[0]))
     return RepositoryMissing(
-        f"{host}: {what}: the repository {repository} does not exist, and the registry makes none itself (404{said})",
+        f"{host}: {what}: the repository {repository} does not exist, and this registry does not create repositories "
+        f"by itself (404{said})",
         hint=f"a fleet needs {names}: fleet registry prepare creates them, or says how",
     )
 
@@ -154,7 +155,7 @@ def _server_failed(host: str, what: str, status: int, body: bytes, said: str) ->
             "(docs/registry.md); what was uploaded so far is kept",
         )
     name = "too many requests" if status == 429 else "the registry failed"
-    hint = "wait a little and run the command again" if status == 429 else "look at the registry's log, then run again"
+    hint = "wait and run the command again" if status == 429 else "look at the registry's log, then run again"
     return TransientRegistryError(f"{host}: {what}: {name} ({status}{said})", hint=hint)
 
 
@@ -170,7 +171,7 @@ def _meaning(status: int) -> str:
 def _hint(status: int, body: bytes) -> str:
     if b"HTTP request to an HTTPS server" in body or b"plain HTTP request was sent to HTTPS" in body:
         return (
-            "the registry speaks TLS: remove registry.plain_http from fleet.yaml; one on this machine is asked by TLS "
+            "the registry speaks TLS: remove registry.plain_http from fleet.yaml; on this machine TLS is used "
             "when registry.ca_file names its authority"
         )
     if b"BLOB_UNKNOWN" in body:

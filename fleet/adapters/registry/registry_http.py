@@ -20,7 +20,8 @@ from fleet.adapters.registry.registry_errors import (
     misdirected,
     refused,
 )
-from fleet.adapters.registry.registry_request import Body, Reply, Request, RetryPolicy, Timeouts, retry_after_s
+from fleet.adapters.registry.registry_request import Body, Reply, Request, Timeouts, retry_after_s
+from fleet.adapters.retry import RetryPolicy, retried
 from fleet.errors import RegistryError
 from fleet.ports import Clock
 from runtime.contract.registry.origin import (
@@ -33,7 +34,7 @@ from runtime.contract.registry.origin import (
 )
 from runtime.contract.registry.tokens import TokenRequest, repository_of
 
-__all__ = ["Body", "RegistryHttp", "Reply", "Request", "RetryPolicy", "Timeouts", "is_loopback"]
+__all__ = ["Body", "RegistryHttp", "Reply", "Request", "Timeouts", "is_loopback"]
 
 #: Connections kept open; the client's callers use pools of at most this many threads.
 POOL_SIZE = 16
@@ -134,15 +135,7 @@ class RegistryHttp:
         self.clock.sleep(self.retry.wait_s(failures, error.retry_after_s))
 
     def _retrying(self, request: Request, tries: int | None, attempt: _Attempt) -> Reply:
-        allowed = tries or self.retry.tries
-        for failures in range(1, allowed + 1):
-            try:
-                return attempt(request)
-            except TransientRegistryError as error:  # noqa: PERF203
-                if failures == allowed:
-                    raise
-                self.pause(failures, error)
-        raise AssertionError("unreachable: the last try raises")
+        return retried(lambda: attempt(request), TransientRegistryError, tries or self.retry.tries, self.pause)
 
     def _attempt(self, request: Request) -> Reply:
         return self._read(request, self._authorised(request))
@@ -162,7 +155,7 @@ class RegistryHttp:
     def _follow(self, request: Request, *, beyond_api: bool = False) -> _Answer:
         """Send, and go where the registry leads; who we are is told to the registry's own origin alone.
 
-        ``beyond_api``: to all of it, as a part beside its API asked for that.
+        ``beyond_api``: to all of it, as a part next to its API asked for that.
         """
         url = request.url
         for _ in range(MAX_REDIRECTS + 1):
@@ -173,7 +166,7 @@ class RegistryHttp:
                 return _Answer(response, url, sent)
             response.close()
             url = self._next(request, response, url)
-        raise misdirected(self.host, request.what, f"in circles, or over more than {MAX_REDIRECTS} places")
+        raise misdirected(self.host, request.what, f"in a circle, or over more than {MAX_REDIRECTS} places")
 
     def _next(self, request: Request, response: requests.Response, url: str) -> str:
         try:
@@ -257,7 +250,7 @@ class RegistryHttp:
             url = self._next(request, response, url)
             if request.body is not None and origin_of(url) != home:
                 raise misdirected(self.host, request.what, f"{origin_of(url)}: no credentials were sent there")
-        raise misdirected(self.host, request.what, f"in circles, or over more than {MAX_REDIRECTS} places")
+        raise misdirected(self.host, request.what, f"in a circle, or over more than {MAX_REDIRECTS} places")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from fleet.adapters.registry.registry_auth import Scopes
-
-
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often and how patiently."""
-
-    tries: int = 4
-    base_s: float = 0.5
-    """Before the second try; doubles each time, plus up to half of it at random."""
-    cap_s: float = 15.0
-    """No single wait is longer, whatever Retry-After says."""
-
-    def wait_s(self, failures: int, retry_after_s: float | None) -> float:
-        """Return seconds to wait after so many failures in a row."""
-        backoff = self.base_s * 2.0 ** (failures - 1) * (1 + random.random() / 2)  # noqa: S311  (jitter, no secret)
-        return min(max(backoff, retry_after_s or 0.0), self.cap_s)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from fleet.adapters.registry.registry_auth import Scopes
 from fleet.adapters.registry.registry_errors import TransientRegistryError, refused
 from fleet.adapters.registry.registry_http import Body, RegistryHttp, Reply, Request
+from fleet.adapters.retry import retried
 from fleet.errors import RegistryError
 from fleet.ports import BlobSource
 
@@ -26,7 +27,7 @@ _OctetStream = {"Content-Type": "application/octet-stream"}
 
 
 class _Slice:
-    """``length`` bytes of a source from ``offset``: opened anew each time it is sent."""
+    """``length`` bytes of a source from ``offset``: opened again each time it is sent."""
 
     def __init__(self, source: BlobSource, offset: int, length: int) -> None:
         self._source = source
@@ -45,7 +46,7 @@ class _Slice:
                 if not piece:
                     raise RegistryError(
                         f"{self._source.digest}: ended {left} bytes early while it was uploaded",
-                        hint="a file changed under us: run the command again",
+                        hint="the file changed during the upload: run the command again",
                     )
                 left -= len(piece)
                 yield piece
@@ -130,19 +131,17 @@ class BlobUpload:
 
     def _monolithic(self) -> None:
         """Some registries take a blob only in one request."""
-        for failures in range(1, self._http.retry.tries + 1):
-            # Without a length, requests would send nothing at all in chunks, which some registries refuse (411).
-            body = _Slice(self._source, 0, self._source.size) if self._source.size else b""
-            try:
-                url = self._with_digest(self._begin())
-                self._send("PUT", url, headers=_OctetStream, body=body, accept={201, 204}, tries=1)
-                return
-            except TransientRegistryError as error:
-                if self._is_there():
-                    return
-                if failures == self._http.retry.tries:
-                    raise
-                self._http.pause(failures, error)
+        retried(self._put_whole, TransientRegistryError, self._http.retry.tries, self._http.pause)
+
+    def _put_whole(self) -> None:
+        # Without a length, requests would send nothing at all in chunks, which some registries refuse (411).
+        body = _Slice(self._source, 0, self._source.size) if self._source.size else b""
+        try:
+            url = self._with_digest(self._begin())
+            self._send("PUT", url, headers=_OctetStream, body=body, accept={201, 204}, tries=1)
+        except TransientRegistryError:
+            if not self._is_there():
+                raise
 
     def _is_there(self) -> bool:
         url = self._start_url.removesuffix("uploads/") + self._source.digest

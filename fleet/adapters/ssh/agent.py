@@ -41,7 +41,7 @@ class AgentKey:
 
     @property
     def is_certificate(self) -> bool:
-        """The agent holds a certificate beside its key, as an identity of its own."""
+        """The agent holds a certificate next to its key, as an identity of its own."""
         return self.kind.endswith(CERTIFICATE)
 
     @property

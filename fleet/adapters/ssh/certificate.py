@@ -34,9 +34,9 @@ class Certificate:
         """Return why this does not prove a host with any of ``names``; empty when it does."""
         at = time.time() if now is None else now
         if self.role != _HOST:
-            return "it is not a host's certificate"
+            return "it is not a host certificate"
         if self.critical:
-            return "it has critical options, which no host's certificate may have"
+            return "it has critical options, which a host certificate may not have"
         if not self.valid_after <= at < self.valid_before:
             ended = time.strftime("%Y-%m-%d %H:%M", time.gmtime(min(self.valid_before, 253402300799)))
             return "it is not valid yet" if at < self.valid_after else f"it was valid until {ended} UTC"

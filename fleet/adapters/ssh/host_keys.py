@@ -126,7 +126,7 @@ class HostKeyFile:
 
     def _refuse_unreadable(self, entry: _Entry, robot: RobotAddress, places: Sequence[str]) -> None:
         names = entry.names
-        anyones = not names or names[0].startswith("|") or "is no marker" in entry.flaw
+        anyones = not names or names[0].startswith("|") or "is not a marker" in entry.flaw
         if anyones or robot.name in names or any(place in names for place in places):
             raise OutsideError(
                 entry.flaw,

@@ -131,7 +131,7 @@ class KeyRing:
         return [] if key is None else list(self._paired(path, key, str(path)))
 
     def _paired(self, path: Path, key: Any, shown: str) -> Iterator[Candidate]:
-        """Yield the key with the certificate beside it, then alone."""
+        """Yield the key with the certificate next to it, then alone."""
         beside = path.with_name(path.name.removesuffix(".pub") + "-cert.pub")
         certificate = self._certificate(beside) if beside.exists() else None
         if certificate is not None and plain_key(certificate.key_blob) == _plain(key):

@@ -44,7 +44,7 @@ def read_line(line: str, where: str) -> KnownLine | None:
         return None
     marker = fields.pop(0) if fields[0].startswith("@") else ""
     if marker not in ("", AUTHORITY, REVOKED):
-        raise UnreadableLine(f"{where}: {marker} is no marker of a known_hosts file")
+        raise UnreadableLine(f"{where}: {marker} is not a marker of a known_hosts file")
     if len(fields) < 3:
         raise UnreadableLine(f"{where}: not a host key: a line is `[MARKER] NAMES KIND KEY`")
     names, kind, text = fields[:3]
@@ -56,7 +56,7 @@ def read_line(line: str, where: str) -> KnownLine | None:
         raise UnreadableLine(f"{where}: not a host key: {error}") from error
     length = int.from_bytes(blob[:4], "big")
     if blob[4 : 4 + length] != kind.encode():
-        raise UnreadableLine(f"{where}: not a host key: it says {kind} and holds another kind of key")
+        raise UnreadableLine(f"{where}: not a host key: it names {kind} but holds another kind of key")
     return KnownLine(where, marker, names, kind, blob)
 
 

@@ -18,7 +18,7 @@ _BANNER = 200
 
 @dataclass
 class LoginRefused(Exception):
-    """Nothing let us in; it is ours to mend, so never a robot that is offline."""
+    """Nothing let us in; it is ours to correct, so never a robot that is offline."""
 
     words: str
     hint: str
@@ -82,7 +82,7 @@ def _refused(
     elif last.partial:
         words.append(f"it took the key and wants {' or '.join(last.ways)} too")
     elif last.ways:
-        words.append(f"it said: permission denied, left is {', '.join(last.ways)}")
+        words.append(f"it said: permission denied, remaining methods: {', '.join(last.ways)}")
     banner = transport.get_banner()
     if banner:
         words.append(f"its banner: {_clean(banner.decode('utf-8', 'replace'))}")

@@ -16,7 +16,7 @@ class ProxyCommandFailed(Exception):
     """The program ended before the robot spoke. ``words``: what it wrote on stderr."""
 
     def __init__(self, command: str, code: int | None, words: str) -> None:
-        super().__init__(words or (f"exit code {code}" if code is not None else "it said nothing"))
+        super().__init__(words or (f"exit code {code}" if code is not None else "no output"))
         self.command = command
         self.code = code
         self.words = words

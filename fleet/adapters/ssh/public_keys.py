@@ -30,7 +30,7 @@ def plain_key(blob: bytes) -> bytes:
 
 
 def public_half(path: Path) -> bytes | None:
-    """Return the public half for a file: it may be one itself, lie beside, or stand in front of a locked key."""
+    """Return the public half for a file: it may be one itself, lie next to, or stand in front of a locked key."""
     for place in (path, path.with_name(path.name + ".pub")):
         with suppress(OSError, UnicodeDecodeError, ValueError, IndexError):
             text = place.read_text(encoding="utf-8")

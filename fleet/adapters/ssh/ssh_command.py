@@ -203,7 +203,7 @@ class RemoteCommand:
         user = self.transport.get_username() or "this user"
         return RobotError(
             self.robot,
-            f"the login shell of {user} ran no command (exit code {code}): {words or 'it said nothing'}",
+            f"the login shell of {user} ran no command (exit code {code}): {words or 'no output'}",
             hint=f"give it a shell (sudo chsh -s /bin/bash {user}), or set another user in the manifest",
         )
 

@@ -98,7 +98,7 @@ def _not_forwarded(error: ChannelException, attempt: Attempt) -> RobotError:
 
 
 def _proxy(error: ProxyCommandFailed | ProxyCommandFailure, attempt: Attempt) -> RobotError:
-    """Pass the proxy command's own words on. It is ours to mend unless it says that the robot does not answer."""
+    """Pass the proxy command's own words on. It is ours to correct unless it says that the robot does not answer."""
     name, host = attempt.robot.name, attempt.robot.host
     code = getattr(error, "code", None)
     ended = f" (exit code {code})" if code else ""
@@ -106,7 +106,7 @@ def _proxy(error: ProxyCommandFailed | ProxyCommandFailure, attempt: Attempt) ->
     text = str(error)
     if "open failed: connect failed" in text or (host in text and _SILENT.search(text)):
         return RobotOffline(name, words, hint=_OFFLINE_HINT)
-    return RobotError(name, words, hint="correct ProxyCommand in ~/.ssh/config, or what it goes through")
+    return RobotError(name, words, hint="correct ProxyCommand in ~/.ssh/config, or the host that it connects through")
 
 
 def link_lost(error: BaseException | None, robot: str, doing: str) -> RobotOffline:
@@ -140,7 +140,7 @@ def _unreachable(error: Exception, attempt: Attempt) -> str:
     if attempt.said:
         return f"closed the connection: {' '.join(attempt.said.split())[:200]}"
     if isinstance(error, EOFError) or "banner" in str(error) or "No existing session" in str(error):
-        return f"took the connection, but did not speak SSH within {attempt.timeout_s:g} s"
+        return f"accepted the connection, but did not speak SSH within {attempt.timeout_s:g} s"
     return f"cannot be reached: {error}"
 
 

@@ -150,7 +150,7 @@ def _negotiate(link: Link, options: SshOptions, trust: Trust, timeout_s: float) 
         if options.is_on("proxyusefdpass"):
             raise RobotError(
                 trust.robot.name,
-                f"the SSH configuration for {options.host} has ProxyUseFdpass, which fleet does not do",
+                f"the SSH configuration for {options.host} has ProxyUseFdpass, which fleet does not support",
                 hint="use a ProxyCommand that passes the bytes on (without ProxyUseFdpass), or ProxyJump",
             )
         link.proxy = ProxyProcess(options.proxy_command)

@@ -116,7 +116,7 @@ class SshShell:
                 raise RobotError(
                     self._robot,
                     f"`{shlex.join(command)[:80]}` printed more than {OUTPUT_LIMIT >> 20} MiB and was stopped",
-                    hint="narrow the command down",
+                    hint="limit the command's output",
                 )
 
         code = self._run(command, None if stdin is None else stdin.encode(), timeout_s, take)
@@ -145,7 +145,7 @@ class SshShell:
         return code
 
     def put(self, content: bytes, path: str, *, mode: int = 0o644) -> None:
-        """Write a file whole: temporary name beside it, digest checked there, rename. Raises RobotError."""
+        """Write a file whole: temporary name next to it, digest checked there, rename. Raises RobotError."""
         temporary = f"{path}.{uuid.uuid4().hex[:8]}"
         digest = hashlib.sha256(content).hexdigest()
         errors = bytearray()
@@ -154,7 +154,9 @@ class SshShell:
         code = self._run(line, content, limit_s, lambda data, _is_error: errors.extend(data), ["put", path])
         if code != 0:
             reason = errors.decode("utf-8", "replace").strip() or "the bytes that arrived are not those sent"
-            raise RobotError(self._robot, f"cannot write {path}: {reason}", hint="check the disk and the user's rights")
+            raise RobotError(
+                self._robot, f"cannot write {path}: {reason}", hint="check the disk and the user's permissions"
+            )
 
     def close(self) -> None:
         """Close the connection, and those to its jump hosts."""

@@ -41,8 +41,8 @@ class SshSigner:
         if code != 0 or "BEGIN SSH SIGNATURE" not in out:
             raise SigningError(
                 f"{key} did not sign: {_last(err) if not terminal else 'ssh-keygen says why above'}",
-                hint="for a key in an agent name its .pub file and see ssh-add -l; without a terminal nobody can be "
-                "asked for a passphrase",
+                hint="for a key in an agent name its .pub file and see ssh-add -l; ssh-keygen cannot ask for a "
+                "passphrase without a terminal",
             )
         return out
 

@@ -55,13 +55,13 @@ class Trust(ABC):
             return HostKeyError(
                 self.robot.name,
                 f"the host key of {who} is revoked: {shown} ({line.where})",
-                hint="somebody may have that key: give the machine a new one, or remove the line if it is wrong",
+                hint="that key may be stolen: give the machine a new one, or remove the line if it is wrong",
             )
         if verdict.state is State.BAD_CERTIFICATE:
             return HostKeyError(
                 self.robot.name,
-                f"the host certificate of {who} ({shown}) does not count: {verdict.flaw}",
-                hint="sign its host key anew (ssh-keygen -s CA -h -n NAMES), or check the clocks",
+                f"the host certificate of {who} ({shown}) is not valid: {verdict.flaw}",
+                hint="sign its host key again (ssh-keygen -s CA -h -n NAMES), or check the clocks",
             )
         known = describe(line.blob) if line is not None else "another one"
         where = f" ({line.where})" if line is not None else ""
@@ -113,7 +113,7 @@ class JumpTrust(Trust):
 
 
 class RobotTrust(Trust):
-    """A robot: the keys pinned beside the manifest decide."""
+    """A robot: the keys pinned next to the manifest decide."""
 
     def __init__(self, robot: RobotAddress, options: SshOptions, known: UserKnownHosts, pins: HostKeyFile) -> None:
         super().__init__(robot, options, known)
@@ -177,7 +177,7 @@ class RobotTrust(Trust):
         if self.options.text("stricthostkeychecking").lower() in ("yes", "true"):
             raise HostKeyError(
                 self.robot.name,
-                f"its host key {shown} is not known, and your SSH configuration takes no unknown ones "
+                f"its host key {shown} is not known, and your SSH configuration accepts no unknown keys "
                 "(StrictHostKeyChecking yes)",
                 hint=f"add its line to {self._pins.path}, or: fleet bootstrap --robots {self.robot.name} "
                 "--accept-new-host-key",

@@ -73,7 +73,7 @@ class LinkTransport(ServiceRequestingTransport):  # type: ignore[misc]
             if not self.is_active():
                 raise self.get_exception() or EOFError()
             if time.monotonic() > ends:
-                raise TimeoutError("the server did not offer to log in")
+                raise TimeoutError("the server did not offer user authentication")
         self.auth_handler = LinkAuth(self)
 
     def _parse_service_accept(self, message: Any) -> None:

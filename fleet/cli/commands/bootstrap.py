@@ -15,7 +15,7 @@ from fleet.cli import options
 from fleet.cli.ui.console import activity, conclude, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, RobotsOffline
+from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
@@ -52,7 +52,7 @@ def run(
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:
-                shown.done(robot.name, f"{robot.name}: {_words(error)}")
+                shown.done(robot.name, f"{robot.name}: {error.words}")
                 return error
             shown.done(robot.name, f"{robot.name}: ready")
             return report
@@ -62,13 +62,9 @@ def run(
     conclude(as_json, document, lambda console: _render(console, document), _error(list(results.values())))
 
 
-def _words(error: FleetError) -> str:
-    return error.words if isinstance(error, RobotError) else error.message
-
-
 def _document(name: str, result: BootstrapReport | FleetError) -> dict[str, Any]:
     if isinstance(result, FleetError):
-        return {"name": name, "ready": False, "error": _words(result), "hint": result.hint}
+        return {"name": name, "ready": False, "error": result.words, "hint": result.hint}
     return {
         "name": name,
         "ready": True,
@@ -99,4 +95,4 @@ def _error(results: list[BootstrapReport | FleetError]) -> FleetError | None:
         return RobotsOffline(f"{count} are offline", hint="run it again for them when they are back")
     if len(errors) == 1:
         return errors[0]
-    return OutsideError(f"{count} are not ready", hint="put right what is named above and run it again")
+    return OutsideError(f"{count} are not ready", hint="correct what is listed above and run it again")

@@ -12,7 +12,7 @@ from fleet.cli import options
 from fleet.cli.ui.console import activity, conclude, print_line
 from fleet.cli.ui.robots import each, with_shell
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, RobotsOffline
+from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline
 from fleet.ports import CommandResult
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
@@ -54,7 +54,7 @@ def _document(name: str, result: CommandResult | FleetError) -> dict[str, object
             "exit_code": None,
             "stdout": "",
             "stderr": "",
-            "error": _words(result),
+            "error": result.words,
             "hint": result.hint,
         }
     return {
@@ -67,13 +67,9 @@ def _document(name: str, result: CommandResult | FleetError) -> dict[str, object
     }
 
 
-def _words(error: FleetError) -> str:
-    return error.words if isinstance(error, RobotError) else error.message
-
-
 def _render(console: Console, name: str, result: CommandResult | FleetError, colour: bool) -> None:
     if isinstance(result, FleetError):
-        console.print(f"{name}: {_words(result)}", markup=False, soft_wrap=True, style="yellow")
+        console.print(f"{name}: {result.words}", markup=False, soft_wrap=True, style="yellow")
         return
     for line in (result.stdout + result.stderr).splitlines():
         print_line(console, f"{name}: {line}", colour)
@@ -89,8 +85,8 @@ def _error(results: list[CommandResult | FleetError]) -> FleetError | None:
     if failed or len(errors) > len(offline):
         hints = [error.hint for error in errors if error not in offline]
         return OutsideError(
-            f"{failed + len(errors)} of {len(results)} robots did not run it well",
-            hint=hints[0] if hints else "each robot's words and exit code are in the result",
+            f"{failed + len(errors)} of {len(results)} robots failed",
+            hint=hints[0] if hints else "each robot's output and exit code are in the result",
         )
     if offline:
         return RobotsOffline(f"{len(offline)} of {len(results)} robots are offline", hint="run it again for them later")

@@ -155,7 +155,7 @@ def _write(recipe: Recipe, out: Path) -> str:
     """Write one build context whole, in place of an earlier one; never over a folder of somebody else's."""
     folder = out / f"{recipe.profile.name}-{recipe.kind}"
     if folder.exists() and not (folder / DOCKERFILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} is there and holds something else", hint="choose another folder with --out")
+        raise UsageError(f"{folder} exists and holds other files", hint="choose another folder with --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".render-", dir=out) as temporary:

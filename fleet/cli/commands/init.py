@@ -37,7 +37,7 @@ def run(
     folder = folder or manifest
     if model is None and robot is None:
         raise UsageError(
-            "which model shall the robots run?",
+            "no model is given, and no device to ask",
             hint="fleet init FOLDER --model path/to/model.onnx (one image input), or --robot user@host, or both",
         )
     if (folder / "fleet.yaml").exists():

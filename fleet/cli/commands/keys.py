@@ -27,7 +27,7 @@ from fleet.signing.provenance import PROVENANCE
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, document_digest
 
-app = typer.Typer(help="Who signs releases: list them, sign, verify, bring the list to robots.", no_args_is_help=True)
+app = typer.Typer(help="Who signs releases: list signers, sign, verify, copy the list to robots.", no_args_is_help=True)
 
 Version = Annotated[
     str | None,
@@ -61,7 +61,7 @@ def sign(
         Path | None, typer.Option("--key", help="Your SSH key, or its .pub for an agent's. Default: trust/sign_with.")
     ] = None,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Sign what counts already anew, for another span of trust/expires.")
+        bool, typer.Option("--renew", help="Renew a signature that is valid, for another span of trust/expires.")
     ] = False,
     digest: Annotated[
         str | None, typer.Option("--digest", help="Do not ask: the document's (or release's) digest must be this one.")
@@ -76,8 +76,8 @@ def sign(
     release = release_to_sign(wiring, version)
     if renew and not keys.counted(release):
         raise NotSigned(
-            f"release {release.version} does not count yet: too few allowed signers have signed its document",
-            hint=f"--renew lengthens what counts; run fleet keys sign {release.version} without it",
+            f"release {release.version} is not valid yet: too few allowed signers have signed its document",
+            hint=f"--renew extends a valid signature; run fleet keys sign {release.version} without it",
         )
     if digest is not None or yes or not keys.signed_before(release, mine[1]):
         confirm(wiring, release, digest, yes)
@@ -217,12 +217,12 @@ def _push_error(results: dict[str, bool | FleetError]) -> FleetError | None:
     count = f"{len(errors)} of {len(results)} robots"
     if all(isinstance(error, RobotOffline) for error in errors):
         return RobotsOffline(
-            f"{count} are offline and believe whom they believed before",
+            f"{count} are offline and keep their former signers",
             hint="run it again for them when they are back",
         )
     if len(errors) == 1:
         return errors[0]
-    return OutsideError(f"{count} have no new signers", hint="put right what is named above and run it again")
+    return OutsideError(f"{count} have no new signers", hint="correct what is listed above and run it again")
 
 
 def _render_list(console: Console, document: dict[str, Any]) -> None:
@@ -245,7 +245,7 @@ def _render_verify(console: Console, release: PublishedRelease, rows: list[dict[
     view = table("signer", "key", "signed", "until", "")
     for row in rows:
         counts = "[green]counts[/]" if row["counts"] else f"[red]{plain(str(row['problem']))}[/]"
-        who = plain(", ".join(row["principals"]) or "nobody we know")
+        who = plain(", ".join(row["principals"]) or "an unknown signer")
         view.add_row(who, row["key"] or "", at(row["issued_at"]), at(row["expires_at"]), counts)
     if rows:
         console.print(view)

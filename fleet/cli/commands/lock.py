@@ -1,4 +1,4 @@
-"""`fleet lock`: who holds the rollout lock, and taking it from somebody who is gone."""
+"""`fleet lock`: who holds the rollout lock, and taking it from a holder that is gone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def show(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: o
 
 @app.command("steal")
 def steal(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
-    """Break the lock of somebody who is gone, with a record in the history. Their rollout stops if it still runs."""
+    """Break the lock of a holder that is gone, with a record in the history. Their rollout stops if it still runs."""
     wiring = Wiring(manifest)
     lock = _lock(wiring, "fleet lock steal")
     robbed = lock.steal(wiring.desired.fleet)
@@ -46,7 +46,7 @@ def _lock(wiring: Wiring, reason: str) -> RolloutLock:
 
 def _render(console: Console, holders: list[Ticket], now: float) -> None:
     if not holders:
-        console.print("Nobody holds the rollout lock.")
+        console.print("The rollout lock is free.")
         return
     rows = table("holder", "reason", "held for", "lease ends in")
     for ticket in holders:

@@ -35,7 +35,7 @@ DEADLINE_S = 60.0
 def run(
     robot: Annotated[str, typer.Argument(help="One robot.", autocompletion=complete.robot)],
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Follow until Ctrl-C.")] = False,
     colour: options.Colour = False,
     tail: Annotated[int, typer.Option("--tail", min=0, help="Lines from the end.")] = 100,
     as_json: options.Json = False,

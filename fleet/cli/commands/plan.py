@@ -33,7 +33,7 @@ def run(
     no_robots: Annotated[bool, typer.Option("--no-robots", help="Ask the registry only.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show what lies between the manifest and a fleet that runs it."""
+    """Show what is missing for the fleet to run what the manifest declares."""
     wiring = Wiring(manifest)
     chosen = () if no_robots else select(wiring.desired, robots)
     with activity() as shown:
@@ -41,7 +41,7 @@ def run(
         facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
         observed = observe(wiring, chosen, shown)
         plan = make_plan(wiring.desired, facts, observed, _folders(wiring, observed))
-    notice(f"{line}: it is to be built again" for line in unproven_lines(wiring.desired, facts))
+    notice(f"{line}: it will be built again" for line in unproven_lines(wiring.desired, facts))
     told = document(plan, {robot.name: robot.environment for robot in chosen}) | _unproven(facts)
     emit(as_json, told, lambda console: render(console, plan))
 

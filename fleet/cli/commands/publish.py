@@ -88,6 +88,6 @@ def _render(console: Console, published: Published, watch: Stopwatch, standing: 
     console.print(f"release [bold]{release.version}[/] ({short(release.digest)}) {done}, {watch}")
     console.print(plain(standing.line(release.version)))
     if standing.unsigned:
-        console.print("unsigned: nobody attests who built its engines and base images")
+        console.print("unsigned: no builder attests its engines and base images")
     elif attested:
         console.print(plain(f"engines and base images attested by {', '.join(attested)}"))

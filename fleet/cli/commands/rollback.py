@@ -33,12 +33,13 @@ def run(
     robots: options.Robots = None,
     yes: options.Yes = False,
     override: options.Override = "",
+    stop_start: options.StopStart = False,
     renew: Annotated[
-        bool, typer.Option("--renew", help="Sign a new rollback order, also when one waits or was used already.")
+        bool, typer.Option("--renew", help="Sign a new rollback order, also when one is pending or was used already.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Go back to an earlier release. What a robot was forbidden because it failed there stays forbidden."""
+    """Go back to an earlier release. A release that failed on a robot stays refused there."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix
@@ -58,6 +59,7 @@ def run(
         override=override,
         prove=prove,
         as_json=as_json,
+        stop_start=stop_start,
         notes=_notes(target, records),
     )
 

@@ -27,6 +27,7 @@ def run(
     yes: options.Yes = False,
     force: options.Force = False,
     override: options.Override = "",
+    stop_start: options.StopStart = False,
     until_wave: Annotated[
         int | None, typer.Option("--until-wave", min=1, help="Pause when this wave has passed; --resume goes on.")
     ] = None,
@@ -39,7 +40,7 @@ def run(
     ] = "",
     as_json: options.Json = False,
 ) -> None:
-    """Roll out a release: the plan is shown and confirmed, every robot proves what it runs or goes back."""
+    """Roll out a release: the plan is shown and confirmed; every robot proves what it runs, or reverts."""
     wiring = Wiring(manifest)
     _fits(version, robots, until_wave, resume, abort, reason)
     if resume:
@@ -51,6 +52,7 @@ def run(
             force=force,
             override=override,
             as_json=as_json,
+            stop_start=stop_start,
         )
         return
     if abort:
@@ -70,6 +72,7 @@ def run(
         override=override,
         prove=lambda: proof,
         as_json=as_json,
+        stop_start=stop_start,
         until_wave=until_wave,
     )
 

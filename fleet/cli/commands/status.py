@@ -116,7 +116,7 @@ def _error(rows: Sequence[dict[str, Any]]) -> FleetError | None:
     return RobotsOffline(
         f"{len(names)} of {len(rows)} robots are offline: {', '.join(names[:10])}"
         + (f" and {len(names) - 10} more" if len(names) > 10 else ""),
-        hint="they are caught up by the next rollout that reaches them",
+        hint="they get the release at the next rollout that reaches them",
     )
 
 

@@ -16,7 +16,7 @@ from fleet.signing.provenance import PROVENANCE
 
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
-    """Check the manifest and every file that it names; show what it comes to."""
+    """Check the manifest and every file that it names; show a summary."""
     wiring = Wiring(manifest)
     desired = wiring.desired
     said = [*placeholders(wiring.loaded), *notes(desired)]
@@ -47,7 +47,8 @@ def notes(desired: Desired) -> Iterator[str]:
     trust = desired.trust
     if trust.signers is not None and known_keys(trust.builders or trust.signers, PROVENANCE, authorities=True) == ():
         yield (
-            "nobody may attest builds, so nothing can be published: name builders in trust/builders, a file with lines "
+            "no builder may attest builds, so nothing can be published: name builders in trust/builders, a file with "
+            "lines "
             f'such as: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA… (docs/provenance.md)'
         )
     for engine in desired.engines.values():

@@ -13,7 +13,7 @@ from fleet.cli import complete, options
 from fleet.cli.ui.console import activity, conclude, many, remarks, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotError, RobotOffline, RobotsOffline, VerifyFailed
+from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline, VerifyFailed
 from fleet.link.robot import RobotClient
 from fleet.oci.releases import PublishedRelease, find_release, load_release
 from fleet.resolve.desired import DesiredRobot
@@ -124,7 +124,7 @@ def _held_against(
     variant: ReleaseVariant | None,
 ) -> Row:
     if variant is None:
-        said = f"release {release.version} has nothing for this robot"
+        said = f"release {release.version} has no variant for this robot"
         return Row(robot.name, answer, running, (Finding(RELEASE, "", False, said),))
     return Row(robot.name, answer, running, findings(answer, release.version, variant))
 
@@ -142,7 +142,7 @@ def _error(rows: Sequence[Row]) -> FleetError | None:
     if mute:
         row, error = mute[0]
         return OutsideError(
-            f"{len(mute)} of {many(len(rows), 'robot')} can't be asked: {row.name}: {_words(error)}", hint=error.hint
+            f"{len(mute)} of {many(len(rows), 'robot')} can't be asked: {row.name}: {error.words}", hint=error.hint
         )
     offline = [row.name for row in rows if _offline(row)]
     if offline:
@@ -155,10 +155,6 @@ def _error(rows: Sequence[Row]) -> FleetError | None:
 
 def _offline(row: Row) -> bool:
     return isinstance(row.answer, RobotOffline)
-
-
-def _words(error: FleetError) -> str:
-    return error.words if isinstance(error, RobotError) else error.message
 
 
 def _title(finding: Finding) -> str:
@@ -178,7 +174,7 @@ def _document(row: Row) -> dict[str, Any]:
             {"name": each.check, "model": each.model or None, "passed": each.passed, "reason": each.reason}
             for each in row.found
         ],
-        "error": None if error is None else _words(error),
+        "error": None if error is None else error.words,
         "hint": None if error is None else error.hint or None,
     }
 
@@ -207,5 +203,5 @@ def _cell(row: Row, check: str) -> str:
 
 def _remark(row: Row) -> str:
     if isinstance(row.answer, FleetError):
-        return _words(row.answer)
+        return row.answer.words
     return "; ".join(f"{_title(each)}: {each.reason}" for each in row.found if not each.passed)

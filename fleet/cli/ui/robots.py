@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from fleet import parallel
 from fleet.cli.ui.console import Activity
 from fleet.cli.wiring import Wiring
 from fleet.link.robot import RobotClient
+from fleet.parallel import side_by_side
 from fleet.plan.observed import Observed
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
@@ -24,11 +24,11 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-def side_by_side(
+def by_item(
     work: Callable[[K], T], items: Sequence[K], on_done: Callable[[int], None] = lambda _count: None
 ) -> dict[K, T]:
     """Run ``work`` for every item; return the results by item. See :func:`fleet.parallel.side_by_side`."""
-    found = parallel.side_by_side(work, items, workers=PARALLEL, on_done=on_done)
+    found = side_by_side(work, items, workers=PARALLEL, on_done=on_done)
     return dict(zip(items, found, strict=True))
 
 
@@ -43,7 +43,7 @@ def each(
 
     try:
         tell(0)
-        return side_by_side(lambda name: work(by_name[name]), list(by_name), tell)
+        return by_item(lambda name: work(by_name[name]), list(by_name), tell)
     except BaseException:
         wiring.shells.interrupt()
         raise

@@ -31,7 +31,7 @@ class OutputLost(OutsideError):
         reason = (why.strerror or str(why)).lower()
         super().__init__(
             f"the result could not be written to standard output: {reason}",
-            hint="what the command did stands; give it an output that takes the result, and ask again",
+            hint="what the command did is not undone; run it again with an output that can be written",
         )
 
 

@@ -153,7 +153,7 @@ class _Checks:
 
     def _frames(self, array: tuple[tuple[int, ...], str], value: ModelInput, path: Path, at: KeyPath) -> None:
         shape, dtype = array
-        kind, frame = ("uint8", value.frame) if value.is_image else ("float32", value.shape[1:])
+        kind, frame = (value.frame_dtype, value.frame) if value.is_image else ("float32", value.shape[1:])
         if dtype != kind or shape[1:] != frame or not shape or shape[0] < 1:
             wanted = ", ".join(map(str, ("N", *frame)))
             message = f"{value.tensor} of {path} is {dtype} of shape {list(shape)}"

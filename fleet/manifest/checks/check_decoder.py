@@ -14,7 +14,7 @@ def check_decoder(output: ModelOutput, index: int, source: SourceFile, report: R
     name = output.decoder.name
     if name not in DECODER_OPTIONS:
         if not is_plugin(name):
-            hint = f"{did_you_mean(name, DECODER_OPTIONS)} One of your own is written package:name"
+            hint = f"{did_you_mean(name, DECODER_OPTIONS)} Write your own as package:name"
             report.add(source, (*at, "name"), f"there is no decoder {name}", hint)
         return
     options = {spec.name for spec in DECODER_OPTIONS[name]}

@@ -40,7 +40,7 @@ def fallback_problems(use: ModelUse, models: Mapping[str, Model | None], *, unre
         return
     if (name, there.precision) == (use.model, use.precision):
         hint = "choose another precision, or a smaller model"
-        yield FallbackProblem((), f"{name} {there.precision} would stand in for itself", hint)
+        yield FallbackProblem((), f"{name} {there.precision} would be its own fallback", hint)
     model = models[name]
     if model is None or own is None:
         return
@@ -55,8 +55,8 @@ def _misfits(there: Fallback, own: Model, model: Model) -> Iterator[FallbackProb
     at: KeyPath = ("model",) if there.model is not None else ()
     wanted, given = sorted(map(_source, own.inputs)), sorted(map(_source, model.inputs))
     if wanted != given:
-        message = f"{model.name} is not fed as {own.name} is: {'; '.join(given)} instead of {'; '.join(wanted)}"
-        hint = "a fallback takes the same messages of the same topics; its tensors may be called otherwise"
+        message = f"{model.name} has other inputs than {own.name}: {'; '.join(given)} instead of {'; '.join(wanted)}"
+        hint = "a fallback takes the same messages from the same topics; its tensors may have other names"
         yield FallbackProblem(at, message, hint)
     decoders, found = [_sink(output) for output in own.outputs], [_sink(output) for output in model.outputs]
     if decoders != found:
@@ -70,10 +70,10 @@ def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
         decoder = str(output.decoder.name)
         if decoder != VELOCITY:
             message = f"{name} publishes {output.topic} with {decoder}, which has no {then}"
-            yield FallbackProblem(("then",), message, "zero and hold are for models with velocity outputs alone")
+            yield FallbackProblem(("then",), message, "zero and hold are only for models with velocity outputs")
         elif (said := output.decoder.options.get("on_failure", "zero")) != then:
-            hint = "write the same word in both places"
-            yield FallbackProblem(("then",), f"{then}, but the output {output.topic} says on_failure: {said}", hint)
+            hint = "write the same value in both places"
+            yield FallbackProblem(("then",), f"{then}, but the output {output.topic} has on_failure: {said}", hint)
 
 
 def _source(value: ModelInput) -> str:

@@ -100,7 +100,7 @@ class _Distinct:
             hint = f"rename one of them: the other is in {place}"
             context.add(("robots", index, "name"), f"two robots are called {robot.name}", hint)
         if robot.name in context.draft.group_names:
-            hint = "rename one of them: both become the ending of image tags"
+            hint = "rename one of them: both become the suffix of image tags"
             context.add(("robots", index, "name"), f"{robot.name} is also the name of a group", hint)
         if robot.group is not None and robot.group not in context.draft.group_names:
             hint = did_you_mean(robot.group, context.draft.group_names)
@@ -126,7 +126,7 @@ def _check_settings(context: _Context, at: KeyPath, settings: Settings) -> None:
             context.add(path, f"{use.model} is used twice", f"merge it into models/{seen[use.model]}")
     for name in settings.environment:
         if name.startswith(_RESERVED):
-            context.add((*at, "environment", name), f"{name} is set by jetfleet itself", "choose another variable")
+            context.add((*at, "environment", name), f"{name} is reserved: jetfleet sets it", "choose another variable")
 
 
 def _check_ros(context: _Context, at: KeyPath, settings: Effective) -> None:
@@ -191,7 +191,7 @@ def _check_feeders(context: _Context, index: int, robot: Robot, uses: tuple[Mode
         for feeding in feeders(model):
             if feeding not in running and feeding in context.models:
                 hint = f"add {feeding} to the models of {robot.name}, of its group or of the defaults"
-                context.add(path, f"{use.model} is fed by {feeding}, which {robot.name} does not run", hint)
+                context.add(path, f"{use.model} takes an output of {feeding}, which {robot.name} does not run", hint)
         for value in model.inputs:
             other, kind = types.setdefault(value.topic or "", (use.model, value.type))
             if value.topic is not None and kind != value.type and other != use.model:

@@ -9,7 +9,14 @@ from fleet.manifest.schema.manifest_schema import Model, ModelInput
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from runtime.contract.node.decoders import problems_with
-from runtime.contract.node.inputs import INPUT_OPTIONS, read_input_options, shape_problem
+from runtime.contract.node.encodings import COMPRESSED_ENCODINGS
+from runtime.contract.node.inputs import (
+    COMPRESSED_IMAGE,
+    INPUT_OPTIONS,
+    image_problem,
+    read_input_options,
+    shape_problem,
+)
 
 _OF_IMAGES = ("encoding", "width", "height", "preprocess")
 _OF_TOPICS = ("type", "adapter", "options", "stamp")
@@ -28,11 +35,13 @@ def _check_feed(value: ModelInput, index: int, source: SourceFile, report: Repor
     found = list(_form(value))
     for key, message, hint in found:
         report.add(source, (*at, *key), message, hint)
-    if found or value.is_image or value.adapter is not None:
+    if found or value.adapter is not None:
         return not found
+    if value.is_image:
+        return _options(value, index, source, report) and _image_options(value, index, source, report)
     if value.from_output is not None:
         if not value.shape or value.shape[0] != 1:
-            report.add(source, (*at, "shape"), f"{list(value.shape)} has no batch of one in front", "write [1, …]")
+            report.add(source, (*at, "shape"), f"{list(value.shape)} does not begin with a batch of 1", "write [1, …]")
         return True
     if not _options(value, index, source, report):
         return False
@@ -46,16 +55,16 @@ def _form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
     given = value.model_fields_set
     if (value.topic is None) == (value.from_output is None):
         hint = "give topic (a ROS topic), or from (another model's output)"
-        yield (), "an input is fed by one thing: give exactly one of topic and from", hint
+        yield (), "an input has one source: give exactly one of topic and from", hint
         return
     if value.from_output is not None:
         for key in sorted(given & {*_OF_IMAGES, *_OF_TOPICS}):
-            yield (key,), f"{key} is for topics, but this input is fed by {value.from_output.model}", "remove it"
+            yield (key,), f"{key} is for topics, but this input comes from {value.from_output.model}", "remove it"
         return
     if value.adapter is not None and "type" not in given:
         yield (), "an adapter needs the message type that it takes", "add type, as in sensor_msgs/msg/Range"
     elif value.adapter is None and value.type not in INPUT_OPTIONS:
-        hint = f"{did_you_mean(value.type, INPUT_OPTIONS)}; for another type give an adapter of your own, package:name"
+        hint = f"{did_you_mean(value.type, INPUT_OPTIONS)}; for another type give your own adapter, package:name"
         yield ("type",), f"no input takes {value.type}", hint
     elif not value.is_image:
         what = value.type if value.adapter is None else value.adapter
@@ -78,6 +87,19 @@ def _options(value: ModelInput, index: int, source: SourceFile, report: Report) 
         else:
             report.add(source, (*at, str(problem.option)), f"{problem.option} {problem.message}", problem.hint)
     return not problems
+
+
+def _image_options(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
+    at = ("inputs", index)
+    if value.type == COMPRESSED_IMAGE and value.encoding not in COMPRESSED_ENCODINGS:
+        message = f"compressed images are not decoded to {value.encoding}"
+        report.add(source, (*at, "encoding"), message, f"use one of {', '.join(COMPRESSED_ENCODINGS)}")
+        return False
+    options = read_input_options(value.type, value.options)
+    for problem in image_problem(value.encoding, options):
+        report.add(source, (*at, "options"), problem.message, problem.hint)
+        return False
+    return True
 
 
 def check_topics(model: Model, source: SourceFile, report: Report) -> None:
@@ -103,8 +125,8 @@ def check_timing(model: Model, source: SourceFile, report: Report) -> None:
         message = "unchanged is for models that run by time"
         report.add(source, ("trigger", "unchanged"), message, "add rate, or remove it")
     if trigger.unchanged == "repeat" and join.max_age is None:
-        hint = "add join: {max_age: 500ms}, so that a silent sensor ends the repetition"
-        report.add(source, ("trigger", "unchanged"), "old frames would be repeated for ever", hint)
+        hint = "add join: {max_age: 500ms}, so that frames of a silent sensor are not repeated for ever"
+        report.add(source, ("trigger", "unchanged"), "old frames would be repeated without a limit", hint)
     _check_join(model, source, report)
 
 
@@ -112,14 +134,14 @@ def _check_join(model: Model, source: SourceFile, report: Report) -> None:
     join = model.join
     if join.tolerance is not None and len(model.inputs) == 1:
         hint = "remove it; max_age is for a single input too"
-        report.add(source, ("join", "tolerance"), "there is one input: nothing to join", hint)
+        report.add(source, ("join", "tolerance"), "there is only one input: nothing to join", hint)
     if join.tolerance is None:
         for key in sorted({"clock_back", "queue", "match"} & join.model_fields_set):
-            report.add(source, ("join", key), f"{key} is about stamps that are compared", "add tolerance, or remove it")
+            report.add(source, ("join", key), f"{key} has no effect without tolerance", "add tolerance, or remove it")
         for index, value in enumerate(model.inputs):
             if value.offset:
                 hint = "add join: {tolerance: 50ms}, or remove it"
-                report.add(source, ("inputs", index, "offset"), "offset is about stamps that are compared", hint)
+                report.add(source, ("inputs", index, "offset"), "offset has no effect without tolerance", hint)
     if model.trigger.rate is not None and "match" in join.model_fields_set:
         message = "match is for models that run on frames; by time, the newest set is taken of which all is known"
         report.add(source, ("join", "match"), message, "remove it")
@@ -144,8 +166,8 @@ def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, Sourc
                     message = f"{feeding} has no output {value.from_output.tensor}"
                     report.add(sources[name], (*at, "tensor"), message, hint)
             if way := _way_back(name, feeding, models):
-                message = f"{name} waits for itself: {' → '.join(reversed((name, *way)))}"
-                report.add(sources[name], (*at, "model"), message, "feed one of them by a topic")
+                message = f"{name} depends on itself: {' → '.join(reversed((name, *way)))}"
+                report.add(sources[name], (*at, "model"), message, "give one of them a topic")
 
 
 def feeders(model: Model | None) -> list[str]:

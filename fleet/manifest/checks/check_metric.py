@@ -28,12 +28,12 @@ def check_metric(model: Model, source: SourceFile, report: Report) -> None:
     agrees = metric.name in AGREEMENTS
     wrong, right = ("max", "min") if agrees else ("min", "max")
     if wrong in metric.model_fields_set:
-        kind = "an agreement: more is better" if agrees else "an error: less is better"
+        kind = "an agreement: higher is better" if agrees else "an error: lower is better"
         report.add(source, (*_AT, wrong), f"{metric.name} is {kind}, and has no {wrong}", f"write {right}")
     if "threshold" in metric.model_fields_set and metric.name != MASK_IOU:
-        hint = "leave it out: it is what a mask of one channel begins above"
+        hint = "leave it out: it applies to masks of one channel"
         if metric.name == MAP50:
-            hint = "leave it out: the threshold of the output's decoder counts"
+            hint = "leave it out: the threshold of the output's decoder applies"
         report.add(source, (*_AT, "threshold"), f"{metric.name} takes no threshold", hint)
     if model.precisions.int8 is None and "int8" in metric.limits:
         key = "min" if "int8" in metric.min else "max"
@@ -46,10 +46,10 @@ def _check_boxes(model: Model, output: str, source: SourceFile, report: Report) 
     decoder = next((value.decoder.name for value in model.outputs if value.tensor == output), BOXES)
     if decoder != BOXES:
         hint = f"choose the output that decoder {BOXES} reads, or another metric"
-        report.add(source, (*_AT, "output"), f"{MAP50} is of boxes, and {output} has decoder {decoder}", hint)
+        report.add(source, (*_AT, "output"), f"{MAP50} needs boxes, and {output} has decoder {decoder}", hint)
     if not any(value.is_image for value in model.inputs):
         hint = "choose another metric"
-        report.add(source, (*_AT, "name"), f"{MAP50} needs an image that boxes lie in, and no input is one", hint)
+        report.add(source, (*_AT, "name"), f"{MAP50} needs an image input, and there is none", hint)
 
 
 def check_metric_frames(model: Model, frames: int, source: SourceFile, report: Report) -> None:

@@ -10,6 +10,7 @@ from fleet.manifest.checks.check_metric import check_metric
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
+from runtime.contract.node.encodings import ENCODINGS
 
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
 
@@ -46,7 +47,7 @@ def _check_calibrator(model: Model, source: SourceFile, report: Report) -> None:
     for key, names in (("exclude_ops", int8.exclude_ops), ("exclude_nodes", int8.exclude_nodes)):
         if names:
             hint = "leave it out, or use method minmax, percentile or entropy, which leave them in float"
-            message = "method calibrator takes no names: TensorRT chooses what runs at int8"
+            message = "method calibrator does not support exclusions: TensorRT chooses what runs at int8"
             report.add(source, ("precisions", "int8", key), message, hint)
 
 
@@ -73,11 +74,15 @@ def _check_image(value: ModelInput, index: int, source: SourceFile, report: Repo
     if shape[1] != channels:
         hint = f"write [1, {channels}, {shape[2]}, {shape[3]}], or the color that the model was trained on"
         report.add(source, (*at, "shape"), f"{shape[1]} channels, but color {preprocess.color} has {channels}", hint)
-    if preprocess.resize == "none" and (value.height, value.width) != shape[2:]:
-        message = f"resize none, but frames of {value.width}x{value.height} and a tensor of {shape[3]}x{shape[2]}"
+    height, width = value.height or 0, value.width or 0
+    if misfit := ENCODINGS[value.encoding].misfit(height, width):
+        report.add(source, (*at, "encoding"), misfit, "correct width and height, or the encoding")
+    rows, columns = (width, height) if preprocess.rotate in (90, 270) else (height, width)
+    if preprocess.resize == "none" and (rows, columns) != shape[2:]:
+        message = f"resize none, but frames of {columns}x{rows} and a tensor of {shape[3]}x{shape[2]}"
         report.add(source, (*at, "preprocess", "resize"), message, "write stretch or letterbox")
     for key in ("mean", "std"):
         numbers = getattr(preprocess, key)
         if key in preprocess.model_fields_set and len(numbers) != channels:
             message = f"{len(numbers)} numbers, but color {preprocess.color} has {channels} channels"
-            report.add(source, (*at, "preprocess", key), message, f"write {channels}, one a channel")
+            report.add(source, (*at, "preprocess", key), message, f"write {channels}, one for each channel")

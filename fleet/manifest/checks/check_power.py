@@ -48,13 +48,17 @@ def _check_mode(case: _Case, index: int, mode: str) -> None:
     elif left != profile.sm_count:
         fitting = [name for name, count in profile.sm_count_by_mode.items() if count == profile.sm_count]
         text = f"power mode {mode} leaves {left} SMs, but engines of profile {profile.name} are for {profile.sm_count}"
-        case.add(path, text, f"choose among {', '.join(fitting)}: an engine of other SMs must not run")
+        case.add(
+            path,
+            text,
+            f"choose among {', '.join(fitting)}: an engine runs only on the number of SMs that it was built for",
+        )
 
 
 def _check_rest(case: _Case, modes: tuple[str, ...]) -> None:
     rest = case.settings.power_mode
     if rest is None:
-        hint = f"add power_mode: {modes[0]}, the mode that the robot rests in and goes back to"
+        hint = f"add power_mode: {modes[0]}, the mode of an idle robot"
         case.add((*case.at, "modes"), "power/modes without power_mode", hint)
     elif rest not in modes:
         case.add(

@@ -1,6 +1,6 @@
 """Operators and nodes that a model leaves at a higher precision: they must be there to be left.
 
-The builder folds the graph first, and names some nodes anew; it has the last word. What is refused here cannot be in
+The builder folds the graph first, and names some nodes again; it has the last word. What is refused here cannot be in
 any graph that comes of this file.
 """
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from fleet.manifest.l4t import line_of
 from fleet.manifest.schema.manifest_schema import Profile
 from fleet.manifest.yaml.report import Report, SourceFile
+from runtime.contract.jetson import MODULES, known_lines, line_of
 
 OLDEST_TENSORRT = (8, 5)
 NEWEST_TENSORRT = (10, 16)
 OLDEST_L4T = 36
 """JetPack 6. L4T 35 has Python 3.8 and ROS 2 Foxy, which the runtime does not support."""
-SM_COUNT = {"p3767-0000": 8, "p3767-0001": 8, "p3767-0003": 8, "p3767-0004": 4, "p3767-0005": 8}
-"""Streaming multiprocessors with every one of them powered: Orin NX 16 and 8 GB, Nano 8 and 4 GB, Nano kit."""
 _THOR_ONLY = (38,)
 
 
@@ -48,15 +46,15 @@ def _check_l4t(profile: Profile, source: SourceFile, report: Report) -> None:
         reason = "flash JetPack 6 (L4T 36.3 or newer): JetPack 5 has Python 3.8 and no ROS 2 that the runtime supports"
         report.add(source, ("l4t",), f"{shown} (JetPack 5 or older) is not supported", reason)
     if release and release[0] in _THOR_ONLY:
-        report.add(source, ("l4t",), f"{shown} runs on Jetson Thor only", "use 36 (JetPack 6) or 39.2 (JetPack 7.2)")
+        report.add(source, ("l4t",), f"{shown} runs on Jetson Thor only", f"use {known_lines()}")
 
 
 def _check_module(profile: Profile, source: SourceFile, report: Report) -> None:
     if profile.module is None or profile.sm_count is None:
         return
-    most = SM_COUNT.get(profile.module)
+    most = _sm_count(profile.module)
     if most is None:
-        hint = f"write one of {', '.join(SM_COUNT)} (`fleet bootstrap` shows a robot's)"
+        hint = f"write one of {', '.join(MODULES)} (`fleet bootstrap` shows a robot's)"
         report.add(source, ("module",), f"{profile.module} is not an Orin Nano or NX module", hint)
     elif profile.sm_count > most or profile.sm_count % 2:
         hint = f"write {most}, or what the power mode leaves (4 for Orin NX at 10W and 15W)"
@@ -85,7 +83,7 @@ def _check_line(profile: Profile, source: SourceFile, report: Report) -> None:
 def _check_modes(profile: Profile, source: SourceFile, report: Report) -> None:
     at = "sm_count_by_mode"
     for mode, count in profile.sm_count_by_mode.items():
-        most = SM_COUNT.get(profile.module or "")
+        most = _sm_count(profile.module)
         if mode not in profile.power_modes:
             hint = f"add it to power_modes, or write one of {', '.join(profile.power_modes) or 'none'}"
             report.add(source, (at, mode), f"{mode} is not one of the power_modes", hint)
@@ -94,6 +92,11 @@ def _check_modes(profile: Profile, source: SourceFile, report: Report) -> None:
     if profile.sm_count_by_mode and profile.sm_count not in profile.sm_count_by_mode.values():
         hint = "write the SMs of the power mode that these robots run in; other modes need a profile of their own"
         report.add(source, ("sm_count",), f"no power mode leaves {profile.sm_count} SMs", hint)
+
+
+def _sm_count(module: str | None) -> int | None:
+    found = MODULES.get(module or "")
+    return None if found is None else found.sm_count
 
 
 def _numbers_or_text(value: str) -> object:

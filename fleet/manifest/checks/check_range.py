@@ -26,7 +26,7 @@ def why_not_open(value: ModelInput, tensor: Tensor) -> tuple[str, str] | None:
     if not held:
         return None
     message = f"a range in dimension {held[0]}, but the ONNX file's {tensor.shown} fixes it"
-    return message, "export the model with that dimension left open (dynamic axes), or give min and max its one size"
+    return message, "export the model with that dimension left open (dynamic axes), or give min and max its size"
 
 
 def free_dimensions(value: ModelInput) -> tuple[int, ...]:
@@ -48,8 +48,8 @@ def _problems(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
     if span is None:
         return
     if value.is_image:
-        message = "a camera's image has one shape: its preprocessing is part of the engine, made for one size of frames"
-        yield (), message, "remove shape_range; it is for inputs that are no images"
+        message = "an image input has one shape: preprocessing is part of the engine and made for one frame size"
+        yield (), message, "remove shape_range; it is for inputs that are not images"
         return
     for key, sizes in (("min", span.min), ("max", span.max)):
         if len(sizes) != len(shape):
@@ -57,7 +57,7 @@ def _problems(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
             return
         if sizes[:1] != (1,):
             hint = f"write {[1, *sizes[1:]]}"
-            yield (key,), f"{list(sizes)} has no batch of one in front: models run on one message at a time", hint
+            yield (key,), f"{list(sizes)} does not begin with a batch of 1: models run on one message at a time", hint
             return
     ordered = True
     for key, smaller, larger in (("min", span.min, shape), ("max", shape, span.max)):

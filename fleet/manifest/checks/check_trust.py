@@ -27,7 +27,7 @@ def check_trust(trust: Trust, root: Path, source: SourceFile, report: Report) ->
     builders = None if trust.builders is None else _read(trust.builders, "builders", root, source, report)
     if builders is not None and not any(each.may_sign(PROVENANCE) for each in builders[1]):
         hint = f'add a line: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA…'
-        report.add(source, ("trust", "builders"), f"{builders[0]} names nobody who may attest builds", hint)
+        report.add(source, ("trust", "builders"), f"{builders[0]} names no builder (nobody may attest builds)", hint)
 
 
 def _read(
@@ -48,18 +48,18 @@ def _read(
 def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source: SourceFile, report: Report) -> None:
     if not signers:
         hint = f'add a line: name@example.com namespaces="{NAMESPACES[RELEASE]},jetfleet.rollback" ssh-ed25519 AAAA…'
-        report.add(source, ("trust", "signers"), f"{path} names nobody who may sign a release", hint)
+        report.add(source, ("trust", "signers"), f"{path} names no signer (nobody may sign a release)", hint)
         return
     count = len(distinct_signers([_fact(each) for each in signers]))
     if count < trust.threshold:
         once = "; a certificate authority counts once" if any(each.is_authority for each in signers) else ""
-        message = f"{trust.threshold} people must sign, {path} names {count} with keys of their own{once}"
-        report.add(source, ("trust", "threshold"), message, "add the others there, or lower the threshold")
+        message = f"{trust.threshold} signers are needed, {path} names {count} different ones{once}"
+        report.add(source, ("trust", "threshold"), message, "add signers there, or lower the threshold")
 
 
 def _fact(signer: AllowedSigner) -> SignatureFacts:
     """Return the signature that this line can make count. An authority makes one, for somebody of its choice."""
-    people = (f"whom {signer.key} vouches for",) if signer.is_authority else signer.principals
+    people = (f"whom {signer.key} certifies",) if signer.is_authority else signer.principals
     return SignatureFacts(signer.key, people)
 
 

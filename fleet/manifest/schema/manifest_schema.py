@@ -54,6 +54,7 @@ from fleet.manifest.schema.values import (
     Wave,
     check_waves,
 )
+from runtime.contract.jetson import MODULE_PATTERN
 
 __all__ = [
     "AccuracyGate",
@@ -134,7 +135,7 @@ class Profile(Frozen):
     ros_distro: Annotated[str, StringConstraints(pattern=r"^[a-z]+$")]
     python: Annotated[str, StringConstraints(pattern=r"^3\.[0-9]+$")] | None = None
     """Python of both images, ``3.10``; when not given, that of the L4T line's Ubuntu, or of the simulated images."""
-    module: Annotated[str, StringConstraints(pattern=r"^p3767-[0-9]{4}$")] | None = None
+    module: Annotated[str, StringConstraints(pattern=f"^{MODULE_PATTERN}$")] | None = None
     l4t: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     tensorrt: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
     cuda: Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+(\.[0-9]+)?$")] | None = None
@@ -150,7 +151,7 @@ class Profile(Frozen):
     def _tensorrt_is_pinned(self) -> Profile:
         missing = [key for key in ("module", "l4t", "tensorrt", "cuda", "sm_count") if getattr(self, key) is None]
         if self.backend == "tensorrt" and missing:
-            raise ValueError(f"a tensorrt profile ties engines to the device: also give {', '.join(missing)}")
+            raise ValueError(f"a tensorrt profile describes the device exactly: also give {', '.join(missing)}")
         return self
 
     def __hash__(self) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
+from runtime.contract.node.encodings import ENCODINGS, meant_by
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
 from runtime.contract.node.runtime_config import DEFAULT_QUEUE
 
@@ -33,6 +34,18 @@ MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A
 """A ROS message type."""
 
 
+def _encoding(value: Any) -> Any:
+    if isinstance(value, str) and value not in ENCODINGS:
+        meant = meant_by(value)
+        same = f" (it is {meant})" if meant else ""
+        raise ValueError(f"{value!r} is no encoding that frames can have here{same}: write {', '.join(ENCODINGS)}")
+    return value
+
+
+EncodingName = Annotated[str, BeforeValidator(_encoding), WithJsonSchema({"enum": list(ENCODINGS)})]
+"""An encoding of sensor_msgs."""
+
+
 class Source(Frozen):
     """Where a model's ONNX file is: exactly one of path, url, oci; its sha256 always."""
 
@@ -48,7 +61,7 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _one_of(self) -> Source:
         if sum(value is not None for value in (self.path, self.url, self.oci)) != 1:
-            raise ValueError("a source has one place: give exactly one of path, url or oci")
+            raise ValueError("a source has exactly one place: give path, url or oci")
         if self.data and self.path is None:
             raise ValueError("data is of a source by path: save a model that is fetched as one file")
         return self
@@ -63,6 +76,10 @@ class ImagePreprocess(Frozen):
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     """One number a channel, in the order of ``color``, after ``scale``."""
     std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 1.0, 1.0)
+    rotate: Literal[0, 90, 180, 270] = 0
+    """Degrees clockwise, before the resize."""
+    flip: Literal["horizontal", "vertical"] | None = None
+    """After the rotation."""
 
 
 class OutputRef(Frozen):
@@ -94,7 +111,7 @@ class ModelInput(Frozen):
     """An input adapter of the user's own, for any message type."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Depend on the type, or on the adapter."""
-    encoding: Literal["rgb8", "bgr8", "mono8"] = "rgb8"
+    encoding: EncodingName = "rgb8"
     width: Annotated[int, Field(ge=1, le=16384)] | None = None
     height: Annotated[int, Field(ge=1, le=16384)] | None = None
     preprocess: ImagePreprocess = ImagePreprocess()
@@ -112,8 +129,13 @@ class ModelInput(Frozen):
 
     @property
     def frame(self) -> tuple[int, int, int]:
-        """Rows, columns and channels of an image's frames."""
-        return self.height or 0, self.width or 0, 1 if self.encoding == "mono8" else 3
+        """Rows, columns and channels of an image's frames as the engine takes them."""
+        return ENCODINGS[self.encoding].shape(self.height or 0, self.width or 0)[1:]
+
+    @property
+    def frame_dtype(self) -> str:
+        """Of an image's frames as the engine takes them."""
+        return ENCODINGS[self.encoding].dtype
 
 
 class ModelTrigger(Frozen):

@@ -15,7 +15,7 @@ Celsius = Annotated[float, Field(ge=30.0, le=105.0)]
 
 def _falling(steps: tuple[float, ...]) -> tuple[float, ...]:
     if list(steps) != sorted(set(steps), reverse=True) or any(not 0.0 < step < 1.0 for step in steps):
-        raise ValueError("the steps do not fall: write smaller and smaller shares between 0% and 100%, as [50%, 25%]")
+        raise ValueError("the steps are not decreasing: write decreasing shares between 0% and 100%, as in [50%, 25%]")
     return steps
 
 

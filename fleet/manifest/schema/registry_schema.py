@@ -53,7 +53,7 @@ class RobotsLogin(Frozen):
     @model_validator(mode="after")
     def _whole(self) -> RobotsLogin:
         if self.helper is not None and (self.username is not None or self.password is not None):
-            raise ValueError("a helper knows user and password itself: give helper, or username and password")
+            raise ValueError("a helper provides user and password: give helper, or username and password")
         if self.helper is None and (self.username is None or self.password is None):
             raise ValueError("a login has a user and a password: give both username and password, or helper")
         return self

@@ -21,7 +21,9 @@ def _lifetime(value: Any) -> Any:
         raise ValueError(f"{value!r} is not how long a signature lasts: write hours or days, such as 12h or 90d")
     seconds = float(match[1]) * _SECONDS[match[2]]
     if seconds > MOST_RELEASE_S:
-        raise ValueError(f"{value!r} is longer than robots take a release: write {MOST_RELEASE_S / 86400:.0f}d or less")
+        raise ValueError(
+            f"{value!r} is longer than robots accept a release: write {MOST_RELEASE_S / 86400:.0f}d or less"
+        )
     return seconds
 
 
@@ -69,7 +71,7 @@ def _trust(value: Any) -> Any:
         return UNSIGNED
     if isinstance(value, str):
         raise ValueError(
-            f"{value!r} says nobody who signs: write {{signers: allowed_signers}}, or unsigned for a fleet without "
+            f"{value!r} names no signers: write {{signers: allowed_signers}}, or unsigned for a fleet without "
             "signatures"
         )
     return value

@@ -27,7 +27,7 @@ def _window(value: Any) -> Any:
         )
     start, end = _minute(match[2], match[3]), _minute(match[4], match[5])
     if start == 24 * 60 or end == 0:
-        raise ValueError(f"{value!r}: a day begins at 00:00 and ends at 24:00")
+        raise ValueError(f"{value!r}: a window begins before 24:00 and ends after 00:00; a whole day is 00:00-24:00")
     return Window(start, end, _days(match[1] or ""))
 
 
@@ -86,4 +86,4 @@ class Update(Frozen):
     download_rate: Rate | None = None
     """Most bytes a second that fetching takes."""
     handover: Literal["auto", "stop-start"] = "auto"
-    """auto: the new container starts beside the old one where memory holds both; stop-start: never."""
+    """auto: the new container starts next to the old one where memory holds both; stop-start: never."""

@@ -80,7 +80,9 @@ def check_waves(waves: tuple[WaveStep, ...]) -> tuple[WaveStep, ...]:
     if totals[: len(counts)] != counts:
         raise ValueError("a count of robots comes after a percentage: write counts first, as in [1, 10%, 100%]")
     if any(left >= right for part in (counts, percents) for left, right in pairwise(part)):
-        raise ValueError("a wave reaches no more robots than the one before: waves are totals, as in [1, 10%, 100%]")
+        raise ValueError(
+            "a wave does not reach more robots than the one before: waves are totals, as in [1, 10%, 100%]"
+        )
     if not percents or percents[-1] != 100:
         raise ValueError("the last wave does not reach every robot: end with 100%")
     return waves

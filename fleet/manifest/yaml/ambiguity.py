@@ -38,7 +38,7 @@ def ambiguity(text: str) -> str:
         match = _READ_DIFFERENTLY.fullmatch(text)
         return _hint(match.lastgroup or "", text) if match else ""
     if len(text) <= 3 and text.lower() in _SWITCHES:
-        return f'write true or false where a switch is meant, "{text}" in quotes where text is meant'
+        return f'write true or false for a boolean, "{text}" in quotes where text is meant'
     return ""
 
 

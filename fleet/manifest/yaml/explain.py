@@ -97,7 +97,7 @@ def _wrong_type(kind: str, value: Any, text: str) -> tuple[str, str]:
     wanted = _WANTED[kind]
     got = "nothing" if value is None else _KINDS.get(type(value), type(value).__name__)
     shown = f" ({text})" if text else ""
-    message = f"{wanted} is wanted here, not {got}{shown}"
+    message = f"{wanted} is expected here, not {got}{shown}"
     if wanted == "text" and isinstance(value, (int, float)):
         return message, f'YAML reads {text} as {got}: write it in quotes, "{text}"'
     if value is None:

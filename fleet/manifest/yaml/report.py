@@ -122,7 +122,7 @@ class Report:
         if isinstance(document.value, dict):
             return source
         if not document.flaws:
-            self.add(source, (), "the file is not made of `key: value`", DOCS, 1)
+            self.add(source, (), "the file is not a mapping of `key: value`", DOCS, 1)
         return None
 
     def parse(self, kind: type[M], source: SourceFile, at: KeyPath = ()) -> M | None:

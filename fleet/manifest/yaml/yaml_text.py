@@ -155,12 +155,12 @@ class _Builder:
         if kind is AliasEvent or event.anchor is not None:
             self._give_up(
                 _line(event),
-                "anchors and aliases (&name, *name) are not read here",
+                "anchors and aliases (&name, *name) are not supported",
                 "put what robots share into defaults or groups",
             )
         if event.tag is not None and event.tag != "!":
             line = _line(event)
-            self._flaw(line, f"tags ({event.tag}) are not read here", "remove it; write text in quotes")
+            self._flaw(line, f"tags ({event.tag}) are not supported", "remove it; write text in quotes")
         if self._places is not None:
             text = event.value if kind is ScalarEvent else ""
             self._places[tuple(self._path)] = Place(key_line, _line(event), text)
@@ -235,7 +235,7 @@ def _syntax_flaw(error: yaml.YAMLError, raw: bytes) -> Flaw:
         return Flaw(raw.count(b"\n", 0, position) + 1, (), f"not YAML: {problem}", "remove the control character")
     line = min(mark.line + 1, max(1, raw.count(b"\n") + (not raw.endswith(b"\n"))))
     if _has_tab(raw, line):
-        return Flaw(line, (), "a tab where YAML wants spaces", "indent with spaces, and put one space after a colon")
+        return Flaw(line, (), "a tab where YAML requires spaces", "indent with spaces, and put one space after a colon")
     if "nesting depth" in problem:  # the parser's own limit, which newer ones reach while they read ahead
         return Flaw(line, (), *_TOO_DEEP)
     return Flaw(line, (), f"not YAML: {problem}", _syntax_hint(problem))

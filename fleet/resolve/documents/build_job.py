@@ -140,14 +140,16 @@ def _input(value: ModelInput) -> TensorSpec:
     wanted = value.preprocess
     channels = CHANNELS[wanted.color]
     preprocess = Preprocess(
-        height=value.frame[0],
-        width=value.frame[1],
+        height=value.height or 0,
+        width=value.width or 0,
         encoding=value.encoding,
         color=wanted.color,
         resize=wanted.resize,
         scale=wanted.scale,
         mean=wanted.mean[:channels],
         std=wanted.std[:channels],
+        rotate=wanted.rotate,
+        flip=wanted.flip or "",
     )
     return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
 

@@ -16,6 +16,6 @@ def golden_digest(path: Path) -> str:
 def calibration_digest(path: Path) -> str:
     """Return ``sha256:<hex>`` over names and contents of the calibration samples, in order. Raises OSError.
 
-    Files that are no samples do not count: a README beside the images changes no engine.
+    Files that are no samples do not count: a README next to the images changes no engine.
     """
     return digest_of([[file.name, file_sha256(file)] for file in calibration_files(path)])

@@ -11,7 +11,7 @@ device. What goes in (canonical JSON, then sha256):
 ``transform``         version of the graph transform, and inputs and outputs as declared: preprocessing is in the graph
 ``precision``         fp32, fp16, int8
 ``calibration``       digest of the samples, int8 only
-``golden``            digest of the golden data, which is in the layer beside the engine
+``golden``            digest of the golden data, which is in the layer next to the engine
 ``self_test``         what the robot's self-test asks for: it is in the layer too
 ``decoders``          outputs' decoders and their options, without names of classes: the report says what they find
 ``golden_expect``     whether the golden frames show nothing
@@ -70,9 +70,12 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     """Return a tensor as the key reads it. A range that is not there is not in it: such keys are older than ranges."""
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
-    return {name: value for name, value in to_dict(spec).items() if name not in unset}
+    found = {name: value for name, value in to_dict(spec).items() if name not in unset}
+    if spec.preprocess is not None:
+        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip")
+    return found
 
 
 def _without_unset(document: dict[str, Any], *later: str) -> dict[str, Any]:
-    """Leave out keys that came after the first keys were made, while they say nothing: the address stays the same."""
+    """Omit fields that were added later while they are unset, so that older keys stay valid."""
     return {key: value for key, value in document.items() if value or key not in later}

@@ -81,17 +81,17 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
 
 def _input(value: ModelInput) -> InputBinding:
     if value.is_image:
-        height, width, _ = value.frame
         rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
         return InputBinding(
             value.tensor,
             value.topic or "",
             value.type,
             value.encoding,
-            height,
-            width,
+            value.height or 0,
+            value.width or 0,
             rows,
             columns,
+            options=dict(value.options),
             stamp=value.stamp,
             offset_s=value.offset,
         )

@@ -59,7 +59,7 @@ def baked_environment(kind: str) -> dict[str, str]:
 
 
 def beside_template(kind: str) -> dict[str, bytes]:
-    """Return the files beside a template that a Dockerfile may COPY, by name."""
+    """Return the files next to a template that a Dockerfile may COPY, by name."""
     folder = data_dir("images") / kind
     return {
         path.name: path.read_bytes()
@@ -109,7 +109,7 @@ def runtime_sources(kind: str, backend: str) -> Mapping[str, bytes]:
     spec = importlib.util.find_spec("runtime")
     if spec is None or not spec.submodule_search_locations:
         raise FleetError(
-            "the package `runtime`, which goes into every image, is not installed beside `fleet`",
+            "the package `runtime`, which goes into every image, is not installed with `fleet`",
             hint="install it again: pip install --force-reinstall jetfleet",
         )
     root = Path(next(iter(spec.submodule_search_locations)))

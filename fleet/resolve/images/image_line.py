@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.errors import UsageError
-from fleet.manifest.l4t import LINES, L4tLine, line_of
 from fleet.manifest.schema.manifest_schema import Profile
+from runtime.contract.jetson import L4tLine, known_lines, line_of
 
 SIM, L4T = "sim", "l4t"
 
@@ -34,7 +34,7 @@ def image_line(profile: Profile) -> ImageLine:
     if profile.python not in (None, line.python):
         raise UsageError(
             f"profile {profile.name}: its images have Python {line.python}, not {profile.python}",
-            hint=f'write python: "{line.python}" in the profile, or take the key out',
+            hint=f'write python: "{line.python}" in the profile, or remove the key',
         )
     return line
 
@@ -42,10 +42,9 @@ def image_line(profile: Profile) -> ImageLine:
 def _l4t(profile: Profile) -> ImageLine:
     found = line_of(profile.l4t)
     if found is None:
-        known = ", ".join(f"{line.name} (JetPack {line.jetpack})" for line in LINES.values())
         raise UsageError(
             f"profile {profile.name}: there are no image templates for L4T {profile.l4t} "
-            f"with TensorRT {profile.tensorrt}: it is in no line that is known",
-            hint=f"lines that exist: {known}; or a profile with backend onnxruntime",
+            f"with TensorRT {profile.tensorrt}: it belongs to no known line",
+            hint=f"lines that exist: {known_lines()}; or a profile with backend onnxruntime",
         )
     return ImageLine(L4T, f"l4t-{found.name.partition('.')[0]}", found.python, found)

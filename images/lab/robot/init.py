@@ -194,7 +194,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def keep() -> None:
-    """Put beside the Engine's data what is needed to begin from these disks on another robot."""
+    """Put next to the Engine's data what is needed to begin from these disks on another robot."""
     if COMMAND.exists():
         KEPT_COMMAND.parent.mkdir(exist_ok=True)
         copy(COMMAND, KEPT_COMMAND)

@@ -8,6 +8,11 @@ from typing import Iterable, List
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy
 from runtime.contract.engine.decoded import DecodedOutput
 
+NOT_A_NUMBER_COSINE = -1.0
+"""Stands for outputs that hold NaN or infinity: the worst there is, and a number that JSON can carry."""
+NOT_A_NUMBER_ERROR = 3.4028234663852886e38
+"""Largest error of such outputs: the largest float32."""
+
 LEAST_AGREEMENT = 0.9
 """Of decoders' results, where a gate does not say otherwise: of ten findings one may be lost, invented or of another
 class. One whose score is near the threshold is not counted, so what rounding alone decides costs nothing."""
@@ -41,8 +46,10 @@ def matched_limit(gate: AccuracyGate) -> float:
 def broken(item: OutputAccuracy, gate: AccuracyGate) -> List[str]:
     """Return everything in which a measurement breaks ``gate``, each with both numbers; empty when it passes.
 
-    What an older report or builder did not measure (None) is not judged.
+    What an older report or builder did not measure (None) is not judged. Values that are not finite break every gate.
     """
+    if not item.max_abs_error < NOT_A_NUMBER_ERROR:
+        return ["output {!r} holds values that are not finite".format(item.output)]
     found = []
     if item.matched_share is not None:
         share = matched_limit(gate)

@@ -30,7 +30,7 @@ TRANSFORM_VERSION = 4
 class Preprocess:
     """How a camera's frame becomes the model's tensor; made part of the graph, so the engine takes the frame's bytes.
 
-    In this order: crop nothing, reorder channels from ``encoding`` to ``color``, resize (linear, half-pixel
+    In this order: crop nothing, convert from ``encoding`` to ``color``, rotate, flip, resize (linear, half-pixel
     centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis.
     """
 
@@ -39,7 +39,7 @@ class Preprocess:
     width: int
     """Columns of the frame that arrives, pixels."""
     encoding: str
-    """sensor_msgs/Image encoding of the frame: rgb8, bgr8 or mono8."""
+    """sensor_msgs/Image encoding of the frame: one of ``runtime.contract.node.encodings.ENCODINGS``."""
     color: str = "rgb"
     """Channel order the model was trained on: rgb, bgr or gray."""
     resize: str = "stretch"
@@ -47,6 +47,15 @@ class Preprocess:
     scale: float = 1.0 / 255.0
     mean: Tuple[float, ...] = (0.0, 0.0, 0.0)
     std: Tuple[float, ...] = (1.0, 1.0, 1.0)
+    rotate: int = 0
+    """Degrees clockwise: 0, 90, 180 or 270."""
+    flip: str = ""
+    """After that: horizontal (left and right change places), vertical, or nothing."""
+
+    @property
+    def upright(self) -> Tuple[int, int]:
+        """Rows and columns of the frame as the network sees it, before the resize."""
+        return (self.width, self.height) if self.rotate in (90, 270) else (self.height, self.width)
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ class TensorSpec:
     somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
-    """Set for image inputs: the engine's input is then uint8, shape (1, height, width, channels)."""
+    """Set for image inputs: the engine then takes the frame's bytes, as its encoding's ``shape`` and ``dtype`` say."""
     min_shape: Tuple[int, ...] = ()
     """Smallest shape that the engine takes, one number a dimension; empty: ``shape`` is the only one. TensorRT only:
     other backends build for ``shape``. Not for image inputs: a camera's frame has one size."""
@@ -86,7 +95,7 @@ class Int8Options:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """Everything about a build that changes the engine, beside model, precision and device."""
+    """Everything about a build that changes the engine, next to model, precision and device."""
 
     int8: Optional[Int8Options] = None
     keep_fp32_ops: Tuple[str, ...] = ()
@@ -170,7 +179,7 @@ class BuildJob:
 
 @dataclass(frozen=True)
 class EngineIdentity:
-    """``engine.json``, the sidecar beside an engine in its layer: only what is a function of the engine key and bytes,
+    """``engine.json``, the sidecar next to an engine in its layer: only what is a function of the engine key and bytes,
     so that the layer is reproducible. What was measured is in :class:`EngineReport`."""
 
     key: str
@@ -178,7 +187,7 @@ class EngineIdentity:
     backend: str
     precision: str
     engine_file: str
-    """File name beside this one: ``engine.onnx`` or ``engine.plan``."""
+    """File name next to this one: ``engine.onnx`` or ``engine.plan``."""
     engine_sha256: str
     engine_bytes: int
     device: DeviceFacts
@@ -187,7 +196,7 @@ class EngineIdentity:
     """The engine's own inputs (a preprocessed image input is uint8, NHWC)."""
     outputs: Tuple[TensorSpec, ...]
     self_test: AccuracyGate
-    """Against ``golden.npz`` beside this file."""
+    """Against ``golden.npz`` next to this file."""
     dla_core: Optional[int] = None
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     golden_expect: str = ""

@@ -95,7 +95,7 @@ class RunRequest:
     engine: str
     input: Optional[str] = None
     expect: Optional[str] = None
-    """An .npz with expected outputs; None: those beside the frames, where there are any."""
+    """An .npz with expected outputs; None: those next to the frames, where there are any."""
     save: Optional[str] = None
     top: int = 5
     threads: int = 1

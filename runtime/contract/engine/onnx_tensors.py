@@ -41,9 +41,9 @@ def why_not_beside(location: str) -> str:
     """
     parts = location.split("/")
     if not location or location.startswith("/") or "\\" in location or "\0" in location or ":" in parts[0]:
-        return "is no name of a file beside the model"
+        return "is not the name of a file next to the model"
     if any(part in ("", ".", "..") for part in parts):
-        return "is no name of a file beside the model"
+        return "is not the name of a file next to the model"
     if parts[0] in _RESERVED:
         return "is a name that build jobs use themselves"
     return ""

@@ -31,7 +31,7 @@ class Sensitivity:
     nodes: Tuple[SensitiveNode, ...]
     """Those that were tried alone, the costliest first."""
     keep: Tuple[str, ...]
-    """Nodes to leave at the higher precision beside those that are declared already; empty when no set was found."""
+    """Nodes to leave at the higher precision next to those that are declared already; empty when no set was found."""
     declared: Tuple[str, ...]
     """Nodes that the job excludes already."""
     verified: bool

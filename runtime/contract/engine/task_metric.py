@@ -1,4 +1,4 @@
-"""A measure of what a model is for, beside cosine and largest error: what is asked of it, and what was measured."""
+"""A measure of what a model is for, next to cosine and largest error: what is asked of it, and what was measured."""
 
 from __future__ import annotations
 

@@ -114,6 +114,12 @@ def is_plugin(name: str) -> bool:
     return _PLUGIN.fullmatch(name) is not None
 
 
+def unknown_decoder(name: str) -> OptionError:
+    """Return the error for a decoder's name that is neither built in nor a plugin's."""
+    known = ", ".join(sorted(DECODER_OPTIONS))
+    return OptionError("there is no decoder {!r}: it is one of {}, or package:name".format(name, known))
+
+
 def option_problems(decoder: str, options: Mapping[str, Any]) -> List[OptionProblem]:
     """Return everything that is wrong with the options of a built-in decoder. Raises KeyError for another name."""
     return _read(DECODER_OPTIONS[decoder], options)[1]
@@ -130,8 +136,7 @@ def read_options(decoder: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     Raises OptionError for an unknown decoder, and for the first option that is wrong.
     """
     if decoder not in DECODER_OPTIONS:
-        known = ", ".join(sorted(DECODER_OPTIONS))
-        raise OptionError("there is no decoder {!r}: it is one of {}, or package:name".format(decoder, known))
+        raise unknown_decoder(decoder)
     return read_with(decoder, DECODER_OPTIONS[decoder], options)
 
 
@@ -178,9 +183,9 @@ def _cross(values: Dict[str, Any]) -> List[OptionProblem]:
         message = "is {}, and there are {} labels".format(values["classes"], len(values["labels"]))
         found.append(OptionProblem("classes", message, hint))
     if axes is not None and (not axes or len(set(axes)) != len(axes)):
-        found.append(OptionProblem("axes", "names no axis, or one twice", "give every output value one axis"))
+        found.append(OptionProblem("axes", "names no axis, or one twice", "give one axis for each output value"))
     if axes and scale and len(scale) != len(axes):
-        hint = "give {} numbers, one an axis".format(len(axes))
+        hint = "give {} numbers, one for each axis".format(len(axes))
         found.append(OptionProblem("scale", "has {} numbers".format(len(scale)), hint))
     if "deadline" in values and values["deadline"] * values["rate"] < 1.0:
         hint = "raise it above one period, or the rate above {:g} Hz".format(1.0 / values["deadline"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
 from runtime.contract.node.decoders import OptionError, OptionSpec, read_with
+from runtime.contract.node.encodings import ENCODINGS
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -19,7 +20,7 @@ TWIST = "geometry_msgs/msg/Twist"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
-"""Their preprocessing is in the engine, which takes uint8 (1, height, width, channels). All others feed float32 tensors
+"""Their preprocessing is in the engine, which takes the frame's bytes (`encodings.py`). All others feed float32 tensors
 of the declared shape, batch of one first, with nothing in front of them."""
 
 TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
@@ -36,9 +37,15 @@ PACKED_COLOURS = ("rgb", "rgba")
 """Fields of a cloud whose four bytes are a colour, whatever datatype they are declared with (FLOAT32 by PCL): their
 parts are asked for as ``r``, ``g``, ``b``, and ``a`` of ``rgba``."""
 
+DEPTH_OPTIONS: Tuple[OptionSpec, ...] = (
+    OptionSpec("invalid", "choice", "zero", choices=("zero", "max", "drop")),
+    OptionSpec("max_range", "number", 0.0, 0.0, 65535.0, unit="in the frame's unit"),
+)
+"""What becomes of distances that are none (REP 118: 0 of 16UC1, NaN of 32FC1), or beyond ``max_range`` (0: any)."""
+
 INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
-    IMAGE: (),
-    COMPRESSED_IMAGE: (),
+    IMAGE: DEPTH_OPTIONS,
+    COMPRESSED_IMAGE: (*DEPTH_OPTIONS, OptionSpec("exif", "flag", False)),
     LASER_SCAN: (
         OptionSpec("invalid", "choice", "max", choices=("max", "zero", "drop")),
         OptionSpec("angles", "numbers", (), -13.0, 13.0, unit="rad"),
@@ -74,6 +81,17 @@ def read_input_options(kind: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     return read_with(kind, INPUT_OPTIONS[kind], options)
 
 
+def image_problem(encoding: str, options: Mapping[str, Any]) -> Tuple[ShapeProblem, ...]:
+    """Return why an image's options do not fit its encoding; empty when they do. ``options`` are valid and complete."""
+    depth = ENCODINGS[encoding].depth
+    if not depth and (options["invalid"] != "zero" or options["max_range"]):
+        message = "invalid and max_range are for distances, but frames are {}".format(encoding)
+        return (ShapeProblem(message, "remove them, or declare encoding: 16UC1 or 32FC1"),)
+    if depth and options["invalid"] == "max" and not options["max_range"]:
+        return (ShapeProblem("invalid: max needs max_range", "add max_range, in the frame's unit"),)
+    return ()
+
+
 def size_of(shape: Tuple[int, ...]) -> int:
     """Return how many values a tensor of this shape has."""
     result = 1
@@ -99,7 +117,7 @@ def chosen_fields(kind: str, fields: Tuple[str, ...], size: int) -> Tuple[str, .
 def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any]) -> Tuple[ShapeProblem, ...]:
     """Return why ``kind`` cannot fill a float tensor of ``shape``; empty when it can. ``options`` are valid."""
     if len(shape) < 2 or shape[0] != 1:
-        return (ShapeProblem("{} has no batch of one in front".format(list(shape)), "write [1, …]"),)
+        return (ShapeProblem("{} does not begin with a batch of 1".format(list(shape)), "write [1, …]"),)
     if kind in (IMU, TWIST, TWIST_STAMPED):
         return _vector_problem(kind, shape, tuple(options["fields"]))
     if kind == LASER_SCAN:
@@ -140,7 +158,7 @@ def _cloud_problem(shape: Tuple[int, ...], fields: Tuple[str, ...], points_first
     packed = [name for name in fields if name in PACKED_COLOURS]
     if packed:
         parts = ", ".join([*(name for name in fields if name not in packed), "r", "g", "b"])
-        message = "{} is a colour packed into four bytes, no number".format(packed[0])
+        message = "{} is a colour packed into four bytes, not a number".format(packed[0])
         return (ShapeProblem(message, "write fields: [{}], 0 to 255 each".format(parts)),)
     wanted = [1, "points", len(fields)] if points_first else [1, len(fields), "points"]
     shown = "[{}]".format(", ".join(map(str, wanted)))

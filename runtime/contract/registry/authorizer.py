@@ -27,7 +27,7 @@ from runtime.contract.registry.tokens import (
 TokenFetch = Callable[[TokenRequest], Tuple[int, bytes]]
 """Sends one request to a token server, with retries of its own; returns status and body."""
 Lookup = Callable[[str], Optional[Credentials]]
-"""Repository → its credentials, read anew."""
+"""Repository → its credentials, read again."""
 
 #: A token this close to its end is renewed, so that it does not expire under a request.
 _MARGIN_S = 5.0

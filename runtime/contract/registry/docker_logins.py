@@ -59,7 +59,7 @@ class Credentials:
 
 
 class DockerLogins:
-    """What one configuration folder knows. Read anew at each look-up: a login takes effect at once."""
+    """What one configuration folder knows. Read again at each look-up: a login takes effect at once."""
 
     def __init__(self, folder: Path, helper_timeout_s: float = HELPER_TIMEOUT_S) -> None:
         self.path = folder / "config.json"

@@ -59,7 +59,7 @@ def read_token(body: bytes) -> Token:
     except (KeyError, TypeError) as error:
         raise ValueError("no token") from error
     if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-        raise ValueError("no token that fits into a header")
+        raise ValueError("not a valid token")
     return Token(value, lifetime_s if 0 < lifetime_s <= _MAX_LIFETIME_S else _DEFAULT_LIFETIME_S)
 
 

@@ -91,7 +91,7 @@ class ReleaseVariant:
 
 @dataclass(frozen=True)
 class Probation:
-    """How a robot judges a release after the switch. Travels with the release, so that rules can be mended."""
+    """How a robot judges a release after the switch. Travels with the release, so that rules can be repaired."""
 
     soak_s: float = 30.0
     """Healthy for this long without a break."""

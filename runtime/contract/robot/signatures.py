@@ -38,15 +38,17 @@ def judge_signature(
     found = _KEY.search(out)
     if code != 0 or found is None:
         said = _said(err) or "no reason given"
-        return SignatureFacts(problem="a signature is not one of this statement as {}: {}".format(namespace, said))
+        return SignatureFacts(problem="a signature does not belong to this statement as {}: {}".format(namespace, said))
     key = found.group(1)
     authority = _authority(run, signature)
     if authority is None:
-        return SignatureFacts(key, problem="{}: what vouches for the key of this signature cannot be read".format(key))
+        return SignatureFacts(
+            key, problem="{}: the certificate authority of this signature's key cannot be read".format(key)
+        )
     code, out, err = run(["-Y", "find-principals", "-s", signature, "-f", allowed], b"")
     names = [line.strip() for line in out.splitlines() if line.strip()][:MAX_PRINCIPALS]
     if code != 0 or not names:
-        return SignatureFacts(key, problem="{} is no allowed signer{}".format(key, _because(err)))
+        return SignatureFacts(key, problem="{} is not an allowed signer{}".format(key, _because(err)))
 
     def verify(name: str, *more: str) -> Tuple[bool, str]:
         words = ["-Y", "verify", "-f", allowed, "-I", name, "-n", namespace, "-s", signature, *more]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Tuple
 
-#: How the new container takes over. ``auto``: beside the old one where memory holds both; ``stop-start``: never.
+#: How the new container takes over. ``auto``: next to the old one where memory holds both; ``stop-start``: never.
 HANDOVER_AUTO, HANDOVER_NEVER = "auto", "stop-start"
 
 

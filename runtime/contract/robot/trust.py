@@ -157,5 +157,5 @@ def _one_authority(facts: Sequence[SignatureFacts]) -> List[str]:
     for fact in facts:
         if fact.counts and fact.authority:
             keys.setdefault(fact.authority, set()).add(fact.key)
-    text = "{} signatures are vouched for by one certificate authority ({}), which counts once"
+    text = "{} signatures come from one certificate authority ({}), which counts once"
     return [text.format(len(found), authority) for authority, found in sorted(keys.items()) if len(found) > 1]

@@ -67,6 +67,8 @@ class UpdateOrder:
     """Why the switch does not wait for window and update lock; empty: it does. Said in every history."""
     proof: Optional[Proof] = None
     """Who signed for the release; None in a fleet that is unsigned."""
+    stop_start: bool = False
+    """Stop the old container before the new one starts, whatever ``switch`` says."""
     schema: int = SCHEMA
 
 

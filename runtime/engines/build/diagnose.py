@@ -70,7 +70,7 @@ def diagnose(
     if job.options.int8 is not None and job.options.int8.method == CALIBRATOR and job.precision == "int8":
         raise EngineError(
             "calibration",
-            "TensorRT's own calibrator takes no names of nodes, so there is nothing to leave in float",
+            "TensorRT's own calibrator does not support node names, so no node can stay in float",
             "use method minmax, percentile or entropy",
         )
     seconds = MOST_SECONDS
@@ -231,15 +231,15 @@ def _note(job: BuildJob, candidates: Sequence[Candidate], found: Found) -> str:
     if whole is not None and not whole.passes:
         return (
             f"even with all {len(candidates)} nodes in float the gate is missed (cosine {whole.min_cosine:.5f} against "
-            "the fp32 source model): the precision is not the reason; look at the golden data and the gate"
+            "the fp32 source model): the precision is not the cause; check the golden data and the gate"
         )
     if not found.verified:
-        return "no set was found in the time there was: what is named here is a guess from single nodes"
+        return "no set of nodes was found in time: the nodes named here are a guess from single measurements"
     left = [item for item in candidates if item.operator in MAIN_OPERATORS]
     kept = [item for item in left if item.node in found.keep]
     if job.precision == "int8" and not job.options.allow_mixed_precision and 2 * len(kept) >= len(left) > 0:
         return (
             f"that leaves {len(kept)} of {len(left)} convolutions and matrix products in float, and the engine would "
-            "not be an int8 one: declare fp16, or try another calibration method first"
+            "no longer be an int8 engine: declare fp16, or try another calibration method first"
         )
     return ""

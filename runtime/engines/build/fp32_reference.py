@@ -52,7 +52,7 @@ class Reference:
             if not np.isfinite(value).all():
                 raise EngineError(
                     "bad-model",
-                    f"the source model itself answers a golden frame with values that are not finite (output {name!r})",
+                    f"the source model itself gives values that are not finite for a golden frame (output {name!r})",
                     "check the model and its preprocessing",
                 )
         return dict(zip(self._outputs, values, strict=True))

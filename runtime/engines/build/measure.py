@@ -192,7 +192,7 @@ def _metric_gate(job: BuildJob, metric: TaskMetric, log: Progress) -> list[str]:
 
 def _accuracy_hint(job: BuildJob, against: str) -> str:
     if "golden" in against and job.precision == "fp32":
-        return "the model answers other than the golden data says: use the right model, or make the golden data anew"
+        return "the model's outputs differ from the golden data: use the right model, or make the golden data again"
     if job.precision == "int8":
         return "leave operators or nodes in float (int8.exclude_ops, exclude_nodes), or calibrate with more frames"
     return f"keep operators in fp32 (fp16.keep_fp32_ops), or lower gates.accuracy.{job.precision}"

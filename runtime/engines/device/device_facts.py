@@ -9,12 +9,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.contract.jetson import module_in, release_in
 from runtime.contract.robot.power import MODE_STATUS, MODE_TABLE, parse_modes, sms_left
 
 ROOT = Path("/")
 
-_L4T = re.compile(r"R(\d+) \(release\), REVISION: (\d+(?:\.\d+)*)")
-_MODULE = re.compile(r"p3767-\d{4}")
 _STATUS = re.compile(r"pmode:(\d+)")
 
 COMPATIBLE = ("run/jetfleet/device-tree-compatible", "proc/device-tree/compatible")
@@ -50,7 +49,7 @@ def read_jetson(root: Path = ROOT) -> JetsonFacts:
     mode = modes.get(int(status[1])) if status else None
     return JetsonFacts(
         module=_module(root),
-        l4t=_l4t(_text(root / "etc/nv_tegra_release")),
+        l4t=release_in(_text(root / "etc/nv_tegra_release")),
         power_mode=mode[0] if mode else None,
         sm_count=_powered_sms(root) or (mode[1] if mode else None),
         modes=dict(modes.values()),
@@ -65,13 +64,8 @@ def _powered_sms(root: Path) -> int | None:
 
 def _module(root: Path) -> str | None:
     """Return the module, not its carrier: ``model`` names the wrong one on some boards, the P-number does not."""
-    found = (_MODULE.search(_text(root / path)) for path in COMPATIBLE)
-    return next((match[0] for match in found if match), None)
-
-
-def _l4t(text: str) -> str | None:
-    found = _L4T.search(text)
-    return f"{found[1]}.{found[2]}" if found else None
+    found = (module_in(_text(root / path)) for path in COMPATIBLE)
+    return next((module for module in found if module), None)
 
 
 def _number(text: str) -> int | None:

@@ -9,8 +9,9 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from runtime.contract.device import differing_facts, same_fact, version_parts
+from runtime.contract.device import differing_facts, same_fact
 from runtime.contract.engine.build import DeviceFacts, EngineIdentity
+from runtime.contract.jetson import version_parts
 from runtime.engines.device.device_facts import JetsonFacts
 from runtime.engines.device.plan_header import FIRST_MAJOR, HEADER_BYTES, read_plan_header
 from runtime.engines.errors import EngineError
@@ -64,7 +65,7 @@ def check_engine(
     if wrong:
         raise EngineError(
             "device-mismatch",
-            f"engine of {identity.model!r} does not belong on this machine: {'; '.join(wrong)}",
+            f"engine of {identity.model!r} does not fit this machine: {'; '.join(wrong)}",
             _mode_hint(identity.device, found, jetson) or _REBUILD,
         )
     if plan is not None:
@@ -84,8 +85,8 @@ def check_plan(plan: Path, identity: EngineIdentity, found: DeviceFacts) -> None
         if newest >= (FIRST_MAJOR,):
             raise EngineError(
                 "corrupt",
-                f"{plan} does not start as a plan of TensorRT does; {_sides(claimed, running)}",
-                "pull the image again; if it stays so, delete the artifact and run fleet build",
+                f"{plan} does not begin like a TensorRT plan; {_sides(claimed, running)}",
+                "pull the image again; if it happens again, delete the artifact and run fleet build",
             )
         return
     for version in (claimed, running):

@@ -16,8 +16,10 @@ import numpy.typing as npt
 from onnx import ModelProto
 from PIL import Image, UnidentifiedImageError
 
-from runtime.contract.engine.build import BuildJob, Int8Options, TensorSpec
+from runtime.contract.engine.build import BuildJob, Int8Options, Preprocess, TensorSpec
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.camera_frames import camera_frame, resized
 from runtime.engines.golden.golden_data import frame_shape
 from runtime.engines.golden.npz import NpzError, read_npz
 from runtime.engines.graph.preprocess import engine_input
@@ -34,8 +36,6 @@ MOST_SECONDS = 1800.0
 MOST_APART = 100.0
 """Largest magnitude of a frame of floats over that of the usual frame, and the other way round. One pixel a hundred
 times too large leaves two of 256 steps for all others."""
-
-_MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
 
 
 class ImageFolder:
@@ -54,17 +54,17 @@ class ImageFolder:
         path = self._files[index]
         try:
             with Image.open(path) as image:
-                picture = image.convert(_MODES[pre.encoding])
+                frame = camera_frame(resized(image.convert(_mode(pre)), pre.width, pre.height), pre.encoding)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise EngineError(
                 "calibration", f"{path.name} cannot be read as an image: {error}", "replace or remove the file"
             ) from error
-        if picture.size != (pre.width, pre.height):
-            picture = picture.resize((pre.width, pre.height), Image.Resampling.BILINEAR)
-        array = np.asarray(picture, np.uint8)
-        if pre.encoding == "bgr8":
-            array = array[..., ::-1]
-        return {self._spec.name: np.ascontiguousarray(array).reshape(1, pre.height, pre.width, -1)}
+        return {self._spec.name: frame[None]}
+
+
+def _mode(pre: Preprocess) -> str:
+    """Of Pillow, in which a picture is resized."""
+    return "RGB" if ENCODINGS[pre.encoding].colour else "L"
 
 
 class Arrays:
@@ -144,7 +144,7 @@ def _require_usable(source: str, frames: Arrays) -> None:
                 raise EngineError(
                     "calibration",
                     f"{source}: frame {index} (counted from 0) of input {name!r} {why}",
-                    "remove the frame, or correct what made it: ranges taken from it would fit no other",
+                    "remove the frame, or correct its source: its range would not fit the other frames",
                 )
 
 

@@ -63,7 +63,7 @@ def load_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]
     if unknown:
         raise _error(
             path,
-            f"holds {', '.join(map(repr, unknown))}, which is no input or output of the engine",
+            f"holds {', '.join(map(repr, unknown))}, which is not an input or output of the engine",
             f"its arrays may be called: {', '.join(sorted(known))}",
         )
     frames = {spec.name: _frames(path, spec, arrays.get(spec.name)) for spec in inputs}

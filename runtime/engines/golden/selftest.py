@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.contract.engine.accuracy_gate import lost, relative_limit
+from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_COSINE, lost, relative_limit
 from runtime.contract.engine.build import EngineIdentity
 from runtime.contract.engine.decoded import NOTHING, OutputDecoder
 from runtime.contract.node.health import SelfTest
 from runtime.decoding.frame_boxes import View
 from runtime.engines.backend import Runner
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import NOT_A_NUMBER_COSINE, Sample, free_axes, violation, worst
+from runtime.engines.golden.accuracy import Sample, free_axes, violation, worst
 from runtime.engines.golden.decoded import Decoders, DecodingError, decoders_of
 from runtime.engines.golden.golden_data import load_golden
 from runtime.engines.golden.run_golden import run_golden

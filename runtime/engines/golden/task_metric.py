@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_ERROR
 from runtime.contract.engine.build import TensorSpec
 from runtime.contract.engine.task_metric import (
     AGREEMENTS,
@@ -24,7 +25,7 @@ from runtime.contract.node.decoders import OptionError
 from runtime.decoding.frame_boxes import Boxes, View
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import NOT_A_NUMBER_ERROR, Sample
+from runtime.engines.golden.accuracy import Sample
 from runtime.engines.golden.average_precision import SCORE_ERROR, mean_average_precision
 
 Values = npt.NDArray[np.float64]
@@ -41,7 +42,7 @@ def check_metric(gate: MetricGate, inputs: Sequence[TensorSpec], outputs: Sequen
     if gate.name not in METRICS:
         raise EngineError("unsupported", f"there is no metric {gate.name!r}", _nearest(gate.name, METRICS))
     if gate.output not in outputs:
-        message = f"metric {gate.name} is asked of output {gate.output!r}, which the model does not have"
+        message = f"metric {gate.name} is declared for output {gate.output!r}, which the model does not have"
         raise EngineError("bad-model", message, _nearest(gate.output, outputs))
     if gate.name == MAP50:
         _box_decoder(gate)
@@ -93,7 +94,7 @@ def require_metric(precision: str, measured: TaskMetric) -> None:
     if wrong := violation(measured, measured.limit):
         hint = f"leave operators or nodes in float, or change gates.metric of {precision}"
         if "golden data" in wrong and precision == "fp32":
-            hint = "the model answers other than the golden data says: use the right model, or make the data anew"
+            hint = "the model's outputs differ from the golden data: use the right model, or make the data again"
         raise EngineError("accuracy", f"{precision} {wrong}", hint)
 
 
@@ -156,8 +157,10 @@ def _map50(gate: MetricGate, actual: Values, reference: Values, against: str, vi
     try:
         ours, theirs = ([_boxes(decode, frame, view) for frame in values] for values in (actual, reference))
     except ValueError as error:
-        message = f"metric {MAP50} has no meaning for output {gate.output!r}: {error}"
-        raise EngineError("bad-model", message, "choose another output, or mend the options of its decoder") from error
+        message = f"metric {MAP50} does not apply to output {gate.output!r}: {error}"
+        raise EngineError(
+            "bad-model", message, "choose another output, or correct the options of its decoder"
+        ) from error
     found = mean_average_precision(ours, theirs, SCORE_ERROR)
     if found is None:
         raise EngineError(
@@ -178,7 +181,7 @@ def _box_decoder(gate: MetricGate) -> ObjectBoxes:
         return ObjectBoxes(gate.decoder)
     except OptionError as error:
         raise EngineError(
-            "unsupported", f"metric {MAP50}: {error}", "mend the options of the output's decoder"
+            "unsupported", f"metric {MAP50}: {error}", "correct the options of the output's decoder"
         ) from error
 
 
@@ -187,13 +190,13 @@ def _view(inputs: Sequence[TensorSpec]) -> View:
     for spec in inputs:
         if (image := spec.preprocess) is not None:
             return View(image.height, image.width, image.resize == "letterbox", spec.shape[2], spec.shape[3])
-    message = f"metric {MAP50} is asked of a model without an image: its boxes lie in no frame"
+    message = f"metric {MAP50} is declared for a model without an image input"
     raise EngineError("unsupported", message, "choose another metric in gates.metric")
 
 
 def _no_meaning(name: str, output: str, actual: Values, wanted: str) -> EngineError:
     shape = [1, *actual.shape[1:]]
-    message = f"metric {name} has no meaning for output {output!r} of shape {shape}: it takes {wanted}"
+    message = f"metric {name} does not apply to output {output!r} of shape {shape}: it takes {wanted}"
     return EngineError("bad-model", message, "choose another metric or output in gates.metric")
 
 

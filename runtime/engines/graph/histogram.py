@@ -70,5 +70,5 @@ def not_finite(tensor: str) -> EngineError:
     return EngineError(
         "calibration",
         f"the model's tensor {tensor!r} is not finite on a calibration frame, so it has no int8 range",
-        "leave the operators around it in float (int8.exclude_nodes), or look for what makes it infinite",
+        "leave the operators around it in float (int8.exclude_nodes), or find out what makes it infinite",
     )

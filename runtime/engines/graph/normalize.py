@@ -34,7 +34,7 @@ def load_source(path: Path) -> ModelProto:
         model = onnx.load(str(path))
         elsewhere = next(external_tensors(model), None)
         if elsewhere is not None:  # what was beside the model is loaded by now; the rest nobody reads
-            raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, and nobody loads them")
+            raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, which is not loaded")
         _name_plugins(model)
         onnx.checker.check_model(model)
     except FileNotFoundError as error:
@@ -262,7 +262,7 @@ def _fix_shape(value: onnx.ValueInfoProto, spec: TensorSpec) -> None:
         raise EngineError(
             "bad-model",
             f"input {spec.name!r} has a range in dimension {held[0]}, which is {found[held[0]]} in the model",
-            "export the model with that dimension left open, or give it the one size",
+            "export the model with that dimension left open, or give one size",
         )
     value.type.tensor_type.ClearField("shape")
     for index, size in enumerate(spec.shape):

@@ -1,31 +1,31 @@
 """A camera's frame → the model's tensor, as ONNX nodes (see :class:`runtime.contract.engine.build.Preprocess`).
 
-The nodes are Cast, Transpose, Gather or a weighted sum, Resize, Pad, Mul, Add: standard operators that exist from
-opset 13 on, in an order that TensorRT takes too (a uint8 input must meet a Cast first). Scale, mean and standard
-deviation are folded into one Mul and one Add per channel. All of it stays fp32 whatever the model's precision.
+The nodes are Cast, what `camera_colors.py` needs for the frame's encoding, Resize, Pad, Mul, Add: standard operators
+that exist from opset 13 on, in an order that TensorRT takes too (a uint8 input must meet a Cast first). Scale, mean and
+standard deviation are folded into one Mul and one Add per channel. All of it stays fp32 whatever the model's precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.camera_colors import planes, turned
 from runtime.engines.graph.nodes import rename_uses
 from runtime.engines.graph.normalize import MIN_OPSET
+from runtime.engines.graph.part import Part
 
-CHANNELS = {"rgb8": 3, "bgr8": 3, "mono8": 1}
-"""Of the frame, by sensor_msgs/Image encoding."""
+_ROTATIONS, _FLIPS = (0, 90, 180, 270), ("", "horizontal", "vertical")
+_ELEMENT = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
 _COLOR_CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
-_LUMA = {"rgb8": (0.299, 0.587, 0.114), "bgr8": (0.114, 0.587, 0.299)}
-"""ITU-R BT.601, as cv_bridge and Pillow convert to grey."""
 IR_VERSION = 8
 """Of graphs made here; readable by every supported ONNX Runtime and TensorRT."""
 
@@ -35,11 +35,18 @@ def engine_input(spec: TensorSpec) -> TensorSpec:
     pre = spec.preprocess
     if pre is None:
         return spec
-    if pre.encoding not in CHANNELS or pre.color not in _COLOR_CHANNELS:
+    encoding = ENCODINGS.get(pre.encoding)
+    if encoding is None or pre.color not in _COLOR_CHANNELS:
         raise EngineError(
             "unsupported",
             f"input {spec.name!r}: no preprocessing from encoding {pre.encoding!r} to color {pre.color!r}",
-            "use rgb8, bgr8 or mono8, and rgb, bgr or gray",
+            f"use one of {', '.join(ENCODINGS)}, and rgb, bgr or gray",
+        )
+    if (misfit := encoding.misfit(pre.height, pre.width)) or pre.rotate not in _ROTATIONS or pre.flip not in _FLIPS:
+        raise EngineError(
+            "unsupported",
+            f"input {spec.name!r}: {misfit or f'rotate {pre.rotate} and flip {pre.flip!r}'}",
+            "correct the frame's size; rotate is 0, 90, 180 or 270, flip horizontal, vertical or nothing",
         )
     expected = (1, _COLOR_CHANNELS[pre.color])
     if len(spec.shape) != 4 or spec.shape[:2] != expected:
@@ -48,18 +55,18 @@ def engine_input(spec: TensorSpec) -> TensorSpec:
             f"input {spec.name!r} has shape {list(spec.shape)}, but color {pre.color!r} makes {[*expected, 'H', 'W']}",
             "image inputs are NCHW with batch 1: correct `shape` or `preprocess.color`",
         )
-    if pre.resize == "none" and spec.shape[2:] != (pre.height, pre.width):
+    if pre.resize == "none" and spec.shape[2:] != pre.upright:
         raise EngineError(
             "bad-model",
-            f"input {spec.name!r}: the frame is {pre.height}x{pre.width}, the tensor {spec.shape[2]}x{spec.shape[3]}, "
-            "and resize is 'none'",
+            f"input {spec.name!r}: the frame is {pre.upright[0]}x{pre.upright[1]}, "
+            f"the tensor {spec.shape[2]}x{spec.shape[3]}, and resize is 'none'",
             "set `resize: stretch` or `letterbox`, or give the tensor the frame's size",
         )
-    return TensorSpec(spec.name, (1, pre.height, pre.width, CHANNELS[pre.encoding]), "uint8", pre)
+    return TensorSpec(spec.name, encoding.shape(pre.height, pre.width), encoding.dtype, pre)
 
 
 def prepend(model: ModelProto, inputs: Sequence[TensorSpec]) -> ModelProto:
-    """Return ``model`` (float tensors in) with every image input replaced by the camera's uint8 frame.
+    """Return ``model`` (float tensors in) with every image input replaced by the camera's frame.
 
     Inputs keep their names. Raises EngineError.
     """
@@ -74,7 +81,7 @@ def prepend(model: ModelProto, inputs: Sequence[TensorSpec]) -> ModelProto:
         part = _Part(f"{spec.name}/preprocess")
         rename_uses(graph, spec.name, part.output)
         part.build(spec.name, spec)
-        graph.input[index].CopyFrom(helper.make_tensor_value_info(spec.name, TensorProto.UINT8, frame.shape))
+        graph.input[index].CopyFrom(helper.make_tensor_value_info(spec.name, _ELEMENT[frame.dtype], frame.shape))
         graph.value_info.append(helper.make_tensor_value_info(part.output, TensorProto.FLOAT, spec.shape))
         graph.initializer.extend(part.initializers)
         nodes.extend(part.nodes)
@@ -93,7 +100,7 @@ def preprocess_model(spec: TensorSpec) -> ModelProto:
     graph: GraphProto = helper.make_graph(
         part.nodes,
         "preprocess",
-        [helper.make_tensor_value_info("frame", TensorProto.UINT8, frame.shape)],
+        [helper.make_tensor_value_info("frame", _ELEMENT[frame.dtype], frame.shape)],
         [helper.make_tensor_value_info("tensor", TensorProto.FLOAT, spec.shape)],
         part.initializers,
     )
@@ -103,69 +110,41 @@ def preprocess_model(spec: TensorSpec) -> ModelProto:
     return model
 
 
-class _Part:
-    """Collects the nodes of one input's preprocessing under a prefix that no model uses for its own tensors."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.output = f"{prefix}/tensor"
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
+class _Part(Part):
+    """The preprocessing of one input."""
 
     def build(self, source: str, spec: TensorSpec) -> None:
         pre = spec.preprocess
         assert pre is not None
-        value = self._add("Cast", [source], to=TensorProto.FLOAT)
-        value = self._add("Transpose", [value], perm=[0, 3, 1, 2])
-        value = self._channels(value, pre)
+        value = turned(self, planes(self, source, pre), pre)
         value = self._resize(value, pre, spec.shape[2], spec.shape[3])
         self._normalise(value, pre)
 
-    def _channels(self, value: str, pre: Preprocess) -> str:
-        frame, color = pre.encoding, pre.color
-        if frame == "mono8" and color != "gray":
-            return self._add("Concat", [value, value, value], axis=1)
-        if frame != "mono8" and color == "gray":
-            weights = np.asarray(_LUMA[frame], np.float32).reshape(1, 3, 1, 1)
-            return self._add("Conv", [value, self._constant("luma", weights)])
-        if frame != "mono8" and frame[:3] != color:
-            return self._add("Gather", [value, self._constant("order", np.asarray([2, 1, 0], np.int64))], axis=1)
-        return value
-
     def _resize(self, value: str, pre: Preprocess, height: int, width: int) -> str:
-        place = letterbox(pre.height, pre.width, height, width)
+        place = letterbox(*pre.upright, height, width)
         rows, columns = (place.height, place.width) if pre.resize == "letterbox" else (height, width)
-        if (rows, columns) != (pre.height, pre.width):
+        if (rows, columns) != pre.upright:
             channels = _COLOR_CHANNELS[pre.color]
-            sizes = self._constant("sizes", np.asarray([1, channels, rows, columns], np.int64))
-            value = self._add(
+            sizes = self.constant("sizes", np.asarray([1, channels, rows, columns], np.int64))
+            value = self.add(
                 "Resize", [value, "", "", sizes], mode="linear", coordinate_transformation_mode="half_pixel"
             )
         if (rows, columns) == (height, width):
             return value
         bottom, right = height - rows - place.top, width - columns - place.left
-        pads = self._constant("pads", np.asarray([0, 0, place.top, place.left, 0, 0, bottom, right], np.int64))
-        return self._add("Pad", [value, pads, self._constant("grey", np.asarray(PAD_VALUE, np.float32))])
+        pads = self.constant("pads", np.asarray([0, 0, place.top, place.left, 0, 0, bottom, right], np.int64))
+        return self.add("Pad", [value, pads, self.constant("grey", np.asarray(PAD_VALUE, np.float32))])
 
     def _normalise(self, value: str, pre: Preprocess) -> None:
         channels = _COLOR_CHANNELS[pre.color]
         mean, std = _per_channel("mean", pre.mean, channels), _per_channel("std", pre.std, channels)
         if not np.all(np.abs(std) > 0):
-            raise EngineError("unsupported", f"preprocess.std {list(pre.std)} holds a zero", "give what to divide by")
-        factor = self._constant("scale", (pre.scale / std).astype(np.float32).reshape(1, channels, 1, 1))
-        offset = self._constant("offset", (-mean / std).astype(np.float32).reshape(1, channels, 1, 1))
-        self._add("Add", [self._add("Mul", [value, factor]), offset], output=self.output)
-
-    def _constant(self, name: str, array: npt.NDArray[Any]) -> str:
-        full = f"{self.prefix}/{name}"
-        self.initializers.append(numpy_helper.from_array(array, full))
-        return full
-
-    def _add(self, operator: str, inputs: list[str], *, output: str = "", **attributes: Any) -> str:
-        output = output or f"{self.prefix}/{operator}"
-        name = f"{self.prefix}/{operator}_node"
-        self.nodes.append(helper.make_node(operator, inputs, [output], name=name, **attributes))
-        return output
+            raise EngineError(
+                "unsupported", f"preprocess.std {list(pre.std)} holds a zero", "write divisors other than zero"
+            )
+        factor = self.constant("scale", (pre.scale / std).astype(np.float32).reshape(1, channels, 1, 1))
+        offset = self.constant("offset", (-mean / std).astype(np.float32).reshape(1, channels, 1, 1))
+        self.add("Add", [self.add("Mul", [value, factor]), offset], output=self.output)
 
 
 def _per_channel(what: str, values: Sequence[float], channels: int) -> npt.NDArray[np.float64]:

@@ -178,7 +178,7 @@ def _calibrated(
         if time.monotonic() - started > seconds:
             raise EngineError(
                 "calibration",
-                f"calibration reached frame {index + 1} of {len(reader)} in {seconds:.0f} s, the most that it may take",
+                f"calibration reached frame {index + 1} of {len(reader)} in {seconds:.0f} s, the time limit",
                 "give fewer frames (100 to 500 are usual), or use method minmax",
             )
     ranges = calibrator.compute_data()

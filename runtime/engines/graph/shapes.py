@@ -32,12 +32,14 @@ def check_ranges(specs: Iterable[TensorSpec]) -> None:
             continue
         if spec.preprocess is not None:
             raise EngineError(
-                "bad-model", f"input {spec.name!r} is a camera's image and has a range of shapes", "give it one shape"
+                "bad-model",
+                f"input {spec.name!r} is an image input, which cannot have a range of shapes",
+                "give it one shape",
             )
         sizes = zip(low, spec.shape, high, strict=False)
         if not len(low) == len(spec.shape) == len(high) or not all(0 < a <= b <= c for a, b, c in sizes):
             raise EngineError(
                 "bad-model",
-                f"input {spec.name!r} may be {list(low)} to {list(high)}, and is tuned for {list(spec.shape)}",
+                f"input {spec.name!r} may be {list(low)} to {list(high)}, tuned for {list(spec.shape)}",
                 "in every dimension min <= opt <= max",
             )

@@ -62,11 +62,12 @@ class OnnxRuntimeBackend:
         if job.options.dla_core is not None:
             hint = "leave dla_core out, or use a tensorrt profile of a module that has one"
             raise EngineError(
-                "unsupported", f"DLA core {job.options.dla_core} was asked for: ONNX Runtime has none", hint
+                "unsupported", f"DLA core {job.options.dla_core} was requested, but ONNX Runtime has no DLA", hint
             )
         check_ranges(job.inputs)
         notes = [
-            f"input {spec.name!r} is {list(spec.shape)} in this engine: ONNX Runtime's have one shape, the range's opt"
+            f"input {spec.name!r} is {list(spec.shape)} in this engine: ONNX Runtime engines have one shape, the "
+            "range's opt"
             for spec in job.inputs
             if has_range(spec)
         ]

@@ -194,7 +194,7 @@ def _profiles(job: BuildJob) -> tuple[tuple[ShapeRange, ...], ...]:
     if ranges and job.options.dla_core is not None:
         raise EngineError(
             "unsupported",
-            f"input {ranges[0].name!r} has a range of shapes, and the DLA takes one shape alone",
+            f"input {ranges[0].name!r} has a range of shapes, and the DLA supports one shape only",
             "give the input one shape, or leave dla_core out",
         )
     return (ranges,) if ranges else ()
@@ -291,7 +291,7 @@ def _calibration_key(timing: TimingFacts, graph: str, calibration: Path | None) 
 def _timing_notes(offered: int, request: PlanRequest, answer: PlanAnswer) -> tuple[str, ...]:
     """Return what became of timing caches that were offered and not used."""
     if offered and not request.timing_given:
-        return ("the timing caches that were given were left out: with them the building process ended without a word",)
+        return ("the timing caches that were given were left out: with them the building process crashed",)
     if answer.timing_refused:
         return (f"{answer.timing_refused} of {offered} timing caches do not fit TensorRT and device here: left out",)
     return ()

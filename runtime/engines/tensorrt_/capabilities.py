@@ -78,7 +78,7 @@ def _require_supported(version: str) -> None:
     parts = version.split(".")
     if len(parts) < 2 or not (parts[0].isdigit() and parts[1].isdigit()):
         raise EngineError(
-            "unsupported", f"TensorRT calls its version {version!r}, which is no version", "install TensorRT again"
+            "unsupported", f"TensorRT reports the version {version!r}, which is not a version", "install TensorRT again"
         )
     found = (int(parts[0]), int(parts[1]))
     if found < OLDEST:

@@ -29,7 +29,7 @@ _MODULES = {
     RUN: "runtime.engines.tool.frames",
     COMPARE: "runtime.engines.tool.compare",
 }
-_CORRUPT = "fetch it again from where it came, or build it again: fleet engine build"
+_CORRUPT = "fetch it again, or build it again: fleet engine build"
 
 
 def answer(verb: str, request: bytes, progress: Callable[[str], None]) -> ToolAnswer:
@@ -43,7 +43,7 @@ def answer(verb: str, request: bytes, progress: Callable[[str], None]) -> ToolAn
     except ImportError as error:
         return ToolAnswer(failure=_missing(error))
     except MemoryError:
-        return ToolAnswer(failure=BuildFailure("memory", "there is not enough memory for it", "stop what else runs"))
+        return ToolAnswer(failure=BuildFailure("memory", "out of memory", "stop what else runs"))
     except Exception as error:  # noqa: BLE001  (the boundary: what is not foreseen is reported whole, not lost)
         text = "".join(traceback.format_exception(error))
         hint = "this is a defect: report it with the output of the same command and --debug"
@@ -55,7 +55,8 @@ def _missing(error: ImportError) -> BuildFailure:
     return BuildFailure(
         "unsupported",
         f"a package that engines need cannot be imported here: {error}",
-        "install the distribution's `runtime` extra beside fleet, or run the verb in the profile's builder image",
+        "install the distribution's `runtime` extra together with fleet, or run the verb in the profile's builder "
+        "image",
     )
 
 

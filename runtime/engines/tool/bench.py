@@ -226,7 +226,7 @@ def _notes(engines: Sequence[EngineBench], before: dict[str, Any]) -> list[str]:
     notes = []
     load, cpus = before["load_average"], before["cpus"] or 1
     if load > cpus / 2:
-        notes.append(f"other work ran beside this: load average {load} on {cpus} CPUs before it began")
+        notes.append(f"other work ran at the same time: load average {load} on {cpus} CPUs before it began")
     for each in engines:
         if each.unsteady:
             variation = (each.compute or each.host).variation

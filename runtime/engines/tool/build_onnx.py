@@ -38,7 +38,9 @@ def run(request: BuildRequest, progress: Progress) -> EngineReport:
     """Make a job of the file and build it. Raises EngineError."""
     model = Path(request.model)
     if kind_of(model)[0] != ONNX:
-        raise EngineError(USAGE, f"{model} is no ONNX file", "give a model's .onnx file, or a manifest's model by name")
+        raise EngineError(
+            USAGE, f"{model} is not an ONNX file", "give a model's .onnx file, or a manifest's model by name"
+        )
     backend = backend_named(request.backend or backend_here())
     facts = read_onnx(model)
     inputs, outputs = _tensors(facts, request)
@@ -70,7 +72,7 @@ def _weights(model: Path, folder: Path) -> dict[str, str]:
         if (why := why_not_beside(name)) or not source.is_file():
             raise EngineError(
                 USAGE,
-                f"{model.name} keeps weights in {name!r}, which {why or 'is not beside it'}",
+                f"{model.name} keeps weights in {name!r}, which {why or 'is not next to it'}",
                 "put both files together, or save the model as one",
             )
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +128,7 @@ def _calibration(target: Path, request: BuildRequest) -> None:
     if request.calibration is None:
         raise EngineError(
             USAGE,
-            "int8 needs calibration data: without it every range would be made up",
+            "int8 needs calibration data: without it there are no ranges",
             "give frames with --calibration: an .npz file with an array under each input's name, frames first",
         )
     given = Path(request.calibration)

@@ -24,7 +24,7 @@ def kind_of(path: Path) -> tuple[str, Path]:
         raise EngineError(USAGE, f"there is no {path}", _WANTED)
     if path.is_dir():
         if not (path / IDENTITY_FILE).is_file():
-            raise EngineError(USAGE, f"{path} holds no {IDENTITY_FILE}: it is no engine's folder", _WANTED)
+            raise EngineError(USAGE, f"{path} holds no {IDENTITY_FILE}: it is not an engine folder", _WANTED)
         return ENGINE, path
     if not path.is_file():
         raise EngineError(USAGE, f"{path} is neither a file nor a folder", _WANTED)

@@ -30,7 +30,7 @@ def frames_for(opened: Opened, given: str | None, seed: int) -> tuple[Golden, st
         golden = load_golden(opened.golden, identity.inputs, outputs)
         return golden, f"the engine's {len(golden)} golden frames"
     golden = Golden(random_frames(identity.inputs, seed), {})
-    return golden, f"{len(golden)} frames of a random generator (seed {seed}): times are real, answers mean nothing"
+    return golden, f"{len(golden)} frames of a random generator (seed {seed}): times are real, outputs have no meaning"
 
 
 def read_frames(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> tuple[Golden, str]:

@@ -24,7 +24,7 @@ from runtime.engines.store import load_engine_dir, sha256_of
 from runtime.engines.tool.file_kind import ENGINE, ONNX, PLAN, REPORT, kind_of
 
 _MAX_FRONT = 1 << 20
-_NOTHING_OF_TENSORS = "a plan says nothing of its tensors and layers without the TensorRT and GPU that it was built for"
+_NOTHING_OF_TENSORS = "tensors and layers of a plan can be read only with the TensorRT and GPU that it was built for"
 _NO_LAYERS = "layers are not listed: the report does not hold them"
 
 
@@ -60,7 +60,7 @@ def _engine(folder: Path) -> EngineFacts:
         str(folder), ENGINE, identity.engine_bytes, identity.engine_sha256, identity, report, layers=_layers_in(report)
     )
     if report is None:
-        facts = replace(facts, notes=(f"there is no {REPORT_FILE} beside it: what was measured is not known",))
+        facts = replace(facts, notes=(f"there is no {REPORT_FILE} in its folder: its measurements are not known",))
     if identity.backend == "tensorrt":
         return replace(facts, plan=plan_facts(files.engine))
     try:
@@ -79,7 +79,7 @@ def _report_beside(folder: Path, identity: EngineIdentity) -> EngineReport | Non
     if report.identity != identity:
         raise EngineError(
             "corrupt",
-            f"{path} is another engine's report than the one beside it",
+            f"{path} is the report of another engine than the one in this folder",
             "remove it, or build the engine again",
         )
     return report
@@ -98,7 +98,7 @@ def _parse(path: Path) -> EngineReport:
         return from_json(EngineReport, path.read_bytes())
     except ContractError as error:
         raise EngineError(
-            USAGE, f"{path} is no engine's report: {error}", "give a report.json that a build wrote"
+            USAGE, f"{path} is not an engine report: {error}", "give a report.json that a build wrote"
         ) from error
 
 
@@ -140,9 +140,9 @@ def _plan_notes(path: Path) -> tuple[str, ...]:
     facts = plan_facts(path)
     notes = [_NOTHING_OF_TENSORS]
     if facts.tensorrt is None:
-        notes.append("its first bytes name no TensorRT version: older than 8.6, or no plan at all")
+        notes.append("its first bytes name no TensorRT version: older than 8.6, or not a plan")
     if facts.starts_at:
-        notes.append(f"the plan begins after {facts.starts_at} bytes of an exporter's own: TensorRT needs them cut off")
+        notes.append(f"the plan begins after {facts.starts_at} bytes added by an exporter: TensorRT needs them removed")
     return tuple(notes)
 
 
@@ -179,8 +179,8 @@ def judge(facts: EngineFacts) -> Compatibility:
     if facts.kind == ONNX:
         raise EngineError(
             USAGE,
-            "an ONNX file is tied to no device: there is nothing to check",
-            "check the engine that is built of it",
+            "an ONNX file fits every device: there is nothing to check",
+            "check the engine that is built from it",
         )
     claims_tensorrt = facts.kind == PLAN or (facts.identity is not None and facts.identity.backend == "tensorrt")
     here = this_machine("tensorrt" if claims_tensorrt else "onnxruntime")
@@ -192,7 +192,7 @@ def judge(facts: EngineFacts) -> Compatibility:
         check_engine(facts.identity, facts.identity.backend, here, plan=plan, jetson=jetson)
     except EngineError as error:
         return Compatibility(False, error.message, error.hint, here)
-    return Compatibility(True, "it belongs on this machine", "", here)
+    return Compatibility(True, "it fits this machine", "", here)
 
 
 def _plan_verdict(facts: EngineFacts, here: DeviceFacts) -> Compatibility:

@@ -36,7 +36,7 @@ def echo(topic: str, count: int, deadline: float) -> int:
     try:
         message_type = _wait_for_type(node, topic, deadline)
         if message_type is None:
-            sys.stderr.write(f"echo: nobody publishes {topic}\n")
+            sys.stderr.write(f"echo: {topic} has no publisher\n")
             return 1
         seen: list[Any] = []
         node.create_subscription(_imported(message_type), topic, seen.append, qos_profile_sensor_data)

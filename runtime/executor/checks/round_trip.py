@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.runtime_config import InputBinding, RuntimeConfig
-from runtime.executor.inputs.frames import CHANNELS, FrameRefusedError, parse_image
+from runtime.executor.inputs.frames import FrameRefusedError, parse_image
 from runtime.health.process.round_trip import FAILED, PASSED, SKIPPED, RoundTrip
 from runtime.health.process.transport import PROFILE_VARIABLES
 
@@ -61,7 +62,8 @@ class Cargo:
     @property
     def size(self) -> int:
         """Bytes of its pixels."""
-        return self.height * self.width * CHANNELS.get(self.encoding, 3)
+        encoding = ENCODINGS[self.encoding]
+        return encoding.rows(self.height) * self.width * encoding.pixel_bytes
 
     @property
     def text(self) -> str:

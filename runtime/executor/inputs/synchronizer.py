@@ -60,7 +60,7 @@ class Synchronizer:
         Raises ValueError when the trigger names no input.
         """
         if trigger.input and trigger.input not in inputs:
-            raise ValueError(f"the trigger {trigger.input!r} is no input: {', '.join(inputs)}")
+            raise ValueError(f"the trigger {trigger.input!r} is not an input: {', '.join(inputs)}")
         self.counts = dict.fromkeys(CAUSES, 0)
         self.joined = len(inputs) > 1 and rule.tolerance_s is not None
         """Frames wait in queues: more than one of an input may be kept."""

@@ -41,16 +41,17 @@ def _misfit(topic: str, kind: str, offered: QoSProfile, listener: Any) -> str:
     name = f"{listener.node_namespace.rstrip('/')}/{listener.node_name}"
     if listener.topic_type != kind:
         return (
-            f"{name} listens on {topic} for {listener.topic_type} and never hears it: {kind} is published; change the "
-            "listener, or the output's options (message: Twist or TwistStamped for a velocity)"
+            f"{name} subscribes to {topic} as {listener.topic_type} and receives nothing: {kind} is published; "
+            "change the "
+            "subscriber, or the output's options (message: Twist or TwistStamped for a velocity)"
         )
     compatible, reason = qos_check_compatible(_spelled_out(offered), listener.qos_profile)
     if compatible != QoSCompatibility.ERROR:
         return ""
     reasons = "; ".join(each.strip() for each in reason.replace("ERROR: ", "").split(";") if each.strip())
     return (
-        f"{name} listens on {topic} and never hears it: its quality of service asks for more than is offered "
-        f"({reasons}); let it ask for volatile durability, and no deadline or liveliness of its own"
+        f"{name} subscribes to {topic} and receives nothing: its quality of service requests more than is offered "
+        f"({reasons}); let it request volatile durability, without a deadline or liveliness"
     )
 
 

@@ -1,4 +1,4 @@
-"""Results as messages. Each output has one message, filled anew for every frame: publishing copies what is in it.
+"""Results as messages. Each output has one message, filled again for every frame: publishing copies what is in it.
 
 Boxes and classes are vision_msgs where that package is installed (on a robot, from apt). It is not among the wheels for
 laptops and CI, and there the same facts are one JSON object in a std_msgs/String.

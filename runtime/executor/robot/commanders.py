@@ -1,9 +1,9 @@
 """May this process command a velocity topic now? Pure: no clock of its own, no ROS, no threads.
 
-Whoever has a publisher of the topic in a living participant is a commander, however silent he is. One is gone when
-discovery has forgotten his participant (its lease is over, or it said goodbye), or at once when the serving lock proves
-his death (`serving_record.py`). While another one is there we have no publisher, so that he is not disturbed by ours;
-and where two find each other, both yield, and the one whose wait is shorter comes back alone.
+A commander is any publisher of the topic in a living participant, even a silent one. It is gone when discovery has
+dropped its participant (lease expired, or goodbye), or at once when the serving lock proves its death
+(`serving_record.py`). While another commander exists this process has no publisher; where two find each other, both
+yield, and the one with the shorter wait returns first.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Claim:
         self._opened_at, self._commands = None, False
 
     def suspended(self, now: float) -> None:
-        """This process stood still for so long that others may have taken it for dead: begin anew."""
+        """This process stood still for so long that others may have taken it for dead: begin again."""
         self._anew, self._heard_at, self._commands = True, None, False
         self._hidden_until, self._looks_since = now + HIDDEN_S, now
 
@@ -162,7 +162,7 @@ class Claim:
         self._heard_at = None
         if self._commands:
             self._commands, self._anew = False, True
-            self._cut = self._far  # whoever listened may be at the other end of the cut, and somebody else with him
+            self._cut = self._far  # the subscriber may be on the other side of the cut, and another commander too
             if self._cut:
                 self._hidden_until = now + HIDDEN_S
 
@@ -175,7 +175,7 @@ class Claim:
         if self.conflict:
             return self.conflict
         if self._heard_at is None:
-            return f"nobody listens to {self.topic}"
+            return f"{self.topic} has no subscriber"
         if not heard:
-            return f"who else commands {self.topic} is being looked for"
-        return f"{self.topic} was commanded by somebody else a moment ago"
+            return f"looking for other publishers of {self.topic}"
+        return f"{self.topic} was commanded by another node a moment ago"

@@ -111,7 +111,7 @@ class _Service:
     def _ask(self, now: float) -> None:
         self._asked = now
         if not self._client.service_is_ready():
-            self._said = f"{self._rule.name} does not answer: nobody offers it"
+            self._said = f"{self._rule.name} does not answer: no node offers it"
             self._asked = None  # it is looked for again at the next turn
             return
         self._future = self._client.call_async(Trigger.Request())
@@ -120,7 +120,7 @@ class _Service:
         assert self._asked is not None
         if self._future.done():
             answer = self._future.result()
-            self._said = "" if answer is not None and answer.success else f"{self._rule.name} says no"
+            self._said = "" if answer is not None and answer.success else f"{self._rule.name} answers no"
             if self._said and answer is not None and answer.message:
                 self._said += f": {answer.message}"
             self._future = None

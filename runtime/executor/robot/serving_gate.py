@@ -1,7 +1,8 @@
 """May this container serve? Only while the updater's token names it, and only with the serving lock in its hands.
 
-The lock is ``flock`` on a file that both containers share (``runtime.contract.node.serving``). It is held as long as
-publishers exist, so the other container's appear only after these are gone, however this process ends.
+The lock is ``flock`` on a file of root's that both containers only read (``runtime.contract.node.serving``). It is held
+as long as publishers exist, so the other container's appear only after these are gone, however this process ends. Where
+there is neither token nor lock nobody hands over, and the lock is a file in the container's own folder.
 """
 
 from __future__ import annotations
@@ -28,29 +29,31 @@ from runtime.health.process.serving_token import Token
 class ServingGate:
     """Token and lock, as one executor sees them. Used by one thread, but for what is said to be for any."""
 
-    def __init__(self, slot: str, token: Path, lock: Path) -> None:
-        self._token, self._path = Token(token, slot), lock
-        self._record = ServingRecord(lock.with_name(SERVING_RECORD))
+    def __init__(self, slot: str, token: Path, lock: Path, node: Path) -> None:
+        """``lock`` lies beside the token; ``node`` is the container's own folder."""
+        self._token, self._shared, self._own = Token(token, slot), lock, node / SERVING_LOCK
+        self._record = ServingRecord(node / SERVING_RECORD)
         self._descriptor: int | None = None
         self._tried = False
         self._ours: frozenset[bytes] = frozenset()
         self.gone: frozenset[bytes] = frozenset()
-        """GIDs of velocity publishers of earlier holders of the lock, which are dead while it is in our hands."""
+        """GIDs of velocity publishers of this container's earlier executors, dead while the lock is in our hands. What
+        another container had is not asked for: it could name whoever lives."""
         self.record_problem = ""
         """Why ours are not written down, for a person: after our death they count until their lease is over."""
         self.refused = False
-        """The last :meth:`enter` said no. Before the first one nobody has been asked."""
+        """The last :meth:`enter` was refused. False before the first one."""
         self.waited = False
-        """Somebody else served while this executor was ready: what is left of him on the graph may be seen still."""
+        """Another process served while this executor was ready: its ROS node may still be discoverable."""
         self.problem = ""
-        """Why the lock cannot be held, for a person. Without it nobody hands over to this container."""
+        """Why the lock cannot be held, for a person. Without it there is no handover to this container."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> ServingGate:
         """Find token and lock where the compose file puts them."""
-        token = Path(environment.get(ENV_SERVE_DIR) or SERVE_DIR_INSIDE) / TOKEN
-        lock = Path(environment.get(ENV_NODE_DIR) or NODE_DIR) / SERVING_LOCK
-        return cls(environment.get(ENV_SLOT, ""), token, lock)
+        serve = Path(environment.get(ENV_SERVE_DIR) or SERVE_DIR_INSIDE)
+        node = Path(environment.get(ENV_NODE_DIR) or NODE_DIR)
+        return cls(environment.get(ENV_SLOT, ""), serve / TOKEN, serve / SERVING_LOCK, node)
 
     @property
     def elsewhere(self) -> bool:
@@ -93,7 +96,7 @@ class ServingGate:
             return False
         if self._descriptor is not None and not self._replaced(self._descriptor):
             return True
-        self._release()  # of a lock that was put anew: our publishers are still there
+        self._release()  # of a lock that was put again: our publishers are still there
         return self._try(self._take)
 
     def _try(self, take: Callable[[], bool]) -> bool:
@@ -101,7 +104,7 @@ class ServingGate:
         try:
             taken = take()
         except OSError as error:
-            # Nobody can hold it, so nobody hands over here: by hand, or a folder that this user may not write to.
+            # Nobody can hold it, so nobody hands over here: by hand, or an updater of before this lock.
             self.problem = f"the serving lock {self._path} cannot be held: {error.strerror}"
             return True
         self.problem = ""
@@ -127,11 +130,17 @@ class ServingGate:
             self._record.add(_lock_id(self._descriptor), sorted(self._ours))
             self.record_problem = ""
         except OSError as error:
-            self.record_problem = f"velocity publishers cannot be written down beside {self._path}: {error.strerror}"
+            self.record_problem = f"velocity publishers cannot be stored in {self._own.parent}: {error.strerror}"
+
+    @property
+    def _path(self) -> Path:
+        """The lock that counts: root's, wherever somebody hands over."""
+        return self._shared if self._token.there or self._shared.exists() else self._own
 
     def _open(self) -> int:
-        # For reading: another release's container may run as another user.
-        return os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        path = self._path
+        made = os.O_CREAT if path == self._own else 0  # root's is root's to make
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | made, 0o644)
 
     def _open_and_close(self) -> bool:
         os.close(self._open())
@@ -154,7 +163,7 @@ class ServingGate:
         return True
 
     def _replaced(self, descriptor: int) -> bool:
-        """The file was removed or put anew: a lock on the old one keeps nobody out."""
+        """The file was removed or put again: a lock on the old one keeps nobody out."""
         try:
             there = self._path.stat()
         except OSError:

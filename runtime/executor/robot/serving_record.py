@@ -1,4 +1,4 @@
-"""The velocity publishers that holders of the serving lock had, so that the next holder knows them to be gone.
+"""The velocity publishers that a container's executors had, so that its next one knows them to be gone.
 
 A publisher whose process was killed is seen on the graph until its lease is over, and nothing there tells it from one
 that is merely silent. The lock does: it is the kernel's, and it is held for as long as its holder's publishers exist.

@@ -41,8 +41,8 @@ class UpdateLock:
             _write(self._descriptor, LockState(self._clock(), os.getpid(), reasons))
         except OSError as error:
             self.problem = (
-                f"the update lock {self._path} cannot be held ({error.strerror}), and the host takes silence for a no; "
-                "is its folder shared with the host and writable for this user (docs/robot.md)?"
+                f"the update lock {self._path} cannot be held ({error.strerror}), and without it the host does not "
+                "update; is its folder shared with the host and writable for this user (docs/robot.md)?"
             )
         else:
             self.problem = (
@@ -69,7 +69,7 @@ class UpdateLock:
         self.held = True
 
     def _replaced(self, descriptor: int) -> bool:
-        """The file was removed or put anew: a lock on the old one is seen by nobody."""
+        """The file was removed or put again: a lock on the old one is seen by nobody."""
         try:
             there = self._path.stat()
         except FileNotFoundError:

@@ -123,10 +123,10 @@ class EngineChanger:
             waited += 0.1
             late = timeout_s is not None and waited > timeout_s
             if late or not self._worker.alive:
-                why = f"the worker did not come to it within {timeout_s:g} s" if late else "the worker has ended"
+                why = f"the worker did not start it within {timeout_s:g} s" if late else "the worker has ended"
                 if change is not None:
                     change.refused = why
-                raise EngineError("internal", why, "see the executor's log; the engine that served goes on")
+                raise EngineError("internal", why, "see the executor's log; the engine that served continues")
 
 
 def _note(change: Change) -> None:

@@ -1,6 +1,6 @@
 """Another engine for a model while the node runs: put its folder where the node looks, and it is tried on.
 
-``<swap folder>/<model>/`` holds what a builder leaves: engine, ``engine.json``, ``golden.npz``. Copy it beside under
+``<swap folder>/<model>/`` holds what a builder leaves: engine, ``engine.json``, ``golden.npz``. Copy it next to under
 another name and rename it: a folder that is not whole is refused. Taking it away brings the release's engine back.
 What was put in lasts until the executor ends: after a restart the image's engines serve.
 """
@@ -18,6 +18,7 @@ from runtime.executor.serving.candidates import SWAPPED, Candidate, configured
 from runtime.executor.serving.changer import Change, EngineChanger
 from runtime.executor.serving.loading import engine_folder, load_engine_at
 from runtime.executor.serving.pipeline import Pipeline
+from runtime.executor.serving.signed import Signed, check_key, checking_bytes
 
 
 class SwapRefusedError(ValueError):
@@ -43,9 +44,12 @@ class SwapFolder:
         pipelines: Iterable[Pipeline],
         changer: EngineChanger,
         say: Callable[[str], None],
+        signed: Signed = lambda: None,
     ) -> None:
-        """What lies in ``root`` already is left alone: it was put in for an executor before this one."""
+        """What lies in ``root`` already is left alone: it was put in for an executor before this one. ``signed``: the
+        engines that may be put in."""
         self._root, self._engines_dir, self._changer, self._say = root, engines_dir, changer, say
+        self._signed = signed
         self._watched = [_Watched(pipeline, _signature(root / pipeline.model.name)) for pipeline in pipelines]
 
     def poll(self) -> None:
@@ -73,12 +77,13 @@ class SwapFolder:
         if not pipeline.slot.open:
             raise SwapRefusedError("no engine is loaded: configure the node first")
         if pipeline.slot.engine is None and not pipeline.active:
-            raise SwapRefusedError("the model failed before it served a frame: mend its release instead")
+            raise SwapRefusedError("the model failed before it served a frame: correct its release instead")
         folder = self._root / pipeline.model.name
         if (folder / IDENTITY_FILE).is_file():
+            wanted = check_key(read_identity(folder), self._signed())
             candidate = swapped(pipeline, folder, self._engines_dir)
             pipeline.slot.swap_note = f"loading {candidate.model.precision} engine {candidate.model.engine_key[7:19]}"
-            return Change(pipeline, candidate, keep_old=True, loader=load_engine_at)
+            return Change(pipeline, candidate, keep_old=True, loader=checking_bytes(wanted, load_engine_at))
         if pipeline.slot.source == SWAPPED:
             pipeline.slot.swap_note = "going back to the release's engine"
             return Change(pipeline, configured(pipeline.model, self._engines_dir), keep_old=True)
@@ -97,7 +102,7 @@ def swapped(pipeline: Pipeline, folder: Path, engines_dir: Path) -> Candidate:
         and pipeline.slot.source == SWAPPED
         and serving.identity.engine_sha256 == identity.engine_sha256
     ):
-        raise SwapRefusedError(f"this very engine ({identity.key[7:19]}) serves already")
+        raise SwapRefusedError(f"this engine ({identity.key[7:19]}) serves already")
     check_same_tensors(identity, read_identity(engine_folder(engines_dir, model)))
     as_loaded = replace(model, precision=identity.precision, engine_key=identity.key, fallback=None)
     return Candidate(SWAPPED, as_loaded, folder, "put in while running")

@@ -62,7 +62,8 @@ def link(models: Iterable[Pipeline]) -> None:
             outputs = [output.tensor for output in feeding.model.outputs] if feeding is not None else []
             if feeding is None or binding.from_tensor not in outputs:
                 target.refuse(
-                    f"input {binding.tensor!r} is fed by {binding.source}, which is no output of a model here: correct "
+                    f"input {binding.tensor!r} comes from {binding.source}, which is not an output of a model here: "
+                    "correct "
                     "the model's file and publish again"
                 )
             else:

@@ -79,14 +79,16 @@ def view_of(model: ModelRuntime, identity: EngineIdentity) -> View:
     specs = {spec.name: spec for spec in identity.inputs}
     pre = specs[first.tensor].preprocess if first.tensor in specs else None
     letterbox = pre is not None and pre.resize == "letterbox"
-    return View(first.height, first.width, letterbox, first.network_height, first.network_width)
+    # Results are of the picture as the network sees it: turned, where that is declared.
+    height, width = pre.upright if pre is not None else (first.height, first.width)
+    return View(height, width, letterbox, first.network_height, first.network_width)
 
 
 def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
     """Compare what the model is wired to with what the engine has. Raises EngineError."""
     inputs = {spec.name: spec for spec in identity.inputs}
     if model.trigger.input and model.trigger.input not in [binding.tensor for binding in model.inputs]:
-        raise _misfit(model, f"its trigger {model.trigger.input!r} is none of its inputs")
+        raise _misfit(model, f"its trigger {model.trigger.input!r} is not one of its inputs")
     for binding in model.inputs:
         spec = inputs.pop(binding.tensor, None)
         if spec is None:
@@ -96,7 +98,7 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
             gives = f"{binding.source} gives {dtype} {list(shape)}"
             raise _misfit(model, f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, {gives}")
     if inputs:
-        raise _misfit(model, f"nothing feeds input {', '.join(sorted(inputs))}")
+        raise _misfit(model, f"there is no source for input {', '.join(sorted(inputs))}")
     outputs = {spec.name for spec in identity.outputs}
     for output in model.outputs:
         if output.tensor not in outputs:

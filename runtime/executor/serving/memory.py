@@ -1,4 +1,4 @@
-"""Is there room for an engine beside those that are loaded? Asked before it is loaded, told with both numbers."""
+"""Is there room for an engine next to those that are loaded? Asked before it is loaded, told with both numbers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Memory:
 
 
 def check_room(candidate: Candidate, memory: Memory) -> None:
-    """Raise MemoryRefusedError when the candidate's engine does not fit beside all that is loaded; EngineError when
+    """Raise MemoryRefusedError when the candidate's engine does not fit next to all that is loaded; EngineError when
     its sidecar cannot be read."""
     free = memory.free()
     if free is None:
@@ -45,7 +45,7 @@ def check_room(candidate: Candidate, memory: Memory) -> None:
     if need > free:
         name = f"{candidate.model.name} {candidate.model.precision}"
         raise MemoryRefusedError(
-            f"no memory for another engine: {name} needs about {_mib(need)} MiB beside what is loaded, "
+            f"no memory for another engine: {name} needs about {_mib(need)} MiB in addition to what is loaded, "
             f"{_mib(free)} MiB are free; free memory, or lower resources/keep_free in the manifest"
         )
 

@@ -1,4 +1,4 @@
-"""What a process beside agent and executor finds: engine files hashed again, topics listened to (executor/evidence)."""
+"""What a separate process finds: engine files hashed again, topics listened to (executor/evidence)."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def _model(model: ModelRuntime, health: ModelHealth, report: HealthReport) -> Fi
     if not report.live:
         problem = f"the executor is {report.executor.state}: {report.executor.last_exit or 'it does not answer'}"
     elif stands_in(health):
-        problem = f"not its own engine answers, but {health.serving}: {health.serving_reason or 'no reason given'}"
+        problem = f"another engine serves ({health.serving}): {health.serving_reason or 'no reason given'}"
     elif not is_active(health):
         problem = f"{health.state}: {health.last_error}" if health.last_error else health.state
     elif health.engine_key != model.engine_key:
@@ -171,7 +171,7 @@ def _inference(
     frames = health.frames - (earlier.frames if earlier is not None else 0)
     errors = health.errors - (earlier.errors if earlier is not None else 0)
     if frames <= 0:
-        why = health.last_error if errors > 0 and health.last_error else "no input came that could be taken"
+        why = health.last_error if errors > 0 and health.last_error else "no valid input came"
         return Finding(INFERENCE, model.name, False, f"no frame came through in {span:.1f} s: {why}")
     slow = "" if health.inference_ms is None else f", inference p99 {health.inference_ms.p99:.1f} ms"
     failed = f", {errors} failed ({health.last_error})" if errors > 0 else ""
@@ -189,7 +189,7 @@ def _outputs(model: ModelRuntime, earlier: ModelHealth | None, health: ModelHeal
         return Finding(OUTPUTS, model.name, False, f"cannot listen: {evidence.error}")
     heard = {output.topic: evidence.topics.get(output.topic) for output in model.outputs}
     silent = [
-        f"{topic} ({'nobody publishes it' if found is None or not found.publishers else 'its publisher is silent'})"
+        f"{topic} ({'it has no publisher' if found is None or not found.publishers else 'its publisher is silent'})"
         for topic, found in heard.items()
         if found is None or not found.messages
     ]
@@ -203,7 +203,7 @@ def _standing_still(earlier: ModelHealth | None, health: ModelHealth) -> str:
     """Return which command outputs sent no command of a result between the two looks, and why."""
     before = {each.topic: each.driven for each in earlier.commands} if earlier is not None else {}
     return "; ".join(
-        f"{each.topic} sent nothing that the model wants ({each.state}: {each.reason or 'drives only now'})"
+        f"{each.topic} sent no command of the model ({each.state}: {each.reason or 'drives only now'})"
         for each in health.commands
         if each.driven <= before.get(each.topic, 0)
     )

@@ -52,7 +52,7 @@ class Listeners:
         if not mine and self._tcp is not None:
             self._tcp.close()
             self._tcp = None
-            self._say("standing by: the port is the other container's")
+            self._say("standing by: the other container has the port")
         elif mine and self._tcp is None:
             try:
                 self._tcp = HealthServer(self._settings.port, self._routes)

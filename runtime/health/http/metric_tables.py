@@ -31,7 +31,7 @@ REPORT: tuple[OfReport, ...] = (
 
 MACHINE: tuple[OfMachine, ...] = (
     ("memory_total_bytes", "Memory of the machine.", lambda system: system.memory_total_bytes),
-    ("memory_available_bytes", "Memory to be had without swapping.", lambda system: system.memory_available_bytes),
+    ("memory_available_bytes", "Memory available without swapping.", lambda system: system.memory_available_bytes),
     ("gpu_memory_bytes", "Memory held by the GPU's allocator.", lambda system: system.gpu_memory_bytes),
     ("swap_size_bytes", "Swap of the machine.", lambda system: system.swap_total_bytes),
     ("swap_free_bytes", "Swap that is not used.", lambda system: system.swap_free_bytes),
@@ -43,8 +43,8 @@ MACHINE: tuple[OfMachine, ...] = (
     ("gpu_clock_max_hertz", "What the power mode allows the GPU.", lambda system: system.gpu_clock_max_hz),
     ("emc_clock_hertz", "The memory controller's clock.", lambda system: system.emc_clock_hz),
     ("cpus_online", "CPUs that run.", lambda system: system.cpus_online),
-    ("fan_duty_ratio", "What the fan is told, 0 to 1.", lambda system: system.fan_duty),
-    ("fan_speed_rpm", "What the fan's tachometer says.", lambda system: system.fan_rpm),
+    ("fan_duty_ratio", "Duty set for the fan, 0 to 1.", lambda system: system.fan_duty),
+    ("fan_speed_rpm", "Speed by the fan's tachometer.", lambda system: system.fan_rpm),
     ("machine_sample_age_seconds", "Since the machine's sensors were read.", lambda system: system.sample_age_s),
     ("machine_left_out", "Zones and rails of the machine that are not reported.", lambda system: system.left_out),
 )
@@ -83,7 +83,7 @@ MODEL_GAUGES: tuple[OfModel, ...] = (
     ),
     (
         "model_standing_in",
-        "1 while something else answers for the model's own engine.",
+        "1 while another engine serves the model.",
         stands_in,
     ),
     ("model_input_rate_hertz", "Frames arriving.", lambda model: model.input_rate_hz),
@@ -92,7 +92,7 @@ MODEL_GAUGES: tuple[OfModel, ...] = (
 
 MODEL_COUNTERS: tuple[OfModel, ...] = (
     ("model_frames", "Frames turned into results since the executor started.", lambda model: model.frames),
-    ("model_dropped_frames", "Frames that were never looked at.", lambda model: model.drops),
+    ("model_dropped_frames", "Frames that were dropped.", lambda model: model.drops),
     ("model_errors", "Frames refused, and inferences that failed.", lambda model: model.errors),
     ("model_capped_findings", "Findings over a decoder's most, not published.", lambda model: model.capped),
 )

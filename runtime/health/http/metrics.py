@@ -61,11 +61,11 @@ class ReportCollector(Collector):
             yield self._labelled(name, text, label, values(report))
         events = report.system.overcurrent_events
         yield self._labelled("overcurrent_events", "Since boot.", "event", events, CounterMetricFamily)
-        yield _counter("dropped_series", "Series left out by the cap, counted at each scrape.", self._dropped)
+        yield _counter("dropped_series", "Series omitted by the cap, counted at each scrape.", self._dropped)
 
     def _robot(self, report: HealthReport) -> Iterator[Metric]:
         executor = report.executor
-        info = GaugeMetricFamily(PREFIX + "info", "What this is; always 1.", labels=["robot", "release", "image"])
+        info = GaugeMetricFamily(PREFIX + "info", "Versions; always 1.", labels=["robot", "release", "image"])
         info.add_metric([report.robot, report.release, report.image], 1)
         yield info
         for name, text, of_report in REPORT:

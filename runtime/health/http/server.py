@@ -34,7 +34,7 @@ class HealthServer:
     """Serves from threads of its own, so that it answers whatever the agent's loop and the executor do."""
 
     def __init__(self, where: int | Path, pages: dict[str, Render]) -> None:
-        """``where``: a TCP port, or the path of a Unix socket, which is made anew. Raises OSError."""
+        """``where``: a TCP port, or the path of a Unix socket, which is made again. Raises OSError."""
         self._server: _Server | _SocketServer
         self.port = 0
         """The TCP port in use, which differs from the one asked for when that was 0."""

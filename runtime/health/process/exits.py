@@ -7,7 +7,7 @@ import signal
 _MEANING = {
     102: ", by ROS: the middleware that RMW_IMPLEMENTATION names is not in this image",
     4: ", abandoned at its own deadline",
-    -signal.SIGBUS: ", memory behind a mapped file was not there: is /dev/shm full?",
+    -signal.SIGBUS: ", a mapped file had no memory: is /dev/shm full?",
 }
 """What exit codes of the executor (runtime.executor.main) and of rcl (102, rmw_implementation_identifier_check.c), and,
 below 0, signals say beyond the number."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import IMAGE_TYPES, LASER_SCAN, POINT_CLOUD, size_of
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
 
@@ -20,7 +21,6 @@ FLOAT_BYTES, TEXT_BYTES = 4, 24
 """A float32 value of a message, and one that is written out as JSON."""
 MAX_ELEMENTS = 4096
 """Of a tensor's message, where the output does not say otherwise (runtime.contract.node.decoders)."""
-_CHANNELS = {"mono8": 1, "8UC1": 1, "rgba8": 4, "bgra8": 4}
 
 
 def largest_message(config: RuntimeConfig) -> int:
@@ -36,8 +36,9 @@ def message_bytes(binding: InputBinding) -> int:
     if binding.adapter:
         return 0
     if binding.type in IMAGE_TYPES:
-        pixels = binding.height * binding.width
-        return pixels * _CHANNELS.get(binding.encoding, 3) + HEADER_BYTES if pixels else 0
+        encoding = ENCODINGS.get(binding.encoding, ENCODINGS["rgb8"])
+        pixels = encoding.rows(binding.height) * binding.width
+        return pixels * encoding.pixel_bytes + HEADER_BYTES if pixels else 0
     if binding.type == POINT_CLOUD and binding.shape:
         points = max(_points(binding), _whole(binding.options, "max_points", 0))
         return points * POINT_BYTES + HEADER_BYTES

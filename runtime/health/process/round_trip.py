@@ -54,7 +54,7 @@ class RoundTrip:
         if self.state == SKIPPED:
             return f"not tested: {self.reason}"
         if self.reason:
-            return f"the test could not be made: {self.reason}; again every {AGAIN_S:g} s"
+            return f"the test could not run: {self.reason}; again every {AGAIN_S:g} s"
         what = f"frames of {self.image} ({self.image_bytes / _MIB:.1f} MiB)"
         said = f"{self.arrived} of {self.sent} {what} came back to the node in {self.seconds:.1f} s"
         if self.state == PASSED:

@@ -25,7 +25,7 @@ def remove_leftovers(directory: Path = SHM_DIR, *, min_age_s: float = MIN_AGE_S)
 
     The same goes for ports, of which the next node takes that of the last one. Fast DDS would use the dead reader's
     port again. Seen with 3.x: when the reader had hung for 5 s before its end, the next one stayed deaf ("Failed
-    init_port …: open_and_lock_file failed", 0 of 10 frames back to itself). A port that is gone is made anew.
+    init_port …: open_and_lock_file failed", 0 of 10 frames back to itself). A port that is gone is made again.
     """
     freed = 0
     try:

@@ -34,9 +34,9 @@ def _found(name: str, check: Check, patient: Patient) -> DoctorResult:
     except WorldError as error:
         return DoctorResult(FAIL, name, error.message, error.hint)
     except PermissionError as error:
-        return DoctorResult(WARN, name, "cannot be looked at: {}".format(error), "run it again with sudo")
+        return DoctorResult(WARN, name, "cannot be checked: {}".format(error), "run it again with sudo")
     except OSError as error:
-        return DoctorResult(FAIL, name, str(error), "look at that file or folder on the robot")
+        return DoctorResult(FAIL, name, str(error), "check that file or folder on the robot")
 
 
 def check_daemon(patient: Patient) -> DoctorResult:
@@ -48,7 +48,7 @@ def check_daemon(patient: Patient) -> DoctorResult:
     except Rejected as error:
         return DoctorResult(WARN, "daemon", error.message, error.hint)
     except ContractError as error:
-        return DoctorResult(FAIL, "daemon", "answers what this command does not understand: {}".format(error), RESTART)
+        return DoctorResult(FAIL, "daemon", "gave an answer that this command cannot read: {}".format(error), RESTART)
     return DoctorResult(OK, "daemon", "answers, version {}".format(patient.daemon.updater_version))
 
 

@@ -9,6 +9,8 @@ from typing import Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE
+from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.node.serving import node_folder
 from runtime.contract.robot.trust import ALLOWED_SIGNERS, TRUST_FILE, TRUST_FOLDER, TrustSettings
 from runtime.updater.cli.doctor_result import BOOTSTRAP, FAIL, OK, RESTART, WARN, Checks, DoctorResult, Patient
 from runtime.updater.robot import process
@@ -17,7 +19,7 @@ from runtime.updater.robot.update_lock import take
 from runtime.updater.selfupdate import launcher
 from runtime.updater.selfupdate.self_update_trial import FOLDER, running_trial
 from runtime.updater.state.lock_answer import FREE, HELD
-from runtime.updater.state.release_folder import order_in
+from runtime.updater.state.release_folder import has_own_folder, order_in
 from runtime.updater.transaction.preflight import OLDEST_SANE_TIME
 
 SOCKET_MODE = 0o660
@@ -30,7 +32,7 @@ def check_socket(patient: Patient) -> DoctorResult:
     """Whether those who may ask can ask."""
     path = patient.socket
     if not path.exists():
-        return DoctorResult(FAIL, "socket", "{} is not there".format(path), RESTART)
+        return DoctorResult(FAIL, "socket", "{} does not exist".format(path), RESTART)
     mode = path.stat().st_mode & 0o777
     if mode != SOCKET_MODE:
         text = "{} has mode {:o}, not {:o}".format(path, mode, SOCKET_MODE)
@@ -56,7 +58,7 @@ def check_updater(patient: Patient) -> DoctorResult:
     if trial is not None and trial.slot != slot:
         why = trial.failed or launcher.failure(trial, launcher.this_moment())
         text = "slot {}; {} failed its trial: {}".format(slot, trial.version, why)
-        return DoctorResult(WARN, "updater", text, "mend it and run {}; nothing else is touched".format(BOOTSTRAP))
+        return DoctorResult(WARN, "updater", text, "correct it and run {}; nothing else is touched".format(BOOTSTRAP))
     return DoctorResult(OK, "updater", "slot {}, no trial".format(slot))
 
 
@@ -70,11 +72,11 @@ def check_supervisor(patient: Patient) -> DoctorResult:
         do = "`sudo systemctl enable --now fleet-updater`"
         return DoctorResult(FAIL, "service", "fleet-updater.service is {}".format(enabled), do)
     if patient.daemon is None:
-        text = "no systemd here, and nobody has started the updater"
+        text = "no systemd here, and the updater is not running"
         return DoctorResult(FAIL, "service", text, "start it and keep it running: fleet-updater serve, as root")
     parent, name = _parent_of(_listener(patient))
     if parent <= 1:
-        return DoctorResult(WARN, "service", "no systemd here: nobody starts the updater again", "give it a supervisor")
+        return DoctorResult(WARN, "service", "no systemd here: nothing restarts the updater", "give it a supervisor")
     return DoctorResult(OK, "service", "no systemd here; started by {} (process {})".format(name, parent))
 
 
@@ -84,7 +86,7 @@ def check_trust(patient: Patient) -> DoctorResult:
     try:
         settings = from_json(TrustSettings, (folder / TRUST_FILE).read_bytes())
     except FileNotFoundError:
-        text = "{} is not there: no order is taken".format(folder / TRUST_FILE)
+        text = "{} does not exist: no order is taken".format(folder / TRUST_FILE)
         return DoctorResult(FAIL, "trust", text, BOOTSTRAP)
     except ContractError as error:
         return DoctorResult(FAIL, "trust", "{}: {}".format(folder / TRUST_FILE, error), BOOTSTRAP)
@@ -93,7 +95,7 @@ def check_trust(patient: Patient) -> DoctorResult:
         return DoctorResult(WARN, "trust", text, "sign releases: docs/trust.md")
     signers = folder / ALLOWED_SIGNERS
     if not signers.exists() or not signers.read_text(encoding="utf-8").strip():
-        return DoctorResult(FAIL, "trust", "{} names nobody".format(signers), BOOTSTRAP)
+        return DoctorResult(FAIL, "trust", "{} names no signer".format(signers), BOOTSTRAP)
     text = "fleet {}: {} of the allowed signers must have signed".format(settings.fleet, settings.threshold)
     return DoctorResult(OK, "trust", text)
 
@@ -115,8 +117,12 @@ def check_clock(patient: Patient) -> DoctorResult:
 def check_update_lock(patient: Patient) -> DoctorResult:
     """Whether the node lets the robot be updated now, and who says no."""
     current = patient.journal.current
-    declared = current is not None and bool(order_in(patient.world, current.folder).environment.get(ENV_INHIBIT))
-    answer, held = take(declared, patient.machine / LOCK_FILE.lstrip("/"))
+    if current is None:
+        return DoctorResult(OK, "lock", "free: no release runs")
+    order = order_in(patient.world, current.folder)
+    declared = bool(order.environment.get(ENV_INHIBIT))
+    own = node_folder(current.slot, current.folder) if has_own_folder(order) else NODE_DIR
+    answer, held = take(declared, patient.machine / own.lstrip("/") / Path(LOCK_FILE).name)
     if held is not None:
         held.release()
     if answer.state == FREE:

@@ -47,7 +47,7 @@ def check_leftovers(patient: Patient) -> DoctorResult:
     if not found:
         return DoctorResult(OK, "leftovers", "none")
     text = "{} of cut downloads, {} MiB".format(len(found), size >> 20)
-    return DoctorResult(OK, "leftovers", text + ": the next order goes on with them, or removes them")
+    return DoctorResult(OK, "leftovers", text + ": the next order continues them, or removes them")
 
 
 def check_links(patient: Patient) -> DoctorResult:
@@ -169,7 +169,7 @@ def _files(root: Path, ours: "set[str]") -> Iterator[Path]:
 
 
 def _unknown(name: str) -> DoctorResult:
-    return DoctorResult(WARN, name, "cannot be looked at while the Engine does not answer")
+    return DoctorResult(WARN, name, "cannot be checked while the Engine does not answer")
 
 
 CHECKS: Checks = {

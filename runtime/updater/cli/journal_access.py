@@ -126,7 +126,9 @@ class InThisProcess(JournalAccess):
         """Drive the order to its end; to tidy up is the daemon's, so that a repair after this says what it found."""
         while self._updater.ordered:
             if time.monotonic() > deadline:
-                raise Rejected("outside", "order {} does not end".format(self.state().order_id), "see what was said")
+                raise Rejected(
+                    "outside", "order {} does not end".format(self.state().order_id), "see the messages above"
+                )
             try:
                 if not self._updater.step():
                     self._world.sleep(self._updater.pause_s)

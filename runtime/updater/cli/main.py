@@ -56,7 +56,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet-updater", description="This robot's own side of an update.")
+    parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
     parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
@@ -64,20 +64,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, command, text in (
         ("serve", verbs.serve, "run the daemon (systemd does this)"),
-        ("status", verbs.status, "what runs, what is going on, how the last order ended"),
-        ("doctor", _doctor, "look at everything on this robot that an update needs, one line each"),
-        ("recover", _recover, "finish or undo what was cut, and start the current release, in the foreground"),
+        ("status", verbs.status, "what runs, the order in progress, how the last order ended"),
+        ("doctor", _doctor, "check everything on this robot that an update needs, one line each"),
+        ("recover", _recover, "finish or undo an interrupted order, and start the current release, in the foreground"),
         ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
-        ("power", verbs.power, "the power mode, who wants which one, and what stands in the way"),
+        ("power", verbs.power, "the power mode, the one wanted, and what prevents it"),
         ("verify", verbs.verify, "check engine files, sensors, models, inference and published results for real"),
         ("submit", verbs.submit, "begin the order that comes as JSON on stdin"),
         ("confirm", verbs.confirm, "commit an order that awaits confirmation"),
-        ("abort", verbs.abort, "stop an order; after the switch, go back"),
-        ("revert", verbs.revert, "go back to the previous release"),
+        ("abort", verbs.abort, "stop an order; after the switch, revert"),
+        ("revert", verbs.revert, "revert to the previous release"),
         ("pin", verbs.pin, "keep a release on this robot's disk"),
         ("unpin", verbs.unpin, "keep it no longer"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
-        ("keep", verbs.keep, "end the trial of a new updater: it stays (fleet bootstrap does this)"),
+        ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)
@@ -96,7 +96,7 @@ def _options(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--reason", default="", help="said in the history")
     if name == "revert":
         verb.add_argument("--wait", action="store_true", help="until it has ended")
-        verb.add_argument("--override", default="", metavar="REASON", help="go past the robot's update lock")
+        verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "pin":
         words = "a version on this robot, `current` or `previous`"
         verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)

@@ -23,9 +23,9 @@ def recover(arguments: argparse.Namespace) -> int:
     robot: JournalAccess = ThroughDaemon(arguments)
     try:
         robot.state()
-        say("the updater answers; it is asked to do it")
+        say("the updater answers and does it")
     except ConnectionError as error:
-        say("{}: doing it in its place".format(error))
+        say("{}: doing it without the updater".format(error))
         robot = InThisProcess(arguments)
     try:
         with robot:

@@ -21,7 +21,6 @@ from runtime.updater.power.nvpmodel import Nvpmodel
 from runtime.updater.power.power_service import PowerService, sayer
 from runtime.updater.robot.json_socket import Server
 from runtime.updater.robot.real_world import RealWorld
-from runtime.updater.robot.update_lock import share_node_folder
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
 from runtime.updater.state.world import PROJECT
 from runtime.updater.storage.durable import share
@@ -41,7 +40,7 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         world, say = RealWorld(root, project, machine), sayer()
         updater = Updater(state, world, robot_name(root), version, lambda: is_unsigned(world))
         updater.start()
-        share_node_folder(machine, say)
+        world.make_shared(updater.on_robot)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
         server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root))
@@ -79,7 +78,7 @@ def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root:
         return to_dict(updater.abort(_text(request, "order_id"), _text(request, "reason")))
     if verb == "revert":
         return to_dict(updater.revert(_text(request, "reason"), _text(request, "order_id"), _text(request, "override")))
-    raise Rejected("usage", "the updater knows no {!r}".format(verb), "run `fleet bootstrap` to update it")
+    raise Rejected("usage", "the updater does not know {!r}".format(verb), "run `fleet bootstrap` to update it")
 
 
 def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Tuple
 
 from runtime.contract.codec import canonical_json
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT
-from runtime.contract.robot.update import COMMITTED, IDLE, UpdateOrder, UpdateState
+from runtime.contract.robot.update import COMMITTED, IDLE, RunningRelease, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
 from runtime.updater.state.release_folder import health_port, order_in
@@ -100,6 +100,11 @@ class Updater:
     def ordered(self) -> bool:
         """Whether an order is still to be ended; tidying up after one is none."""
         return is_active(self._journal) or not self._taken_up
+
+    @property
+    def on_robot(self) -> Tuple[RunningRelease, ...]:
+        """The releases whose containers may exist."""
+        return tuple(one for one in (self._journal.current, self._journal.target) if one is not None)
 
     @property
     def pause_s(self) -> float:
@@ -191,7 +196,7 @@ class Updater:
             journal = self._journal
             if journal.order is not None and journal.order.order_id == order.order_id:
                 if replace(journal.order, issued_at=order.issued_at) != order:
-                    raise Rejected("usage", "order {} was given before with other content".format(order.order_id))
+                    raise Rejected("usage", "order {} was submitted before with other content".format(order.order_id))
                 return self.status()
             self._refuse_when_busy()
             self._make_room(order)
@@ -241,7 +246,7 @@ class Updater:
         if order_id and (journal.order is None or journal.order.order_id != order_id):
             raise Rejected("refused", "order {} is not the last one here".format(order_id), _standing(journal))
         if is_active(journal) and journal.order is not None:
-            return self.abort(journal.order.order_id, reason or "revert asked for on the robot")
+            return self.abort(journal.order.order_id, reason or "revert requested on the robot")
         if journal.previous is None:
             raise Rejected("refused", "there is no previous release on this robot", "roll one out with fleet")
         now = self.world.mark()
@@ -310,7 +315,7 @@ class Updater:
         if is_active(self._journal):
             raise busy(self._journal)
         if self._repairing:
-            raise Rejected("busy", "somebody runs `fleet-updater recover` on this robot", "try again when it has ended")
+            raise Rejected("busy", "`fleet-updater recover` is running on this robot", "try again when it has ended")
 
     def _port(self, journal: Journal) -> int:
         if not is_active(journal) and journal.current is not None:

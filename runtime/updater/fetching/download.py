@@ -68,7 +68,7 @@ class Download:
                 patience.wait(error)
                 continue
             if not self._accept() and not resumed:
-                text = "the registry gives other bytes than {} stands for".format(self.digest)
+                text = "digest mismatch: the registry's bytes do not have the digest {}".format(self.digest)
                 raise UpstreamError(text, "the registry is damaged, or changed: publish the release again")
             resumed = False  # what lay here was damaged: once more from the start
 
@@ -124,7 +124,7 @@ def _answered_from(answer: Answer, start: int) -> int:
         return 0
     match = _CONTENT_RANGE.fullmatch(answer.header("Content-Range"))
     if match is None or int(match.group(1)) != start:
-        raise UpstreamError("the registry answers another range than was asked for", transient=True)
+        raise UpstreamError("the registry returned another range than requested", transient=True)
     return start
 
 
@@ -184,7 +184,7 @@ class Downloads:
             except UpstreamError as error:
                 patience.wait(error)
         if "sha256:" + hashlib.sha256(body).hexdigest() != digest:
-            text = "the registry gives another manifest than {} stands for".format(digest)
+            text = "digest mismatch: the registry's manifest does not have the digest {}".format(digest)
             raise UpstreamError(text, "the registry is damaged, or changed: publish the release again")
         sizes, listed = _named_in(body)
         self._sizes.update(sizes)

@@ -16,7 +16,7 @@ from runtime.updater.fetching.errors import UpstreamError
 #: Bytes a second over so many seconds, counted while a connection is open. A link of 2G brings five times as much.
 LEAST_BYTES_PER_S, LEAST_OVER_S = 1024, 90.0
 LOOK_S = 1.0
-_HINT = "look at the registry and at the robot's link; what came is kept, and the next attempt goes on there"
+_HINT = "check the registry and the robot's link; what came is kept, and the next attempt continues there"
 
 
 class Pace:

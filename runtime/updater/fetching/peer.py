@@ -54,7 +54,7 @@ def _asked(client: Address, server: Address) -> Optional[int]:
     kind = _HEADER.unpack_from(answer)[1]
     if kind == _ERROR:
         (number,) = struct.unpack_from("=i", answer, _HEADER.size)
-        raise OSError(-number, "the kernel knows no such connection")
+        raise OSError(-number, "the kernel has no such connection")
     _, state, _, _, _, _, _, uid, inode = _FOUND.unpack_from(answer, _HEADER.size)
     return uid if state == _ESTABLISHED and inode else None
 

@@ -33,7 +33,7 @@ from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT
 
 CONNECT_S, READ_S = 10.0, 10.0
 MAX_TOKEN_BYTES = 1 << 20
-_REALM_HINT = "look at the registry's auth configuration: its realm is at fault"
+_REALM_HINT = "look at the registry's auth configuration: its realm is wrong"
 _REDIRECT_HINT = "make the registry's own address, with TLS where it has that, registry.address in fleet.yaml"
 _GONE_HINT = "the image is not in the registry: publish the release again"
 MANIFEST_TYPES = ", ".join(
@@ -204,7 +204,7 @@ class Upstream:
         url, home = ask.url, origin_of(ask.url)
         for _ in range(MAX_REDIRECTS + 1):
             if ask.body is not None and origin_of(url) != home:
-                raise UpstreamError("the registry's token server leads to {}: not asked".format(origin_of(url)))
+                raise UpstreamError("the registry's token server redirects to {}: not followed".format(origin_of(url)))
             answer = self._once(ask.method, url, ask.headers if origin_of(url) == home else {}, ask.body)
             try:
                 if answer.status not in REDIRECTS:
@@ -267,7 +267,7 @@ def elsewhere_refused(place: str, status: int) -> UpstreamError:
 
     Addresses of stores are signed, and end after some minutes: the registry gives another one.
     """
-    text = "the registry leads to {}, which answers {}".format(place, status)
+    text = "the registry redirects to {}, which answers {}".format(place, status)
     return UpstreamError(text, "see the log of {}".format(place), transient=status != 404)
 
 

@@ -119,7 +119,7 @@ class PowerKeeper:
             if policy.governor is None:
                 self._reach(policy, policy.mode, VERIFY_ALONE_S, "the manifest's mode")
             elif alone >= LEASE_S:
-                why = "the manifest's mode: nobody has asked for one for {:.0f} s".format(alone)
+                why = "the manifest's mode: no request for {:.0f} s".format(alone)
                 self._reach(policy, policy.mode, VERIFY_ALONE_S, why)
         finally:
             self._working.release()
@@ -163,7 +163,7 @@ class PowerKeeper:
         table = self._tool.modes()
         mode, now = mode_named(table, want), mode_named(table, here)
         if mode is None:
-            known = ", ".join(item.name for item in table) or "none that can be read"
+            known = ", ".join(item.name for item in table) or "unknown"
             raise Rejected("refused", "this machine has no power mode {}".format(want), "it has " + known)
         if policy.sm_count is not None and mode.sm_count != policy.sm_count:
             text = "power mode {} leaves {} SMs, the engines were built for {}".format(

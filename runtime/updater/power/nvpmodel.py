@@ -59,13 +59,13 @@ class Nvpmodel:
             raise WorldError("nvpmodel -m {} ended with {}: {}".format(mode.id, ran.code, words), _LOOK)
         here = self.current()
         if here != mode.name:
-            text = "nvpmodel took mode {} and says {} afterwards{}".format(
+            text = "nvpmodel accepted mode {} but reports {} afterwards{}".format(
                 mode.name, here, ": " + words if words else ""
             )
             raise WorldError(text, _LOOK)
 
 
-_LOOK = "try it by hand: `sudo nvpmodel -q`, and see /etc/nvpmodel.conf"
+_LOOK = "run it by hand: `sudo nvpmodel -q`, and see /etc/nvpmodel.conf"
 
 
 def _run(argv: "list[str]", timeout_s: float) -> Ran:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from runtime.contract.json_decoder import ContractError, decode
+from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.updater.robot import process
 from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT, pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
@@ -164,6 +165,7 @@ class DockerCli:
             restarts=int(found.get("RestartCount") or 0),
             exit_code=int(state.get("ExitCode") or 0),
             error=str(state.get("Error") or ""),
+            node_dir=_mounted(found.get("Mounts"), NODE_DIR),
         )
 
     def _inspect(self, kind: str, name: str) -> Optional[Dict[str, Any]]:
@@ -187,6 +189,11 @@ class DockerCli:
         if ran.code != 0:
             raise failure("docker compose " + words[0], process.tail(ran.err.splitlines()[-5:]))
         return ran.out
+
+
+def _mounted(mounts: Any, inside: str) -> str:
+    """Return the host's folder that is mounted at ``inside``; empty when none is."""
+    return next((str(one.get("Source", "")) for one in mounts or () if one.get("Destination") == inside), "")
 
 
 def _object(what: str, text: str) -> Dict[str, Any]:

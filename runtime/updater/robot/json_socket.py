@@ -73,7 +73,7 @@ class Server:
             try:
                 threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
             except RuntimeError as error:  # the machine gives no more threads now
-                sys.stderr.write("socket: a client was sent away: {}\n".format(error))
+                sys.stderr.write("socket: a client was refused: {}\n".format(error))
                 connection.close()
                 self._slots.release()
 
@@ -90,7 +90,7 @@ class Server:
                 connection.settimeout(READ_S)
                 connection.sendall(json.dumps(reply).encode("utf-8") + b"\n")
         except OSError as error:
-            sys.stderr.write("socket: a client went away: {}\n".format(error))
+            sys.stderr.write("socket: a client disconnected: {}\n".format(error))
         finally:
             self._slots.release()
 

@@ -9,25 +9,33 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Optional, Tuple
+from typing import Dict, Iterable, Optional, Tuple
 
+from runtime.contract.jetson import module_in, release_in
 from runtime.contract.node.resources import LOCK_FILE
-from runtime.contract.robot.update import ROBOT_DIR
+from runtime.contract.node.runtime_config import NODE_DIR
+from runtime.contract.node.serving import ENV_HOST_NODE_DIR, FIRST, NODES_DIR, SECOND, node_folder
+from runtime.contract.node.signed_engines import SignedEngines
+from runtime.contract.robot.update import ROBOT_DIR, RunningRelease
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 from runtime.updater.robot.fetch_process import FetchingDocker
+from runtime.updater.robot.node_folders import ask_agent, container_uid, make_node_folder, remove_node_folders
 from runtime.updater.robot.serving_token import ServingToken
 from runtime.updater.robot.trust_folder import TrustFolder
 from runtime.updater.robot.update_lock import HeldLock, take
 from runtime.updater.state.lock_answer import FREE, LockAnswer
 from runtime.updater.state.records import Mark
-from runtime.updater.state.world import PROJECT, Disk, Hardware, StepInterrupted, WorldError
+from runtime.updater.state.release_folder import ENV_FILE, order_in
+from runtime.updater.state.signed_engines import signed_engines
+from runtime.updater.state.world import PROJECT, ContainerFacts, Disk, Hardware, StepInterrupted, WorldError
 from runtime.updater.storage.folders import ReleaseFolders
+from runtime.updater.transaction.trust import is_unsigned
 
 REPORT_S = 3.0
+#: Younger facts of a container are not asked for again, where its agent is asked.
+SEEN_S = 5.0
 MAX_REPORT_BYTES = 1024 * 1024
-_L4T = re.compile(r"R(\d+) \(release\), REVISION: ([\d.]+)")
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
-_MODULE = re.compile(r"p3767-\d{4}")
 
 
 class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
@@ -40,10 +48,11 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         FetchingDocker.__init__(self, root, self.interrupt, project)
         ReleaseFolders.__init__(self, root)
         TrustFolder.__init__(self, root)
-        ServingToken.__init__(self, root, machine)
+        ServingToken.__init__(self, root)
         self._machine = machine
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None
+        self._seen: Dict[str, Tuple[float, Optional[ContainerFacts]]] = {}
 
     def mark(self) -> Mark:
         """Return this moment."""
@@ -67,12 +76,9 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
 
     def hardware(self) -> Hardware:
         """Read what the machine says of itself."""
-        release = _text(self._machine / "etc/nv_tegra_release")
-        match = _L4T.search(release)
-        module = _MODULE.search(_text(self._machine / "proc/device-tree/compatible"))
         return Hardware(
-            module=module.group(0) if module else None,
-            l4t="{}.{}".format(match.group(1), match.group(2)) if match else None,
+            module=module_in(_text(self._machine / "proc/device-tree/compatible")),
+            l4t=release_in(_text(self._machine / "etc/nv_tegra_release")),
         )
 
     def disk(self, path: str) -> Disk:
@@ -87,11 +93,11 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         """Take the node's update lock, or say why not; one that we hold already is free."""
         if self._update_lock is not None:
             return LockAnswer(FREE)
-        path = self._machine / LOCK_FILE.lstrip("/")
+        path = self._lock_path()
         try:
             answer, self._update_lock = take(declared, path)
         except OSError as error:
-            text = "the update lock {} cannot be asked: {}".format(path, error.strerror)
+            text = "the update lock {} cannot be read: {}".format(path, error.strerror)
             raise WorldError(text, "see `fleet-updater doctor`", transient=True) from error
         return answer
 
@@ -100,6 +106,70 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         if self._update_lock is not None:
             self._update_lock.release()
             self._update_lock = None
+
+    def container(self, slot: str = "") -> Optional[ContainerFacts]:
+        """Return the slot's runtime container, running or not."""
+        found = super().container(slot)
+        if found is not None and found.node_dir.startswith(NODES_DIR + "/"):
+            self._own_node_folder(found.node_dir)
+        self._seen[slot] = time.monotonic(), found
+        return found
+
+    def _own_node_folder(self, node_dir: str) -> None:
+        """Give a container's folder to its user where Docker made it, for root: a release that was started by hand."""
+        place = self._machine / node_dir.lstrip("/")
+        try:
+            if place.stat().st_uid != os.geteuid() or os.geteuid() != 0:
+                return
+            uid = container_uid(self.read_release(place.name.partition("-")[2], ENV_FILE))
+        except (OSError, WorldError):
+            return  # gone, or of no release of ours: whoever asks its agent says that nobody answers
+        make_node_folder(place, self.note, uid)
+
+    def compose_up(self, folder: str, slot: str = "") -> None:
+        """Make the slot's containers those of the release folder; leave alone what is right already."""
+        dot_env = self.read_release(folder, ENV_FILE)
+        if ENV_HOST_NODE_DIR in dot_env:
+            ours = node_folder(slot, folder)
+            used = {facts.node_dir for facts in map(self.container, (FIRST, SECOND)) if facts is not None}
+            remove_node_folders(self._machine, used, self.note)
+            make_node_folder(self._machine / ours.lstrip("/"), self.note, container_uid(dot_env))
+        self._hand_down(folder, slot)
+        super().compose_up(folder, slot)
+        self._seen.pop(slot, None)
+
+    def make_shared(self, releases: Iterable[RunningRelease]) -> None:
+        """Make what containers find on the host, for these releases: after a reboot, before Docker starts them, or
+        after an older updater. Never raises."""
+        make_node_folder(self._machine / NODE_DIR.lstrip("/"), self.note, mode=0o755)
+        try:
+            self.make_serving_lock()
+            for release in releases:
+                dot_env = self.read_release(release.folder, ENV_FILE)
+                if ENV_HOST_NODE_DIR in dot_env:
+                    place = self._machine / node_folder(release.slot, release.folder).lstrip("/")
+                    make_node_folder(place, self.note, container_uid(dot_env))
+                self._hand_down(release.folder, release.slot)
+        except WorldError as error:
+            self.note(error.message)
+
+    def _hand_down(self, folder: str, slot: str) -> None:
+        """Let the slot's container know which engines may be put into it."""
+        signed = SignedEngines("", ())  # of a release that cannot be read: none
+        if is_unsigned(self):
+            return self.set_signed_engines(slot, None, self.note)
+        try:
+            signed = signed_engines(order_in(self, folder))
+        except WorldError as error:
+            self.note(error.message)
+        return self.set_signed_engines(slot, signed, self.note)
+
+    def _lock_path(self) -> Path:
+        """The update lock of the container that serves."""
+        slot = self.serving() or FIRST
+        container = self.container(slot)
+        shared = container.node_dir if container is not None else ""
+        return self._machine / (shared or NODE_DIR).lstrip("/") / Path(LOCK_FILE).name
 
     def memory_available(self) -> Optional[int]:
         """Return the bytes that a new process may take; None when the machine does not say."""
@@ -136,8 +206,19 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         return body.decode("utf-8", "replace")
 
     def _get(self, port: int, slot: str, path: str, timeout_s: float) -> Tuple[int, bytes]:
-        own = self.own_socket(slot, timeout_s)
-        return get(port, path, timeout_s) if own is None else exchange(own, path, timeout_s)
+        """Ask the agent in the slot's container on its own socket. The port, which is any process's to take, is asked
+        only of releases whose compose files give their container no folder of its own."""
+        at, container = self._seen.get(slot, (0.0, None))
+        if container is None or time.monotonic() - at > SEEN_S:
+            container = self.container(slot)
+        if container is None:
+            raise ValueError("no runtime container exists")
+        own = ask_agent(container, self._machine, slot, timeout_s) if container.node_dir else None
+        if own is not None:
+            return exchange(own, path, timeout_s)
+        if container.node_dir.startswith(NODES_DIR + "/"):
+            raise ValueError("no process listens in {}".format(container.node_dir))
+        return get(port, path, timeout_s)
 
 
 def get(port: int, path: str, timeout_s: float) -> Tuple[int, bytes]:

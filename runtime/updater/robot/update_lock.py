@@ -12,17 +12,14 @@ import os
 import stat
 import time
 from pathlib import Path
-from typing import Callable, Optional, Tuple
+from typing import Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_json
 from runtime.contract.json_decoder import WORDS
 from runtime.contract.node.resources import LOCK_FILE, LOCK_STALE_S, LockState
-from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.printable import printable
 from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
 
-NODE_UID = 1000
-"""User of the runtime container, unless JETFLEET_UID says otherwise."""
 _MAX_BYTES = 64 * 1024
 _MAX_REASONS, _MAX_REASON = 8, 1000
 
@@ -38,17 +35,6 @@ class HeldLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def share_node_folder(machine: Path, say: Callable[[str], None], uid: int = NODE_UID) -> None:
-    """Make the folder that container and host share, which Docker would make for root alone. Never raises."""
-    folder = machine / NODE_DIR.lstrip("/")
-    try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if os.geteuid() == 0 and folder.stat().st_uid != uid:
-            os.chown(str(folder), uid, uid)
-    except OSError as error:
-        say("cannot make {}: {}: nothing can hold the update lock".format(folder, error.strerror))
 
 
 def take(

@@ -64,11 +64,11 @@ def decide(trial: Optional[Trial], in_use: str, now: Now) -> Tuple[str, Optional
 def failure(trial: Trial, now: Now) -> str:
     """Return why a trial that nobody ended has failed, or nothing while it lasts."""
     if trial.boot_id != now.boot_id:
-        return "the robot was restarted before it was proven"
+        return "the robot was restarted before the trial ended"
     if now.boot >= trial.until:
-        return "nobody proved it in time: it did not answer, or whoever installed it was away"
+        return "no confirmation came in time: it did not answer, or `fleet bootstrap` lost its connection"
     if trial.tries >= MAX_TRIES:
-        return "its daemon ended {} times before it was proven".format(trial.tries)
+        return "its daemon ended {} times before the trial ended".format(trial.tries)
     return ""
 
 

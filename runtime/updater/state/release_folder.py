@@ -7,7 +7,7 @@ from typing import Dict, Sequence
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT, ENV_HEALTH_PORT, ENV_IMAGE, ENV_ROBOT
-from runtime.contract.node.serving import ENV_SLOT, FIRST
+from runtime.contract.node.serving import ENV_HOST_NODE_DIR, ENV_SLOT, FIRST, node_folder
 from runtime.contract.robot.update import RunningRelease, UpdateOrder, release_folder_name
 from runtime.updater.state.world import PROJECT, Files, FolderFile, World, WorldError
 
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DIGEST = re.compile(r"[^\s'\"$@]+@sha256:[0-9a-f]{64}")
 #: Set by us alone; an order cannot say otherwise.
-OURS = (ENV_IMAGE, ENV_ROBOT, ENV_SLOT, COMPOSE_FILE, COMPOSE_PROJECT)
+OURS = (ENV_IMAGE, ENV_ROBOT, ENV_SLOT, ENV_HOST_NODE_DIR, COMPOSE_FILE, COMPOSE_PROJECT)
 
 
 def target_of(order: UpdateOrder, slot: str = FIRST) -> RunningRelease:
@@ -57,11 +57,21 @@ def environment_of(order: UpdateOrder, slot: str = FIRST) -> Dict[str, str]:
     values[ENV_IMAGE] = order.variant.image
     values[ENV_ROBOT] = order.robot
     values[COMPOSE_FILE] = ":".join(order.variant.compose_files)
-    for name in (COMPOSE_PROJECT, ENV_SLOT):
+    for name in (COMPOSE_PROJECT, ENV_SLOT, ENV_HOST_NODE_DIR):
         values.pop(name, None)
+    if has_own_folder(order):
+        values[ENV_HOST_NODE_DIR] = node_folder(slot, target_of(order).folder)
     if slot:
         values[COMPOSE_PROJECT], values[ENV_SLOT] = "{}-{}".format(PROJECT, slot), slot
     return values
+
+
+def has_own_folder(order: UpdateOrder) -> bool:
+    """Say whether the order's container gets a folder of its own; older compose files name one that all share.
+
+    Their ``.env`` stays as it was, so that a robot keeps the container of an older release that it has.
+    """
+    return any(ENV_HOST_NODE_DIR in order.compose.get(name, "") for name in order.variant.compose_files)
 
 
 def health_port(order: UpdateOrder) -> int:
@@ -111,7 +121,7 @@ def repair_contents(world: World, folder: str, slot: str) -> None:
     try:
         changed = world.write_release(folder, files_of(order_in(world, folder), slot))
     except WorldError as error:
-        world.note("releases/{} cannot be mended: {}".format(folder, error.message))
+        world.note("releases/{} cannot be repaired: {}".format(folder, error.message))
         return
     if changed:
         world.note(changed_text(folder, changed))

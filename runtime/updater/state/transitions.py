@@ -87,7 +87,7 @@ def revert(journal: Journal, reason: str, now: Mark, ban: bool) -> Journal:
 def retry(journal: Journal, error: WorldError, now: Mark) -> Journal:
     """Try the present state once more, or, after its last attempt, go the safe way."""
     if error.engine_down and journal.state in (SWITCHING, REVERTING) and _engine_may_return(journal, now):
-        # The old release is needed from the very Engine that is away: counting would only give up on the robot.
+        # Docker is down and the old release needs it too, so this attempt is not counted.
         return journal
     may_help = error.transient or journal.state == REVERTING
     if may_help and journal.tries < MAX_TRIES[journal.state]:
@@ -103,7 +103,7 @@ def give_up(journal: Journal, why: str, hint: str, now: Mark) -> Journal:
         return finish(journal, REFUSED, reason, hint or "nothing was changed; correct this and roll out again", now)
     if journal.state in (SWITCHING, PROBATION):
         return revert(journal, "{}: {}".format(journal.state, why), now, ban=journal.state == SWITCHING)
-    reason = "{}; going back failed too: {}".format(journal.reason, why)
+    reason = "{}; the revert failed too: {}".format(journal.reason, why)
     by_hand = "on the robot: `cd /var/lib/jetfleet/current && docker compose up -d`, then `fleet-updater status`"
     return finish(journal, FAILED, reason, "{}; {}".format(hint, by_hand) if hint else by_hand, now)
 
@@ -112,7 +112,7 @@ def commit(journal: Journal, reason: str, now: Mark) -> Journal:
     """The target is what the robot runs from now on."""
     reason = "; ".join(part for part in (journal.mended, reason) if part)
     if journal.by_hand and journal.target is not None:
-        why = "went back to {}: {}".format(journal.target.version, journal.asked or "asked for on the robot")
+        why = "reverted to {}: {}".format(journal.target.version, journal.asked or "requested on the robot")
         return finish(journal, REVERTED, why, "", now)
     return finish(journal, COMMITTED, reason, "", now)
 

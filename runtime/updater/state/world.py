@@ -90,6 +90,8 @@ class ContainerFacts:
     restarts: int
     exit_code: int
     error: str = ""
+    node_dir: str = ""
+    """The host's folder that is ``NODE_DIR`` in it; empty where its compose file shares none."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,9 @@ try:
     _GROUP: int = grp.getgrnam("docker").gr_gid
 except (ImportError, KeyError):
     _GROUP = -1
+
+#: Folders inside one another that are removed, where others write.
+MAX_DEPTH = 64
 
 
 def share(path: Path, mode: int) -> None:
@@ -65,6 +69,30 @@ def remove_tree(folder: Path) -> None:
         else:
             remove(path)
     folder.rmdir()
+
+
+def remove_foreign(name: str, parent: int, depth: int = MAX_DEPTH) -> None:
+    """Remove what ``name`` is in the open folder ``parent``, and all in it, while others may write there.
+
+    No link is followed, also one that is put in a folder's place meanwhile. Raises OSError, for what is nested deeper
+    than ``depth`` too.
+    """
+    try:
+        folder = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    except NotADirectoryError:
+        return os.unlink(name, dir_fd=parent)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        return os.unlink(name, dir_fd=parent)
+    try:
+        if depth <= 0:
+            raise OSError(errno.ELOOP, "nested too deeply")
+        for inside in os.listdir(folder):  # noqa: PTH208  (a descriptor, not a path)
+            remove_foreign(inside, folder, depth - 1)
+    finally:
+        os.close(folder)
+    return os.rmdir(name, dir_fd=parent)
 
 
 def point_link(link: Path, target: str) -> None:

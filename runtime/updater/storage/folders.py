@@ -106,5 +106,5 @@ def _mend(place: Path, files: Files) -> Tuple[str, ...]:
 
 def _trouble(what: str, path: Path, error: Exception) -> WorldError:
     full = isinstance(error, OSError) and error.errno in (28, 122)
-    hint = "free space on that volume" if full else "look at the folder on the robot"
+    hint = "free space on that volume" if full else "check the folder on the robot"
     return WorldError("cannot {} {}: {}".format(what, path, error), hint)

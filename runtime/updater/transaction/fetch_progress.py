@@ -14,7 +14,7 @@ from runtime.updater.transaction.preflight import moved_bytes
 
 #: A fetch that gets on is tried again and again, but not longer than this; looked at whenever there is any news of it.
 FETCH_DEADLINE_S = 24 * 3600.0
-ALONE = "fetching by the Engine alone: a cut link starts a layer anew, no rate limit: {}"
+ALONE = "fetching by the Engine alone: a cut link restarts a layer, no rate limit: {}"
 
 
 class FetchProgress:
@@ -27,7 +27,7 @@ class FetchProgress:
         self._world = world
         self._by_hand = journal.by_hand
         self._entered = journal.entered
-        self._why = journal.reason or "it gets on too slowly"
+        self._why = journal.reason or "it is too slow"
         self._layers: Dict[str, str] = {}
         self._moved: Optional[int] = None
         self._alone = ""
@@ -94,11 +94,11 @@ class FetchProgress:
     def _check(self) -> None:
         """Raise WorldError when nothing more may be fetched: too late, or outside of the window."""
         if self._too_late():
-            raise WorldError(self._why, "see the registry and the robot's link", transient=True)
+            raise WorldError(self._why, "check the registry and the robot's link", transient=True)
         if self._order.override or self._by_hand:
             return
         if not is_open(self._order.switch.download, self._world.mark().wall):
-            raise WorldError("the window for downloads has closed", "it goes on in the next one", transient=True)
+            raise WorldError("the window for downloads has closed", "it continues in the next one", transient=True)
 
     def _layers_text(self) -> str:
         done = sum(1 for state in self._layers.values() if state != "downloading")

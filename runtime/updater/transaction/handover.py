@@ -14,7 +14,7 @@ from runtime.contract.codec import ContractError, from_json
 from runtime.contract.judgement import node_serves
 from runtime.contract.node.health import HealthReport
 from runtime.contract.node.resources import ENV_MEMORY, ENV_RESOURCES, ResourcePolicy
-from runtime.contract.node.serving import FIRST, LABEL_HANDOVER, SECOND, SHARED
+from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, NODES_DIR, SECOND, SERVE_DIR
 from runtime.contract.robot.switching import HANDOVER_AUTO
 from runtime.contract.robot.update import PROBATION, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, STOP_START, Journal
@@ -54,27 +54,39 @@ def why_not(journal: Journal, order: UpdateOrder, world: World) -> str:
         return "it is the same container"
     if order.switch.handover != HANDOVER_AUTO:
         return "the manifest says {}".format(order.switch.handover)
-    image = world.image(target.image)
-    if image is None or image.labels.get(LABEL_HANDOVER) != "1":
+    if order.stop_start:
+        return "the order says so"
+    if not _supports_handover(target.image, world):
         return "the new image does not support handover"
-    missing = [folder for folder in SHARED if folder not in world.compose_shares(target.folder)]
-    if missing:
-        return "its compose files do not share {}".format(" and ".join(missing))
+    shares = world.compose_shares(target.folder)
+    if SERVE_DIR not in shares:
+        return "its compose files do not share {}".format(SERVE_DIR)
+    if not any(folder.startswith(NODES_DIR + "/") for folder in shares):
+        return "its compose files give its container no folder of its own"
     return _old_cannot(observe(order, world, current.slot), order, world)
+
+
+def _supports_handover(reference: str, world: World) -> bool:
+    """Say whether an image's executor obeys token and lock as they are now."""
+    image = world.image(reference)
+    return image is not None and image.labels.get(LABEL_HANDOVER) == HANDOVER
 
 
 def _old_cannot(seen: Observation, order: UpdateOrder, world: World) -> str:
     report = seen.health.report
-    if report is None:
+    if report is None or seen.container is None:
         why = "cannot be judged" if seen.health.answered else "does not answer"
         return "the release that runs {}: {}".format(why, seen.health.error)
+    own_folder = seen.container.node_dir.startswith(NODES_DIR + "/")
+    if not own_folder or not _supports_handover(seen.container.image_id, world):
+        return "the release that runs does not support handover"
     if report.turn is None or not report.turn.exclusive:
         return "the release that runs does not support handover"
     if not node_serves(report):
         return "the release that runs does not serve (it is {})".format(report.executor.lifecycle)
     available, needed = world.memory_available(), memory_needed(report, order, world.hardware().module is not None)
     if available is None or needed is None:
-        return "it is not known how much memory both take; resources/memory in the manifest says it"
+        return "how much memory both need is not known: set resources/memory in the manifest"
     if available < needed:
         return "{} MiB of memory are free, the new one may take {} MiB".format(available >> 20, needed >> 20)
     return ""
@@ -109,7 +121,7 @@ def beside(journal: Journal, world: World) -> Journal:
     """Start the new container in the other slot. The token still names the old one, so the new one stands by."""
     order, target = parts(journal)
     assert journal.current is not None
-    world.note("starting {} beside {}".format(order.version, journal.current.version))
+    world.note("starting {} next to {}".format(order.version, journal.current.version))
     world.set_serving(journal.current.slot)
     changed = world.write_release(target.folder, files_of(order, target.slot))
     meant = tuple(name for name in changed if name != ENV_FILE)  # the slot is said there
@@ -128,16 +140,16 @@ def standby(journal: Journal, world: World) -> Journal:
         return replace(journal, takeover=BESIDE)  # a power cut, or somebody ended it
     verdict, now = judge_standby(seen, order.variant), world.mark()
     if verdict.level == FATAL:
-        return revert(journal, "beside the old release: {}".format(verdict.why), now, ban=True)
+        return revert(journal, "next to the old release: {}".format(verdict.why), now, ban=True)
     if verdict.level == UNFIT:
         world.note("switching by stop and start: {}".format(verdict.why))
         return back_to_stop_start(journal)
     if verdict.level != GOOD:
         limit = order.probation.ready_timeout_s
         if elapsed(journal.handed or now, now) > limit:
-            why = "not ready beside the old release within {:g} s: {}".format(limit, verdict.why)
+            why = "not ready next to the old release within {:g} s: {}".format(limit, verdict.why)
             return revert(journal, why, now, ban=True)
-        world.note("waiting beside the old release: {}".format(verdict.why))
+        world.note("waiting next to the old release: {}".format(verdict.why))
         return journal
     world.release_update_lock()  # asked anew: the robot may have begun to move meanwhile
     stays = held_up(journal, world)
@@ -171,7 +183,7 @@ def hand_over(journal: Journal, world: World) -> Journal:
         why = "did not take over within {:g} s: {}".format(HAND_S + TAKE_S, seen.health.error or "it does not serve")
         return revert(journal, why, now, ban=True)
     if waited > HAND_S:
-        world.note("{} does not leave its topics within {:g} s: ending it".format(current.version, HAND_S))
+        world.note("{} does not release its topics within {:g} s: stopping it".format(current.version, HAND_S))
         world.compose_stop(current.folder, current.slot)
     return journal
 

@@ -159,7 +159,7 @@ def _unwell(report: HealthReport, baseline: Baseline) -> List[str]:
     """Checks at error or stale that are worse than before the switch; all that is said when there is no check."""
     bad = [check for check in report.checks if severity(check.level) >= BAD_CHECK]
     if not bad and baseline.state != UNHEALTHY:
-        return ["the agent says unhealthy and gives no check that failed"]
+        return ["the agent reports unhealthy without a failed check"]
     return [says(check) for check in bad if _worse(check, baseline)]
 
 

@@ -151,7 +151,7 @@ def _check_ban(journal: Journal, order: UpdateOrder) -> None:
         return
     for ban in journal.banned:
         if ban.image == image:
-            raise Refused("this image failed here before: {}".format(ban.reason), "mend the release, or force it")
+            raise Refused("this image failed here before: {}".format(ban.reason), "correct the release, or use --force")
 
 
 def check_version(what: str, found: str, least: Tuple[int, int]) -> None:

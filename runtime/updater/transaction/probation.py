@@ -98,7 +98,7 @@ def reverting(journal: Journal, world: World) -> Journal:
     order = order_in(world, journal.current.folder) if journal.current else None
     if order is None:
         reason = "{} (nothing ran before: the containers were removed)".format(journal.reason)
-        return finish(journal, REVERTED, reason, "mend the release and roll out again", world.mark())
+        return finish(journal, REVERTED, reason, "correct the release and roll out again", world.mark())
     return _returned(journal, order, watch, world)
 
 
@@ -127,17 +127,19 @@ def _returned(journal: Journal, order: UpdateOrder, watch: Watch, world: World) 
         world.note("reverting: waiting for {}: {}".format(back, verdict.why))
         return journal
     if not baseline.answered and verdict.level != FATAL:
-        state = "it did not answer before either"
+        state = "the release before did not answer before the update either"
         return _reverted(journal, "{}; {} runs again ({})".format(journal.reason, back, state), now)
     return give_up(journal, "{} is not healthy after {:g} s: {}".format(back, limit, verdict.why), "", now)
 
 
 def _reverted(journal: Journal, reason: str, now: Mark) -> Journal:
-    hint = "mend the release and publish it under a new version" if journal.ban else ""
+    hint = "correct the release and publish it under a new version" if journal.ban else ""
     if journal.by_hand and journal.reason.startswith(ABORTED):
-        return finish(journal, REFUSED, reason, "it runs what ran before somebody asked for the way back", now)
+        return finish(
+            journal, REFUSED, reason, "the revert was undone: it runs the release from before the request", now
+        )
     if journal.by_hand:
-        return finish(journal, FAILED, "could not go back: " + reason, "look at `fleet-updater history`", now)
+        return finish(journal, FAILED, "could not revert: " + reason, "see `fleet-updater history`", now)
     return finish(journal, REVERTED, reason, hint, now)
 
 

@@ -62,7 +62,7 @@ def prune_images(journal: Journal, world: World) -> None:
         surplus.add(journal.target.image)
     for reference in sorted(surplus):
         if not world.remove_image(reference):
-            world.note("{} is still in use or gone already".format(reference))
+            world.note("{} is still in use or already removed".format(reference))
 
 
 def _still_wanted(journal: Journal) -> Tuple[str, ...]:

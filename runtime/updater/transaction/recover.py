@@ -27,7 +27,7 @@ def recover(journal: Journal, world: World) -> Journal:
     journal = recounted(journal, world) if journal.state == FETCHING else journal
     tries = journal.tries + 1
     if tries > MAX_TRIES[journal.state]:
-        return give_up(journal, "cut {} times".format(journal.tries), "", now)
+        return give_up(journal, "interrupted {} times".format(journal.tries), "", now)
     late = _too_late(journal, now)
     if late:
         return revert(journal, late, now, ban=False)
@@ -46,7 +46,7 @@ def _too_late(journal: Journal, now: Mark) -> Optional[str]:
     away = elapsed(journal.entered, now)
     if away <= limit:
         return None
-    return "the updater was cut in {} and came back after {:.0f} s, later than the {:g} s it may take".format(
+    return "the updater was interrupted in {} for {:.0f} s, longer than the limit of {:g} s".format(
         journal.state, away, limit
     )
 

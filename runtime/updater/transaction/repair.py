@@ -26,7 +26,7 @@ def repair(journal: Journal, world: World) -> List[str]:
     after = world.container(slot)
     alone(journal, world)
     if before is not None and after is not None and before.id == after.id and before.status == "running":
-        done.append("container runs already, left alone")
+        done.append("container runs already, not touched")
     else:
         done.append("container started: {}".format(after.id[:12] if after else "none"))
     return done

@@ -37,7 +37,7 @@ def preflight(journal: Journal, world: World) -> Journal:
         engine = check_machine(order, world)
         if _runs_already(journal, order, target, world):
             return commit(
-                replace(journal, fetched_bytes=0), "it ran already; the container was left alone", world.mark()
+                replace(journal, fetched_bytes=0), "it ran already; the container was not touched", world.mark()
             )
         local = world.image(target.image) is not None
         if not local:
@@ -88,7 +88,7 @@ def verify(journal: Journal, world: World) -> Journal:
 
 
 def switch(journal: Journal, world: World) -> Journal:
-    """Bring the new container up, beside the old one or in its place. What the disk says by now is not believed."""
+    """Start the new container, next to the old one or in its place. Uses the verified copy, not the files on disk."""
     order, _ = parts(journal)
     if journal.takeover == HANDED:
         return hand_over(journal, world)
@@ -126,9 +126,9 @@ def check_image(order: UpdateOrder, world: World) -> None:
     variant = order.variant
     image = world.image(variant.image)
     if image is None:
-        raise WorldError("{} is not on the robot's disk".format(variant.image), "somebody removed it; roll out again")
+        raise WorldError("{} is not on the robot's disk".format(variant.image), "it was removed; roll out again")
     if variant.image not in image.references:
-        raise WorldError("the Engine knows {} as {}".format(variant.image, ", ".join(image.references) or "nothing"))
+        raise WorldError("the Engine has {} as {}".format(variant.image, ", ".join(image.references) or "nothing"))
     if image.platform != variant.requires.platform:
         raise WorldError("the image is for {}, the release says {}".format(image.platform, variant.requires.platform))
     _check_inside(variant.requires, image)

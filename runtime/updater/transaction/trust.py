@@ -1,6 +1,6 @@
-"""Does this robot believe the order? Everything is judged here, from the order itself and this robot's own keys.
+"""Does this robot accept the order? Everything is judged here, by the order itself and this robot's own keys.
 
-The controller is not believed: what it sends must be, word for word, what enough allowed signers signed for.
+The controller is not trusted: what it sends must be exactly what enough allowed signers signed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ def check_trust(journal: Journal, order: UpdateOrder, world: World) -> Journal:
         return journal
     settings = world.trust()
     if settings is None:
-        raise Refused(
-            "this robot was never told whose releases to take", "run `fleet bootstrap --robots {}`".format(order.robot)
-        )
+        raise Refused("this robot has no trust settings", "run `fleet bootstrap --robots {}`".format(order.robot))
     if settings.fleet != order.fleet:
         raise Refused(
             "the order is of fleet {}, this robot belongs to {}".format(order.fleet, settings.fleet),
@@ -80,8 +78,8 @@ def _signers(journal: Journal, order: UpdateOrder, settings: TrustSettings, worl
     if proof is None:
         raise Refused(
             "the order carries no signature, and this robot takes only signed releases",
-            "sign the release: `fleet keys sign {}`; a fleet that shall be unsigned says `trust: unsigned`, and "
-            "bootstraps again".format(order.version),
+            "sign the release: `fleet keys sign {}`; for an unsigned fleet write `trust: unsigned` and run "
+            "bootstrap again".format(order.version),
         )
     # Signatures are over bytes, and are judged before anything that nobody signed is decoded.
     people = _count(proof.release, RELEASE, settings, world, order)
@@ -128,7 +126,7 @@ def _rollback(proof: Proof, order: UpdateOrder) -> Optional[Statement]:
     return statement
 
 
-_FORGED = "somebody changed it after it was signed: look at the registry and at the controller before trying again"
+_FORGED = "it was changed after it was signed: check the registry and the controller before trying again"
 
 
 def _check_names(statement: Statement, order: UpdateOrder) -> None:
@@ -145,11 +143,11 @@ def _check_lifetime(statement: Statement, most_s: float) -> None:
     lasts = statement.expires_at - statement.issued_at
     if lasts <= most_s:
         return
-    text = "the {} of {} was made for {:.1f} days, this robot takes {:.1f} at most"
+    text = "the {} of {} was made for {:.1f} days, this robot accepts at most {:.1f}"
     again = "sign it again: `fleet keys sign {}`" if statement.kind == RELEASE else "`fleet rollback {} --renew`"
     raise Refused(
         text.format(_WORDS[statement.kind], statement.version, lasts / 86400, most_s / 86400),
-        again.format(statement.version) + ", and ask who wrote the old words",
+        again.format(statement.version) + ", and find out who made the old statement",
     )
 
 
@@ -165,7 +163,7 @@ def _check_times(statement: Statement, journal: Journal, now: float, expires: bo
         )
     newest = max(statement.issued_at, journal.floor.accepted_at if journal.floor else 0.0)
     if now < newest - MAX_CLOCK_DIFFERENCE_S:
-        text = "it is {} here, before the {} at which a signature was made that this robot has"
+        text = "this robot's clock says {}, which is before {}, when a signature that it has was made"
         raise Refused(text.format(_at(now), _at(newest)), "set the robot's clock (timedatectl set-ntp true)")
 
 
@@ -219,7 +217,7 @@ def _difference(ordered: object, signed: object) -> Tuple[str, str]:
 def _count(signed: Signed, kind: str, settings: TrustSettings, world: World, order: UpdateOrder) -> Tuple[str, ...]:
     """Return who signed. Raises Refused when they are too few."""
     if len(signed.signatures) > MAX_SIGNATURES:
-        text = "the {} carries {} signatures, at most {} are looked at"
+        text = "the {} carries {} signatures, at most {} are read"
         raise Refused(text.format(kind, len(signed.signatures), MAX_SIGNATURES), _FORGED)
     facts: List[SignatureFacts] = [
         world.check_signature(signed.statement, signature, NAMESPACES[kind]) for signature in signed.signatures
@@ -244,15 +242,18 @@ def _check_floor(journal: Journal, order: UpdateOrder, release: Statement, rollb
         return
     if place(order.version, release.issued_at) >= place(floor.version, floor.issued_at):
         return
-    hint = "going back needs a signed rollback order: `fleet rollback {}`"
+    hint = "an older release needs a signed rollback order: `fleet rollback {}`"
     if rollback is None:
-        text = "{} (signed at {}) is older than {} (signed at {}), which this robot had"
+        text = "{} (signed at {}) is older than {} (signed at {}), which this robot committed"
         raise Refused(
             text.format(order.version, _at(release.issued_at), floor.version, _at(floor.issued_at)),
             hint.format(order.version),
         )
     if rollback.issued_at <= floor.accepted_at:
-        text = "the rollback order was signed at {}, not after {}, when the last thing was signed that this robot took"
+        text = (
+            "the rollback order was signed at {}, not after {}, when the newest statement that this robot "
+            "accepted was signed"
+        )
         raise Refused(
             text.format(_at(rollback.issued_at), _at(floor.accepted_at)), hint.format(order.version + " --renew")
         )

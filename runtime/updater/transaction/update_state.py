@@ -81,7 +81,7 @@ def _order_id(journal: Journal) -> str:
 
 def state_lines(state: UpdateState) -> List[str]:
     """Return a state as lines for a person."""
-    lines = ["robot     {}".format(state.robot or "(not told yet)")]
+    lines = ["robot     {}".format(state.robot or "(not bootstrapped)")]
     for name, release in (("current", state.current), ("previous", state.previous)):
         text = "none" if release is None else _release_text(release)
         lines.append("{:<9} {}".format(name, text))
@@ -107,7 +107,7 @@ def state_lines(state: UpdateState) -> List[str]:
 def signed_text(state: UpdateState) -> str:
     """Return who signed for the current release, or that nobody had to."""
     who = "by " + ", ".join(state.signed_by) if state.signed_by else "by nobody"
-    return who + "; unsigned: this robot takes any order" if state.unsigned else who
+    return who + "; unsigned: this robot accepts any order" if state.unsigned else who
 
 
 def _release_text(release: RunningRelease) -> str:

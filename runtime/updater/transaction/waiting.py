@@ -22,7 +22,7 @@ from runtime.updater.transaction.trust import check_trust
 
 #: A robot on its way back from a bad release waits no longer than this for the lock: what runs is the fault.
 REVERT_WAIT_S = 30.0
-LOCK_HINT = "wait until the robot stands, then roll out again; `--override REASON` goes past the lock"
+LOCK_HINT = "wait until the robot stands still, then roll out again; `--override REASON` ignores the lock"
 
 
 def waiting(journal: Journal, world: World) -> Journal:

@@ -51,7 +51,7 @@ def test_what_runs_at_the_robot_ends_with_fleet(operator: Operator, number: sign
     assert gone(marker, within_s=30.0)
     if number != signal.SIGKILL:
         assert process.returncode == 3
-        assert b"robots were told to end what they were running" in said
+        assert b"commands on robots were stopped" in said
 
 
 def _home(operator: Operator) -> Path:

@@ -171,7 +171,7 @@ def test_a_refused_key_is_named_with_what_the_server_wants(operator: Operator) -
     operator.writes(f"Host *\n  IdentitiesOnly yes\n  IdentityFile {operator.home}/stranger\n")
     said = refused(operator)
     assert f"refused the login (tried {operator.home}/stranger; " in said.message
-    assert "it said: permission denied, left is publickey" in said.message
+    assert "it said: permission denied, remaining methods: publickey" in said.message
     assert "authorized_keys" in said.hint
 
 

@@ -43,7 +43,7 @@ def publish_releases(road: Road, versions: Sequence[str] = (*GOOD, BAD)) -> Rele
     wiring = Wiring(site.folder)
     published = {}
     for version in versions:
-        _change_every_image(site, 0.6 + (*GOOD, BAD).index(version) / 100)
+        change_every_image(site, 0.6 + (*GOOD, BAD).index(version) / 100)
         if version == BAD:
             spoil(site)
         site.set_version(version, scout="fp32" if version == BAD else "int8")
@@ -53,7 +53,7 @@ def publish_releases(road: Road, versions: Sequence[str] = (*GOOD, BAD)) -> Rele
     return Releases(site, published)
 
 
-def _change_every_image(site: Site, box_threshold: float) -> None:
+def change_every_image(site: Site, box_threshold: float) -> None:
     """Set a value of the runtime's configuration: another image for every robot, of the same engines."""
     path = site.folder / "models" / "sign_text.yaml"
     model = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -95,7 +95,7 @@ def test_a_jetson_s_job_has_the_gpu_and_the_files_that_say_what_it_is() -> None:
     ("words", "hint"),
     [
         ("unknown or invalid runtime name: nvidia", "nvidia-ctk runtime configure"),
-        ("invalid mount config: bind source path does not exist: /proc/device-tree/compatible", "is no Jetson"),
+        ("invalid mount config: bind source path does not exist: /proc/device-tree/compatible", "is not a Jetson"),
     ],
 )
 def test_a_machine_that_cannot_do_it_is_told_what_is_missing(words: str, hint: str) -> None:

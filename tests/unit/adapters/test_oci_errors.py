@@ -15,7 +15,7 @@ from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.registry.oci_registry import OciRegistry
 from fleet.adapters.registry.registry_auth import Authenticator
 from fleet.adapters.registry.registry_errors import TransientRegistryError, link_broken, refused
-from fleet.adapters.registry.registry_http import RetryPolicy
+from fleet.adapters.retry import RetryPolicy
 from fleet.errors import RegistryAuthError, RegistryError
 from runtime.contract.registry.tokens import TokenRequest
 from tests.fakes.clock import FakeClock

@@ -151,7 +151,7 @@ def test_an_updater_at_work_is_not_replaced() -> None:
     machine = Machine(updater="0.9+old")
     machine.updater.state = machine.updater.state.__class__("amr-001", "fetching", "old")
     updater_program(machine.host, machine.updater)
-    with pytest.raises(RobotError, match=r"in the middle of an update \(fetching\)"):
+    with pytest.raises(RobotError, match=r"an update is in progress \(fetching\)"):
         machine.bootstrap()
     assert machine.installed == []
 
@@ -204,7 +204,7 @@ def test_a_new_updater_that_never_answers_is_told_with_the_one_that_runs_again(a
     updater_program(machine.host, machine.updater)
     machine.install_result = installed(trial=True)
     machine.starts = False
-    machine.returns_after(after_s, "its daemon ended 3 times before it was proven")
+    machine.returns_after(after_s, "its daemon ended 3 times before the trial ended")
     # What answers before the installation is the old one too: the trial has not begun.
     with pytest.raises(RobotError) as caught:
         machine.bootstrap()

@@ -103,7 +103,7 @@ def test_a_robot_that_refuses_is_named(code: int, said: str, hint: str) -> None:
     machine.host.programs["sudo"] = lambda args, stdin: CommandResult(code, "", f"noise\n{said}\n")
     shell = machine.shells.connect(machine.address)
     access = RegistryAccess(HOST, None, "ecr-login", {"credHelpers": {HOST: "ecr-login"}})
-    with pytest.raises(RobotError, match=r"amr-001: it cannot be given access to registry\.test:5000: ") as caught:
+    with pytest.raises(RobotError, match=r"amr-001: its access to registry\.test:5000 cannot be set up: ") as caught:
         install_access(machine.address, "warehouse", shell, access, as_root=False)
     assert said in caught.value.message
     assert hint in caught.value.hint

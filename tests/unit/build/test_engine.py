@@ -293,7 +293,7 @@ def lie(out: Path, changes: dict[str, Any]) -> None:
         ({"model": "other"}, "model is other, expected detector"),
         ({"precision": "fp16", "disagree": True}, "engine.json and report.json disagree"),
         ({"device": {"platform": "linux/arm64"}}, "platform linux/arm64, the profile says linux/amd64"),
-        ({"engine_file": "../../etc/passwd"}, "none of engine.onnx, engine.plan"),
+        ({"engine_file": "../../etc/passwd"}, "not one of engine.onnx, engine.plan"),
         ({"engine_file": "engine.plan"}, "engine.plan is missing"),
         ({"engine_sha256": "0" * 64}, "the report says"),
         ({"appended": b"more"}, "the report says"),

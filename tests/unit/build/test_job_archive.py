@@ -78,7 +78,7 @@ def test_outputs_are_unpacked_flat(tmp_path: Path) -> None:
 )
 def test_nothing_leaves_the_folder(tmp_path: Path, bad: tarfile.TarInfo) -> None:
     inside = tmp_path / "deep" / "to"
-    with pytest.raises(BuildError, match="not a plain file"):
+    with pytest.raises(BuildError, match="not a regular file"):
         unpack_outputs(archive(tmp_path / "o.tar", bad), inside)
     assert [path for path in tmp_path.rglob("*") if path.name in ("escaped", "link", "pipe")] == []
 
@@ -131,7 +131,7 @@ HOSTILE = {
     "a sparse entry of 1 TiB": (sparse_entry(1 << 40), "sparse"),
     "a sparse entry by pax, 0.0": (pax_entry({"GNU.sparse.size": str(1 << 40), "GNU.sparse.numblocks": "0"}), "sparse"),
     "a sparse entry by pax, 0.1": (pax_entry({"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}), "sparse"),
-    "an entry that says 1 TiB": (claiming(1 << 40), "is said to have 1099511627776 bytes"),
+    "an entry that says 1 TiB": (claiming(1 << 40), "should have 1099511627776 bytes"),
 }
 
 

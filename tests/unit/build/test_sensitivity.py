@@ -54,10 +54,10 @@ def test_the_lines_are_what_a_manifest_takes() -> None:
 
 
 def test_a_guess_is_told_to_be_one_and_a_note_is_shown() -> None:
-    guess = dataclasses.replace(FOUND, verified=False, min_cosine=None, note="no set was found in the time there was")
+    guess = dataclasses.replace(FOUND, verified=False, min_cosine=None, note="no set of nodes was found in time")
     text = "\n".join(sensitivity_lines(guess))
     assert "A guess, NOT verified to pass" in text
-    assert "note: no set was found" in text
+    assert "note: no set of nodes was found" in text
     nothing = Sensitivity("int8", (), (), (), False, None, None, "", "not measured: no memory")
     assert sensitivity_lines(nothing) == ["note: not measured: no memory"]
 

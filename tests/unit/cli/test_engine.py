@@ -163,15 +163,15 @@ def test_an_accuracy_gate_that_says_no_names_the_nodes_and_the_option_that_mends
     [
         (("build", "detectro"), "no model called detectro"),
         (("build", "detector", "--profile", "sim"), "no profile called sim"),
-        (("build", "detector", "--calibration", "x.npz"), "--calibration has no meaning"),
+        (("build", "detector", "--calibration", "x.npz"), "--calibration does not apply"),
         (("build", "detector", "--dla-core", "0"), "which has no DLA"),
         (("build", "detector", "--dla-core", "2"), "--dla-core"),
         (("build", "nowhere.onnx"), "there is no"),
-        (("build", "nowhere.onnx", "--profile", "sim-x86"), "--profile has no meaning"),
-        (("build", "detector", "--out", "manifests"), "no engine's folder"),
+        (("build", "nowhere.onnx", "--profile", "sim-x86"), "--profile does not apply"),
+        (("build", "detector", "--out", "manifests"), "not an engine folder"),
         (("build", "detector", "--precision", "int4"), "int4"),
         (("inspect", "nowhere"), "there is no"),
-        (("bench", "nowhere", "--shape", "x=axb"), "--shape x=axb is no shape"),
+        (("bench", "nowhere", "--shape", "x=axb"), "--shape x=axb is not a shape"),
         (("bench", "nowhere", "--warm-up", "inf"), "finite"),
         (("run", "manifests/fleet.yaml"), "neither an engine"),
         (("compare", "nowhere", "nowhere"), "there is no"),
@@ -253,7 +253,7 @@ def test_two_are_compared_and_a_gate_may_stand_between(engines: Path, capsys: py
     assert document["outputs"][0]["min_cosine"] > 0.99
     assert document["bench"]["ratio"]["rounds"] >= 1
     assert "cosine" in error(capsys, *arguments, "--min-cosine", "1", code=4)
-    assert "not held against each other" in error(capsys, *arguments, "--no-run", "--min-cosine", "0.5", code=4)
+    assert "not compared" in error(capsys, *arguments, "--no-run", "--min-cosine", "0.5", code=4)
 
 
 def test_every_verb_prints_a_table(engines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

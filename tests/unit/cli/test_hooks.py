@@ -94,7 +94,7 @@ def test_a_hook_that_fails_is_said_and_the_rollout_goes_on(desk: Desk, poster: P
 
 @pytest.mark.parametrize(("event", "committed"), [("before-rollout", 0), ("before-wave", 0), ("after-wave", 1)])
 def test_a_hook_that_may_stop_the_rollout_stops_it(desk: Desk, poster: Poster, event: str, committed: int) -> None:
-    """No further robot is begun, and what committed stays: a board that is down says nothing about a release."""
+    """No further robot is begun, and what committed stays: a board that is down is no statement about a release."""
     ready(desk, {"events": [event], "url": URL, "on_error": "stop"})
     poster.refuses = {event}
     document = desk.json("rollout", "--yes", code=3)

@@ -65,7 +65,7 @@ def test_somebody_else_s_folder_is_left_alone(
     (mine / "thesis.tex").write_text("mine")
     code, document = run(capsys, "render", "-m", str(manifest), "--out", str(tmp_path / "out"))
     assert code == 2
-    assert "holds something else" in document["error"]["message"]
+    assert "holds other files" in document["error"]["message"]
     assert (mine / "thesis.tex").read_text() == "mine"
 
 

@@ -219,7 +219,7 @@ def test_two_who_resume_do_not_both_go_on(desk: Desk, monkeypatch: pytest.Monkey
         return True
 
     monkeypatch.setattr("typer.confirm", meanwhile)
-    assert "taken up by somebody else" in desk.fleet("rollout", "--resume", "--reason", "go", code=4).err
+    assert "taken up by another command" in desk.fleet("rollout", "--resume", "--reason", "go", code=4).err
 
 
 def test_a_pause_that_could_not_be_written_is_an_error(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

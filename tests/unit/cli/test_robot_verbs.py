@@ -135,7 +135,7 @@ def test_a_rollout_that_reached_nobody_is_no_success(desk: Desk) -> None:
     document = desk.json("rollout", "--yes", code=6)
     assert document["succeeded"] is False
     assert document["tags"] == []
-    assert "nobody was reached" in document["error"]["message"]
+    assert "no robot was reached" in document["error"]["message"]
     assert "1.1.0 reached nobody: 3 offline" in desk.fleet("rollout", "--yes", code=6).out
     history = desk.json("history")
     assert (history["current"], history["history"][0]["outcome"]) == ("1.0.0", "nobody reached")
@@ -416,7 +416,7 @@ def test_ctrl_c_is_how_following_ends(desk: Desk, monkeypatch: pytest.MonkeyPatc
     ("verb", "hint"),
     [
         (["status"], "nothing was changed"),
-        (["exec", "--", "echo"], "told to end"),
+        (["exec", "--", "echo"], "were stopped"),
         (["bootstrap"], "run the same command again"),
     ],
 )

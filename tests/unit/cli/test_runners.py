@@ -29,11 +29,11 @@ def test_the_profiles_that_come_with_jetfleet_are_builders() -> None:
     "name", ["fleet", "fleet-publish", "fleet-plan", "self-hosted", "linux", "x64", "ubuntu-24.04"]
 )
 def test_other_runners_labels_are_nobody_s_profile(name: str) -> None:
-    with pytest.raises(UsageError, match=f"the profile {name} is no builder that CI may use"):
+    with pytest.raises(UsageError, match=f"the profile {name} is not a builder that CI may use"):
         runner_of(name, None)
     with pytest.raises(UsageError, match="may not be a builder's label"):
         allowed_labels(f"sim-x86,{name}")
-    with pytest.raises(UsageError, match="is no builder"):
+    with pytest.raises(UsageError, match="is not a builder"):
         runner_of(name, frozenset({name}))
 
 
@@ -57,13 +57,13 @@ def rename_profile(desk: Desk, name: str) -> None:
 def test_a_profile_called_like_the_publisher_is_refused(desk: Desk, arguments: list[str]) -> None:
     rename_profile(desk, "fleet-publish")
     result = desk.fleet("ci", "plan", *arguments, code=2)
-    assert "the profile fleet-publish is no builder that CI may use" in " ".join(result.err.split())
+    assert "the profile fleet-publish is not a builder that CI may use" in " ".join(result.err.split())
     assert "self-hosted" not in result.out
 
 
 def test_the_variable_of_the_repository_decides(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLEET_RUNNERS", "bench-7")
-    assert "is no builder" in " ".join(desk.fleet("ci", "plan", "--github", code=2).err.split())
+    assert "is not a builder" in " ".join(desk.fleet("ci", "plan", "--github", code=2).err.split())
     rename_profile(desk, "bench-7")
     assert '["self-hosted","bench-7"]' in desk.fleet("ci", "plan", "--github").out
     monkeypatch.setenv("FLEET_RUNNERS", "")

@@ -49,7 +49,7 @@ def test_what_a_newer_program_added_is_left_alone_and_what_it_left_out_has_its_d
         ({"old": []}, "Document.old: expected an object, got list"),
         ({"inner": {}}, "Document.inner.name: missing"),
         ({"inner": {"name": "a", "share": "x"}}, "Document.inner.share: expected float, got str"),
-        ({"inner": {"name": "a", "share": float("nan")}}, "Document: NaN is no number of JSON"),
+        ({"inner": {"name": "a", "share": float("nan")}}, "Document: NaN is not a JSON number"),
         ({"items": [{"name": 1}]}, r"Document.items\[0\].name: expected str, got int"),
         ({"counts": {"x": True}}, "Document.counts.x: expected int, got bool"),
         ({"schema": SCHEMA + 1}, "is newer than this program understands"),

@@ -34,10 +34,10 @@ def test_people_and_keys_are_distinct(facts: list[SignatureFacts], people: tuple
 
 
 def test_too_few_says_who_did_and_why_others_do_not_count() -> None:
-    facts = [by("a", "anna"), SignatureFacts("SHA256:x", problem="SHA256:x is no allowed signer")]
+    facts = [by("a", "anna"), SignatureFacts("SHA256:x", problem="SHA256:x is not an allowed signer")]
     assert why_too_few(facts, 1) == ""
     assert why_too_few(facts, 2) == (
-        "signed by 1 of 2 allowed signers that are needed (anna); SHA256:x is no allowed signer"
+        "signed by 1 of 2 allowed signers that are needed (anna); SHA256:x is not an allowed signer"
     )
     assert why_too_few([], 1) == "signed by 0 of 1 allowed signers that are needed"
 

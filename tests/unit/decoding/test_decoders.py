@@ -187,7 +187,7 @@ def test_a_velocity_that_is_no_number_is_a_failure(number: float) -> None:
 
 
 def test_velocity_refuses_another_count() -> None:
-    with pytest.raises(ValueError, match=r"needs 2 numbers, one an axis, the output has shape \[1, 3\]"):
+    with pytest.raises(ValueError, match=r"needs 2 numbers, one for each axis, the output has shape \[1, 3\]"):
         decoder_named("velocity", SAFE)(np.zeros((1, 3)), VIEW)
 
 
@@ -222,7 +222,7 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         ("velocity", {**SAFE, "max_linear": float("nan")}, "velocity.max_linear is nan"),
         ("velocity", {**SAFE, "axes": ["x"]}, "velocity.axes is .*: give a list of linear.x, linear.y"),
         ("velocity", {**SAFE, "axes": ["linear.x", "linear.x"]}, "names no axis, or one twice"),
-        ("velocity", {**SAFE, "scale": [1.0]}, "velocity.scale has 1 numbers: give 2 numbers, one an axis"),
+        ("velocity", {**SAFE, "scale": [1.0]}, "velocity.scale has 1 numbers: give 2 numbers, one for each axis"),
         ("velocity", {**SAFE, "deadline": 0.5}, "velocity.deadline is 0.5: give a duration such as 300ms"),
         ("velocity", {**SAFE, "deadline": "10ms"}, "velocity.deadline is 0.01 s, shorter than a period of 20 Hz"),
     ],
@@ -234,5 +234,5 @@ def test_bad_options_are_named(name: str, options: dict[str, Any], message: str)
 
 @pytest.mark.parametrize("tensor", [np.array([[756]]), np.array([[0.9]], "f4"), np.zeros((1, 5), np.int64)])
 def test_a_class_number_is_no_row_of_scores(tensor: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"classification needs a score for every class.*no score"):
+    with pytest.raises(ValueError, match=r"classification needs a score for every class.*not a score"):
         decoder_named("classification", {"labels": ["a"]})(tensor, View(1, 1))

@@ -140,7 +140,11 @@ def test_an_output_that_is_not_finite_is_an_error(bad: float, column: int) -> No
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((1, 84, 8400), {"labels": ["a"] * 80}, r"needs 4 \+ 80 values a candidate, .* has 8400: .*channels_first"),
+        (
+            (1, 84, 8400),
+            {"labels": ["a"] * 80},
+            r"needs 4 \+ 80 values for each .* has 8400: .*channels_first",
+        ),
         ((8, 4), {}, r"needs 4 \+ 1"),
         ((2, 8, 6), {}, "needs shape"),
         ((8,), {}, "needs shape"),
@@ -152,5 +156,5 @@ def test_another_shape_is_refused(shape: tuple[int, ...], options: dict[str, Any
 
 
 def test_a_configuration_without_the_networks_size_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not say how large the network's input is"):
+    with pytest.raises(ValueError, match="does not have the size of the network's input"):
         decode([[160, 160, 80, 80, 0.9]], View(480, 640))

@@ -121,7 +121,7 @@ def test_nothing_may_be_expected_and_proves_no_decoder() -> None:
     ("decoder", "answer", "said"),
     [
         (OutputDecoder("y", "tensor", {"max_elements": 10}), np.zeros((1, 1, 5, 5), "f4"), "25 elements, max_elements"),
-        (OutputDecoder("y", "classification", {}), np.array([[756]], np.int64), "class number is no score"),
+        (OutputDecoder("y", "classification", {}), np.array([[756]], np.int64), "class number is not a score"),
         (OutputDecoder("y", "classification", {}), np.array([[9.0, -3.0]], "f4"), "scores reach from -3 to 9"),
         (OutputDecoder("y", "mask", {}), np.zeros((1, 4), "f4"), "mask needs shape"),
         (OutputDecoder("y", "boxes", {"classes": 1}), np.zeros((1, 56, 30), "f4"), "boxes needs 4 + 1 values"),

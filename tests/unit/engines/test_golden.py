@@ -61,7 +61,7 @@ GOOD = np.ones((2, 4), "f4")
         ({"image": frames(2).astype("f4")}, "has float32 [2, 24, 32, 3] for input 'image'"),
         ({"image": frames(2)[:, :8]}, "expected uint8 ['N', 24, 32, 3]"),
         ({"image": frames(0)}, "has uint8 [0, 24, 32, 3]"),
-        ({"image": frames(2), "boxes": GOOD}, "holds 'boxes', which is no input or output"),
+        ({"image": frames(2), "boxes": GOOD}, "holds 'boxes', which is not an input or output"),
         ({"image": frames(3), "scores": GOOD}, "different numbers of frames: {'image': 3, 'scores': 2}"),
         ({"image": frames(2), "scores": GOOD * 0}, "expects all zeros of output 'scores', frame 0"),
         ({"image": frames(2), "scores": GOOD * np.nan}, "not finite of output 'scores'"),

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.contract.device import L4T_LINES, differing_facts, l4t_line, same_fact
+from runtime.contract.device import differing_facts, same_fact
 from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity
+from runtime.contract.jetson import LINES, line_of
 from runtime.contract.robot.power import sms_left
 from runtime.engines.device.device_facts import JetsonFacts, read_jetson
 from runtime.engines.device.plan_header import HEADER_BYTES, PlanHeader, read_plan_header
@@ -140,11 +141,14 @@ def test_masks(mask: int, sms: int | None) -> None:
      ("36.2.0", None), ("36.6", None), ("38.2", None), ("35.4.1", None), ("", None), (None, None), ("x", None)],
 )  # fmt: skip
 def test_lines(l4t: str | None, line: str | None) -> None:
-    assert l4t_line(l4t) == line
+    found = line_of(l4t)
+    assert (found.name if found else None) == line
 
 
-def test_every_line_holds_itself() -> None:
-    assert all(l4t_line(line) == line for line in L4T_LINES)
+def test_every_line_holds_its_own_releases_and_no_release_is_in_two() -> None:
+    assert all(line_of(name) is line for name, line in LINES.items())
+    releases = [release for line in LINES.values() for release in line.releases]
+    assert len(releases) == len(set(releases))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +262,7 @@ def test_a_truncated_plan(tmp_path: Path, content: bytes) -> None:
 def test_what_is_no_plan(tmp_path: Path) -> None:
     found = refused(NX, NX, plan=plan(tmp_path / "p", magic=0x04034B50))
     assert found.kind == "corrupt"
-    assert "does not start as a plan of TensorRT does; its sidecar says 10.3.0.30" in found.message
+    assert "does not begin like a TensorRT plan; its sidecar says 10.3.0.30" in found.message
 
 
 JP60 = dataclasses.replace(NX, tensorrt="8.6.2", l4t="36.3.0", cuda="12.2")

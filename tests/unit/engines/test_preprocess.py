@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
-from runtime.engines.graph.preprocess import CHANNELS, engine_input, preprocess_model
+from runtime.engines.graph.preprocess import engine_input, preprocess_model
 from tests.unit.engines.models import frames
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -80,7 +81,7 @@ def test_equals_numpy(encoding: str, color: str, resize: str, tensor: tuple[int,
     channels = 1 if color == "gray" else 3
     mean, std = (MEAN, STD) if channels == 3 else ((0.5,), (0.25,))
     pre = Preprocess(48, 64, encoding, color, resize, 1 / 255, mean, std)
-    frame = frames(1, size=(48, 64), channels=CHANNELS[encoding])
+    frame = frames(1, size=(48, 64), channels=ENCODINGS[encoding].channels)
     got = run(TensorSpec("x", (1, channels, *tensor), preprocess=pre), frame)
     wanted = expected(pre, *tensor, frame)
     assert got.shape == wanted.shape
@@ -136,7 +137,7 @@ BASE = Preprocess(8, 8, "rgb8")
 @pytest.mark.parametrize(
     ("shape", "change", "kind", "said"),
     [
-        ((1, 3, 8, 8), {"encoding": "yuv422"}, "unsupported", "yuv422"),
+        ((1, 3, 8, 8), {"encoding": "yuv444"}, "unsupported", "yuv444"),
         ((1, 3, 8, 8), {"color": "lab"}, "unsupported", "lab"),
         ((1, 1, 8, 8), {}, "bad-model", "[1, 3, 'H', 'W']"),
         ((2, 3, 8, 8), {}, "bad-model", "[2, 3, 8, 8]"),

@@ -70,12 +70,12 @@ def test_a_missing_file_is_named(engine: Path, name: str) -> None:
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": 99}', "[1]"])
 def test_a_sidecar_that_is_none_is_refused(engine: Path, text: str) -> None:
     (engine / IDENTITY_FILE).write_text(text)
-    assert "is not an engine's sidecar" in refusal(engine).message
+    assert "is not an engine sidecar" in refusal(engine).message
 
 
 def test_a_sidecar_may_not_point_elsewhere(engine: Path) -> None:
     change(engine, engine_file="../tiny/engine.onnx")
-    assert "names a file elsewhere" in refusal(engine).message
+    assert "names a file outside of its folder" in refusal(engine).message
 
 
 def test_another_backend_s_engine_is_refused(engine: Path) -> None:
@@ -112,7 +112,7 @@ def test_every_fact_of_a_device_counts_and_none_claims_nothing() -> None:
 def test_check_engine_names_the_model(engine: Path) -> None:
     identity, _ = load_engine_dir(engine)
     check_engine(identity, "onnxruntime", DeviceFacts(this_platform()))
-    with pytest.raises(EngineError, match="engine of 'tiny' does not belong"):
+    with pytest.raises(EngineError, match="engine of 'tiny' does not fit"):
         check_engine(identity, "onnxruntime", DeviceFacts("linux/other"))
 
 

@@ -81,7 +81,7 @@ def test_values_that_are_not_finite_are_as_bad_as_can_be_and_fit_into_json(name:
     ("name", "shape"), [("top1", (1, 2, 4, 4)), ("top1", (1, 1)), ("mask_iou", (1, 4)), ("mask_iou", (1, 2, 3, 4, 5))]
 )
 def test_an_output_of_another_shape_is_refused(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(EngineError, match="has no meaning for output 'x' of shape") as caught:
+    with pytest.raises(EngineError, match="does not apply to output 'x' of shape") as caught:
         measured(name, [np.ones(shape)], [np.ones(shape)])
     assert str(list(shape)) in caught.value.message
 

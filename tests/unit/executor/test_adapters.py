@@ -84,7 +84,7 @@ def test_a_scan_and_what_is_no_measurement(invalid: str, expected: list[float], 
 def test_a_scan_may_be_refused_for_what_is_no_measurement() -> None:
     wanted = binding(LASER_SCAN, 1, 3, invalid="drop")
     assert through(wanted, scan(1.0, 2.0, 3.0)).tolist() == [[1.0, 2.0, 3.0]]
-    assert refusal(wanted, scan(1.0, NAN, INF)) == ("not_finite", "2 of 3 ranges are no measurements")
+    assert refusal(wanted, scan(1.0, NAN, INF)) == ("not_finite", "2 of 3 ranges are not valid measurements")
 
 
 def test_a_scan_that_does_not_fit() -> None:
@@ -196,7 +196,7 @@ def test_an_infinite_range_max_with_what_stands_for_it(options: dict[str, Any], 
 def test_a_range_max_that_bounds_nothing_needs_something_that_stands_for_it(high: float) -> None:
     kind, said = refusal(binding(LASER_SCAN, 1, 3), scan(1.0, INF, 9.0, high=high))
     assert kind == "limits"
-    assert f"range_max is {np.float32(high):g} m, so nothing can stand for what is no measurement" in said
+    assert f"range_max is {np.float32(high):g} m, so there is no value for a beam without a measurement" in said
     assert "{max_range: 30}" in said
     assert refusal(binding(LASER_SCAN, 1, 3, invalid="drop"), scan(1.0, INF, 9.0, high=INF))[0] == "not_finite"
     assert refusal(binding(LASER_SCAN, 1, 3, max_range=8), scan(1.0, 2.0, 9.0, high=NAN))[0] == "limits"
@@ -466,7 +466,7 @@ def test_garbage_in_any_byte_raises_nothing_but_a_refusal(wanted: InputBinding, 
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        (binding(LASER_SCAN, 3), "has no batch of one in front"),
+        (binding(LASER_SCAN, 3), "does not begin with a batch of 1"),
         (binding(IMU, 1, 7), "takes 7 values, but sensor_msgs/msg/Imu gives 10 or 6"),
         (binding(TWIST, 1, 3, fields=["linear.x"]), "takes 3 values, but geometry_msgs/msg/Twist gives 1"),
         (binding(POINT_CLOUD, 1, 4, 4), "does not hold points of 3 fields"),

@@ -76,7 +76,7 @@ def driving() -> World:
 def test_alone_it_commands_once_others_have_had_the_time_to_be_found() -> None:
     world = World()
     assert not world.run(FIND_S - 0.1)
-    assert world.claim.reason == "who else commands /cmd_vel is being looked for"
+    assert world.claim.reason == "looking for other publishers of /cmd_vel"
     assert world.run(0.3)
     assert (world.claim.reason, world.claim.conflict) == ("", "")
 
@@ -100,7 +100,7 @@ def test_one_whom_discovery_has_forgotten_holds_nobody() -> None:
     world.commanded = 0
     world.run(GONE_S - 0.1)
     assert (world.commanded, world.open) == (0, False)
-    assert "was commanded by somebody else a moment ago" in world.claim.reason
+    assert "was commanded by another node a moment ago" in world.claim.reason
     assert world.run(LATEST_S + 0.2)
 
 
@@ -122,7 +122,7 @@ def test_who_is_heard_by_nobody_any_more_stops_and_begins_anew_only_when_it_is_a
     world.listeners = ()
     assert not world.step()
     assert not world.open, "at the other end of a cut network somebody else may have taken over"
-    assert world.claim.reason == "nobody listens to /cmd_vel"
+    assert world.claim.reason == "/cmd_vel has no subscriber"
     world.run(10.0)
     assert not world.open
     world.listeners, world.commanded = (BASE,), 0
@@ -158,7 +158,7 @@ def test_a_listener_of_the_same_host_that_goes_is_no_cut_network() -> None:
 def test_ones_own_subscription_is_no_listener() -> None:
     world = World(listeners=(Endpoint(OURS + b"\0\0\x15\x04", "/jetfleet"),))
     assert not world.run(10.0)
-    assert world.claim.reason == "nobody listens to /cmd_vel"
+    assert world.claim.reason == "/cmd_vel has no subscriber"
 
 
 def test_after_standing_still_it_begins_anew() -> None:

@@ -61,6 +61,8 @@ def test_an_engine_that_would_not_leave_what_is_to_stay_free_is_refused(tmp_path
     kept = reserve(ResourcePolicy(keep_free_bytes=512 << 20))
     assert kept.memory.keep_free == 512 << 20
     short = with_room(Memory(lambda: 100 << 20, kept.memory.keep_free), load_engine)
-    with pytest.raises(EngineError, match="signs fp32 needs about 512 MiB beside what is loaded, 100 MiB are free"):
+    with pytest.raises(
+        EngineError, match="signs fp32 needs about 512 MiB in addition to what is loaded, 100 MiB are free"
+    ):
         short(model, tmp_path / "engines")
     with_room(Memory(lambda: 600 << 20, kept.memory.keep_free), load_engine)(model, tmp_path / "engines").runner.close()

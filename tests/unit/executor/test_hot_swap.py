@@ -16,12 +16,15 @@ import pytest
 from runtime.contract.codec import canonical_json
 from runtime.contract.engine.build import TensorSpec
 from runtime.contract.node.runtime_config import FallbackEngine
+from runtime.contract.node.signed_engines import SignedEngine, SignedEngines, signed_engines_file
+from runtime.engines.layer_digest import layer_digest
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.candidates import configured
 from runtime.executor.serving.changer import Change, EngineChanger, any_thread
 from runtime.executor.serving.hot_swap import SwapFolder
 from runtime.executor.serving.memory import Memory, available_memory, needed
 from runtime.executor.serving.pipeline import ACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
+from runtime.executor.serving.signed import read_signed, signed_by_environment
 from runtime.executor.serving.worker import Worker
 from tests.fakes.runtime_folder import HEIGHT, KEY, WIDTH, write_engine, write_runtime
 
@@ -43,7 +46,10 @@ class Site:
         self.pipeline = Pipeline(self.model(), self.worker.lock, lambda: 2_000_000_000)
         self.changer = EngineChanger(self.worker, any_thread, Memory(free))
         self.said: list[str] = []
-        self.folder = SwapFolder(self.swap, self.engines, [self.pipeline], self.changer, self.said.append)
+        self.signed = folder / "signed-engines-a.json"
+        self.folder = SwapFolder(
+            self.swap, self.engines, [self.pipeline], self.changer, self.said.append, lambda: read_signed(self.signed)
+        )
 
     def model(self) -> Any:
         return self.config.models[0]
@@ -76,6 +82,9 @@ class Site:
             shutil.rmtree(place)
         beside.rename(place)
         return place
+
+    def sign(self, *engines: SignedEngine) -> None:
+        self.signed.write_bytes(canonical_json(SignedEngines("1.4.0", engines)))
 
     def begin(self) -> Change:
         change = self.folder.begin(self.pipeline)
@@ -157,11 +166,11 @@ def test_an_engine_of_another_model_or_shape_or_the_same_one_is_refused(site: Ca
         assert sentence in one.pipeline.slot.swap_note
     (place / "engine.json").write_text("{")
     assert one.folder.begin(one.pipeline) is None
-    assert "is not an engine's sidecar" in one.pipeline.slot.swap_note
+    assert "is not an engine sidecar" in one.pipeline.slot.swap_note
     one.put_in()
     assert one.begin().refused == ""
     assert one.folder.begin(one.pipeline) is None
-    assert "this very engine (cdcdcdcdcdcd) serves already" in one.pipeline.slot.swap_note
+    assert "this engine (cdcdcdcdcdcd) serves already" in one.pipeline.slot.swap_note
 
 
 def test_an_engine_that_is_torn_or_answers_wrongly_is_refused_and_the_old_one_serves(site: Callable[..., Site]) -> None:
@@ -181,8 +190,84 @@ def test_a_swap_that_memory_cannot_hold_is_refused_with_both_numbers(site: Calla
     one = site(free=lambda: 10 << 20).start()
     one.put_in()
     assert one.begin().refused.startswith(
-        "no memory for another engine: signs fp32 needs about 64 MiB beside what is loaded, 10 MiB are free"
+        "no memory for another engine: signs fp32 needs about 64 MiB in addition to what is loaded, 10 MiB are free"
     )
+
+
+# ── signed fleets ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_engine_that_somebody_signed_for_is_put_in(site: Callable[..., Site]) -> None:
+    one = site().start()
+    one.sign(SignedEngine("signs", "fp32", NEW, layer_digest(one.put_in())))
+    assert one.begin().refused == ""
+    one.frame("after")
+    assert one.pipeline.health().engine_key == NEW
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        (),
+        (SignedEngine("signs", "fp32", KEY, "sha256:" + "1" * 64),),
+        (SignedEngine("doors", "fp32", NEW, "sha256:" + "1" * 64),),
+        (SignedEngine("signs", "fp16", NEW, "sha256:" + "1" * 64),),
+    ],
+    ids=["nothing", "another key", "another model", "another precision"],
+)
+def test_an_engine_that_nobody_signed_for_is_refused(
+    site: Callable[..., Site], signed: tuple[SignedEngine, ...]
+) -> None:
+    one = site().start()
+    one.sign(*signed)
+    one.put_in()
+    assert one.folder.begin(one.pipeline) is None
+    assert one.pipeline.slot.swap_note == (
+        f"refused: engine {NEW} (signs, fp32) is not in the signed release 1.4.0, and this fleet is signed (publish a "
+        "release with this engine and have it signed)"
+    )
+    one.frame("still")
+    assert one.pipeline.health().engine_key == KEY
+
+
+@pytest.mark.parametrize("name", ["engine.onnx", "engine.json", "golden.npz"])
+def test_one_that_only_claims_a_signed_key_is_refused(site: Callable[..., Site], name: str) -> None:
+    """The key is a word in a file beside the engine: whoever writes the one writes the other."""
+    one = site().start()
+    place = one.put_in()
+    one.sign(SignedEngine("signs", "fp32", NEW, layer_digest(place)))
+    if name == "engine.json":
+        text = (place / name).read_text()
+        assert '"min_cosine":0.999' in text
+        (place / name).write_text(text.replace('"min_cosine":0.999', '"min_cosine":-1.0'))
+    else:
+        (place / name).write_bytes((place / name).read_bytes() + b"\0")
+    refused = one.begin().refused
+    assert "claims engine cdcdcdcdcdcd and has other files: sha256:" in refused
+    assert one.pipeline.slot.swap_note == f"refused: {refused}"
+    one.frame("still")
+    assert one.pipeline.health().engine_key == KEY
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"version": "1", "engines": [{"model": "signs"}]}'])
+def test_a_list_that_cannot_be_read_lets_nothing_in(site: Callable[..., Site], text: str) -> None:
+    one = site().start()
+    one.signed.write_text(text)
+    one.put_in()
+    assert one.folder.begin(one.pipeline) is None
+    assert "does not say whose engines may be put in" in one.pipeline.slot.swap_note
+    assert "run `fleet-updater recover` on the robot" in one.pipeline.slot.swap_note
+
+
+def test_the_list_is_that_of_the_container_s_slot(tmp_path: Path) -> None:
+    for slot in "ab":
+        listed = SignedEngines(f"of-{slot}", ())
+        (tmp_path / signed_engines_file(slot if slot == "b" else "")).write_bytes(canonical_json(listed))
+    for slot, version in (("", "of-a"), ("b", "of-b")):
+        found = signed_by_environment({"JETFLEET_SERVE_DIR": str(tmp_path), "JETFLEET_SLOT": slot})()
+        assert found is not None
+        assert found.version == version
+    assert signed_by_environment({"JETFLEET_SERVE_DIR": str(tmp_path / "none")})() is None
 
 
 def test_before_configure_and_after_cleanup_nothing_is_put_in(site: Callable[..., Site]) -> None:

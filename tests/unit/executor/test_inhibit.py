@@ -46,7 +46,7 @@ def test_a_service_that_nobody_offers_or_that_does_not_answer_says_no(
     rig: tuple[Client, SimpleNamespace, Inhibitor],
 ) -> None:
     client, clock, rules = rig
-    assert rules.reasons() == ("/may_update does not answer: nobody offers it",)
+    assert rules.reasons() == ("/may_update does not answer: no node offers it",)
     client.ready = True
     rules.reasons()
     clock.now += ANSWER_S
@@ -65,7 +65,7 @@ def test_its_answer_counts_until_it_is_asked_again(rig: tuple[Client, SimpleName
     clock.now += 1.0
     rules.reasons()
     client.answer = SimpleNamespace(success=False, message="charging")
-    assert rules.reasons() == ("/may_update says no: charging",)
+    assert rules.reasons() == ("/may_update answers no: charging",)
     assert client.asked == 2
 
 

@@ -100,7 +100,7 @@ def loose(install: Install, body: str, options: dict[str, Any] | None = None) ->
         ("return {}['x']", "decoder loose:lanes: KeyError: 'x'"),
         (
             "return Velocity((1, 2), (0, 0, 0))",
-            "decoder loose:lanes returned a Velocity that is none: not enough values",
+            "decoder loose:lanes returned a Velocity that is not valid: not enough values",
         ),
         ("return None", "decoder loose:lanes returned NoneType, it declares Velocity"),
     ],

@@ -14,7 +14,9 @@ LOCK = (1, 2)
 
 
 def gate(place: Path, slot: str = "") -> ServingGate:
-    return ServingGate(slot, place / "active", place / "serving.lock")
+    """Executors of one container, one after the other."""
+    (place / "serving.lock").touch()
+    return ServingGate(slot, place / "active", place / "serving.lock", place)
 
 
 def test_the_next_holder_knows_what_the_earlier_ones_had(tmp_path: Path) -> None:
@@ -49,6 +51,7 @@ def test_a_lock_that_is_put_in_place_of_another_proves_nothing_of_its_holder(tmp
     one.remember([b"one"])
     kept = (tmp_path / "serving.lock").open()  # its inode is not given to another file meanwhile
     (tmp_path / "serving.lock").unlink()
+    (tmp_path / "serving.lock").touch()
     assert other.enter()
     assert other.gone == frozenset()
     other.leave()
@@ -82,5 +85,5 @@ def test_a_record_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     assert one.enter()
     (tmp_path / SERVING_RECORD).mkdir()
     one.remember([b"one"])
-    assert "velocity publishers cannot be written down beside" in one.record_problem
+    assert "velocity publishers cannot be stored in" in one.record_problem
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f"{SERVING_RECORD}.")] == []

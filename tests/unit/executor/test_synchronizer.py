@@ -152,7 +152,7 @@ def test_a_stamp_of_zero_is_joined_by_its_arrival() -> None:
 
 
 def test_a_trigger_that_is_no_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="trigger 'c' is no input: a, b"):
+    with pytest.raises(ValueError, match="trigger 'c' is not an input: a, b"):
         join(Trigger(input="c"))
 
 

@@ -182,7 +182,7 @@ def test_who_else_commands_comes_before_what_is_stopped(config: RuntimeConfig) -
 
 
 def test_who_listens_in_vain_is_named(config: RuntimeConfig) -> None:
-    said = "/base listens on /cmd_vel for geometry_msgs/msg/Twist and never hears it"
+    said = "/base subscribes to /cmd_vel as geometry_msgs/msg/Twist and receives nothing"
     verdict = settled(config, snapshot(model_health(unheard=(said,))))
     assert message(verdict, "model:signs:listeners") == ("warn", said)
     assert (verdict.state, verdict.ready) == (DEGRADED, True)

@@ -55,7 +55,7 @@ def test_a_passed_or_skipped_trip_is_told_and_costs_nothing(config: RuntimeConfi
 
 def test_a_trip_that_could_not_be_made_says_why(config: RuntimeConfig) -> None:
     verdict = Judge(config).judge(after(RoundTrip(FAILED, reason="RuntimeError: x")), SystemHealth(), 0.0)
-    assert verdict.waiting_for == ("transport: the test could not be made: RuntimeError: x; again every 30 s",)
+    assert verdict.waiting_for == ("transport: the test could not run: RuntimeError: x; again every 30 s",)
 
 
 def test_inputs_that_come_by_udp_warn_beside_what_the_trip_found(config: RuntimeConfig) -> None:

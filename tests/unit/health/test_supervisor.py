@@ -140,7 +140,7 @@ def test_a_child_that_ends_once_is_restarted(supervise: Harness, tmp_path: Path)
     ("number", "told"),
     [
         (signal.SIGSEGV, "signal SIGSEGV"),
-        (signal.SIGBUS, "signal SIGBUS, memory behind a mapped file was not there: is /dev/shm full?"),
+        (signal.SIGBUS, "signal SIGBUS, a mapped file had no memory: is /dev/shm full?"),
         (signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}"),
     ],
 )
@@ -247,7 +247,7 @@ def test_ends_while_something_is_in_the_way_are_not_held_against_the_child(super
     for count in range(1, ends + 1):
         down = until(supervisor, lambda s, count=count: s.restarts == count)
         assert (down.state, down.held_up) == (RESTARTING, "/dev/shm is full")
-        assert down.last_exit.startswith("signal SIGBUS, memory behind a mapped file was not there")
+        assert down.last_exit.startswith("signal SIGBUS, a mapped file had no memory")
         full.unlink()
     assert not any("crash loop" in line for line in supervise.lines)
 

@@ -60,7 +60,7 @@ def test_onnx_with_weights_elsewhere(tmp_path: Path) -> None:
     assert any("weights.bin, which the ONNX file keeps weights in, does not exist" in p.message for p in problems)
     weights.external_data[0].value = "../weights.bin"
     problems = problems_of(tmp_path / "outside", onnx=model.SerializeToString())
-    assert any("is no name of a file beside the model" in p.message for p in problems)
+    assert any("is not the name of a file next to the model" in p.message for p in problems)
     assert any("save_as_external_data" in p.hint for p in problems)
 
 
@@ -121,7 +121,7 @@ def test_the_calibrator_takes_no_names(tmp_path: Path) -> None:
     options = "{calibration: calibration, method: calibrator, exclude_ops: [Relu]}"
     (problem,) = problems_of(tmp_path, model=MODEL.replace("{calibration: calibration}", options))
     assert problem.path == "precisions/int8/exclude_ops"
-    assert "takes no names" in problem.message
+    assert "does not support exclusions" in problem.message
     assert "minmax" in problem.hint
 
 

@@ -44,12 +44,17 @@ def resolved(folder: Path) -> Desired:
     ("profile", "use", "message", "hint"),
     [
         ("sim-x86", {"precision": "fp16", "dla_core": 0}, "runs onnxruntime, which has no DLA", "remove dla_core"),
-        ("orin-nano-8gb-jp62", {"precision": "fp16", "dla_core": 0}, "is a p3767-0003, which has no DLA", "remove"),
+        (
+            "orin-nano-8gb-jp62",
+            {"precision": "fp16", "dla_core": 0},
+            "module p3767-0003, which has no DLA: Orin NX 16 GB and Orin NX 8 GB have one",
+            "remove",
+        ),
         ("orin-nx-8gb-jp62", {"precision": "fp16", "dla_core": 1}, "DLA core 1, but p3767-0001 has 1", "write 0"),
         (
             "orin-nx-16gb-jp72",
             {"precision": "fp16", "dla_core": 0},
-            "cannot use the DLA: 10.7 was the last",
+            "cannot use the DLA: 10.7 was the last version",
             "JetPack 6",
         ),
         ("orin-nx-16gb-jp62", {"precision": "fp32", "dla_core": 0}, "computes in fp16 and int8 only", "fp16 or int8"),

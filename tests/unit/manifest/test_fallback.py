@@ -102,7 +102,7 @@ def test_none_takes_an_inherited_fallback_away(tmp_path: Path) -> None:
     [
         ({"model": "smal", "precision": "fp32"}, "no model is called smal", "did you mean small"),
         ({"model": "small"}, "a fallback engine has a precision", "add precision"),
-        ({"precision": "fp32"}, "detector fp32 would stand in for itself", "another precision"),
+        ({"precision": "fp32"}, "detector fp32 would be its own fallback", "another precision"),
         ({"model": "small", "precision": "int8"}, "small at int8 without calibration data", "calibration"),
         ("zero", "publishes ~/detector/scores with tensor, which has no zero", "velocity outputs"),
         ("stop", "", "zero"),
@@ -118,7 +118,7 @@ def test_what_is_wrong_with_a_fallback(tmp_path: Path, fallback: Any, message: s
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (small(inputs={"topic": "/rear/image_raw"}), "small is not fed as detector is: /rear/image_raw"),
+        (small(inputs={"topic": "/rear/image_raw"}), "small has other inputs than detector: /rear/image_raw"),
         (small(inputs={"encoding": "bgr8"}), "bgr8"),
         (
             small(outputs={"decoder": {"name": "classification"}}),
@@ -155,4 +155,4 @@ def test_a_declared_command_is_for_velocity_outputs_and_says_what_they_say(tmp_p
     (folder / "fleet.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
     with pytest.raises(ManifestError) as caught:
         load_manifest(folder)
-    assert "says on_failure: hold" in caught.value.problems[0].message
+    assert "has on_failure: hold" in caught.value.problems[0].message

@@ -18,8 +18,11 @@ from fleet.manifest.load import load_manifest
 from fleet.resolve.documents.build_job import _input as tensor_spec
 from fleet.resolve.documents.runtime_config import _input as input_binding
 from fleet.resolve.documents.runtime_config import _join, _trigger
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import IMU, LASER_SCAN, POINT_CLOUD
 from runtime.contract.node.runtime_config import InputBinding, JoinRule, Trigger
+from runtime.engines.graph.preprocess import engine_input
+from runtime.executor.inputs.adapters import tensor_of
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.manifest.texts import FLEET, MODEL, line_of, problems_of
 
@@ -126,12 +129,12 @@ CASES = [
     ("    options: {invalid: zero}", "    preprocess: {}", "inputs/1/preprocess", "is for images", "remove it", ""),
     ("invalid: zero", "invalid: none", "inputs/1/options/invalid", "invalid is 'none'", "max or zero or drop", ""),
     ("invalid: zero", "invlid: zero", "inputs/1/options/invlid", "has no option invlid", "did you mean invalid?", ""),
-    ("[1, 4]", "[4]", "inputs/1/shape", "[4] has no batch of one in front", "write [1, …]", ""),
+    ("[1, 4]", "[4]", "inputs/1/shape", "[4] does not begin with a batch of 1", "write [1, …]", ""),
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/LaserScam", "inputs/1/type", "no input takes", "did you mean", ""),
     ("sensor_msgs/msg/LaserScan", "LaserScan", "inputs/1/type", "not a valid type", "sensor_msgs/msg/LaserScan", ""),
     ("sensor_msgs/msg/LaserScan", "sensor_msgs/msg/Range", "inputs/1/type", "no input takes", "package:name", ""),
     ("options: {invalid: zero}", "stamp: never", "inputs/1/stamp", "not possible", "arrival", ""),
-    ("    topic: /scan\n", "", "inputs/1", "is fed by one thing", "or from (another", "tensor: scan"),
+    ("    topic: /scan\n", "", "inputs/1", "has one source", "or from (another", "tensor: scan"),
     ("/scan\n", "/camera/image_raw\n", "inputs/1/type", "/camera/image_raw is sensor_msgs/msg/Image for another input",
      "one type", "type: sensor"),
     ("    width: 16\n", "", "inputs/0", "width is missing", "in pixels", "tensor: image"),
@@ -143,9 +146,9 @@ CASES = [
     ("trigger: {input: image}", "trigger: {unchanged: repeat}", "trigger/unchanged", "for models that run by time",
      "add rate", ""),
     ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}", "trigger: {rate: 5, unchanged: repeat}",
-     "trigger/unchanged", "would be repeated for ever", "max_age", ""),
-    ("tolerance: 50ms, ", "clock_back: 2s, ", "join/clock_back", "stamps that are compared", "add tolerance", ""),
-    ("tolerance: 50ms, ", "match: nearest, ", "join/match", "stamps that are compared", "add tolerance", ""),
+     "trigger/unchanged", "would be repeated without a limit", "max_age", ""),
+    ("tolerance: 50ms, ", "clock_back: 2s, ", "join/clock_back", "no effect without tolerance", "add tolerance", ""),
+    ("tolerance: 50ms, ", "match: nearest, ", "join/match", "no effect without tolerance", "add tolerance", ""),
     ("trigger: {input: image}\njoin: {tolerance: 50ms, max_age: 500ms}",
      "trigger: {rate: 5}\njoin: {tolerance: 50ms, match: nearest}", "join/match", "run on frames", "remove it",
      "join: {tolerance: 50ms, match"),
@@ -173,7 +176,7 @@ def test_what_does_not_fit_has_its_line(
 
 def test_a_tolerance_for_one_input_says_so(tmp_path: Path) -> None:
     [problem] = problems_of(tmp_path, model=MODEL + "join: {tolerance: 50ms}\n")
-    assert (problem.path, problem.message) == ("join/tolerance", "there is one input: nothing to join")
+    assert (problem.path, problem.message) == ("join/tolerance", "there is only one input: nothing to join")
 
 
 @pytest.mark.parametrize(
@@ -250,8 +253,8 @@ def test_a_model_fed_by_another_loads_and_resolves(tmp_path: Path) -> None:
     [
         ("{model: detector,", "{model: detecter,", "inputs/0/from/model", "no model is called detecter → did you mean"),
         ("tensor: scores}", "tensor: score}", "inputs/0/from/tensor", "detector has no output score → did you mean"),
-        (FROM, FROM + "    topic: /x\n", "inputs/0", "fed by one thing"),
-        (FROM, FROM + "    width: 3\n", "inputs/0/width", "width is for topics, but this input is fed by detector"),
+        (FROM, FROM + "    topic: /x\n", "inputs/0", "has one source"),
+        (FROM, FROM + "    width: 3\n", "inputs/0/width", "width is for topics, but this input comes from detector"),
         ("{model: detector", "{modle: detector", "inputs/0/from/modle", "unknown key modle → did you mean model?"),
     ],
 )  # fmt: skip
@@ -264,16 +267,59 @@ def test_models_that_wait_for_each_other(tmp_path: Path) -> None:
     detector = FED.replace("name: planner", "name: detector").replace("~/planner", "~/detector")
     detector = detector.replace("{model: detector,", "{model: planner,")
     problems = chain_problems(tmp_path, detector=detector)
-    assert "waits for itself: " in problems["inputs/0/from/model"]
+    assert "depends on itself: " in problems["inputs/0/from/model"]
 
 
 def test_a_robot_runs_what_feeds_its_models(tmp_path: Path) -> None:
     fleet = BOTH.replace("[{model: detector, precision: fp16}, ", "[")
     [problem] = chain_problems(tmp_path, fleet=fleet).values()
-    assert problem.startswith("planner is fed by detector, which scout-001 does not run → add detector to the models")
+    assert problem.startswith(
+        "planner takes an output of detector, which scout-001 does not run → add detector to the models"
+    )
 
 
 def test_a_topic_has_one_type_on_a_robot(tmp_path: Path) -> None:
     planner = FED.replace(FROM, "    topic: /camera/image_raw\n    type: sensor_msgs/msg/LaserScan\n")
     [problem] = chain_problems(tmp_path, planner=planner).values()
     assert "planner takes /camera/image_raw as sensor_msgs/msg/LaserScan, detector as sensor_msgs/msg/Image" in problem
+
+
+@pytest.mark.parametrize("encoding", list(ENCODINGS))
+def test_a_camera_of_every_encoding_feeds_a_model(tmp_path: Path, encoding: str) -> None:
+    one = ENCODINGS[encoding]
+    text = with_sha(TWO.replace("encoding: rgb8", f"encoding: {encoding}") + TIMING)
+    pixels = np.ones((2, *one.shape(12, 16)[1:]), one.dtype)
+    files = {**data(), "golden": golden(image=pixels, scan=np.ones((2, 4), np.float32))}
+    image = (
+        load_manifest(write_fleet(tmp_path, fleet_text=FLEET, model_text=text, **files)).models["detector"].inputs[0]
+    )
+    assert tensor_of(input_binding(image)) == (one.dtype, one.shape(12, 16))
+    assert engine_input(tensor_spec(image)).shape == one.shape(12, 16)
+
+
+@pytest.mark.parametrize(
+    ("new", "key", "says"),
+    [
+        ("encoding: yuyv", "encoding", "it is yuv422_yuy2"),
+        ("encoding: rgb16", "encoding", "write rgb8, bgr8, rgba8"),
+        ("encoding: bgra8\n    type: sensor_msgs/msg/CompressedImage", "encoding", "not decoded to bgra8"),
+        ("encoding: rgb8\n    options: {max_range: 5}", "options", "are for distances"),
+        ("encoding: 16UC1\n    options: {invalid: max}", "options", "needs max_range"),
+        ("encoding: rgb8\n    options: {exif: true}", "options/exif", "has no option exif"),
+    ],
+)
+def test_a_camera_that_cannot_be_is_refused(tmp_path: Path, new: str, key: str, says: str) -> None:
+    broken = with_sha(TWO.replace("encoding: rgb8", new) + TIMING)
+    found = [one for one in problems_of(tmp_path, model=broken, **data()) if one.path == f"inputs/0/{key}"]
+    assert found, problems_of(tmp_path, model=broken, **data())
+    assert says in f"{found[0].message} {found[0].hint}"
+
+
+def test_a_camera_on_its_side_is_turned(tmp_path: Path) -> None:
+    text = with_sha(TWO.replace("      color: bgr\n", "      color: bgr\n      rotate: 90\n      flip: vertical\n"))
+    image = (
+        load_manifest(write_fleet(tmp_path, fleet_text=FLEET, model_text=text, **data())).models["detector"].inputs[0]
+    )
+    pre = tensor_spec(image).preprocess
+    assert pre is not None
+    assert (pre.rotate, pre.flip, pre.upright) == (90, "vertical", (16, 12))

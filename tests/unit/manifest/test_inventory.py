@@ -149,7 +149,7 @@ def test_a_program_may_print_one_robot_a_line(tmp_path: Path) -> None:
         ('[{"name": "a", "host": "h", "group": "amr"},\n 3]', 2, "is no robot"),
         ('[\n{"name": "a", "host": "h", "group": "amr"},\n{"name": "b"}]', 3, "host is missing"),
         ('{"name": "a", "host": "h", "hots": 1}', 1, "unknown key hots"),
-        ('{"name": 7, "host": "h"}', 1, "text is wanted here"),
+        ('{"name": 7, "host": "h"}', 1, "text is expected here"),
         ('[{"name": "a",\n}]', 2, "is not JSON"),
         ('[{"name": "a", "host": "h", "group": "amr"}', 1, "the list is open"),
         ('[{"name": "a", "host": "h", "group": "amr"}] and more', 1, "something follows it"),

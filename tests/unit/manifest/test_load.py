@@ -160,7 +160,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "not UTF-8": (FLEET.encode().replace(b"testing", b"t\xe9sting", 1), "not UTF-8"),
     "UTF-16": (FLEET.encode("utf-16"), "not UTF-8"),
     "binary": (bytes(range(256)) * 10, "not UTF-8"),
-    "null": (b"null\n", "not made of"),
+    "null": (b"null\n", "not a mapping of"),
     "zeros": (b"\x00" * 1000, "not YAML"),
     "alias bomb": (
         b"a: &a [x, x]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (i, i, i - 1, i - 1) for i in range(98, 122)),

@@ -33,7 +33,7 @@ CASES = [
     ("power: {modes: [25W, 40W]}", "power/modes", "without power_mode", "power_mode: 25W"),
     ("power_mode: MAXN_SUPER, power: {modes: [25W, 40W]}", "power/modes", "MAXN_SUPER is not among", "add MAXN_SUPER"),
     ("power_mode: 25W, power: {modes: ['2 5W']}", "power/modes/0", "not a valid", "nvpmodel -q"),
-    ("power_mode: 25W, power: {modes: 25W}", "power/modes", "a list is wanted", "[25W]"),
+    ("power_mode: 25W, power: {modes: 25W}", "power/modes", "a list is expected", "[25W]"),
     ("power: {essential: [detektor]}", "power/essential/0", "no model called detektor runs", "detector?"),
     ("power: {lighter: [detektor]}", "power/lighter/0", "no model called detektor runs", "detector?"),
     ("power: {lighter: [detector]}", "power/lighter/0", "detector has no fallback engine", "precision"),
@@ -43,8 +43,8 @@ CASES = [
     ("power: {governor: {hot: 200}}", "power/governor/hot", "out of range", "at most 105"),
     ("power: {governor: {worse_after: 10}}", "power/governor/worse_after", "not a duration", "unit"),
     ("power: {governor: {better_after: 1s}}", "power/governor/better_after", "out of range", "at least 10"),
-    ("power: {governor: {rate_steps: [25%, 50%]}}", "power/governor/rate_steps", "do not fall", "smaller"),
-    ("power: {governor: {rate_steps: [50%, 0%]}}", "power/governor/rate_steps", "do not fall", "0%"),
+    ("power: {governor: {rate_steps: [25%, 50%]}}", "power/governor/rate_steps", "are not decreasing", "decreasing shares"),
+    ("power: {governor: {rate_steps: [50%, 0%]}}", "power/governor/rate_steps", "are not decreasing", "0%"),
     ("power: {governor: {rate_steps: [0.5]}}", "power/governor/rate_steps/0", "not a percentage", "95%"),
 ]  # fmt: skip
 

@@ -8,11 +8,9 @@ import pytest
 import yaml
 
 from fleet.errors import ManifestError
-from fleet.manifest.checks.check_profile import SM_COUNT
-from fleet.manifest.l4t import LINES, line_of
 from fleet.manifest.load import load_manifest
 from fleet.manifest.schema.manifest_schema import Profile
-from runtime.contract.device import L4T_LINES
+from runtime.contract.jetson import LINES, MODULES, line_of
 from tests.fakes.fleet_folder import write_fleet
 
 FOLDER = Path(__file__).resolve().parents[3] / "manifests" / "profiles"
@@ -44,13 +42,9 @@ def test_a_fleet_can_use_it(name: str, tmp_path: Path) -> None:
 def test_every_module_on_every_line() -> None:
     found = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text()) for name in JETSONS]
     pairs = {(profile["module"], line_of(profile["l4t"]).name) for profile in found}  # type: ignore[union-attr]
-    modules = set(SM_COUNT) - {"p3767-0005"}  # the kit: its profile is a copy
+    modules = set(MODULES) - {"p3767-0005"}  # the kit: its profile is a copy
     assert pairs == {(module, line) for module in modules for line in LINES}
     assert len(found) == len(pairs) == 12
-
-
-def test_the_lines_of_fleet_and_robots_are_the_same() -> None:
-    assert set(LINES) == set(L4T_LINES)
 
 
 @pytest.mark.parametrize("mode", ["10W", "15W"])

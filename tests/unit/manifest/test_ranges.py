@@ -81,7 +81,7 @@ CASES = [
     ("max: [1, 16]", "max: [1, 7]", "/max", "[1, 7] is smaller than shape [1, 8]", "min <= shape <= max"),
     ("min: [1, 4]", "min: [4]", "/min", "[4] has 1 dimensions, but shape 2", "write 2"),
     ("min: [1, 4]", "min: []", "/min", "[] has 0 dimensions, but shape 2", "write 2"),
-    ("max: [1, 16]", "max: [2, 16]", "/max", "[2, 16] has no batch of one in front", "write [1, 16]"),
+    ("max: [1, 16]", "max: [2, 16]", "/max", "[2, 16] does not begin with a batch of 1", "write [1, 16]"),
     ("min: [1, 4], max: [1, 16]", "min: [1, 8], max: [1, 8]", "", "there is no range", "remove shape_range"),
     (", max: [1, 16]", "", "/max", "missing", ""),
     ("min: [1, 4]", "min: [1, 0]", "/min/1", "out of range", "at least 1"),
@@ -105,7 +105,7 @@ def test_an_image_has_no_range(tmp_path: Path) -> None:
     text = MODEL.replace("    topic: /camera", ranged + "    topic: /camera", 1)
     [problem] = problems_of(tmp_path, model=text)
     assert (problem.path, problem.line) == ("inputs/0/shape_range", line_of(text, "shape_range"))
-    assert "a camera's image has one shape" in problem.message
+    assert "an image input has one shape" in problem.message
     assert "remove shape_range" in problem.hint
 
 
@@ -137,7 +137,7 @@ def test_the_dla_takes_one_shape(tmp_path: Path) -> None:
     profile = JETSON.replace("p3767-0003", "p3767-0000")
     data = {"onnx": scan_onnx(), "golden": golden()}
     [problem] = problems_of(tmp_path, fleet=fleet, profile=profile, model=model_text(), **data)
-    assert problem.message == "detector has a shape_range (scan), and the DLA takes one shape alone"
+    assert problem.message == "detector has a shape_range (scan), and the DLA supports one shape only"
     assert (problem.path, problem.line) == ("groups/amr/models/0/dla_core", line_of(fleet, "dla_core"))
 
 

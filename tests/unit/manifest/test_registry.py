@@ -29,8 +29,8 @@ def case(name: str, more: str, path: str, message: str, hint: str, at: str = "re
 CASES = [
     case("no password", "robots: {username: a}", "registry/robots", "a login has a user and a password", "or helper"),
     case("no user", "robots: {password: {env: A}}", "registry/robots", "a login has a user and a password", "username"),
-    case("helper and user", "robots: {helper: ecr-login, username: a}", "registry/robots", "a helper knows user and password itself", "give helper, or"),
-    case("a password itself", "robots: {username: a, password: pa55}", "registry/robots/password", "is wanted here", ""),
+    case("helper and user", "robots: {helper: ecr-login, username: a}", "registry/robots", "a helper provides user and password", "give helper, or"),
+    case("a password itself", "robots: {username: a, password: pa55}", "registry/robots/password", "is expected here", ""),
     case("two places", "robots: {username: a, password: {env: A, file: b}}", "registry/robots/password", "a secret is in one place", "one of command, file and env"),
     case("no place", "robots: {username: a, password: {}}", "registry/robots/password", "a secret is in one place", "one of"),
     case("open quote", "robots: {username: a, password: {command: \"pass 'x\"}}", "registry/robots/password/command", "the command cannot be read", "quotes closed"),

@@ -47,6 +47,7 @@ def test_names_become_arguments_of_ros() -> None:
     names = RosNames("/amr1", {"/scan": "front/scan", "/b": "/c"})
     assert names.arguments() == ("-r", "__ns:=/amr1", "-r", "/b:=/c", "-r", "/scan:=front/scan")
     assert [names.resolved(topic, "jetfleet") for topic in ("~/x", "x", "/x")] == ["/amr1/jetfleet/x", "/amr1/x", "/x"]
+    assert [RosNames().resolved(topic, "jetfleet") for topic in ("~/a/b", "d")] == ["/jetfleet/a/b", "/d"]
     assert RosNames().arguments() == ()
     with pytest.raises(ValueError, match="JETFLEET_ROS cannot be read"):
         ros_names({ENV_ROS: '{"namespace": 7}'})

@@ -47,15 +47,15 @@ def problem(folder: Path) -> Problem:
 
 FORM = [
     Case("left out", "fleet", "trust: unsigned\n", "", "trust", "trust is missing", "add it", at="apiVersion"),
-    Case("a word that is none", "fleet", "trust: unsigned", "trust: nobody", "trust", "'nobody' says nobody who signs", "unsigned"),
-    Case("a number", "fleet", "trust: unsigned", "trust: 1", "trust", "is wanted here", ""),
+    Case("a word that is none", "fleet", "trust: unsigned", "trust: nobody", "trust", "'nobody' names no signers", "unsigned"),
+    Case("a number", "fleet", "trust: unsigned", "trust: 1", "trust", "is expected here", ""),
     Case("empty", "fleet", "trust: unsigned", "trust:", "trust", "", ""),
     Case("nobody named", "fleet", "trust: unsigned", "trust: {threshold: 1}", "trust/signers", "signers is missing", "add it", at="threshold"),
     Case("unknown key", "fleet", "trust: unsigned", "trust: {signers: a, treshold: 1}", "trust/treshold", "unknown key", "threshold?"),
     Case("threshold 0", "fleet", "trust: unsigned", "trust: {signers: a, threshold: 0}", "trust/threshold", "out of range", "at least 1"),
     Case("expires without a unit", "fleet", "trust: unsigned", "trust: {signers: a, expires: 90}", "trust/expires", "90 is not how long", "90d"),
     Case("expires at once", "fleet", "trust: unsigned", "trust: {signers: a, expires: 0d}", "trust/expires", "is not how long", "12h"),
-    Case("expires after more than robots take", "fleet", "trust: unsigned", "trust: {signers: a, expires: 366d}", "trust/expires", "longer than robots take a release", "365d or less"),
+    Case("expires after more than robots take", "fleet", "trust: unsigned", "trust: {signers: a, expires: 366d}", "trust/expires", "longer than robots accept a release", "365d or less"),
     Case("expires in seconds", "fleet", "trust: unsigned", "trust: {signers: a, expires: 30s}", "trust/expires", "is not how long", "hours or days"),
 ]  # fmt: skip
 
@@ -75,10 +75,10 @@ def test_what_is_written_wrong_is_said_with_file_and_line(case: Case, tmp_path: 
     ("signers", "path", "says", "hint"),
     [
         (None, "trust/signers", "allowed_signers does not exist", "relative to fleet.yaml"),
-        ("", "trust/signers", "names nobody who may sign a release", "add a line"),
-        ("# nobody yet\n\n", "trust/signers", "names nobody who may sign a release", "jetfleet.release"),
-        (f'anna@x namespaces="git" {ANNA}\n', "trust/signers", "names nobody", "add a line"),
-        (f"anna@x {ANNA}\n", "trust/threshold", "2 people must sign", "lower the threshold"),
+        ("", "trust/signers", "names no signer (nobody may sign a release)", "add a line"),
+        ("# nobody yet\n\n", "trust/signers", "names no signer (nobody may sign a release)", "jetfleet.release"),
+        (f'anna@x namespaces="git" {ANNA}\n', "trust/signers", "names no signer", "add a line"),
+        (f"anna@x {ANNA}\n", "trust/threshold", "2 signers are needed", "lower the threshold"),
         (f"anna@x {ANNA}\nanna@x {BEN}\n", "trust/threshold", "names 1", ""),
         (f"anna@x {ANNA}\nben@x {ANNA}\n", "trust/threshold", "names 1", ""),
         (f'anna@x {ANNA}\nben@x namespaces="git" {BEN}\n', "trust/threshold", "names 1", ""),
@@ -100,9 +100,9 @@ def test_signers_who_are_not_there_or_too_few(
         ("anna@x", "has a name and no key"),
         ("anna@x garbage here", "has no public key"),
         ("anna@x ssh-ed25519", "has no public key"),
-        ("anna@x ssh-ed25519 AAAA", "is no key of type ssh-ed25519"),
-        (f"anna@x ssh-rsa {ANNA.split()[1]}", "is no key of type ssh-rsa"),
-        ("anna@x ssh-ed25519 !!!!", "is no key of type"),
+        ("anna@x ssh-ed25519 AAAA", "is not a key of type ssh-ed25519"),
+        (f"anna@x ssh-rsa {ANNA.split()[1]}", "is not a key of type ssh-rsa"),
+        ("anna@x ssh-ed25519 !!!!", "is not a key of type"),
     ],
 )
 def test_a_line_that_is_no_signer_is_named(tmp_path: Path, line: str, says: str) -> None:
@@ -153,7 +153,7 @@ def test_a_signed_fleet_loads(tmp_path: Path) -> None:
 def test_one_authority_counts_once(tmp_path: Path) -> None:
     found = problem(signed(tmp_path, f"*@x cert-authority {ANNA}\n*@y cert-authority {ANNA}\nanna@x {ANNA}\n"))
     assert found.path == "trust/threshold"
-    assert "names 1 with keys of their own; a certificate authority counts once" in found.message
+    assert "names 1 different ones; a certificate authority counts once" in found.message
 
 
 def test_an_authority_and_a_key_beside_it_are_two(tmp_path: Path) -> None:
@@ -201,8 +201,8 @@ def test_builders_are_read_beside_the_signers(tmp_path: Path) -> None:
     ("builders", "says"),
     [
         (None, "allowed_builders does not exist"),
-        ("", "names nobody who may attest builds"),
-        (f"ci@x {NAMESPACES} {ANNA}\n", "names nobody who may attest builds"),
+        ("", "names no builder (nobody may attest builds)"),
+        (f"ci@x {NAMESPACES} {ANNA}\n", "names no builder (nobody may attest builds)"),
     ],
 )
 def test_builders_who_are_not_there(tmp_path: Path, builders: str | None, says: str) -> None:

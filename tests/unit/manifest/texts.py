@@ -147,7 +147,7 @@ CASES_OF_FORM = [
     (FLEET, "precision: fp32", "precision: fp8"),
     (FLEET, "{name: amr-002, host", "{hots"),
     (PROFILE, "onnxruntime", "tflite"),
-    (MODEL, "rgb8", "yuv422"),
+    (MODEL, "rgb8", "yuv444"),
     (MODEL, "250ms", "250"),
 ]
 """Text, what is replaced, by what: wrong already without looking at other files."""

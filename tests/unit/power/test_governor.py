@@ -96,7 +96,7 @@ def test_a_temperature_that_goes_away_is_not_a_cool_machine() -> None:
     state, _ = run(LIMITS, steady(25, temperature_c=90.0))
     _, trace = run(LIMITS, steady(3600, 25.0), state)
     assert {decision.level for decision in trace} == {2}
-    assert trace[-1].reason == "hot when last measured; no temperature now"
+    assert trace[-1].reason == "hot at the last measurement; no temperature now"
 
 
 def test_a_machine_without_any_temperature_still_recovers_from_over_current() -> None:

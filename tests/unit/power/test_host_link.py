@@ -73,9 +73,9 @@ def test_the_answer(host: Callable[..., Host], tmp_path: Path) -> None:
     ("reply", "says"),
     [
         (NO, "the host refuses power mode 25W: not allowed -> allowed are 25W"),
-        (b"", "what is no answer"),
-        (b"[]\n", "what is no answer"),
-        (b"hello\n", "what is no answer"),
+        (b"", "an invalid answer"),
+        (b"[]\n", "an invalid answer"),
+        (b"hello\n", "an invalid answer"),
         (b'{"ok": true, "value": {"mode": 5}}\n', "PowerAnswer.mode: expected str"),
     ],
 )

@@ -69,7 +69,7 @@ def test_the_first_engine_of_a_key_stays(registry: FakeRegistry, tmp_path: Path)
 
 def test_an_engine_of_another_key_is_not_stored(registry: FakeRegistry, tmp_path: Path) -> None:
     report = engine_folder(tmp_path, key_of("two"))
-    with pytest.raises(BuildError, match=f"answered key {key_of('two')}, asked was {KEY}"):
+    with pytest.raises(BuildError, match=f"returned key {key_of('two')}, requested was {KEY}"):
         push_engine(registry, REPOSITORY, KEY, tmp_path, report=report)
     assert registry.calls == []
 

@@ -167,5 +167,5 @@ def test_a_docker_schema_2_base_is_taken(registry: FakeRegistry, base: BaseImage
 def test_an_index_is_no_base(registry: FakeRegistry) -> None:
     index = json.dumps({"schemaVersion": 2, "manifests": []}).encode()
     registry.put_manifest(f"{PREFIX}/bases", "index", index, "application/vnd.oci.image.index.v1+json")
-    with pytest.raises(RegistryError, match="not an image manifest"):
+    with pytest.raises(RegistryError, match="not a usable image manifest"):
         load_base(registry, f"{PREFIX}/bases", "index")

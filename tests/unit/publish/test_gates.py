@@ -11,6 +11,7 @@ from fleet.publish.gates import check_gates, violations
 from fleet.resolve.desired import EngineSpec
 from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
+from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_COSINE, NOT_A_NUMBER_ERROR
 from runtime.contract.engine.build import AccuracyGate, EngineIdentity, EngineReport, OutputAccuracy, Percentiles
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 from tests.fakes.fleet_folder import write_fleet
@@ -43,6 +44,8 @@ def test_a_good_engine_passes(spec: EngineSpec) -> None:
         ({"cosine": 0.9}, "cosine 0.900 < 0.990"),
         ({"cosine": float("nan")}, "cosine nan < 0.990"),
         ({"error": 0.5}, "largest error 0.500 > 0.100"),
+        ({"cosine": NOT_A_NUMBER_COSINE, "error": NOT_A_NUMBER_ERROR}, "holds values that are not finite"),
+        ({"error": float("nan")}, "holds values that are not finite"),
         ({"p99": 51.0}, "p99 51.0 ms > 50.0 ms"),
     ],
 )
@@ -81,3 +84,11 @@ def test_a_waiver_covers_accuracy_but_not_latency(spec: EngineSpec) -> None:
     waived = replace(spec, job=replace(spec.job, enforce_accuracy=False))
     assert violations(waived, report_of(spec, cosine=0.1, error=9.0)) == ()
     assert len(violations(waived, report_of(spec, p99=51.0))) == 1
+
+
+def test_no_gate_however_low_lets_values_through_that_are_not_finite(spec: EngineSpec) -> None:
+    anything = replace(spec, job=replace(spec.job, accuracy=AccuracyGate(-1.0, max_relative_error=1e30)))
+    report = report_of(spec, cosine=NOT_A_NUMBER_COSINE, error=NOT_A_NUMBER_ERROR)
+    assert [each.what for each in violations(anything, report)] == [
+        "output 'scores' holds values that are not finite, against fp32"
+    ]

@@ -235,7 +235,7 @@ def test_something_else_under_a_version_is_noticed(site: Site) -> None:
     assert image is not None
     registry = FakeRegistry()
     registry.put_manifest(f"{PREFIX}/releases", "1.0.0", b'{"schemaVersion":2}', image.media_type)
-    with pytest.raises(RegistryError, match="not an image manifest"):
+    with pytest.raises(RegistryError, match="not a usable image manifest"):
         find_release(registry, PREFIX, "1.0.0")
 
 

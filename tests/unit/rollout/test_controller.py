@@ -148,7 +148,7 @@ def test_all_robots_offline_is_not_a_success_and_changes_nothing() -> None:
     error = result.error()
     assert isinstance(error, RobotsOffline)
     assert error.exit_code == 6
-    assert "nobody was reached: 2 of 2 robots were offline" in error.message
+    assert "no robot was reached: 2 of 2 robots were offline" in error.message
 
 
 def test_robots_that_cannot_be_asked_are_no_success_either() -> None:
@@ -405,7 +405,7 @@ def test_a_lost_lock_ends_the_rollout_like_an_interruption() -> None:
     def lock() -> None:
         if site.updaters["r0"].state.state == "fetching":
             lost.append(1)
-            raise LockHeld("the rollout lock was taken from us")
+            raise LockHeld("the rollout lock was taken over")
 
     hold_until(site, "r0", "fetching", lambda: bool(lost))
     result = site.roll(release("1.0.0", site.content("a")), keep_lock=lock)
@@ -457,7 +457,7 @@ def test_a_robot_left_on_its_way_back_is_told_as_such() -> None:
         on_state=lambda _state: None,
         abandon=abandon,
     )
-    assert problem == "left where it is: nobody told it"
+    assert problem == "never reached, so not rolled back"
     assert "revert" not in site.updaters["r0"].verbs
 
 
@@ -569,7 +569,10 @@ def test_a_robot_that_says_not_now_counts_apart_and_the_rollout_goes_on() -> Non
     error = result.error()
     assert isinstance(error, RobotsOffline)
     assert error.exit_code == 6
-    assert "1 of 3 robots said not now: r1: the update lock is held for 600 s: the robot drives" in error.message
+    assert (
+        "1 of 3 robots robots deferred the update: r1: the update lock is held for 600 s: the robot drives"
+        in error.message
+    )
 
 
 def test_a_canary_that_says_not_now_proves_nothing() -> None:
@@ -581,7 +584,7 @@ def test_a_canary_that_says_not_now_proves_nothing() -> None:
     assert not result.succeeded
     error = result.error()
     assert isinstance(error, RobotsOffline)
-    assert "wave 1 of 2: none of 1 robots took it (1 deferred, 0 offline): nothing is proven" in error.message
+    assert "wave 1 of 2: none of 1 robots took it (1 deferred, 0 offline): the release is not proven" in error.message
 
 
 def test_a_wave_that_says_not_now_takes_nothing_from_those_before_it() -> None:

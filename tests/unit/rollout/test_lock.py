@@ -82,7 +82,7 @@ def test_stealing_is_audited_and_noticed_by_the_robbed() -> None:
     assert "it hangs" in record.reason
     clock.sleep(TTL_S / 2)
     thief.keep()
-    with pytest.raises(LockHeld, match="taken from us"):
+    with pytest.raises(LockHeld, match="taken over"):
         robbed.keep()
     robbed.release()
     assert len(registry.tags("warehouse/locks")) == 1
@@ -102,7 +102,7 @@ def test_a_theft_in_the_moment_of_renewal_is_noticed_too() -> None:
     registry.hook = steal
     robbed.keep()
     clock.sleep(10)
-    with pytest.raises(LockHeld, match="taken from us"):
+    with pytest.raises(LockHeld, match="taken over"):
         robbed.keep()
     thief.keep()
 
@@ -275,7 +275,7 @@ def test_a_lease_that_ended_long_ago_is_not_renewed() -> None:
     clock.sleep(TTL_S + 3600.0)
     held.keep()
     clock.sleep(TTL_S + OVER_S / 2)
-    with pytest.raises(LockHeld, match="ended long ago: this machine did not renew it in time"):
+    with pytest.raises(LockHeld, match="has expired: this machine did not renew it in time"):
         held.keep()
     with lock(registry, clock):
         held.release()

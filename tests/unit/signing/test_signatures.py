@@ -112,7 +112,7 @@ def test_signatures_lie_beside_the_release_and_are_no_version(office: Office) ->
 
 def test_a_tag_needs_a_fingerprint() -> None:
     assert signature_tag(ROLLBACK, "sha256:" + "ab" * 32, "SHA256:" + "A" * 43) == f"rollback-{'ab' * 6}-{'0' * 12}"
-    with pytest.raises(ValueError, match="no fingerprint of a key"):
+    with pytest.raises(ValueError, match="not the fingerprint of a key"):
         signature_tag(RELEASE, "sha256:00", "SHA256:?")
 
 
@@ -152,7 +152,7 @@ def test_an_expired_signature_is_signed_anew(office: Office) -> None:
 def test_a_key_that_robots_would_not_take_signs_nothing(office: Office) -> None:
     before = office.registry.snapshot()
     with pytest.raises(
-        UsageError, match=r"robots would not take a signature of .*eve: SHA256:\S+ is no allowed signer"
+        UsageError, match=r"robots would refuse a signature of .*eve: SHA256:\S+ is not an allowed signer"
     ) as e:
         office.sign("eve")
     assert "allowed_signers" in e.value.hint
@@ -258,7 +258,7 @@ def test_a_rollback_order_covers_the_robots_that_it_names(office: Office) -> Non
     assert keys.within([some], mine()) == ([], [])
     fitting, beyond = keys.within([some], mine("r0"))
     assert fitting == []
-    assert "words that anna@x signed" in beyond[0]
+    assert "statement that anna@x signed" in beyond[0]
     assert "r1 too, yours would be for r0" in beyond[0]
     every = keys.sign(rollback_statement(office.release, NOW, [], ""), [], key)
     assert every is not None
@@ -411,7 +411,7 @@ def test_words_beyond_one_s_own_are_not_signed(office: Office, changes: dict[str
     assert signed.expires_at == NOW + 90 * DAY
     if says is None:  # nobody's robots would take these, so they do not count at all
         (bundle,) = [each for each in office.keys().bundles(office.release)[0] if each.statement == theirs]
-        assert "robots take 365.0 at most" in bundle.signatures[0].problem
+        assert "robots accept 365.0 at most" in bundle.signatures[0].problem
     else:
         assert says in beyond[0]
 
@@ -423,7 +423,7 @@ def test_words_with_something_unknown_in_them_are_not_signed(office: Office) -> 
     signature = office.signer.sign(text.encode(), NAMESPACES[RELEASE], office.folder / "anna")
     push_signature(office.registry, PREFIX, text, signature, fingerprint_of("anna"))
     _, beyond = second(office)
-    assert "they hold something that this fleet does not know" in beyond[0]
+    assert "they have a field that this version of fleet does not know" in beyond[0]
 
 
 def test_the_first_signer_signs_again_with_those_who_wrote_within_bounds(office: Office) -> None:

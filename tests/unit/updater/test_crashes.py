@@ -51,7 +51,7 @@ def test_long_absence_in_probation_is_undone(robot: Robot) -> None:
     robot.boot()
     state = robot.drive()
     assert state.outcome == "reverted"
-    assert "cut in probation and came back after 3600 s, later than the 40 s" in state.reason
+    assert "interrupted in probation for 3600 s, longer than the limit of 40 s" in state.reason
     robot.assert_whole()
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from runtime.contract.codec import canonical_json
-from runtime.contract.node.resources import ENV_INHIBIT
+from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE
+from runtime.contract.node.serving import node_folder
 from runtime.contract.robot.trust import TrustSettings
 from runtime.contract.robot.update import UpdateState
+from runtime.executor.robot.update_lock import UpdateLock
 from runtime.updater.cli import doctor, doctor_host, doctor_release
 from runtime.updater.cli.doctor import examine
 from runtime.updater.cli.doctor_result import FAIL, OK, WARN, DoctorResult, Patient, as_document, is_well, result_lines
@@ -92,7 +94,7 @@ def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch
         _seen(doctor_host.check_supervisor(patient), OK, f"process {os.getpid()}")
         with monkeypatch.context() as patch:
             patch.setattr(doctor_host, "_parent_of", lambda _pid: (1, "init"))  # that of whoever has lost its parent
-            _seen(doctor_host.check_supervisor(patient), WARN, "nobody starts the updater again", "supervisor")
+            _seen(doctor_host.check_supervisor(patient), WARN, "nothing restarts the updater", "supervisor")
         patient.socket.chmod(0o600)
         _seen(doctor_host.check_socket(patient), WARN, "mode 600, not 660")
     finally:
@@ -102,8 +104,8 @@ def test_a_daemon_that_answers(patient: Patient, monkeypatch: pytest.MonkeyPatch
 
 def test_a_daemon_that_does_not(patient: Patient) -> None:
     _seen(doctor.check_daemon(patient), FAIL, "does not answer", "systemctl restart fleet-updater", "recover")
-    _seen(doctor_host.check_socket(patient), FAIL, "is not there")
-    _seen(doctor_host.check_supervisor(patient), FAIL, "nobody has started the updater")
+    _seen(doctor_host.check_socket(patient), FAIL, "does not exist")
+    _seen(doctor_host.check_supervisor(patient), FAIL, "the updater is not running")
 
 
 def test_the_journal(patient: Patient, robot: Robot) -> None:
@@ -136,13 +138,13 @@ def test_slots_and_trial(patient: Patient) -> None:
 def test_trust(patient: Patient) -> None:
     _seen(doctor_host.check_trust(patient), OK, "fleet warehouse: 1 of the allowed signers")
     _trust(patient.root, TrustSettings("warehouse"), "")
-    _seen(doctor_host.check_trust(patient), FAIL, "names nobody", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "names no signer", "bootstrap")
     _trust(patient.root, TrustSettings("warehouse", unsigned=True))
     _seen(doctor_host.check_trust(patient), WARN, "takes unsigned releases")
     (patient.root / "trust" / "trust.json").write_text("{")
     _seen(doctor_host.check_trust(patient), FAIL, "not JSON", "bootstrap")
     shutil.rmtree(patient.root / "trust")
-    _seen(doctor_host.check_trust(patient), FAIL, "is not there", "bootstrap")
+    _seen(doctor_host.check_trust(patient), FAIL, "does not exist", "bootstrap")
 
 
 def test_the_clock(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +162,16 @@ def test_the_update_lock(patient: Patient, robot: Robot) -> None:
     robot.run(order("3", environment={ENV_INHIBIT: "{}"}))
     patient.journal = robot.journal
     _seen(doctor_host.check_update_lock(patient), WARN, "counts as held", "the node has not started", "--override")
+    current = robot.journal.current
+    assert current is not None
+    folder = patient.machine / node_folder(current.slot, current.folder).lstrip("/")
+    folder.mkdir(parents=True)
+    lock = UpdateLock(folder / Path(LOCK_FILE).name)
+    lock.update(("/cmd_vel: the robot moves",))
+    _seen(doctor_host.check_update_lock(patient), WARN, "the node holds it: /cmd_vel: the robot moves")
+    lock.update(())
+    _seen(doctor_host.check_update_lock(patient), OK, "free")
+    lock.close()
 
 
 # ── what runs ────────────────────────────────────────────────────────────────────────────────────────────────────

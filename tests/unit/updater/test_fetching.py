@@ -96,7 +96,7 @@ def test_a_process_that_dies_again_and_again_without_a_byte_gives_up(robot: Robo
     for _ in range(5):
         robot.boot()
     state = robot.drive()
-    assert (state.outcome, state.reason) == ("refused", "fetching: cut 5 times")
+    assert (state.outcome, state.reason) == ("refused", "fetching: interrupted 5 times")
 
 
 def test_an_image_that_came_before_the_process_died_is_counted(robot: Robot) -> None:
@@ -112,7 +112,7 @@ def test_that_the_engine_fetches_alone_is_said_as_long_as_it_does(robot: Robot) 
     robot.on("1")
     robot.world.alone = "the Engine reaches registries through a proxy"
     state = robot.run(order("2"))
-    said = "fetching by the Engine alone: a cut link starts a layer anew, no rate limit: the Engine reaches registries"
+    said = "fetching by the Engine alone: a cut link restarts a layer, no rate limit: the Engine reaches registries"
     assert any(note.startswith(said) for note in robot.world.notes)
     assert any(note.startswith("fetching: 2 of 2 layers (" + said) for note in robot.world.notes)
     assert state.fetched_bytes == 5_000_000

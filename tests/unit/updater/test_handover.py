@@ -10,15 +10,16 @@ import pytest
 from runtime.contract.codec import from_json
 from runtime.contract.node.health import HealthReport, SystemHealth
 from runtime.contract.node.resources import ENV_INHIBIT, ENV_MEMORY
-from runtime.contract.robot.switching import HANDOVER_NEVER, SwitchRules
+from runtime.contract.node.serving import ENV_HOST_NODE_DIR, LABEL_HANDOVER, node_folder
+from runtime.contract.robot.switching import HANDOVER_AUTO, HANDOVER_NEVER, SwitchRules
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.updater.state.lock_answer import FREE, HELD, LockAnswer
 from runtime.updater.state.records import HANDED, STANDBY, Request
-from runtime.updater.state.release_folder import files_of
+from runtime.updater.state.release_folder import environment_of, files_of, target_of
 from runtime.updater.state.world import Hardware, WorldError
 from runtime.updater.transaction.handover import HAND_S, memory_needed
 from tests.fakes.robot_turns import Behaviour
-from tests.fakes.robot_world import COMPOSE, reference
+from tests.fakes.robot_world import COMPOSE, OLD_COMPOSE, reference
 from tests.unit.updater.cuts import Watched, cut_at_places, order
 
 MOVING = LockAnswer(HELD, ("/cmd_vel: the robot moves",))
@@ -91,11 +92,11 @@ def test_an_order_cannot_choose_its_slot() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
-        (Behaviour(cosine=0.4), "beside the old release: sign_text: self-test cosine 0.4 < 0.97"),
-        (Behaviour(exits=True), "beside the old release: the container was restarted 3 times"),
-        (Behaviour(key="sha256:" + "9" * 64), "beside the old release: sign_text: runs engine"),
-        (Behaviour(ready_after_s=500.0), "not ready beside the old release within 20 s"),
-        (Behaviour(silent=True), "not ready beside the old release within 20 s"),
+        (Behaviour(cosine=0.4), "next to the old release: sign_text: self-test cosine 0.4 < 0.97"),
+        (Behaviour(exits=True), "next to the old release: the container was restarted 3 times"),
+        (Behaviour(key="sha256:" + "9" * 64), "next to the old release: sign_text: runs engine"),
+        (Behaviour(ready_after_s=500.0), "not ready next to the old release within 20 s"),
+        (Behaviour(silent=True), "not ready next to the old release within 20 s"),
     ],
 )
 def test_a_release_that_fails_beside_the_old_one_never_stops_it(
@@ -146,7 +147,7 @@ def test_an_old_one_that_hangs_is_ended_and_comes_back_when_the_new_one_fails(on
     before = on_one.world.time
     on_one.drive(until=lambda state: state.state == "probation")
     assert on_one.world.time - before >= HAND_S
-    assert "1.1.0 does not leave its topics within 15 s: ending it" in on_one.world.notes
+    assert "1.1.0 does not release its topics within 15 s: stopping it" in on_one.world.notes
     assert on_one.serving().image == reference("2")
     on_one.updater.leave(Request("abort", "order-2", "no"))
     on_one.world.behaviour.clear()
@@ -171,7 +172,7 @@ def test_a_new_one_that_never_serves_is_taken_back(on_one: Watched) -> None:
 def runs_alone(robot: Watched, told: UpdateOrder, why: str) -> None:
     state = robot.run(told)
     assert state.outcome == "committed", state
-    assert f"switching by stop and start: {why}" in robot.world.notes
+    assert any(note.startswith(f"switching by stop and start: {why}") for note in robot.world.notes)
     assert [one.slot for one in robot.world.containers] == [""]
     robot.assert_whole()
 
@@ -189,6 +190,49 @@ def test_an_image_that_takes_no_turns_is_never_started_beside_another(on_one: Wa
     on_one.world.published[reference("2")].labels.clear()
     runs_alone(on_one, order("2"), "the new image does not support handover")
     runs_alone(on_one, order("3"), "the release that runs does not support handover")
+
+
+def test_an_older_release_whose_containers_share_a_folder_is_replaced_and_never_has_another_beside_it(
+    robot: Watched,
+) -> None:
+    old = {"robot.compose.yaml": OLD_COMPOSE}
+    robot.run(order("1", compose=old))
+    assert "HOST_NODE_DIR" not in robot.serving().content, "its .env stays as it was, and so its container"
+    runs_alone(robot, order("2"), "the release that runs does not support handover")
+    runs_alone(robot, order("3", compose=old), "its compose files give its container no folder of its own")
+    for letter in "456":
+        robot.world.published[reference(letter)].labels[LABEL_HANDOVER] = "1"
+    runs_alone(robot, order("4"), "the new image does not support handover")
+    runs_alone(robot, order("7"), "the release that runs does not support handover")
+
+
+def test_two_containers_never_have_one_folder(on_one: Watched) -> None:
+    folders = [on_one.world._environment(on_one.journal.current.folder)[ENV_HOST_NODE_DIR]]  # type: ignore[union-attr]
+    on_one.updater.submit(order("2"))
+    until(on_one, STANDBY)
+    both = [on_one.world.container(slot) for slot in ("", "b")]
+    assert [one.node_dir.rpartition("/")[2][:2] for one in both if one is not None] == ["a-", "b-"]
+    on_one.drive()
+    never = SwitchRules(handover=HANDOVER_NEVER)
+    for letter, rules in (("3", never), ("4", SwitchRules(handover=HANDOVER_AUTO))):
+        on_one.run(order(letter, switch=rules))
+        assert on_one.journal.current is not None
+        folders.append(on_one.world._environment(on_one.journal.current.folder)[ENV_HOST_NODE_DIR])
+    assert len(set(folders)) == 3, "not in one slot after another either"
+
+
+def test_an_order_may_say_that_the_old_one_has_no_say(on_one: Watched) -> None:
+    """The old release does what it likes to the one beside it: takes its memory, fills what both share."""
+    on_one.world.behaviour[reference("2")] = Behaviour(silent=True)
+    assert on_one.run(order("2")).outcome == "reverted"
+    on_one.world.behaviour.clear()
+    assert on_one.run(order("2", order_id="again")).reason.startswith("this image failed here before")
+    runs_alone(on_one, order("2", order_id="forced", force=True, stop_start=True), "the order says so")
+
+
+def test_an_order_cannot_choose_its_folder() -> None:
+    told = order("1", environment={ENV_HOST_NODE_DIR: "/etc"})
+    assert environment_of(told, "b")[ENV_HOST_NODE_DIR] == node_folder("b", target_of(told).folder)
 
 
 def test_compose_files_that_share_no_token_rule_it_out(on_one: Watched) -> None:
@@ -214,9 +258,7 @@ def test_a_jetson_that_does_not_say_what_its_gpu_holds_needs_a_declared_limit(on
     known = replace(report, system=SystemHealth(gpu_memory_bytes=1_000_000_000))
     assert memory_needed(known, order("2"), is_jetson=True) == int(1_400_000_000 * 1.25) + (256 << 20)
     on_one.world.machine = Hardware("p3767-0003", "36.4.3")
-    runs_alone(
-        on_one, order("2"), "it is not known how much memory both take; resources/memory in the manifest says it"
-    )
+    runs_alone(on_one, order("2"), "how much memory both need is not known: set resources/memory in the manifest")
 
 
 def test_a_new_one_that_cannot_hold_the_lock_replaces_the_old_one(on_one: Watched) -> None:

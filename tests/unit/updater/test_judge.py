@@ -47,7 +47,7 @@ def _seen(tmp_path: Path, behaviour: Behaviour, after_s: float = 10.0) -> Observ
         (Behaviour(key=digest("9")), Baseline(), FATAL, "runs engine sha256:999999999999"),
         (Behaviour(state="degraded", checks=(SLOW,)), Baseline(), GOOD, "latency: p99 60 ms"),
         (Behaviour(state="unhealthy", checks=(SLOWER,)), Baseline(), BAD, "latency: p99 900 ms"),
-        (Behaviour(state="unhealthy"), Baseline(), BAD, "gives no check that failed"),
+        (Behaviour(state="unhealthy"), Baseline(), BAD, "reports unhealthy without a failed check"),
         # what was wrong before does not count; what became worse does
         (
             Behaviour(state="unhealthy", checks=(DARK,)),

@@ -45,9 +45,9 @@ def folder(tmp_path: Path) -> Path:
         (None, "a", None),
         (TRIAL, "b", ""),
         (TRIAL._replace(tries=MAX_TRIES - 1), "b", ""),
-        (TRIAL._replace(tries=MAX_TRIES), "a", "its daemon ended 3 times before it was proven"),
-        (TRIAL._replace(until=1000.0), "a", "nobody proved it in time"),
-        (TRIAL._replace(boot_id="boot-0"), "a", "the robot was restarted before it was proven"),
+        (TRIAL._replace(tries=MAX_TRIES), "a", "its daemon ended 3 times before the trial ended"),
+        (TRIAL._replace(until=1000.0), "a", "no confirmation came in time"),
+        (TRIAL._replace(boot_id="boot-0"), "a", "the robot was restarted before the trial ended"),
         (TRIAL._replace(failed="before"), "a", None),
         (TRIAL._replace(slot="a"), "a", None),  # kept, and then the power was cut before the trial was removed
     ],

@@ -115,8 +115,8 @@ def test_the_stand_in_does_reboot_when_it_is_told_to(tmp_path: Path, path: None)
     ("habit", "says"),
     [
         ("fails", "nvpmodel -m 4 ended with 234: NVPM ERROR: Error opening /sys/kernel/nvpmodel_clk_cap/emc: 2"),
-        ("lies", "nvpmodel took mode 40W and says 25W afterwards"),
-        ("chroot", "nvpmodel took mode 40W and says 25W afterwards: Running in chroot, ignoring request."),
+        ("lies", "nvpmodel accepted mode 40W but reports 25W afterwards"),
+        ("chroot", "nvpmodel accepted mode 40W but reports 25W afterwards: Running in chroot, ignoring request."),
     ],
 )
 def test_a_tool_that_does_not_do_it_is_quoted(site: Site, habit: str, says: str) -> None:
@@ -124,7 +124,7 @@ def test_a_tool_that_does_not_do_it_is_quoted(site: Site, habit: str, says: str)
     answer = site.ask("40W")
     assert not answer.verified
     assert answer.mode == "25W"
-    assert answer.problem == f"{says} -> try it by hand: `sudo nvpmodel -q`, and see /etc/nvpmodel.conf"
+    assert answer.problem == f"{says} -> run it by hand: `sudo nvpmodel -q`, and see /etc/nvpmodel.conf"
     assert site.said[-1].startswith("power: cannot set 40W (asked for by user 1000 (process 7): busy): " + says)
     sets = len(site.jetson.sets())
     site.jetson.habit("")
@@ -151,7 +151,7 @@ def test_a_table_that_differs_from_the_profile(tmp_path: Path, path: None) -> No
     assert "this machine has no power mode 70W -> it has MAXN_SUPER, 10W, 15W, 25W, 40W" in site.ask("70W").problem
     assert "power mode 15W leaves 4 SMs, the engines were built for 8" in site.ask("15W").problem
     (site.jetson.root / "etc/nvpmodel.conf").unlink()
-    assert "none that can be read" in site.ask("70W", RETRY_S + 1).problem
+    assert "unknown" in site.ask("70W", RETRY_S + 1).problem
     assert site.jetson.sets() == []
 
 
@@ -178,7 +178,7 @@ def test_when_nobody_asks_any_more_the_manifests_mode_comes_back(site: Site) -> 
     site.ask("40W")
     assert site.pulse(LEASE_S - 1).mode == "40W"
     assert site.pulse(2.0) == PowerAnswer("25W", "25W", True, changes=2)
-    assert site.said[-1] == "power: 40W -> 25W, verified; the manifest's mode: nobody has asked for one for 121 s"
+    assert site.said[-1] == "power: 40W -> 25W, verified; the manifest's mode: no request for 121 s"
     assert site.ask("40W").mode == "40W"
 
 

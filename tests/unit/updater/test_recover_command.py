@@ -32,7 +32,7 @@ def test_what_is_right_is_left_alone(robot: Robot) -> None:
     done = robot.updater.recover()
     assert [line.split()[0] for line in done] == ["links", "release", "container"]
     assert "as they should be" in done[0]
-    assert "left alone" in done[-1]
+    assert "not touched" in done[-1]
     assert robot.world.runs is before
     assert robot.journal == journal
 

@@ -303,7 +303,7 @@ def test_engine_that_stays_away_ends_in_failed_with_what_to_do(robot: Robot) -> 
     robot.world.fail("compose_up", *[DOWN] * 5000)
     state = robot.drive(5000)
     assert state.outcome == "failed"
-    assert "going back failed too" in state.reason
+    assert "the revert failed too" in state.reason
     assert "docker compose up -d" in state.hint
 
 
@@ -353,7 +353,7 @@ def test_submitting_twice_is_one_order(robot: Robot) -> None:
     assert robot.drive().outcome == "committed"
     assert robot.updater.submit(order("1")).outcome == "committed"
     assert len(robot.history(10)) == 1
-    with pytest.raises(Rejected, match="given before with other content"):
+    with pytest.raises(Rejected, match="submitted before with other content"):
         robot.updater.submit(order("1", version="9.9.9"))
 
 
@@ -390,7 +390,7 @@ def test_revert_by_hand_goes_to_the_release_before_and_back_again(robot: Robot) 
     robot.updater.revert("it sees ghosts")
     state = robot.drive()
     assert (state.outcome, _version(state), state.fetched_bytes) == ("reverted", "1.1.0", 0)
-    assert state.reason == "went back to 1.1.0: it sees ghosts"
+    assert state.reason == "reverted to 1.1.0: it sees ghosts"
     robot.assert_whole()
     robot.updater.revert("")
     assert _version(robot.drive()) == "1.2.0"
@@ -413,7 +413,7 @@ def test_revert_by_hand_to_a_release_that_is_not_well_stays(robot: Robot) -> Non
     robot.updater.revert("")
     state = robot.drive()
     assert (state.outcome, _version(state)) == ("failed", "1.2.0")
-    assert "could not go back: sign_text: self-test" in state.reason
+    assert "could not revert: sign_text: self-test" in state.reason
     robot.assert_whole()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from runtime.contract.node.resources import LOCK_STALE_S
 from runtime.executor.robot.update_lock import UpdateLock, boot_seconds
-from runtime.updater.robot.update_lock import share_node_folder, take
+from runtime.updater.robot.update_lock import take
 from runtime.updater.state.lock_answer import FREE, HELD, SILENT
 
 ROOT = Path(__file__).parents[3]
@@ -105,12 +105,6 @@ def test_a_folder_that_is_not_there_is_a_problem_with_its_reason(tmp_path: Path)
     lock = UpdateLock(tmp_path / "none" / "update.lock")
     lock.update(("drives",))
     assert "cannot be held (No such file or directory)" in lock.problem
-    said: list[str] = []
-    share_node_folder(tmp_path, said.append)
-    assert (tmp_path / "run/jetfleet/node").is_dir()
-    (tmp_path / "file").write_text("")
-    share_node_folder(tmp_path / "file", said.append)
-    assert said == [f"cannot make {tmp_path}/file/run/jetfleet/node: Not a directory: nothing can hold the update lock"]
 
 
 @pytest.mark.parametrize("reasons", [("x" * 900, "y" * 900), ()])

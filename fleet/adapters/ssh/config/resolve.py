@@ -143,7 +143,7 @@ class Resolver:
         with self._lock:
             if self._builtin is None:
                 self._builtin = BuiltinConfig(self._files)
-                self._note("", f"{why}: ~/.ssh/config is read by fleet's own parser, which knows less of it")
+                self._note("", f"{why}: ~/.ssh/config is read by fleet's own parser, which supports less of it")
 
     @cached_property
     def _files(self) -> ConfigFiles:
@@ -194,7 +194,7 @@ def _spec(robot: RobotAddress, text: str) -> _Spec:
     if found is None:
         raise RobotError(
             robot.name,
-            f"the SSH configuration names a jump host that is none: {text!r}",
+            f"the SSH configuration names an invalid jump host: {text!r}",
             hint="ProxyJump [user@]host[:port]",
         )
     user, port = found["user"], found["port"]
@@ -207,7 +207,7 @@ def _ssh(arguments: list[str]) -> tuple[int, str, str]:
             ["ssh", *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=_ASK_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return 124, "", f"`ssh -G` did not answer within {_ASK_S:g} s: is there a `Match exec` that waits?"
+        return 124, "", f"`ssh -G` did not answer within {_ASK_S:g} s: does a `Match exec` in it wait?"
     except OSError as error:
         return 127, "", str(error)
     return done.returncode, done.stdout.decode("utf-8", "surrogateescape"), done.stderr.decode("utf-8", "replace")

@@ -58,10 +58,10 @@ def run(
         str | None, typer.Option("--profile", help="Of the manifest. Default: its only one for this platform.")
     ] = None,
     no_gates: Annotated[
-        bool, typer.Option("--no-gates", help="Note what the manifest's accuracy and latency gates say, and go on.")
+        bool, typer.Option("--no-gates", help="Report accuracy and latency gates, but do not fail on them.")
     ] = False,
     timing_cache: Annotated[
-        Path | None, typer.Option("--timing-cache", help="TensorRT: a file, read where it is there, then written.")
+        Path | None, typer.Option("--timing-cache", help="TensorRT: a file that is read if it exists, then written.")
     ] = None,
     seconds: Seconds = 3.0,
     backend: Annotated[
@@ -166,7 +166,7 @@ def run(
 def _refuse(given: dict[str, Any], why: str, hint: str) -> None:
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
-        raise UsageError(f"{why}: {wrong[0]} has no meaning there", hint=hint)
+        raise UsageError(f"{why}: {wrong[0]} does not apply there", hint=hint)
 
 
 def _check_file(request: BuildRequest) -> None:
@@ -175,7 +175,7 @@ def _check_file(request: BuildRequest) -> None:
         raise UsageError(f"there is no {request.model}", hint="give an .onnx file, or a model of the manifest by name")
     if request.precision == "int8" and request.calibration is None:
         raise UsageError(
-            "int8 needs calibration data: without it every range would be made up",
+            "int8 needs calibration data: without it there are no ranges",
             hint="give frames with --calibration: an .npz file with an array under each input's name, frames first",
         )
 

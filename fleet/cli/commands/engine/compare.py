@@ -54,7 +54,7 @@ def _gate(answer: CompareAnswer, min_cosine: float | None) -> EngineGateError | 
     if not answer.outputs:
         why = "; ".join(answer.notes) or "they share no output"
         return EngineGateError(
-            f"the two were not held against each other: {why}", hint="leave --min-cosine out, or compare where both run"
+            f"the two outputs were not compared: {why}", hint="leave --min-cosine out, or compare where both run"
         )
     wrong = [item for item in answer.outputs if not item.min_cosine >= min_cosine]
     words = "; ".join(f"{item.output}: cosine {item.min_cosine:.5f} < {min_cosine:.5f}" for item in wrong)
@@ -75,7 +75,7 @@ def _render(console: Console, answer: CompareAnswer) -> None:
     if answer.layers:
         console.print(_layers(answer))
     elif answer.layers_shared:
-        console.print(f"  {answer.layers_shared} layers carry one name in both, all at one precision")
+        console.print(f"  {answer.layers_shared} layers have the same name in both, all at the same precision")
     for output in answer.outputs:
         words = f"B's {output.output} against A's: {described(output)}, on {answer.input}"
         console.print(f"  {plain(words)}")

@@ -38,7 +38,7 @@ def run(
     layers: Annotated[bool, typer.Option("--layers", help="List every layer with its precision.")] = False,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Hold it against this machine, as a robot does. Exit 4: it belongs elsewhere."),
+        typer.Option("--check", help="Check it against this machine, as a robot does. Exit 4: it does not fit."),
     ] = False,
     shape: Shape = None,
     as_json: options.Json = False,
@@ -57,7 +57,7 @@ def _render(console: Console, path: Path, facts: EngineFacts, layers: bool) -> N
     rows.add_row("size", f"{size(facts.bytes)}, sha256 {facts.sha256[:12]}")
     _add_identity(rows, facts)
     if facts.plan is not None:
-        rows.add_row("plan header", f"TensorRT {facts.plan.tensorrt}" if facts.plan.tensorrt else "names no version")
+        rows.add_row("plan header", f"TensorRT {facts.plan.tensorrt}" if facts.plan.tensorrt else "has no version")
     if facts.onnx is not None:
         _add_onnx(rows, facts.onnx, with_tensors=facts.identity is None)
     _add_report(rows, facts)

@@ -37,12 +37,12 @@ _MACHINES = {"x86_64": "linux/amd64", "aarch64": "linux/arm64", "arm64": "linux/
 
 @contextmanager
 def place(target: Path) -> Iterator[Path]:
-    """Give a folder beside ``target`` that takes its place when the block succeeds: a failed build changes nothing.
+    """Give a folder next to ``target`` that takes its place when the block succeeds: a failed build changes nothing.
 
     Raises UsageError when ``target`` is there and is no engine's folder.
     """
     if target.exists() and not (target / IDENTITY_FILE).is_file() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} is there and is no engine's folder", hint="choose another folder with --out")
+        raise UsageError(f"{target} exists but is not an engine folder", hint="choose another folder with --out")
     made = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def run(
     if answer.violation is not None:
         error = EngineGateError(
             f"{answer.model} {answer.precision}: {answer.violation}, against {answer.expected_from}",
-            hint="this engine does not answer what was expected: is it the right model, built on this kind of device?",
+            hint="the engine's outputs are not as expected: is it the right model, built on this kind of device?",
         )
     conclude(as_json, to_dict(answer), lambda console: _render(console, answer, save), error)
 
@@ -70,7 +70,7 @@ def _render(console: Console, answer: RunAnswer, save: Path | None) -> None:
     if answer.accuracy and answer.gate is not None and answer.violation is None:
         console.print(f"  [green]as expected[/] (cosine >= {answer.gate.min_cosine:g})")
     if not answer.accuracy:
-        console.print("  [dim]nothing to hold it against: give expected outputs in the .npz, or with --expect[/]")
+        console.print("  [dim]nothing to compare with: give expected outputs in the .npz, or with --expect[/]")
     if save is not None:
         console.print(f"  saved: {plain(str(save))}")
 

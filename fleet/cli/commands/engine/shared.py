@@ -46,7 +46,7 @@ def shapes(given: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         match = _SHAPE.fullmatch(text)
         sizes = tuple(map(int, match["sizes"].split("x"))) if match else ()
         if match is None or 0 in sizes:
-            raise UsageError(f"--shape {text} is no shape", hint="write the input's name and sizes: x=1x3x288x384")
+            raise UsageError(f"--shape {text} is not a shape", hint="write the input's name and sizes: x=1x3x288x384")
         found[match["name"]] = sizes
     return found
 

@@ -61,7 +61,7 @@ def check_memory(graph_bytes: int, workspace: int, memory: Memory, *, integrated
             "stop what else runs on the builder (a running robot container, a desktop), or add swap",
         )
     if have < likely:
-        return [f"{said}; this build may need {likely / _MIB:.0f} MiB and be ended by the kernel"]
+        return [f"{said}; this build may need {likely / _MIB:.0f} MiB and be killed by the kernel"]
     return []
 
 
@@ -76,7 +76,7 @@ def time_left(whole_s: float, spent_s: float) -> float:
         return left
     raise EngineError(
         "unsupported",
-        f"preparing the graph took {spent_s:.0f} s of the {whole_s:.0f} s that there are, and left none for TensorRT",
+        f"preparing the graph took {spent_s:.0f} s of {whole_s:.0f} s and left none for TensorRT",
         "raise the deadline (builder.timeout), or calibrate with fewer frames",
     )
 
@@ -91,12 +91,12 @@ def build_plan(
     ended, answer = _try(request, deadline_s, progress, command)
     smaller = max(request.workspace_bytes // 4, SMALLEST_WORKSPACE)
     if ended.was_killed and smaller < request.workspace_bytes:
-        progress(f"{_who_killed(ended)}: once more, with a workspace of {smaller // _MIB} MiB")
+        progress(f"{_who_killed(ended)}: trying again with a workspace of {smaller // _MIB} MiB")
         request = replace(request, workspace_bytes=smaller)
         ended, answer = _try(request, max(deadline_s - ended.seconds, 1.0), progress, command)
     if answer is None and request.timing_given and not (ended.past_deadline or ended.was_killed):
         # A timing cache is the one input that nobody checks before TensorRT does: it must never be what fails a build.
-        progress(f"the building process {_how(ended)}: once more, without the timing caches that it was given")
+        progress(f"the building process {_how(ended)}: trying again without the timing caches")
         request = replace(request, timing_given=())
         ended, answer = _try(request, max(deadline_s - ended.seconds, 1.0), progress, command)
     if isinstance(answer, BuildFailure):
@@ -119,7 +119,7 @@ def _try(
     try:
         return ended, from_json(PlanAnswer, content) if ended.code == 0 else from_json(BuildFailure, content)
     except ContractError as error:
-        raise EngineError("internal", f"the building process answers nonsense: {error}", "see the log") from error
+        raise EngineError("internal", f"the building process gave an invalid answer: {error}", "see the log") from error
 
 
 def _who_killed(ended: Ended) -> str:
@@ -136,7 +136,7 @@ def _explained(ended: Ended, request: PlanRequest, deadline_s: float) -> EngineE
     if ended.past_deadline:
         return EngineError(
             "unsupported",
-            f"TensorRT was not done after {deadline_s:.0f} s, and was ended",
+            f"TensorRT did not finish within {deadline_s:.0f} s, and was ended",
             "raise the deadline (builder.timeout), lower optimization_level, or use a smaller input; a timing cache "
             "of an earlier build helps",
             detail=ended.tail,
@@ -150,7 +150,7 @@ def _explained(ended: Ended, request: PlanRequest, deadline_s: float) -> EngineE
         )
     return EngineError(
         "internal",
-        f"the building process {_how(ended)} and left no reason",
+        f"the building process {_how(ended)} and gave no reason",
         "its last lines are in the log; try another optimization_level",
         detail=ended.tail,
     )

@@ -159,12 +159,12 @@ def build_error(errors: list[str], version: str) -> EngineError:
     if "Could not find any implementation" in text:
         return EngineError(
             "unsupported",
-            f"TensorRT {version} finds no way to run a layer within the limits given: {said}",
+            f"TensorRT {version} finds no implementation of a layer within the limits given: {said}",
             "raise workspace_bytes, keep fewer operators in fp32, or use another precision",
             detail=text,
         )
     return EngineError(
-        "unsupported", f"TensorRT {version} builds no engine: {said}", "see the build's log", detail=text
+        "unsupported", f"TensorRT {version} could not build the engine: {said}", "see the build's log", detail=text
     )
 
 

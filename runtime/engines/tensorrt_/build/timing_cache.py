@@ -103,7 +103,7 @@ def _take(descriptor: int, lock: Path, deadline_s: float) -> None:
             raise EngineError(
                 "internal",
                 f"{lock} was held by another process for {deadline_s:g} s",
-                "wait for the other build, or end it",
+                "wait for the other build, or stop it",
             )
         time.sleep(_POLL_S)
 

@@ -85,7 +85,7 @@ class TensorRtRunner:
             raise EngineError(
                 "internal",
                 f"engine {self.identity.model!r} failed on the GPU: {error}",
-                "restart the runtime: after such an error CUDA works no more in this process",
+                "restart the runtime: the CUDA context of this process is lost",
             ) from error
         return self.outputs
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import (
     COMPRESSED_IMAGE,
     IMAGE,
@@ -21,11 +22,11 @@ from runtime.contract.node.inputs import (
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import InputAdapter, Taken
 from runtime.executor.inputs.adapters.cloud import PointCloudAdapter
-from runtime.executor.inputs.adapters.images import CompressedImageAdapter, ImageAdapter
+from runtime.executor.inputs.adapters.compressed import CompressedImageAdapter
+from runtime.executor.inputs.adapters.images import ImageAdapter
 from runtime.executor.inputs.adapters.plugin_adapter import INPUTS_GROUP, PluginAdapter
 from runtime.executor.inputs.adapters.scan import LaserScanAdapter
 from runtime.executor.inputs.adapters.vectors import VectorAdapter
-from runtime.executor.inputs.frames import CHANNELS
 
 ADAPTERS: dict[str, Callable[[InputBinding], InputAdapter]] = {
     IMAGE: ImageAdapter,
@@ -49,7 +50,8 @@ def adapter_for(binding: InputBinding) -> InputAdapter:
 def tensor_of(binding: InputBinding) -> tuple[str, tuple[int, ...]]:
     """Return dtype and shape that an engine's input must have for what feeds it."""
     if binding.type in IMAGE_TYPES and not binding.adapter and not binding.from_model:
-        return "uint8", (1, binding.height, binding.width, CHANNELS.get(binding.encoding, 0))
+        encoding = ENCODINGS.get(binding.encoding)
+        return ("uint8", ()) if encoding is None else (encoding.dtype, encoding.shape(binding.height, binding.width))
     return "float32", binding.shape
 
 

@@ -1,103 +1,73 @@
-"""Camera frames: as they are, and compressed."""
+"""Camera frames as they are. Compressed ones: `compressed.py`."""
 
 from __future__ import annotations
 
-import importlib
-import io
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from runtime.contract.node.encodings import ENCODINGS, Encoding
+from runtime.contract.node.inputs import image_problem, read_input_options
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.adapters.base import Taken
-from runtime.executor.inputs.adapters.cdr import Fields
-from runtime.executor.inputs.frames import CHANNELS, Expected, FrameRefusedError, KnownHeader, parse_image, pixels
+from runtime.executor.inputs.adapters.depth import DepthValues
+from runtime.executor.inputs.frames import Expected, KnownHeader, parse_image, pixels
 
-_MODES = {"rgb8": "RGB", "bgr8": "RGB", "mono8": "L"}
-"""Encoding of the engine's input → what Pillow decodes to."""
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
-_PNG_DEPTH_AT = 24
-"""Bits a channel: the ninth byte of IHDR, which every PNG begins with (RFC 2083, 4.1.1)."""
+class _Bytes(NamedTuple):
+    """A frame whose values have more than one byte."""
+
+    data: npt.NDArray[np.uint8]
+    big_endian: bool
 
 
 class ImageAdapter:
-    """sensor_msgs/msg/Image → uint8 (1, height, width, channels)."""
+    """sensor_msgs/msg/Image → the engine's tensor, as its encoding says."""
 
     def __init__(self, binding: InputBinding) -> None:
-        """Raises OptionError for an encoding that is not known."""
-        if binding.encoding not in CHANNELS:
-            raise OptionError(f"encoding {binding.encoding!r} is not one of {', '.join(sorted(CHANNELS))}")
+        """Raises OptionError for an encoding that is not known, or options that do not fit it."""
+        self._encoding, options = checked_image(binding)
         self._expected = Expected(binding.encoding, binding.height, binding.width)
+        self._depth = DepthValues(self._encoding, options) if self._encoding.depth else None
+        self._wide = self._encoding.kind in ("grey16", "depth16", "depth32")
         self._known: KnownHeader | None = None
+        self._big_endian = False
 
     def take(self, message: bytes) -> Taken:
         """View the pixels inside the message. Raises FrameRefusedError."""
         known = None if self._known is None else self._known.view(message)
-        if known is not None:
-            return Taken(*known)
-        frame = parse_image(message)
-        data = pixels(frame, self._expected)
-        self._known = KnownHeader(message, frame, data)
-        return Taken(frame.stamp, data)
+        if known is None:
+            frame = parse_image(message)
+            data = pixels(frame, self._expected)
+            self._known, self._big_endian = KnownHeader(message, frame, data), frame.big_endian
+            known = (frame.stamp, data)
+        if self._wide:
+            return Taken(known[0], _Bytes(known[1], self._big_endian))
+        return Taken(*known)
 
-    def fill(self, data: npt.NDArray[np.uint8], tensor: npt.NDArray[Any]) -> None:
-        """Copy the pixels."""
-        np.copyto(tensor[0], data)
+    def fill(self, data: Any, tensor: npt.NDArray[Any]) -> None:
+        """Copy the pixels. Raises FrameRefusedError for distances that are none, where that is declared."""
+        if not self._wide:
+            np.copyto(tensor[0], data)
+        elif self._depth is None:
+            np.copyto(tensor[0], data.data[..., ::-1] if data.big_endian else data.data)
+        else:
+            order = ">" if data.big_endian else "<"
+            kind = "f4" if self._encoding.dtype == "float32" else "u2"
+            self._depth(data.data.view(order + kind)[..., 0], tensor)
 
 
-class CompressedImageAdapter:
-    """sensor_msgs/msg/CompressedImage (JPEG or PNG) → uint8 (1, height, width, channels), decoded on the worker."""
-
-    def __init__(self, binding: InputBinding) -> None:
-        """Raises OptionError where frames cannot be decoded to the encoding, or Pillow is not installed."""
-        if binding.encoding not in _MODES:
-            raise OptionError(f"compressed images are decoded to {', '.join(_MODES)}, not to {binding.encoding!r}")
-        try:
-            self._pillow: Any = importlib.import_module("PIL.Image")
-        except ImportError as error:
-            raise OptionError(
-                "compressed images need Pillow, which is not installed here: use the runtime image, or "
-                "`pip install pillow`"
-            ) from error
-        self._mode, self._reverse = _MODES[binding.encoding], binding.encoding == "bgr8"
-        self._size = (binding.width, binding.height)
-
-    def take(self, message: bytes) -> Taken:
-        """View the compressed bytes. Raises FrameRefusedError."""
-        fields = Fields(message)
-        stamp, form = fields.header(), fields.text()
-        data = fields.sequence("u1")
-        start = data[:8].tobytes()
-        if not start.startswith(_MAGIC):
-            raise FrameRefusedError(
-                f"format {form!r} with bytes that begin {start.hex() or 'nowhere'}, expected JPEG or PNG", "encoding"
-            )
-        if start == _MAGIC[1] and data.size > _PNG_DEPTH_AT and data[_PNG_DEPTH_AT] == 16:
-            raise FrameRefusedError(
-                f"format {form!r} is a PNG of 16 bits a channel, 8 are expected: publish it as 8 bits (rgb8, bgr8, "
-                "mono8), or give an adapter of your own for depth and thermal images",
-                "encoding",
-            )
-        return Taken(stamp, data)
-
-    def fill(self, data: npt.NDArray[np.uint8], tensor: npt.NDArray[Any]) -> None:
-        """Decode. Raises FrameRefusedError."""
-        try:
-            with self._pillow.open(io.BytesIO(data.data), formats=("JPEG", "PNG")) as picture:
-                self._check(picture.size)
-                picture.draft(self._mode, self._size)
-                decoded = np.asarray(picture.convert(self._mode))
-        except FrameRefusedError:
-            raise
-        except Exception as error:  # Pillow's have no common base: OSError, SyntaxError, ValueError, its own
-            raise FrameRefusedError(f"a compressed image cannot be decoded: {error}", "undecodable") from error
-        target = tensor[0]
-        np.copyto(target, decoded[..., ::-1] if self._reverse else decoded.reshape(target.shape))
-
-    def _check(self, size: tuple[int, int]) -> None:
-        """Before anything is decoded: a small file may claim to be a huge picture."""
-        if size != self._size:
-            raise FrameRefusedError(f"{size[0]}x{size[1]} pixels, expected {self._size[0]}x{self._size[1]}", "size")
+def checked_image(binding: InputBinding) -> tuple[Encoding, Mapping[str, Any]]:
+    """Return encoding and options of an image input. Raises OptionError where they do not fit."""
+    encoding = ENCODINGS.get(binding.encoding)
+    if encoding is None:
+        raise OptionError(f"encoding {binding.encoding!r} is not one of {', '.join(ENCODINGS)}")
+    options = read_input_options(binding.type, binding.options)
+    for problem in image_problem(binding.encoding, options):
+        raise OptionError(f"input {binding.tensor!r}: {problem.message}: {problem.hint}")
+    if misfit := encoding.misfit(binding.height, binding.width):
+        raise OptionError(f"input {binding.tensor!r}: {misfit}")
+    return encoding, options

@@ -33,7 +33,7 @@ class PluginAdapter:
         for method in ("take", "fill"):
             if not callable(getattr(adapter, method, None)):
                 raise OptionError(
-                    f"adapter {name} has no method {method}: give it take(message) and fill(data, tensor)"
+                    f"adapter {name} has no method {method}: an adapter has take(message) and fill(data, tensor)"
                 )
         self._name, self._adapter = name, adapter
 

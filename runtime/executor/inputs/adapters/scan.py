@@ -11,8 +11,8 @@ import numpy.typing as npt
 from runtime.contract.node.inputs import size_of
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
-from runtime.executor.inputs.adapters.cdr import Fields
 from runtime.executor.inputs.adapters.scan_beams import Beams, Chosen, Resampler
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 UNBOUNDED_M = 100_000.0
@@ -71,9 +71,9 @@ class LaserScanAdapter:
             values = values[::-1]
         high = self._bounded(high)
         if not (math.isfinite(low) and math.isfinite(high) and 0.0 <= low < high):
-            raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} bound no measurement", "limits")
+            raise FrameRefusedError(f"range_min {low:g} and range_max {high:g} are not a range", "limits")
         if self._invalid == "drop" and (count := self._no_measurements(values, low, high)):
-            raise FrameRefusedError(f"{count} of {values.size} ranges are no measurements", "not_finite")
+            raise FrameRefusedError(f"{count} of {values.size} ranges are not valid measurements", "not_finite")
         return Taken(stamp, _Ranges(values, low, high, chosen))
 
     def _no_measurements(self, values: npt.NDArray[np.float32], low: float, high: float) -> int:
@@ -109,7 +109,7 @@ class LaserScanAdapter:
         if high > UNBOUNDED_M:
             if self._invalid == "max":
                 raise FrameRefusedError(
-                    f"range_max is {high:g} m, so nothing can stand for what is no measurement: declare options: "
+                    f"range_max is {high:g} m, so there is no value for a beam without a measurement: declare options: "
                     "{max_range: 30} (metres), or invalid: zero",
                     "limits",
                 )

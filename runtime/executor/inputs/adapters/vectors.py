@@ -10,7 +10,7 @@ import numpy.typing as npt
 from runtime.contract.node.inputs import IMU, IMU_FIELDS, TWIST, TWIST_FIELDS, chosen_fields, size_of
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
-from runtime.executor.inputs.adapters.cdr import Fields
+from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frames import FrameRefusedError
 
 # Every vector of an Imu is followed by its 3x3 covariance; the first element of that is -1 where the sensor does not
@@ -49,7 +49,7 @@ class VectorAdapter:
                 raise FrameRefusedError(f"the sensor does not measure {name}: its covariance is -1", "not_measured")
         if self._oriented and not np.any(doubles[:4]):
             raise FrameRefusedError(
-                "orientation is the zero quaternion, which is no rotation: the sensor does not measure it; choose "
+                "orientation is the zero quaternion, which is not a rotation: the sensor does not measure it; choose "
                 "other fields",
                 "not_measured",
             )

@@ -113,7 +113,7 @@ def test_capabilities_are_what_is_there_not_what_a_version_promises() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "said"), [("8.4.1", "older than 8.5"), ("11.4.1", "TensorRT 11"), ("", "no version")]
+    ("version", "said"), [("8.4.1", "older than 8.5"), ("11.4.1", "TensorRT 11"), ("", "not a version")]
 )
 def test_other_versions_are_refused(version: str, said: str) -> None:
     with pytest.raises(EngineError, match=said):
@@ -217,7 +217,7 @@ def test_control_characters_are_read_and_nonsense_is_not() -> None:
          "internal error of its own"),
         ("2: [virtualMemoryBuffer.cpp::resizePhysical::140] Error Code 2: OutOfMemory (no further information)",
          "memory", "ran out of memory"),
-        ("10: Could not find any implementation for node conv1.", "unsupported", "finds no way to run a layer"),
+        ("10: Could not find any implementation for node conv1.", "unsupported", "finds no implementation of a layer"),
         ("3: something else", "unsupported", "something else"),
     ],
 )  # fmt: skip

@@ -150,7 +150,7 @@ class Laws:
         self.ended.append(last)
         if last.outcome == COMMITTED:
             assert last.image in self.good, "a bad release was committed"
-        if last.outcome == FAILED and not last.reason.startswith("could not go back"):
+        if last.outcome == FAILED and not last.reason.startswith("could not revert"):
             assert self._may_fail(), f"the robot gave up too early: {last.reason}"
             self.broken = last.reason
         elif last.outcome in ("committed", "reverted"):

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from runtime.executor.inputs.frames import FrameRefusedError, Stamp
 
 _ORDERS = {0: ">", 1: "<"}
 _STRUCTS = {
     order: {form: struct.Struct(order + form) for form in ("I", "iI", "II", "7f")} for order in _ORDERS.values()
 }
+
+
+class FrameRefusedError(ValueError):
+    """A message is not what this input can take. The message says what came and what is expected."""
+
+    def __init__(self, message: str, kind: str = "garbled") -> None:
+        """``kind`` is the name that it is counted under: one word, of few."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class Stamp(NamedTuple):
+    """The part of a frame's header that results carry on. A tuple, as all that is made per frame: that costs least."""
+
+    sec: int
+    nanosec: int
+    frame_id: str
+    arrived_s: float = 0.0
+    """When the frame arrived: seconds of the steady clock, which no publisher, simulation or time service sets. 0: not
+    known."""
+
+    @property
+    def nanoseconds(self) -> int:
+        """Since the epoch of the publisher's clock."""
+        return self.sec * 1_000_000_000 + self.nanosec
 
 
 class Fields:
@@ -82,6 +106,11 @@ class Fields:
     def short(self) -> FrameRefusedError:
         """What to raise for a message that ends too early."""
         return FrameRefusedError(f"a message of {len(self.message)} bytes is cut short or garbled")
+
+
+def stamp_reader(message: bytes) -> Callable[[bytes, int], tuple[Any, ...]]:
+    """Return what reads seconds and nanoseconds of a header's stamp at an offset, in the byte order of ``message``."""
+    return _STRUCTS[_ORDERS[message[1]]]["iI"].unpack_from
 
 
 _EMPTY: npt.NDArray[Any] = np.zeros(0, np.uint8)
