@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
 from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_lockout
+from fleet.bootstrap.loopback import open_loopback_of
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
+from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
 from fleet.link.remote_python import answer_of, run_program, words_of
@@ -28,7 +30,6 @@ from runtime.contract.robot.update import (
 )
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
-UNIT_PATH = "/etc/systemd/system/fleet-updater.service"
 START_DEADLINE_S = 45.0
 TRIAL_S = 90.0
 """So long a new updater may take until it is proven; then the robot starts the one before by itself."""
@@ -37,23 +38,6 @@ _POLL_S = 0.5
 
 WRAPPER = f"""#!/bin/sh
 exec /usr/bin/python3 -I {UPDATER_PATH} "$@"
-"""
-
-UNIT = f"""[Unit]
-Description=Jetfleet updater: takes this robot from one release to the next, and back
-After=docker.service
-Wants=docker.service
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart=/usr/bin/python3 -I {UPDATER_PATH} serve
-RuntimeDirectory=jetfleet
-RuntimeDirectoryPreserve=yes
-Restart=always
-RestartSec=2
-
-[Install]
-WantedBy=multi-user.target
 """
 
 
@@ -95,6 +79,7 @@ def bootstrap(
     trust: SignedTrust | None = None,
     access: RegistryAccess | None = None,
     privileged_login: bool = True,
+    open_loopback: bool = False,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
@@ -104,6 +89,7 @@ def bootstrap(
     root and updater by itself, over its socket, whoever logs in. An updater that takes the place of another one is on
     trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
     ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker.
+    ``open_loopback``: the Engine's settings may be changed, so that it speaks plain HTTP to 127.0.0.1.
     Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
     first, when it is in the middle of an update, when it refuses root or updater, or when a new updater did not prove
     itself.
@@ -124,13 +110,18 @@ def bootstrap(
         if taking:
             _join(robot, shell, client)
         on_step("installing the updater")
-        if judges is not None:
-            done = _bring(client, judges, zipapp, version, trial_s, trust)
-        else:
-            signed = trust.updater if trust else None
-            done = _install(robot, fleet, shell, facts, zipapp, version, trial_s, signed)
+        signed = trust.updater if trust else None
+        done = (
+            _install(robot, fleet, shell, facts, zipapp, version, trial_s, signed)
+            if judges is None
+            else _bring(client, judges, zipapp, version, trial_s, trust)
+        )
         notes = host_notes(facts)
         changed = done.changed | _access(robot, fleet, shell, facts, access, notes)
+        if open_loopback and facts.root and facts.docker.closed_loopback:
+            on_step("letting Docker speak plainly to 127.0.0.1")
+            changed |= open_loopback_of(robot, shell, as_root=facts.is_root)
+            notes = host_notes(_facts(robot, shell, clock))
     finally:
         shell.close()
         client.close()

@@ -34,6 +34,13 @@ def run(
             help="Leave the login in sudo and the group docker: whoever has its key is root at the robot.",
         ),
     ] = False,
+    open_loopback: Annotated[
+        bool,
+        typer.Option(
+            "--open-loopback",
+            help="Where an Engine asks 127.0.0.1 by TLS: add 127.0.0.0/8 to its insecure-registries and reload it.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Pin each robot's host key, check its host, install the updater and wait until it answers."""
@@ -58,6 +65,7 @@ def run(
                     trust=trust,
                     access=access,
                     privileged_login=privileged_login,
+                    open_loopback=open_loopback,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:

@@ -67,6 +67,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return doctor(arguments)
 
 
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from runtime.updater.cli.uninstall_command import uninstall
+
+    return uninstall(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
@@ -99,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
         ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
+        ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)
@@ -125,6 +132,9 @@ def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "uninstall":
+        words = "also releases, journal and trust: the robot forgets what it was"
+        verb.add_argument("--purge", action="store_true", help=words)
 
 
 def _of_this_robot(name: str, verb: argparse.ArgumentParser) -> None:
