@@ -248,7 +248,7 @@ def test_whoever_logs_in_changes_nothing_without_enough_keys(fleet: Fleet, robot
     root = replace(held.root, version=2)
     eve = replace(root, signers=f"eve@x {keys.public('eve')}\n", threshold=1)
     robot.refuses([Signed(root.text)], "by 0 of 2")
-    robot.refuses([fleet.forged(eve, "eve")], "by 0 of 2", "no allowed signer")
+    robot.refuses([fleet.forged(eve, "eve")], "by 0 of 2", "not an allowed signer")
     robot.refuses([fleet.forged(replace(root, threshold=1), "anna")], "by 1 of 2")
     robot.refuses([fleet.forged(replace(root, threshold=1), "anna", "anna")], "by 1 of 2")
     unsigned = TrustRoot(FLEET, 0, unsigned=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import base64
 import threading
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.robot.root import (
@@ -78,7 +77,9 @@ class TrustFolder:
     def judge(self, root: TrustRoot, statement: str, signature: str, namespace: str) -> SignatureFacts:
         """Judge one armored signature by the keys of ``root``, which need not count here yet."""
         contents = (signature.encode("utf-8", "replace"), root.allowed(namespace).encode("utf-8"), root.revoked_keys)
-        with self._files(*contents) as (made, allowed, revoked):
+        paths = self._files(contents)
+        try:
+            made, allowed, revoked = (str(path) for path in paths)
             return judge_signature(
                 _run,
                 statement.encode("utf-8"),
@@ -87,6 +88,9 @@ class TrustFolder:
                 allowed=allowed,
                 revoked=revoked if root.revoked else "",
             )
+        finally:
+            for path in paths:
+                remove(path)
 
     def take_root(self, chain: Sequence[Signed], fleet: str) -> HeldRoot:
         """Follow ``chain`` from the root that counts, and keep its end; on disk when this returns.
@@ -152,22 +156,17 @@ class TrustFolder:
             raise WorldError("{} cannot be read: {}".format(path, error), "run `fleet bootstrap` again") from error
         return HeldRoot(root)
 
-    @contextmanager
-    def _files(self, *contents: bytes) -> Iterator[List[str]]:
-        """Have each content in a file while ssh-keygen is asked; threads ask side by side."""
+    def _files(self, contents: Sequence[bytes]) -> List[Path]:
+        """Put each content into a file, for ssh-keygen; threads ask side by side."""
         name = ".judge-{}".format(threading.get_ident())
         paths = [self._work / "{}-{}".format(name, number) for number in range(len(contents))]
         try:
             self._work.mkdir(parents=True, exist_ok=True)
-            for path, content in zip(paths, contents):  # noqa: B905  (3.8 has no strict)
-                path.write_bytes(content)
+            for number, path in enumerate(paths):
+                path.write_bytes(contents[number])
         except OSError as error:
             raise WorldError("cannot write {}: {}".format(paths[0], error), "free space on that volume") from error
-        try:
-            yield [str(path) for path in paths]
-        finally:
-            for path in paths:
-                remove(path)
+        return paths
 
 
 _OLDER = (TRUST_FILE, ALLOWED_SIGNERS, REVOKED)
