@@ -186,7 +186,7 @@ def test_cookies_of_one_server_are_not_shown_to_another(
 
 def test_a_redirect_in_circles_ends(server: FaultyRegistry, connect: Connect) -> None:
     lead(server, "GET", "/v2/")
-    with pytest.raises(RegistryError, match="redirects to in circles"):
+    with pytest.raises(RegistryError, match="redirects to places in a circle"):
         connect().ping()
 
 
