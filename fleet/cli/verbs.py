@@ -12,6 +12,11 @@ from typer.core import TyperGroup
 VERBS = {
     "init": ("init", "Write a manifest to start from. Never overwrites a file."),
     "validate": ("validate", "Check the manifest and every file that it names; show a summary."),
+    "doctor": (
+        "device.doctor",
+        "Say everything that is missing on a robot's host, and the command for each. Changes nothing.",
+    ),
+    "profiles": ("device.profiles", "Device profiles that travel with fleet: list, show, add to a manifest."),
     "plan": ("plan", "Show what is missing for the fleet to run what the manifest declares."),
     "build": ("build", "Build the engines that the registry lacks, for the whole manifest or for some of its robots."),
     "images": ("images", "Builder and runtime images: render them for review, build them."),

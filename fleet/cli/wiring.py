@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from fleet.build.sources import SourceCache
 from fleet.manifest.load import LoadedManifest, load_manifest
@@ -24,6 +26,8 @@ class Wiring:
     def __init__(self, manifest: Path) -> None:
         self._path = manifest
         self._hosts: dict[str, ContainerHost] = {}
+        self._strangers: TemporaryDirectory[str] | None = None
+        self._looks = count()
 
     @cached_property
     def loaded(self) -> LoadedManifest:
@@ -52,6 +56,17 @@ class Wiring:
 
         names = [robot.name for robot in self.loaded.manifest.robots]
         return SshShells(self.loaded.root / KNOWN_HOSTS, robots=names, on_note=note)
+
+    def shells_for_a_look(self, known_hosts: Path | None = None) -> RobotShells:
+        """SSH to machines that are in no manifest, or not pinned: keys are kept in ``known_hosts``, or nowhere."""
+        from fleet.adapters.ssh.ssh_shell import SshShells
+        from fleet.cli.ui.console import note
+
+        if known_hosts is not None:
+            return SshShells(known_hosts, on_note=note)
+        if self._strangers is None:
+            self._strangers = TemporaryDirectory(prefix="fleet-hosts-")
+        return SshShells(Path(self._strangers.name) / f"{next(self._looks)}", on_note=note)
 
     @cached_property
     def sources(self) -> SourceCache:

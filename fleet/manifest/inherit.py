@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
 from fleet.manifest.schema.ros_schema import Ros, merged_ros
+from fleet.manifest.templates import is_template, rendered
 
 _OWN = frozenset(Settings.model_fields)
 
@@ -37,6 +38,17 @@ class Effective:
     """The same."""
     ros: Ros
     environment: Mapping[str, str]
+    variables: Mapping[str, str]
+    templates: bool
+    """A value of the environment is a template: it may differ between robots that share these settings."""
+
+
+def environment_of(robot: Robot, settings: Effective) -> Mapping[str, str]:
+    """Return a robot's variables, rendered for it. Raises TemplateProblem."""
+    if not settings.templates:
+        return settings.environment
+    facts = {"name": robot.name, "host": robot.host, "group": robot.group or "", "profile": settings.profile or ""}
+    return rendered(settings.environment, robot=facts, labels=settings.labels, variables=settings.variables)
 
 
 class Inheritance:
@@ -81,6 +93,7 @@ def _effective(levels: list[Settings]) -> Effective:
     def nearest(key: str) -> str | None:
         return next((value for level in reversed(levels) if (value := getattr(level, key)) is not None), None)
 
+    environment = {key: value for level in levels for key, value in level.environment.items()}
     ports = [level.port for level in levels if level.port is not None]
     return Effective(
         profile=nearest("profile"),
@@ -99,5 +112,7 @@ def _effective(levels: list[Settings]) -> Effective:
         ),
         update=next((level.update for level in reversed(levels) if level.update is not None), None),
         ros=merged_ros([level.ros for level in levels if level.ros is not None]),
-        environment={key: value for level in levels for key, value in level.environment.items()},
+        environment=environment,
+        variables={key: value for level in levels for key, value in level.variables.items()},
+        templates=any(is_template(value) for value in environment.values()),
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fleet.errors import ManifestError, Problem
-from fleet.manifest.inherit import Effective, Inheritance
+from fleet.manifest.inherit import Effective, Inheritance, environment_of
 from fleet.manifest.load import LoadedManifest
 from fleet.manifest.schema.manifest_schema import Hook, ModelUse, Profile, RegistryRef, Robot
 from fleet.ports import RobotAddress
@@ -71,10 +71,16 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
         group=robot.group,
         labels=settings.labels,
         variant=variants.of(settings),
-        environment=variants.environment(settings),
+        environment=_environment(robot, settings, variants),
         power_mode=settings.power_mode,
         switch=switch_rules(settings.update),
     )
+
+
+def _environment(robot: Robot, settings: Effective, variants: _Variants) -> Mapping[str, str]:
+    """Return the robot's variables and ours, rendered for it where they are templates."""
+    shared = variants.environment(settings)
+    return {**shared, **environment_of(robot, settings)} if settings.templates else shared
 
 
 def _registry(reference: RegistryRef, root: Path, variants: _Variants) -> RegistryRef:

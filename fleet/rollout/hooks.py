@@ -80,7 +80,7 @@ class Hooks:
             if event not in each.hook.events:
                 continue
             if why := self._one(each, event, payload):
-                stops = each.hook.on_error == "stop"
+                stops = each.hook.on_error == "stop" and self.kind != audit.ROLLBACK  # The way out waits for nobody.
                 self.failures.append(HookFailure(event, each.name, why, stops))
                 stop = stop or (f"{each.name} failed {event}: {why}" if stops else "")
         return stop
@@ -171,9 +171,30 @@ def make_hooks(
     poster: HttpPoster,
     clock: Clock,
 ) -> Hooks:
-    """Read the secrets of the hooks. Raises UsageError for one that is missing, before anything is changed."""
-    ready = tuple(_ready(index, hook) for index, hook in enumerate(hooks))
-    return Hooks(fleet, version, release, kind, root, poster, clock, ready)
+    """Read the secrets of the hooks. Raises UsageError for one that is missing, before anything is changed.
+
+    A rollback goes on without a hook whose secret is missing: that is a failure of the hook, to be told.
+    """
+    made = Hooks(fleet, version, release, kind, root, poster, clock)
+    ready: list[_Ready] = []
+    for index, hook in enumerate(hooks):
+        if kind != audit.ROLLBACK:
+            ready.append(_ready(index, hook))
+            continue
+        found = _ready_or_why(index, hook)
+        if isinstance(found, _Ready):
+            ready.append(found)
+        else:
+            made.failures.append(HookFailure(BEFORE_ROLLOUT, f"hooks/{index}", found, stops=False))
+    made.ready = tuple(ready)
+    return made
+
+
+def _ready_or_why(index: int, hook: Hook) -> _Ready | str:
+    try:
+        return _ready(index, hook)
+    except UsageError as error:
+        return error.message
 
 
 def _ready(index: int, hook: Hook) -> _Ready:

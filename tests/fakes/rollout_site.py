@@ -13,6 +13,7 @@ from fleet.ports import RobotAddress
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout.controller import roll_out
 from fleet.rollout.orders import check_known, folder_of
+from fleet.rollout.pause import Earlier
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from runtime.contract.codec import digest_of
 from runtime.contract.engine.build import DeviceFacts
@@ -90,6 +91,7 @@ class RolloutSite:
         force: bool = False,
         override: str = "",
         changes: Sequence[RobotChange] = (),
+        earlier: Earlier | None = None,
     ) -> RolloutResult:
         """Roll out, one robot at a time unless ``policy`` says otherwise."""
 
@@ -110,6 +112,7 @@ class RolloutSite:
             keep_lock=keep_lock,
             force=force,
             override=override,
+            earlier=earlier,
         )
 
     def plan(self, document: ReleaseDocument, robots: Sequence[DesiredRobot] | None = None) -> tuple[RobotChange, ...]:

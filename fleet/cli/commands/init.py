@@ -1,7 +1,8 @@
-"""`fleet init`: a manifest that validates, made from an ONNX file of the user's own."""
+"""`fleet init`: a manifest that validates, made from an ONNX file of the user's own, or from a device that is asked."""
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,37 +11,13 @@ from typing import Annotated
 import typer
 
 from fleet.cli import options
+from fleet.cli.commands.device.profiles import write_new
+from fleet.cli.first_fleet import FIRST_MODEL, TOPIC, Start, asked_device, first_model
 from fleet.cli.ui.console import emit
+from fleet.cli.wiring import Wiring
 from fleet.errors import ManifestError, UsageError
 from fleet.manifest.load import load_manifest
 from fleet.manifest.model_draft import ModelDraft, read_draft, write_noise
-from fleet.manifest.placeholders import REGISTRY, ROBOT_HOST
-
-FLEET = """\
-apiVersion: jetfleet/v1
-fleet: {fleet}
-version: 0.1.0                       # raise it with every change: a published version never changes
-registry: {registry}:5000/{fleet}
-trust: unsigned                      # robots take any release; who must sign instead: docs/trust.md
-profiles: [profiles/sim-x86.yaml]
-models: [models/{model}.yaml]
-defaults: {{profile: sim-x86, user: jetson}}
-groups:
-  first: {{models: [{{model: {model}, precision: fp32}}]}}
-robots:
-  - {{name: robot-001, host: {host}, group: first}}
-rollout: {{waves: [1, 100%], soak: 30s, on_failure: revert}}
-# every key is explained by: fleet docs manifest
-"""
-
-PROFILE = """\
-name: sim-x86
-platform: linux/amd64
-backend: onnxruntime
-base_image: debian:bookworm-slim
-ros_distro: kilted
-builder: {endpoint: local, parallel: 2}
-"""
 
 
 def run(
@@ -49,55 +26,77 @@ def run(
     model: Annotated[
         Path | None, typer.Option("--model", help="An ONNX file: read for its inputs and outputs.")
     ] = None,
+    robot: Annotated[
+        str | None,
+        typer.Option("--robot", metavar="USER@HOST", help="A device to ask, over SSH, what it is: user@host:port."),
+    ] = None,
     fleet: Annotated[str, typer.Option("--fleet", help="Name of the fleet.")] = "my-fleet",
     as_json: options.Json = False,
 ) -> None:
     """Write a manifest to start from. Never overwrites a file."""
     folder = folder or manifest
-    if model is None:
-        raise UsageError("no model is given", hint="fleet init FOLDER --model path/to/model.onnx (one image input)")
+    if model is None and robot is None:
+        raise UsageError(
+            "no model is given, and no device to ask",
+            hint="fleet init FOLDER --model path/to/model.onnx (one image input), or --robot user@host, or both",
+        )
     if (folder / "fleet.yaml").exists():
         raise UsageError(f"{folder / 'fleet.yaml'} exists", hint="choose another folder, or edit that file")
-    draft = read_draft(model)
-    written = _write(folder, model, draft, fleet)
+    with tempfile.TemporaryDirectory(prefix="jetfleet-init-") as place:
+        source = model or _first_model(Path(place))
+        draft = read_draft(source)
+        start = Start(fleet, draft.name)
+        if robot is not None:
+            start = asked_device(Wiring(folder), folder, start, robot)
+            draft = dataclasses.replace(draft, text=draft.text.replace(TOPIC, start.topic))
+        written = _write(folder, source, draft, start, Path(place) / "trial")
     emit(
         as_json,
-        {"written": [str(path) for path in written]},
+        {"written": [str(path) for path in written], "found": list(start.found)},
         lambda console: console.print(
-            "\n".join([*(f"wrote {path}" for path in written), *(f"note: {note}" for note in draft.notes)])
-            + "\nNow: set registry, hosts and topics, put real frames into the golden data; `fleet validate` "
-            "names what is left."
+            "\n".join(
+                [
+                    *(f"found {line}" for line in start.found),
+                    *(f"wrote {path}" for path in written),
+                    *(f"note: {note}" for note in draft.notes),
+                ]
+            )
+            + f"\nNow: {start.now}; `fleet validate` names what is left.",
+            markup=False,
         ),
     )
 
 
-def _write(folder: Path, model: Path, draft: ModelDraft, fleet: str) -> list[Path]:
+def _first_model(place: Path) -> Path:
+    """Write the model of a fleet that has none yet."""
+    path = place / f"{FIRST_MODEL}.onnx"
+    path.write_bytes(first_model())
+    return path
+
+
+def _write(folder: Path, model: Path, draft: ModelDraft, start: Start, trial: Path) -> list[Path]:
     """Write the manifest, once a copy of it elsewhere has been found valid. Raises UsageError."""
-    with tempfile.TemporaryDirectory(prefix="jetfleet-init-") as name:
-        trial = Path(name) / "manifests"
-        _fill(trial, model, draft, fleet)
-        try:
-            load_manifest(trial)
-        except ManifestError as error:
-            problems = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems[:3])
-            raise UsageError(
-                f"{model}: no valid manifest can be made of it: {problems}",
-                hint="write the manifest by hand (fleet docs manifest), or export the model otherwise",
-            ) from error
-    return _fill(folder, model, draft, fleet)
+    _fill(trial, model, draft, start)
+    try:
+        load_manifest(trial)
+    except ManifestError as error:
+        problems = "; ".join(f"{problem.path}: {problem.message}" for problem in error.problems[:3])
+        raise UsageError(
+            f"{model}: no valid manifest can be made of it: {problems}",
+            hint="write the manifest by hand (fleet docs manifest), or export the model otherwise",
+        ) from error
+    return _fill(folder, model, draft, start)
 
 
-def _fill(folder: Path, model: Path, draft: ModelDraft, fleet: str) -> list[Path]:
+def _fill(folder: Path, model: Path, draft: ModelDraft, start: Start) -> list[Path]:
     name, models = draft.name, folder / "models"
     files = {
-        folder / "fleet.yaml": FLEET.format(fleet=fleet, model=name, registry=REGISTRY, host=ROBOT_HOST),
-        folder / "profiles" / "sim-x86.yaml": PROFILE,
+        folder / "fleet.yaml": start.fleet_text(),
+        folder / "profiles" / f"{start.profile}.yaml": start.profile_text,
         models / f"{name}.yaml": draft.text,
     }
     for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text)
     onnx, golden = models / "onnx" / f"{name}.onnx", models / "golden" / f"{name}.npz"
     copied = {onnx: model, **{onnx.parent / place: model.parent / place for place in draft.weights}}
     for target, source in copied.items():

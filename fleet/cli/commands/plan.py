@@ -42,7 +42,8 @@ def run(
         observed = observe(wiring, chosen, shown)
         plan = make_plan(wiring.desired, facts, observed, _folders(wiring, observed))
     notice(f"{line}: it will be built again" for line in unproven_lines(wiring.desired, facts))
-    emit(as_json, document(plan) | _unproven(facts), lambda console: render(console, plan))
+    told = document(plan, {robot.name: robot.environment for robot in chosen}) | _unproven(facts)
+    emit(as_json, told, lambda console: render(console, plan))
 
 
 def _unproven(facts: RegistryFacts) -> dict[str, Any]:
@@ -63,8 +64,8 @@ def _folders(wiring: Wiring, observed: Mapping[str, Observed]) -> dict[str, str]
     return folders
 
 
-def document(plan: Plan) -> dict[str, Any]:
-    """Return a plan as JSON values."""
+def document(plan: Plan, environments: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Return a plan as JSON values. ``environments``: robot → its variables, rendered."""
     return {
         "fleet": plan.fleet,
         "version": plan.version,
@@ -83,6 +84,7 @@ def document(plan: Plan) -> dict[str, Any]:
                 "from": {"version": change.from_version, "variant": change.from_variant},
                 "to": {"version": change.to_version, "variant": change.to_variant},
                 "reason": change.reason,
+                "environment": dict(environments.get(change.robot, {})),
             }
             for change in plan.robots
         ],

@@ -46,7 +46,8 @@ class _Checks:
         if written.path is None:
             return None
         at: KeyPath = ("source", "path")
-        path = self._file(written.path, at, "put the ONNX file there, or correct the path")
+        hint = "put the ONNX file there, or correct the path; `make setup` in a checkout fetches the example's"
+        path = self._file(written.path, at, hint)
         if path is None:
             return None
         try:

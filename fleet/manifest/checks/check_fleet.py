@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,8 +11,9 @@ from fleet.manifest.checks.check_fallback import fallback_problems
 from fleet.manifest.checks.check_input import feeders
 from fleet.manifest.checks.check_power import check_power
 from fleet.manifest.draft import Draft
-from fleet.manifest.inherit import Effective, Inheritance
+from fleet.manifest.inherit import Effective, Inheritance, environment_of
 from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile, Robot, Settings
+from fleet.manifest.templates import TemplateProblem, is_template
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
@@ -58,6 +60,8 @@ def check_fleet(
     for index, robot in draft.robots.items():
         settings = inheritance.of(robot)
         distinct.check(index, robot, settings.port)
+        if settings.templates:
+            _check_templates(context, index, robot, settings)
         if not robot.model_fields_set <= {"name", "host", "group"}:
             _check_settings(context, ("robots", index), robot)
         if id(settings) not in seen:
@@ -66,6 +70,18 @@ def check_fleet(
             labels.update(settings.labels)
             _check_effective(context, index, robot, settings)
     _check_rollout(context, labels)
+
+
+def _check_templates(context: _Context, index: int, robot: Robot, settings: Effective) -> None:
+    """Every template has a value on every robot; a problem is told where the template is written, once."""
+    for name, value in settings.environment.items():
+        if not is_template(value):
+            continue
+        try:
+            environment_of(robot, dataclasses.replace(settings, environment={name: value}))
+        except TemplateProblem as error:
+            at = next(at for at, level in _levels(context, index, robot) if name in level.environment)
+            context.add_once((*at, "environment", name), error.message, error.hint)
 
 
 class _Distinct:

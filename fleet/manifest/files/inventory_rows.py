@@ -15,8 +15,8 @@ from typing import Any
 
 COLUMNS = ("name", "host", "group", "profile", "user", "port", "identity_file", "jump", "power_mode")
 """Columns that are keys of a robot."""
-NESTED = ("labels", "environment")
-"""Columns such as ``labels.site`` and ``environment.ROS_DOMAIN_ID``."""
+NESTED = ("labels", "environment", "variables")
+"""Columns such as ``labels.site``, ``environment.ROS_DOMAIN_ID`` and ``variables.dock``."""
 _SPACE = re.compile(r"[\s,]*")
 
 

@@ -258,7 +258,9 @@ class Settings(Frozen):
     ros: Ros | None = None
     """Names, time and middleware of its node; merges by key."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
-    """For the runtime container of this robot, ROS_DOMAIN_ID for example."""
+    """For the runtime container of this robot, ROS_DOMAIN_ID for example; values may be templates."""
+    variables: dict[VariableName, VariableValue] = Field(default_factory=dict)
+    """For the templates of ``environment``; merged by key."""
 
 
 class Robot(Settings):

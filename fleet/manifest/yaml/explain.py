@@ -50,6 +50,7 @@ _PATTERN_HINTS = {
     "user": "write a Linux user's name",
     "labels": "use letters, digits and . _ / : - for labels: selectors are made of the rest",
     "modes": "write the mode's name as `nvpmodel -q` prints it, as in 15W or MAXN_SUPER",
+    "variables": "name it with letters, digits and _; give it one line of text",
     "environment": "name it with letters, digits and _; give it one line of text",
 }
 _NAMES = {"fleet", "profile", "model", "group", "groups"}

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from onnx import ModelProto
 
 from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FILE, BuildJob, Int8Options
+from runtime.contract.engine.decoded import NOTHING
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import violation as metric_violation
 from runtime.engines.backend import Progress, backend_named
@@ -112,7 +113,12 @@ class _Trial:
     def __init__(self, job: BuildJob, folder: Path, log: Progress) -> None:
         self._job, self._declared = job, frozenset(_declared(job))
         inputs = tuple(map(engine_input, job.inputs))
-        golden = load_golden(folder / GOLDEN_FILE, inputs, [spec.name for spec in job.outputs])
+        golden = load_golden(
+            folder / GOLDEN_FILE,
+            inputs,
+            [spec.name for spec in job.outputs],
+            may_be_empty=job.golden_expect == NOTHING,
+        )
         self._fp32 = fp32_answers(folder / MODEL_FILE, job, inputs, golden)
         self._expected = golden.expected_samples() if golden.expected else []
         self._feeds = [{spec.name: golden.frame(index, spec) for spec in inputs} for index in range(len(golden))]
@@ -147,8 +153,10 @@ class _Trial:
         free = free_outputs(session, self._fp32[0], self._shapes)
         answers: list[Arrays] = [dict(zip(names, session.run(names, feed), strict=True)) for feed in self._feeds]
         gate = self._job.accuracy
-        against_fp32 = worst(answers, self._fp32, free)
-        measured = (*against_fp32, *(worst(answers, self._expected, free) if self._expected else ()))
+        empty = self._job.golden_expect == NOTHING
+        against_fp32 = worst(answers, self._fp32, free, zeros_agree=empty)
+        given = worst(answers, self._expected, free, zeros_agree=empty) if self._expected else ()
+        measured = (*against_fp32, *given)
         metric = None
         if self._job.metric is not None:
             metric = measure_metric(self._job.metric, answers, self._fp32, self._expected, self._job.inputs)

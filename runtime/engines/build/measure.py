@@ -23,6 +23,7 @@ from runtime.contract.engine.build import (
     Percentiles,
     TensorSpec,
 )
+from runtime.contract.engine.decoded import NOTHING
 from runtime.contract.engine.task_metric import TaskMetric
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
 from runtime.engines.build.decoded_gate import judge_decoded
@@ -55,7 +56,8 @@ def finish(
     ``started`` is the job's start on the monotonic clock. Raises EngineError.
     """
     names = [spec.name for spec in built.outputs]
-    given = load_golden(folder / GOLDEN_FILE, built.inputs, names)
+    empty = job.golden_expect == NOTHING
+    given = load_golden(folder / GOLDEN_FILE, built.inputs, names, may_be_empty=empty)
     free = free_axes(built.outputs)
     fp32, unrunnable = _reference(folder / MODEL_FILE, job, built, given, log)
     save_golden(out / GOLDEN_FILE, given if given.expected else Golden(given.frames, stack(fp32, free)))
@@ -64,10 +66,15 @@ def finish(
     runner = backend.load(out)
     try:
         own = run_golden(runner, given)
-        accuracy = worst(own, fp32, free)
+        accuracy = worst(own, fp32, free, zeros_agree=empty)
         answered = given.expected_samples() if given.expected else []
-        expected = worst(own, answered, free) if answered else ()
-        notes = [*built.notes, *unrunnable, *_accuracy_gates(job, accuracy, expected, log)]
+        expected = worst(own, answered, free, zeros_agree=empty) if answered else ()
+        notes = [
+            *built.notes,
+            *unrunnable,
+            *_usable_on_robots(job, built, out),
+            *_accuracy_gates(job, accuracy, expected, log),
+        ]
         metric = measure_metric(job.metric, own, fp32, answered, job.inputs) if job.metric else None
         notes += _metric_gate(job, metric, log) if metric else []
         notes += half_precision_notes(job, built, given, fp32)
@@ -102,6 +109,23 @@ def finish(
     )
     write_atomic(out / REPORT_FILE, canonical_json(report))
     return report
+
+
+def _usable_on_robots(job: BuildJob, built: BuiltEngine, out: Path) -> list[str]:
+    """Read the golden data that was written, as a robot does before it serves.
+
+    Returns a note where the manifest waives accuracy. Raises EngineError ``golden`` for data that its self-test would
+    refuse, such as a class number that is 0 in every frame.
+    """
+    try:
+        names = [spec.name for spec in built.outputs]
+        load_golden(out / GOLDEN_FILE, built.inputs, names, may_be_empty=job.golden_expect == NOTHING)
+    except EngineError as error:
+        if job.enforce_accuracy:
+            hint = f"{error.hint}; where a right model answers nothing else, say so: golden: {{expect: nothing}}"
+            raise EngineError(error.kind, error.message, hint) from error
+        return [f"a robot's self-test would refuse this: {error.message}"]
+    return []
 
 
 def _reference(

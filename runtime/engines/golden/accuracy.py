@@ -29,11 +29,11 @@ class Deviation:
     finite: bool
 
 
-def compare(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Deviation:
+def compare(actual: npt.NDArray[Any], expected: npt.NDArray[Any], *, zeros_agree: bool = False) -> Deviation:
     """Compare two arrays element by element in float64, whatever their shapes' leading ones.
 
-    Cosine is 0 when either is all zeros (an empty answer proves nothing, not even against an empty reference), and
-    -1 when either holds NaN or infinity. Raises EngineError when the numbers of elements differ.
+    Cosine is 0 when either is all zeros (an empty answer proves nothing, not even against an empty reference, unless
+    ``zeros_agree``), and -1 when either holds NaN or infinity. Raises EngineError when the numbers of elements differ.
     """
     left, right = actual.astype(np.float64).ravel(), expected.astype(np.float64).ravel()
     if left.size != right.size:
@@ -49,23 +49,32 @@ def compare(actual: npt.NDArray[Any], expected: npt.NDArray[Any]) -> Deviation:
         return Deviation(1.0, 0.0, finite=True)  # nothing, as it should be
     scale = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
     cosine = float(np.dot(left, right)) / scale if scale > 0.0 else 0.0
+    if zeros_agree and not left.any() and not right.any():
+        cosine = 1.0
     return Deviation(max(-1.0, min(1.0, cosine)), min(error, NOT_A_NUMBER_ERROR), finite=True)
 
 
 def worst(
-    actual: Sequence[Sample], expected: Sequence[Sample], free: Mapping[str, int] = MappingProxyType({})
+    actual: Sequence[Sample],
+    expected: Sequence[Sample],
+    free: Mapping[str, int] = MappingProxyType({}),
+    *,
+    zeros_agree: bool = False,
 ) -> tuple[OutputAccuracy, ...]:
     """Return for every output of ``expected`` its worst deviation over all frames. Raises EngineError.
 
     Integers are compared for equality: a class or a count is right or wrong, and a cosine of 756 and 882 is 1.
     ``free`` names outputs that have as many rows as are found, and their axis: rows are looked for on the other side,
-    as one more moves all that come after it.
+    as one more moves all that come after it. ``zeros_agree``: the frames are declared to show nothing.
     """
     found = []
     for name in expected[0]:
         ours, theirs = [each[name] for each in actual], [each[name] for each in expected]
         axis = free.get(name)
-        found.append(_of_output(name, ours, theirs) if axis is None else compare_rows(name, ours, theirs, axis))
+        if axis is None:
+            found.append(_of_output(name, ours, theirs, zeros_agree=zeros_agree))
+        else:
+            found.append(compare_rows(name, ours, theirs, axis))
     return tuple(found)
 
 
@@ -74,9 +83,11 @@ def free_axes(outputs: Iterable[TensorSpec]) -> dict[str, int]:
     return {spec.name: spec.shape.index(-1) for spec in outputs if -1 in spec.shape}
 
 
-def _of_output(name: str, actual: Sequence[Array], expected: Sequence[Array]) -> OutputAccuracy:
+def _of_output(
+    name: str, actual: Sequence[Array], expected: Sequence[Array], *, zeros_agree: bool = False
+) -> OutputAccuracy:
     pairs = list(zip(actual, expected, strict=True))
-    differences = [compare(one, other) for one, other in pairs]
+    differences = [compare(one, other, zeros_agree=zeros_agree) for one, other in pairs]
     error = max(item.max_abs_error for item in differences)
     if all(item.finite for item in differences) and _whole(pairs[0][0]):
         share = min(_equal_share(one, other) for one, other in pairs)
@@ -87,7 +98,7 @@ def _of_output(name: str, actual: Sequence[Array], expected: Sequence[Array]) ->
     ours = np.stack([np.asarray(one, np.float64).ravel() for one, _ in pairs])
     theirs = np.stack([np.asarray(other, np.float64).ravel() for _, other in pairs])
     if ours.shape[1] == 1:
-        cosine = compare(ours, theirs).cosine
+        cosine = compare(ours, theirs, zeros_agree=zeros_agree).cosine
     size = float(np.linalg.norm(theirs))
     if not theirs.size or size == 0.0:  # cosine is 0 already: an empty reference proves nothing
         return OutputAccuracy(name, cosine, error)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.engine.build import TensorSpec
+from runtime.contract.engine.decoded import NOTHING
 from runtime.contract.engine.engine_tool import USAGE
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.calibration import IMAGE_SUFFIXES, ImageFolder
@@ -27,7 +28,8 @@ def frames_for(opened: Opened, given: str | None, seed: int) -> tuple[Golden, st
     if given is not None:
         return read_frames(Path(given), identity.inputs, outputs)
     if opened.golden is not None:
-        golden = load_golden(opened.golden, identity.inputs, outputs)
+        empty = identity.golden_expect == NOTHING
+        golden = load_golden(opened.golden, identity.inputs, outputs, may_be_empty=empty)
         return golden, f"the engine's {len(golden)} golden frames"
     golden = Golden(random_frames(identity.inputs, seed), {})
     return golden, f"{len(golden)} frames of a random generator (seed {seed}): times are real, outputs have no meaning"

@@ -243,6 +243,7 @@ VERBS_OF_GROUPS = {
     "keys": "list",
     "lock": "show",
     "registry": "prepare",
+    "profiles": "show",
 }
 
 

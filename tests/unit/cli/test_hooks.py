@@ -110,6 +110,28 @@ def test_a_secret_that_is_missing_is_refused_before_anything_is_changed(desk: De
     assert poster.got == []
 
 
+def test_no_hook_stops_a_rollback(desk: Desk, poster: Poster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither one that fails nor one whose secret is missing; both are said."""
+    monkeypatch.setenv("HOOK_SECRET", "s3cret")
+    hooks: list[dict[str, Any]] = [
+        {"events": ["before-rollout", "before-wave"], "url": URL, "on_error": "stop"} for _ in range(2)
+    ]
+    hooks[1]["secret"] = {"env": "HOOK_SECRET"}
+    desk.running(hooks=hooks)
+    desk.publish("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}}, hooks=hooks)
+    desk.json("rollout", "--yes")
+    poster.refuses = {"before-rollout", "before-wave"}
+    monkeypatch.delenv("HOOK_SECRET")
+    document = desk.json("rollback", "--yes")
+    assert document["succeeded"]
+    said = {(each["hook"], each["event"], each["stops"]) for each in document["hook_failures"]}
+    assert said == {
+        ("hooks/0 (hooks.example)", "before-rollout", False),
+        ("hooks/0 (hooks.example)", "before-wave", False),
+        ("hooks/1", "before-rollout", False),
+    }
+
+
 @pytest.mark.parametrize(
     ("hook", "says"),
     [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +87,16 @@ def test_an_approval_goes_on_and_is_in_history(desk: Desk) -> None:
     assert "the canary drove for a day" in desk.fleet("history").out
     assert desk.json("status")["paused"] is None
     assert "no rollout is paused" in desk.error("rollout", "--resume", "--yes", "--reason", "again", code=2)
+
+
+@pytest.mark.parametrize("how", ["--resume", "--abort"])
+def test_another_checkout_goes_on_or_gives_up(desk: Desk, tmp_path: Path, how: str) -> None:
+    """Nothing of the first operator's machine is needed but the manifest's text and the registry."""
+    waiting(desk)
+    other = shutil.copytree(desk.folder, tmp_path / "another" / "manifests")
+    shutil.rmtree(desk.folder)
+    desk.json("rollout", how, "--yes", "--reason", "seen", "-m", str(other))
+    assert set(versions(desk).values()) == {"1.1.0" if how == "--resume" else "1.0.0"}
 
 
 def test_until_wave_pauses_without_an_approval_and_goes_on_to_the_next(desk: Desk) -> None:

@@ -220,3 +220,36 @@ def test_a_build_on_dark_frames_is_refused(tmp_path: Path) -> None:
     failure = from_json(BuildFailure, (tmp_path / "out" / FAILURE_FILE).read_bytes())
     assert failure.kind == "golden"
     assert "the best score is 0.118, the threshold 0.25" in failure.message
+
+
+def classifier() -> ModelProto:
+    """The class with the largest weight: class 0 whatever the picture is."""
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], "mean", axes=[1, 2, 3], keepdims=1),
+        helper.make_node("Mul", ["mean", "weights"], ["scores"], "scores"),
+        helper.make_node("ArgMax", ["scores"], ["label"], "best", axis=3, keepdims=0),
+    ]
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "always", [info("image", TensorProto.FLOAT, [1, 3, 16, 20])],
+        [info("label", TensorProto.INT64, [1, 1, 1])], [initializer("weights", np.array([3, 2, 1], "f4"))],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("expect", ["", NOTHING])
+def test_what_a_robots_self_test_would_refuse_fails_the_build(expect: str, tmp_path: Path) -> None:
+    make_job(
+        tmp_path / "job", model=classifier(), golden={"image": bright(20, 200)}, inputs=(PLAIN,),
+        outputs=(TensorSpec("label", ()),), golden_expect=expect,
+    )  # fmt: skip
+    out = tmp_path / "out"
+    if expect:
+        assert run(tmp_path / "job", out) == EXIT_BUILT
+        runner = BACKEND.load(out)
+        assert self_test(runner, runner.identity, out / "golden.npz").passed
+        return
+    assert run(tmp_path / "job", out) == EXIT_FAILED
+    failure = from_json(BuildFailure, (out / FAILURE_FILE).read_bytes())
+    assert "expects all zeros of output 'label', frame 0: that proves nothing" in failure.message
+    assert "golden: {expect: nothing}" in failure.hint
