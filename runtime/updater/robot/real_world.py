@@ -16,11 +16,11 @@ from runtime.contract.node.resources import LOCK_FILE
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR, FIRST, NODES_DIR, SECOND, node_folder
 from runtime.contract.node.signed_engines import SignedEngines
+from runtime.contract.robot.release import SecretReference
 from runtime.contract.robot.update import ROBOT_DIR, RunningRelease
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 from runtime.updater.robot.fetch_process import FetchingDocker
 from runtime.updater.robot.node_folders import ask_agent, container_uid, make_node_folder, remove_node_folders
-from runtime.updater.robot.secret_values import SecretValues
 from runtime.updater.robot.serving_token import ServingToken
 from runtime.updater.robot.trust_folder import TrustFolder
 from runtime.updater.robot.update_lock import HeldLock, take
@@ -39,7 +39,7 @@ MAX_REPORT_BYTES = 1024 * 1024
 _AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB", re.MULTILINE)
 
 
-class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken, SecretValues):
+class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
     """See :class:`runtime.updater.state.world.World`. ``root`` and ``project`` differ in tests only."""
 
     def __init__(self, root: Path = Path(ROBOT_DIR), project: str = PROJECT, machine: Path = Path("/")) -> None:
@@ -50,11 +50,16 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken, Secre
         ReleaseFolders.__init__(self, root)
         TrustFolder.__init__(self, root)
         ServingToken.__init__(self, root)
-        SecretValues.__init__(self, machine)
         self._machine = machine
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None
         self._seen: Dict[str, Tuple[float, Optional[ContainerFacts]]] = {}
+
+    def secret(self, reference: SecretReference) -> str:
+        """Return a secret from where it is on this robot. See `secret_values`."""
+        from runtime.updater.robot.secret_values import SecretValues  # an idle updater may take little memory
+
+        return SecretValues(self._machine).secret(reference)
 
     def mark(self) -> Mark:
         """Return this moment."""
