@@ -14,7 +14,8 @@ from fleet.ports import Registry, Signer
 from fleet.signing.intent import at
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.robot.newest import LIMITS, Newest
-from runtime.contract.robot.root import Judge, TrustRoot
+from runtime.contract.robot.root import TrustRoot
+from runtime.contract.robot.root_chain import Judge
 from runtime.contract.robot.trust import NAMESPACES, NEWEST, Signed, why_too_few
 
 NEWEST_TYPE = "application/vnd.jetfleet.newest.v1+json"

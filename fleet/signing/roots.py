@@ -16,7 +16,8 @@ from fleet.signing.root_store import UPDATER as UPDATER_STEM
 from fleet.signing.root_store import RootStore
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import ContractError, canonical_json, digest_of_bytes, from_json
-from runtime.contract.robot.root import HeldRoot, Judge, RootRefused, TrustRoot, first_root, next_root
+from runtime.contract.robot.root import HeldRoot, TrustRoot
+from runtime.contract.robot.root_chain import Judge, RootRefused, first_root, next_root
 from runtime.contract.robot.trust import NAMESPACES, ROOT, UPDATER, SignatureFacts, Signed, Statement, why_too_few
 
 MOST_BYTES = 256 * 1024

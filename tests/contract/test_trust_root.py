@@ -31,7 +31,8 @@ from fleet.signing.roots import (
 )
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json, to_dict
-from runtime.contract.robot.root import MAX_SIGNATURES, HeldRoot, RootRefused, TrustRoot, follow
+from runtime.contract.robot.root import MAX_SIGNATURES, HeldRoot, TrustRoot
+from runtime.contract.robot.root_chain import RootRefused, follow
 from runtime.contract.robot.trust import NAMESPACES, ROOT, Signed, TrustSettings
 from runtime.updater.cli import main as updater_cli
 from runtime.updater.daemon.believed import Believed

@@ -19,8 +19,8 @@ from runtime.updater.selfupdate import launcher
 from runtime.updater.selfupdate.self_update_trial import FOLDER, running_trial
 from runtime.updater.state.lock_answer import FREE, HELD
 from runtime.updater.state.release_folder import has_own_folder, order_in
-from runtime.updater.transaction.newest import why_stale
 from runtime.updater.transaction.preflight import OLDEST_SANE_TIME
+from runtime.updater.transaction.standing import why_stale
 
 SOCKET_MODE = 0o660
 #: The journal was last written so much later than now: the clock went back.

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
-from runtime.contract.robot.root import MAX_CHAIN, RootRefused
+from runtime.contract.robot.root import MAX_CHAIN
+from runtime.contract.robot.root_chain import RootRefused
 from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import UpdateState
 from runtime.updater.daemon.updater import Updater

@@ -134,11 +134,14 @@ def _told(found: Any, uid: int) -> Any:
     """Add what the account that asks may do here."""
     if uid < 0 or isinstance(found, PowerAnswer):
         return found
-    from runtime.updater.robot.login_rights import rights_of
+    login = "root"
+    if uid != 0:
+        from runtime.updater.robot.login_rights import rights_of
 
+        login = rights_of(uid)
     if isinstance(found, Attestation):
-        return replace(found, state=replace(found.state, login=rights_of(uid)))
-    return replace(found, login=rights_of(uid))
+        return replace(found, state=replace(found.state, login=login))
+    return replace(found, login=login)
 
 
 def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Callable[[], Any]]) -> Any:

@@ -12,17 +12,7 @@ from pathlib import Path
 from typing import List, Optional, Sequence, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.robot.root import (
-    LIMITS,
-    ROOT_FILE,
-    ROOT_FOLDER,
-    UPDATER_FILE,
-    HeldRoot,
-    RootRefused,
-    TrustRoot,
-    follow,
-    read_root,
-)
+from runtime.contract.robot.root import LIMITS, ROOT_FILE, ROOT_FOLDER, UPDATER_FILE, HeldRoot, TrustRoot, read_root
 from runtime.contract.robot.signatures import judge_signature
 from runtime.contract.robot.trust import (
     ALLOWED_SIGNERS,
@@ -97,6 +87,8 @@ class TrustFolder:
 
         Raises RootRefused, and WorldError.
         """
+        from runtime.contract.robot.root_chain import follow  # an idle updater may take little memory
+
         with self._taking:
             held = self.held_root()
             found = follow(held, fleet, chain, self.judge)
@@ -170,7 +162,6 @@ class TrustFolder:
 
 
 _OLDER = (TRUST_FILE, ALLOWED_SIGNERS, REVOKED)
-__all__ = ["BY_HAND", "RootRefused", "TrustFolder"]
 
 
 def _run(words: Sequence[str], given: bytes) -> Tuple[int, str, str]:

@@ -1,4 +1,4 @@
-"""What this robot knows of the fleet's newest release: whether it takes a statement, and whether it is stale. Pure."""
+"""Whether this robot takes a statement of the fleet's newest release. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.trust import NAMESPACES, NEWEST, Signed, why_too_few
 from runtime.updater.state.records import Journal, SeenNewest
 from runtime.updater.state.world import World
-from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, OLDEST_SANE_TIME, Refused
+from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, Refused
+from runtime.updater.transaction.standing import clock_trouble
 from runtime.updater.transaction.trust import MAX_SIGNATURES, at
 
 if TYPE_CHECKING:  # an idle updater may take little memory: it is loaded when there is something to read
@@ -85,36 +86,3 @@ def _check_generation(newest: Newest, seen: Optional[SeenNewest]) -> None:
     if newest.issued_at < seen.issued_at:
         text = "the statement is of {}, this robot has seen one of {}"
         raise Refused(text.format(at(newest.issued_at), at(seen.issued_at)), SIGN)
-
-
-def clock_trouble(journal: Journal, now: float) -> str:
-    """Say why this robot's clock cannot tell what has expired; empty when nothing speaks against it."""
-    if now < OLDEST_SANE_TIME:
-        return "the robot's clock was never set: it says {}".format(at(now))
-    floor, seen = journal.floor, journal.newest
-    newest = max(floor.accepted_at if floor else 0.0, seen.issued_at if seen else 0.0)
-    if now < newest - MAX_CLOCK_DIFFERENCE_S:
-        return "it is {} here, before the {} at which something was signed that this robot has".format(
-            at(now), at(newest)
-        )
-    return ""
-
-
-def why_stale(journal: Journal, root: Optional[TrustRoot], now: float) -> str:
-    """Say why this robot does not know what the newest release is; empty when it does, or need not.
-
-    An unsigned fleet, and one whose root says so (``max_newest_s`` of 0), have no such statement.
-    """
-    if root is None or root.unsigned or not root.version or root.max_newest_s <= 0.0:
-        return ""
-    trouble = clock_trouble(journal, now)
-    if trouble:
-        return "held: " + trouble
-    seen = journal.newest
-    if seen is None:
-        return "no statement of the newest release was ever seen here" if journal.current is not None else ""
-    if now > seen.expires_at:
-        text = "the last statement of the newest release ({}, generation {}) expired at {}, {:.1f} days ago"
-        late = (now - seen.expires_at) / 86400
-        return text.format(seen.version, seen.generation, at(seen.expires_at), late)
-    return ""
