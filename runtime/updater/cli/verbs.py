@@ -45,7 +45,7 @@ def status(arguments: argparse.Namespace) -> int:
         from runtime.updater.transaction.standing import with_trust
 
         journal, complaints = JournalStore(arguments.root / "state").load()
-        state = with_trust(state_of(journal, "", ""), journal, TrustFolder(arguments.root), time.time())
+        state = with_trust(state_of(journal, "", ""), journal, TrustFolder(arguments.root).held_root, time.time())
         show(arguments, state, state_lines)
         for line in (*complaints, "{} -> {}".format(error, DEAD_HINT)):
             sys.stderr.write("fleet-updater: {}\n".format(line))

@@ -152,7 +152,7 @@ class Updater:
         """Return the state by the journal, and what the trust root makes of it."""
         journal = self._journal
         said = self.world.said if is_active(journal) else ""
-        return with_trust(state_of(journal, self.version, said), journal, self.world, self.world.mark().wall)
+        return with_trust(state_of(journal, self.version, said), journal, self.world.held_root, self.world.mark().wall)
 
     def attest(self) -> Attestation:
         """Return what really runs."""

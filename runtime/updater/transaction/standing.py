@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Optional, Protocol
+from typing import Callable, Optional
 
 from runtime.contract.robot.root import HeldRoot, TrustRoot
 from runtime.contract.robot.update import UpdateState
@@ -13,18 +13,12 @@ from runtime.updater.transaction.preflight import MAX_CLOCK_DIFFERENCE_S, OLDEST
 from runtime.updater.transaction.trust import at
 
 
-class HasRoot(Protocol):
-    """What holds a robot's trust root: its world, or the folder alone."""
-
-    def held_root(self) -> Optional[HeldRoot]:
-        """See `runtime.updater.state.world.World.held_root`."""
-        ...
-
-
-def with_trust(state: UpdateState, journal: Journal, holder: HasRoot, now: float) -> UpdateState:
+def with_trust(
+    state: UpdateState, journal: Journal, held_root: Callable[[], Optional[HeldRoot]], now: float
+) -> UpdateState:
     """Return ``state`` with what the root says. A root that cannot be read is no consent to anything, and is told."""
     try:
-        held = holder.held_root()
+        held = held_root()
     except WorldError as error:
         return replace(state, root_version=0, stale=error.message)
     root = None if held is None else held.root
