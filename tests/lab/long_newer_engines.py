@@ -1,6 +1,7 @@
 """Engines that are newer than the lab's: what they say of themselves, and where their images really lie.
 
-Debian's trixie has Engine 26.1 and forky 28.5 with containerd 2.1, here with containerd's image store. Needs mmdebstrap and root.
+Debian's trixie has Engine 26.1 and forky 28.5 with containerd 2.1, here with containerd's image store. Needs mmdebstrap
+and root.
 """
 
 from __future__ import annotations
