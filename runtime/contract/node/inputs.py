@@ -19,11 +19,22 @@ POINT_CLOUD = "sensor_msgs/msg/PointCloud2"
 TWIST = "geometry_msgs/msg/Twist"
 TWIST_STAMPED = "geometry_msgs/msg/TwistStamped"
 
+JOINT_STATE = "sensor_msgs/msg/JointState"
+ODOMETRY = "nav_msgs/msg/Odometry"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+FLOAT32_ARRAY = "std_msgs/msg/Float32MultiArray"
+FLOAT64_ARRAY = "std_msgs/msg/Float64MultiArray"
+
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 """Their preprocessing is in the engine, which takes the frame's bytes (`encodings.py`). All others feed float32 tensors
 of the declared shape, batch of one first, with nothing in front of them."""
 
 TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
+POSE_FIELDS = (
+    "position.x", "position.y", "position.z", "orientation.x", "orientation.y", "orientation.z", "orientation.w",
+)  # fmt: skip
+ODOMETRY_FIELDS = (*("pose." + name for name in POSE_FIELDS), *("twist." + name for name in TWIST_FIELDS))
+JOINT_FIELDS = ("position", "velocity", "effort")
 IMU_MOTION = (
     "angular_velocity.x", "angular_velocity.y", "angular_velocity.z",
     "linear_acceleration.x", "linear_acceleration.y", "linear_acceleration.z",
@@ -55,6 +66,15 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     IMU: (OptionSpec("fields", "words", (), choices=IMU_FIELDS),),
     TWIST: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
     TWIST_STAMPED: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
+    POSE_STAMPED: (OptionSpec("fields", "words", (), choices=POSE_FIELDS),),
+    ODOMETRY: (OptionSpec("fields", "words", (), choices=ODOMETRY_FIELDS),),
+    JOINT_STATE: (
+        OptionSpec("joints", "words"),
+        OptionSpec("fields", "words", ("position", "velocity"), choices=JOINT_FIELDS),
+        OptionSpec("missing", "choice", "refuse", choices=("refuse", "zero")),
+    ),
+    FLOAT32_ARRAY: (),
+    FLOAT64_ARRAY: (),
     POINT_CLOUD: (
         OptionSpec("fields", "words", ("x", "y", "z")),
         OptionSpec("layout", "choice", "points_first", choices=("points_first", "fields_first")),
@@ -63,6 +83,16 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("max_points", "whole", 0, 0, 10000000),
     ),
 }
+
+
+DEFAULT_FIELDS: Dict[str, Tuple[Tuple[str, ...], ...]] = {
+    IMU: (IMU_FIELDS, IMU_MOTION),
+    TWIST: (TWIST_FIELDS,),
+    TWIST_STAMPED: (TWIST_FIELDS,),
+    POSE_STAMPED: (POSE_FIELDS,),
+    ODOMETRY: (ODOMETRY_FIELDS,),
+}
+"""Messages of a few numbers with names, and which of those are taken where nothing is chosen, by how many there are."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +131,15 @@ def size_of(shape: Tuple[int, ...]) -> int:
 
 
 def chosen_fields(kind: str, fields: Tuple[str, ...], size: int) -> Tuple[str, ...]:
-    """Return the fields of an Imu or a Twist that fill ``size`` values, in order; empty when no rule gives so many.
+    """Return the fields that fill ``size`` values, in order; empty when no rule gives so many.
 
-    Given ``fields`` must be as many as the tensor has values. Without them: all six of a twist; of an Imu, ten values
-    (orientation x y z w, angular velocity, linear acceleration) or the last six of those.
+    Given ``fields`` must be as many as the tensor has values. Without them: all six of a twist, seven of a pose,
+    thirteen of an odometry (pose, twist); of an Imu, ten values (orientation x y z w, angular velocity, linear
+    acceleration) or the last six of those.
     """
     if fields:
         return fields if len(fields) == size else ()
-    for default in (IMU_FIELDS, IMU_MOTION) if kind == IMU else (TWIST_FIELDS,):
+    for default in DEFAULT_FIELDS[kind]:
         if len(default) == size:
             return default
     return ()
@@ -118,7 +149,9 @@ def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any])
     """Return why ``kind`` cannot fill a float tensor of ``shape``; empty when it can. ``options`` are valid."""
     if len(shape) < 2 or shape[0] != 1:
         return (ShapeProblem("{} does not begin with a batch of 1".format(list(shape)), "write [1, …]"),)
-    if kind in (IMU, TWIST, TWIST_STAMPED):
+    if kind == JOINT_STATE:
+        return _joint_problem(shape, tuple(options["joints"]), tuple(options["fields"]))
+    if kind in DEFAULT_FIELDS:
         return _vector_problem(kind, shape, tuple(options["fields"]))
     if kind == LASER_SCAN:
         return _scan_problem(shape, tuple(options["angles"]), str(options["resample"]))
@@ -133,9 +166,24 @@ def _vector_problem(kind: str, shape: Tuple[int, ...], fields: Tuple[str, ...]) 
         return (ShapeProblem("a field is named twice", "name every field once"),)
     if chosen_fields(kind, fields, size):
         return ()
-    gives = str(len(fields)) if fields else ("10 or 6" if kind == IMU else "6")
+    gives = str(len(fields)) if fields else " or ".join(str(len(each)) for each in DEFAULT_FIELDS[kind])
     message = "{} takes {} values, but {} gives {}".format(list(shape), size, kind, gives)
     return (ShapeProblem(message, "name as many fields under options as the tensor has values"),)
+
+
+def _joint_problem(
+    shape: Tuple[int, ...], joints: Tuple[str, ...], fields: Tuple[str, ...]
+) -> Tuple[ShapeProblem, ...]:
+    for what, names in (("joint", joints), ("field", fields)):
+        if not names or len(set(names)) != len(names):
+            return (ShapeProblem("no {} is named, or one twice".format(what), "name every one once"),)
+    gives = len(joints) * len(fields)
+    if size_of(shape) != gives:
+        message = "{} takes {} values, but {} fields of {} joints are {}".format(
+            list(shape), size_of(shape), len(fields), len(joints), gives
+        )
+        return (ShapeProblem(message, "write [1, {}]: first {} of all joints".format(gives, ", then ".join(fields))),)
+    return ()
 
 
 def _scan_problem(shape: Tuple[int, ...], angles: Tuple[float, ...], resample: str) -> Tuple[ShapeProblem, ...]:

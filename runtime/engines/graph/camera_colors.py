@@ -60,12 +60,12 @@ def _single(part: Part, source: str, encoding: Encoding) -> str:
     """One plane. Of two bytes the less significant comes first."""
     if encoding.dtype == "float32":
         return part.add("Transpose", [source], perm=[0, 3, 1, 2])
-    value = _channels_first(part, source)
     if encoding.channels == 1:
-        return value
+        return _channels_first(part, source)
     scale = _GREY16 if encoding.kind == "grey16" else 1.0
-    weights = np.array([scale, 256.0 * scale], np.float32).reshape(1, 2, 1, 1)
-    return part.add("Conv", [value, part.constant("bytes", weights)])
+    weights = part.constant("bytes", np.array([[scale], [256.0 * scale]], np.float32))
+    value = part.add("MatMul", [part.add("Cast", [source], to=TensorProto.FLOAT), weights])
+    return part.add("Transpose", [value], perm=[0, 3, 1, 2])
 
 
 def _repeated(part: Part, value: str, color: str) -> str:
@@ -82,7 +82,7 @@ def _clipped(part: Part, value: str) -> str:
 
 
 def _yuv422(part: Part, source: str, kind: str, letters: str, height: int, width: int) -> str:
-    """Two pixels share four bytes: one 1x1 convolution makes both of them."""
+    """Two pixels share four bytes: one matrix makes both of them, side by side."""
     places = {"uyvy": "uyvY", "yuyv": "yuYv"}[kind]  # y: the first pixel, Y: the second
     weights: Weights = np.zeros((2, len(letters), 4), np.float32)
     for pixel, luma in enumerate("yY"):
@@ -90,14 +90,11 @@ def _yuv422(part: Part, source: str, kind: str, letters: str, height: int, width
             for part_of, place in zip(_YUV[letter], (luma, "u", "v"), strict=True):
                 weights[pixel, index, places.index(place)] = part_of
     bias = np.array([_zero(letter) for letter in letters] * 2, np.float32)
-    value = part.add("Cast", [source], to=TensorProto.FLOAT)
-    value = _shape(part, value, 1, height, width // 2, 4)
-    value = part.add("Transpose", [value], perm=[0, 3, 1, 2])
-    kernel = part.constant("yuv", weights.reshape(-1, 4, 1, 1))
-    value = _clipped(part, part.add("Conv", [value, kernel, part.constant("zero", bias)]))
-    value = _shape(part, value, 1, 2, len(letters), height, width // 2)
-    value = part.add("Transpose", [value], perm=[0, 2, 3, 4, 1])
-    return _shape(part, value, 1, len(letters), height, width)
+    value = _shape(part, part.add("Cast", [source], to=TensorProto.FLOAT), 1, height, width // 2, 4)
+    kernel = part.constant("yuv", np.ascontiguousarray(weights.reshape(-1, 4).T))
+    value = part.add("Add", [part.add("MatMul", [value, kernel]), part.constant("zero", bias)])
+    value = _shape(part, _clipped(part, value), 1, height, width, len(letters))
+    return part.add("Transpose", [value], perm=[0, 3, 1, 2])
 
 
 def _zero(letter: str) -> float:
@@ -108,17 +105,17 @@ def _nv12(part: Part, source: str, letters: str, height: int, width: int) -> str
     """A plane of Y, and under it half as many rows of U and V in turn."""
     value = part.add("Cast", [source], to=TensorProto.FLOAT)
     value = _shape(part, value, 1, height * 3 // 2, width)
-    luma = _shape(part, _rows(part, value, 0, height), 1, 1, height, width)
-    pairs = _shape(part, _rows(part, value, height, height * 3 // 2), 1, height // 2, width // 2, 2)
-    chroma = part.add("Transpose", [pairs], perm=[0, 3, 1, 2])
-    weights = np.array([_YUV[letter][1:] for letter in letters], np.float32).reshape(-1, 2, 1, 1)
-    bias = np.array([_zero(letter) for letter in letters], np.float32)
-    chroma = part.add("Conv", [chroma, part.constant("chroma", weights), part.constant("zero", bias)])
-    scales = part.constant("twice", np.asarray([1, 1, 2, 2], np.float32))
-    places = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    wide = part.add("Resize", [chroma, "", scales], mode="nearest", **places)
+    rows, colours = height // 2, len(letters)
+    pairs = _shape(part, _rows(part, value, height, height * 3 // 2), 1, rows, width // 2, 2)
+    both = [_YUV[letter][1:] for letter in letters] * 2  # a pair of U and V is of two columns …
+    weights = np.ascontiguousarray(np.array(both, np.float32).T)
+    bias = np.array([_zero(letter) for letter in letters] * 2, np.float32)
+    chroma = part.add("MatMul", [pairs, part.constant("chroma", weights)])
+    chroma = _shape(part, part.add("Add", [chroma, part.constant("zero", bias)]), 1, rows, width, colours)
+    chroma = _shape(part, part.add("Transpose", [chroma], perm=[0, 3, 1, 2]), 1, colours, rows, 1, width)  # … and rows
     gain = part.constant("gain", np.asarray(_YUV["g"][0], np.float32))
-    return _clipped(part, part.add("Add", [part.add("Mul", [luma, gain]), wide]))
+    luma = part.add("Mul", [_shape(part, _rows(part, value, 0, height), 1, 1, rows, 2, width), gain])
+    return _shape(part, _clipped(part, part.add("Add", [luma, chroma])), 1, colours, height, width)
 
 
 def _rows(part: Part, value: str, begin: int, end: int) -> str:

@@ -91,13 +91,14 @@ class Fields:
 
     def array(self, dtype: str, count: int) -> npt.NDArray[Any]:
         """View ``count`` values of ``f4``, ``f8`` or ``u1`` in place, in the message's byte order."""
+        if not count:  # padding comes with the first value
+            return _EMPTY
         size = int(dtype[1])
         self.at += -(self.at - 4) & (size - 1)
         if count * size > len(self.message) - self.at:
             raise self.short()
         self.at += count * size
-        # numpy takes no offset at the very end of the bytes, where an empty array lies.
-        return np.frombuffer(self.message, self.order + dtype, count, self.at - count * size) if count else _EMPTY
+        return np.frombuffer(self.message, self.order + dtype, count, self.at - count * size)
 
     def sequence(self, dtype: str) -> npt.NDArray[Any]:
         """View a sequence of numbers in place."""

@@ -19,7 +19,7 @@ from fleet.resolve.documents.build_job import _input as tensor_spec
 from fleet.resolve.documents.runtime_config import _input as input_binding
 from fleet.resolve.documents.runtime_config import _join, _trigger
 from runtime.contract.node.encodings import ENCODINGS
-from runtime.contract.node.inputs import IMU, LASER_SCAN, POINT_CLOUD
+from runtime.contract.node.inputs import IMU, JOINT_STATE, LASER_SCAN, POINT_CLOUD
 from runtime.contract.node.runtime_config import InputBinding, JoinRule, Trigger
 from runtime.engines.graph.preprocess import engine_input
 from runtime.executor.inputs.adapters import tensor_of
@@ -323,3 +323,15 @@ def test_a_camera_on_its_side_is_turned(tmp_path: Path) -> None:
     pre = tensor_spec(image).preprocess
     assert pre is not None
     assert (pre.rotate, pre.flip, pre.upright) == (90, "vertical", (16, 12))
+
+
+def test_a_policy_observes_its_joints_by_name(tmp_path: Path) -> None:
+    options = "{joints: [hip, knee], fields: [position, velocity], missing: zero}"
+    text = TWO.replace(LASER_SCAN, JOINT_STATE).replace("options: {invalid: zero}", f"options: {options}")
+    folder = write_fleet(tmp_path / "a", fleet_text=FLEET, model_text=with_sha(text + TIMING), **data())
+    joints = input_binding(load_manifest(folder).models["detector"].inputs[1])
+    assert (joints.type, joints.options["joints"]) == (JOINT_STATE, ("hip", "knee"))
+    three = with_sha(text.replace("[hip, knee]", "[hip, knee, ankle]") + TIMING)
+    [problem] = problems_of(tmp_path / "b", model=three, **data())
+    assert problem.path == "inputs/1/shape"
+    assert "2 fields of 3 joints are 6" in problem.message

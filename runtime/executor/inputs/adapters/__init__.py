@@ -10,11 +10,16 @@ from collections.abc import Callable
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import (
     COMPRESSED_IMAGE,
+    FLOAT32_ARRAY,
+    FLOAT64_ARRAY,
     IMAGE,
     IMAGE_TYPES,
     IMU,
+    JOINT_STATE,
     LASER_SCAN,
+    ODOMETRY,
     POINT_CLOUD,
+    POSE_STAMPED,
     TWIST,
     TWIST_STAMPED,
     read_input_options,
@@ -24,6 +29,7 @@ from runtime.executor.inputs.adapters.base import InputAdapter, Taken
 from runtime.executor.inputs.adapters.cloud import PointCloudAdapter
 from runtime.executor.inputs.adapters.compressed import CompressedImageAdapter
 from runtime.executor.inputs.adapters.images import ImageAdapter
+from runtime.executor.inputs.adapters.joints import ArrayAdapter, JointStateAdapter
 from runtime.executor.inputs.adapters.plugin_adapter import INPUTS_GROUP, PluginAdapter
 from runtime.executor.inputs.adapters.scan import LaserScanAdapter
 from runtime.executor.inputs.adapters.vectors import VectorAdapter
@@ -35,6 +41,11 @@ ADAPTERS: dict[str, Callable[[InputBinding], InputAdapter]] = {
     IMU: VectorAdapter,
     TWIST: VectorAdapter,
     TWIST_STAMPED: VectorAdapter,
+    POSE_STAMPED: VectorAdapter,
+    ODOMETRY: VectorAdapter,
+    JOINT_STATE: JointStateAdapter,
+    FLOAT32_ARRAY: ArrayAdapter,
+    FLOAT64_ARRAY: ArrayAdapter,
     POINT_CLOUD: PointCloudAdapter,
 }
 
