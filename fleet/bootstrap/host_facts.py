@@ -37,6 +37,7 @@ say docker_kind "$(first docker --version) $(readlink -f "$(command -v docker)")
 if [ "$engine" ]; then
   say docker_parts "$(first $as_root docker version --format "$parts")"
   say docker_security "$(first $as_root docker info --format '{{{{.SecurityOptions}}}}')"
+  say docker_open "$(first $as_root docker info --format '{{{{json .RegistryConfig.InsecureRegistryCIDRs}}}}')"
 else
   say docker_words "$(words $as_root docker version --format "$version")"
   say docker_user "$(first docker version --format "$version")"
@@ -108,6 +109,7 @@ def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
             compose_v1=text("compose_v1"),
             package=text("docker_package"),
             system=text("system"),
+            without_tls=text("docker_open"),
         ),
         free_bytes=None if free is None else free * 1024,
         skew_s=None if time is None else time - now,
@@ -152,6 +154,20 @@ def _no_root(facts: HostFacts) -> HostProblem:
 
 def host_notes(facts: HostFacts) -> list[str]:
     """Return what does not stop the installation but should be told."""
+    return _clock_notes(facts) + _loopback_notes(facts)
+
+
+def _loopback_notes(facts: HostFacts) -> list[str]:
+    if not facts.docker.closed_loopback:
+        return []
+    note = (
+        "its Engine asks registries on 127.0.0.1 by TLS, as its insecure-registries do not name 127.0.0.0/8: fetches "
+        "are neither resumed nor slowed down. fleet bootstrap --open-loopback adds it, without a restart of Docker"
+    )
+    return [note]
+
+
+def _clock_notes(facts: HostFacts) -> list[str]:
     if facts.skew_s is not None and TELL_SKEW_S < abs(facts.skew_s) <= MAX_SKEW_S:
         return [f"its clock is {_ahead(facts.skew_s)}"]
     return []

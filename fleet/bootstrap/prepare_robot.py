@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.bootstrap.loopback import open_loopback_of
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
+from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
 from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
@@ -19,7 +21,6 @@ from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
 from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
-UNIT_PATH = "/etc/systemd/system/fleet-updater.service"
 START_DEADLINE_S = 45.0
 TRIAL_S = 90.0
 """So long a new updater may take until it is proven; then the robot starts the one before by itself."""
@@ -28,23 +29,6 @@ _POLL_S = 0.5
 
 WRAPPER = f"""#!/bin/sh
 exec /usr/bin/python3 -I {UPDATER_PATH} "$@"
-"""
-
-UNIT = f"""[Unit]
-Description=Jetfleet updater: takes this robot from one release to the next, and back
-After=docker.service
-Wants=docker.service
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart=/usr/bin/python3 -I {UPDATER_PATH} serve
-RuntimeDirectory=jetfleet
-RuntimeDirectoryPreserve=yes
-Restart=always
-RestartSec=2
-
-[Install]
-WantedBy=multi-user.target
 """
 
 
@@ -74,11 +58,13 @@ def bootstrap(
     trial_s: float = TRIAL_S,
     trust: Mapping[str, bytes] | None = None,
     access: RegistryAccess | None = None,
+    open_loopback: bool = False,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
     ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files`, ``access`` to the registry
-    from `registry_access`; None of these two leaves the robot's as it is. An updater that takes the place of another
+    from `registry_access`; None of these two leaves the robot's as it is. ``open_loopback``: the Engine's settings may
+    be changed, so that it speaks plain HTTP to 127.0.0.1. An updater that takes the place of another
     one is on trial: only once it has answered over a new connection is it told to stay, otherwise the one before
     returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right
     at the robot first, when it is in the middle of an update, or when a new updater did not prove itself.
@@ -98,6 +84,10 @@ def bootstrap(
             changed |= install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
         if access is not None:
             changed |= install_access(robot, fleet, shell, access, as_root=facts.is_root)
+        if open_loopback and facts.docker.closed_loopback:
+            on_step("letting Docker speak plainly to 127.0.0.1")
+            changed |= open_loopback_of(robot, shell, as_root=facts.is_root)
+            facts = _checked_facts(robot, shell, clock)
     finally:
         shell.close()
     on_step("waiting for the updater to answer")

@@ -42,11 +42,18 @@ class DockerFacts:
     """Installed package of the Engine."""
     system: str = ""
     """ID and VERSION_ID of os-release."""
+    without_tls: str = ""
+    """Networks whose registries it asks without TLS, as JSON."""
 
     @property
     def is_podman(self) -> bool:
         """Podman answers under Docker's name."""
         return "podman" in f"{self.kind} {self.compose} {self.compose_words} {self.words}".lower()
+
+    @property
+    def closed_loopback(self) -> bool:
+        """It asks registries on 127.0.0.1 by TLS. Every Engine before 29.10 names 127.0.0.0/8 by itself."""
+        return self.without_tls.startswith(("[", "null")) and '"127.0.0.0/8"' not in self.without_tls
 
     @property
     def is_rootless(self) -> bool:

@@ -10,13 +10,13 @@ from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.contract.robot.verification import Finding, Verification
 
-RELEASE, AGENT = "release", "agent"
+RELEASE, HOST, AGENT = "release", "host", "agent"
 """Checks made on this side: what runs against the release, and whether the robot could verify itself at all."""
 
 
 def findings(attestation: Attestation, version: str, variant: ReleaseVariant) -> tuple[Finding, ...]:
     """Return every check of one robot, those made here first. Nothing found is nothing proven: never empty."""
-    return (_release(attestation, version, variant), *_own(attestation))
+    return (_release(attestation, version, variant), *_host(attestation), *_own(attestation))
 
 
 def _release(attestation: Attestation, version: str, variant: ReleaseVariant) -> Finding:
@@ -25,6 +25,11 @@ def _release(attestation: Attestation, version: str, variant: ReleaseVariant) ->
         return Finding(RELEASE, "", False, "; ".join(wrong))
     said = f"runs {version}, variant {variant.name}: image and engine keys are the release's"
     return Finding(RELEASE, "", True, said)
+
+
+def _host(attestation: Attestation) -> tuple[Finding, ...]:
+    """Return what an upgrade of the host has broken for the next start; an older updater looks at nothing."""
+    return tuple(Finding(HOST, "", False, printable(problem)) for problem in attestation.host_problems)
 
 
 def _own(attestation: Attestation) -> tuple[Finding, ...]:

@@ -368,6 +368,23 @@ def test_compose_says_which_folders_the_container_shares(side: Side) -> None:
     assert side.world.compose_shares(folder) == ("/run/jetfleet/node", "/srv")
 
 
+def test_compose_says_which_runtime_the_container_needs(side: Side) -> None:
+    assert side.world.compose_runtime(side.write(side.first)) == ""
+    if isinstance(side.world, FakeWorld):
+        side.world.runtime = "nvidia"
+    folder = side.write(side.first, compose={"robot.compose.yaml": COMPOSE + "    runtime: nvidia\n"})
+    assert side.world.compose_runtime(folder) == "nvidia"
+
+
+def test_the_engine_says_what_it_is_and_where_its_images_lie(side: Side) -> None:
+    facts = side.world.engine()
+    assert facts.images_root.startswith("/")
+    assert facts.plain_loopback
+    assert isinstance(side.world, FakeWorld) or "runc" in facts.runtimes
+    assert side.world.present("/")
+    assert not side.world.present("/nowhere/at/all") or isinstance(side.world, FakeWorld)
+
+
 def test_memory_is_told(side: Side) -> None:
     available = side.world.memory_available()
     assert available is not None

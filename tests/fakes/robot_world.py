@@ -128,6 +128,10 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.facts = DockerFacts("20.10.24", "2.40.3", "linux/amd64", "/var/lib/docker")
         self.machine = Hardware()
         self.free = 50 * 1024**3
+        self.runtime = ""
+        """The container runtime that releases name."""
+        self.absent: set[str] = set()
+        """Files of the machine that are not there."""
         self.faults: dict[str, list[WorldError]] = {}
         self.on_sleep: Callable[[], None] | None = None
         self.lock = LockAnswer(FREE)
@@ -254,6 +258,13 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         text = self.read_release(folder, "robot.compose.yaml").replace(HOST_NODE_DIR, own)
         lines = (line.strip() for line in text.splitlines())
         return tuple(line[2:].partition(":")[0] for line in lines if line.startswith("- /"))
+
+    def compose_runtime(self, folder: str) -> str:
+        self._fault("compose_runtime")
+        return self.runtime
+
+    def present(self, path: str) -> bool:
+        return path not in self.absent
 
     def compose_up(self, folder: str, slot: str = "") -> None:
         self._fault("compose_up")

@@ -135,6 +135,15 @@ class WorkerBay:
         self.forget(*robots)
         self.bay.put(robots, {})
 
+    def on_first_with_systemd(self, robot: str) -> Road:
+        """Put one robot on 1.0.0 as `on_first` does, under systemd, which knows nothing of the updater yet."""
+        made = self.road()
+        self.bay.off([name for name in self.running.robots if name != robot])
+        self.forget(robot)
+        self.bay.put_systemd(robot, (KeptState(self.shared.states[robot]),))
+        made.site.scope = (robot,)
+        return made
+
     def with_own_registry(self) -> RunningLab:
         """Return the robots with a registry that no other worker has: with all releases in it, and to be broken."""
         assert self.shared

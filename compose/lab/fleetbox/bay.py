@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fleetbox import containers, keys, network
+from fleetbox import containers, images, keys, network
 from fleetbox.containers import KeptState
 from fleetbox.lab import Lab
 from fleetbox.running import RunningLab
@@ -66,6 +66,15 @@ class Bay:
         containers.remove_robot(self.lab.client, robot)
         containers.ensure_robot(self.lab.client, self.spec, robot, self.images[1], states)
         self.lab.wait_robot(name, camera=not states)
+
+    def put_systemd(self, name: str, states: tuple[KeptState, ...] = ()) -> None:
+        """Make one robot anew, with systemd as its first process."""
+        robot, client = self.lab.robot(name), self.lab.client
+        with self.lab.locked():
+            image = images.ensure_systemd_image(client, self.images[1], lambda _text: None)
+        containers.remove_robot(client, robot)
+        containers.ensure_robot(client, self.spec, robot, image, states, systemd=True)
+        self.lab.wait_robot(name, camera=False)
 
     def off(self, robots: Sequence[str]) -> None:
         """Cut the power of robots that nobody needs now; those that are not there stay away."""

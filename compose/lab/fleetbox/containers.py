@@ -116,9 +116,17 @@ def ensure_registry(client: DockerClient, spec: LabSpec, image: str) -> Containe
 
 
 def ensure_robot(
-    client: DockerClient, spec: LabSpec, robot: RobotSpec, image: str, states: Sequence[KeptState] = ()
+    client: DockerClient,
+    spec: LabSpec,
+    robot: RobotSpec,
+    image: str,
+    states: Sequence[KeptState] = (),
+    *,
+    systemd: bool = False,
 ) -> Container:
     """Make and start one robot; /var/lib/docker and /var/lib/jetfleet outlive the container.
+
+    ``systemd``: the image's first process is one, which has needs of its own.
 
     With ``states``, a robot whose volumes are empty begins as the last of them; those before are what it stands on.
     """
@@ -133,7 +141,7 @@ def ensure_robot(
         cap_add=["ALL"],
         cap_drop=["SYS_RESOURCE"],
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
-        tmpfs={"/run": "", "/tmp": "exec"},  # noqa: S108 - mount points inside the robot
+        tmpfs={"/run": "", "/tmp": "exec", **({"/run/lock": ""} if systemd else {})},  # noqa: S108 - inside the robot
         shm_size=ROBOT_SHM,
     )
     own_cgroup = client.info().get("CgroupDriver") == "cgroupfs"
@@ -149,9 +157,10 @@ def ensure_robot(
             "JETFLEET_LAB_STATE": states[-1].folder if states else "",
             "JETFLEET_LAB_CGROUP": CGROUP if own_cgroup else "",
             "JETFLEET_CAMERA_RATE": f"{spec.camera_hz:g}",
+            **({"container": "docker"} if systemd else {}),
         },
         "host_config": host_config,
-        "stop_signal": "SIGTERM",
+        "stop_signal": "SIGRTMIN+3" if systemd else "SIGTERM",
     }
     volumes = (robot.docker_volume, robot.state_volume)
     return _ensure(client, spec, Wanted(robot.container, image, robot.address, config, volumes, ssh_files(spec, robot)))

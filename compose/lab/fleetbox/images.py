@@ -77,6 +77,11 @@ def ensure_robot_image(client: DockerClient, spec: LabSpec, say: Say) -> str:
     return _ensure(client, Context("jetfleet-lab/robot", files), say)
 
 
+def ensure_systemd_image(client: DockerClient, robot_image: str, say: Say) -> str:
+    """Return the tag of the robot image with systemd as its first process; build it when it was never built."""
+    return _ensure(client, Context("jetfleet-lab/systemd", _folder("systemd")), say, base=robot_image)
+
+
 def _folder(name: str) -> dict[str, Path]:
     folder = ROOT / "images" / "lab" / name
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
@@ -109,21 +114,21 @@ def _pip(*arguments: str) -> None:
         )
 
 
-def _ensure(client: DockerClient, context: Context, say: Say) -> str:
+def _ensure(client: DockerClient, context: Context, say: Say, base: str = BASE_IMAGE) -> str:
     try:
-        base_id = client.images.get(BASE_IMAGE).id
+        base_id = client.images.get(base).id
     except ImageNotFound as error:
-        raise LabError(f"base image {BASE_IMAGE} is missing", "run `make setup`") from error
+        raise LabError(f"base image {base} is missing", "run `make setup`") from error
     tag = f"{context.image}:{context.digest(str(base_id))}"
     try:
         client.images.get(tag)
     except ImageNotFound:
         say(f"building {tag}")
-        _build(client, context, tag)
+        _build(client, context, tag, base)
     return tag
 
 
-def _build(client: DockerClient, context: Context, tag: str) -> None:
+def _build(client: DockerClient, context: Context, tag: str, base: str) -> None:
     """Run the classic builder; LabError carries the end of its output."""
     proxies = {name: os.environ[name] for name in PROXY_VARIABLES if name in os.environ}
     lines: list[str] = []
@@ -132,7 +137,7 @@ def _build(client: DockerClient, context: Context, tag: str) -> None:
             fileobj=context.tar(),
             custom_context=True,
             tag=tag,
-            buildargs={"BASE": BASE_IMAGE, **proxies},
+            buildargs={"BASE": base, **proxies},
             network_mode="host",  # a container's DNS is often not the host's
             rm=True,
             forcerm=True,

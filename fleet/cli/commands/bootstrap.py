@@ -26,6 +26,13 @@ def run(
     accept_new_host_key: Annotated[
         bool, typer.Option("--accept-new-host-key", help="Pin a host key that changed. Check it at the robot first.")
     ] = False,
+    open_loopback: Annotated[
+        bool,
+        typer.Option(
+            "--open-loopback",
+            help="Where an Engine asks 127.0.0.1 by TLS: add 127.0.0.0/8 to its insecure-registries and reload it.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Pin each robot's host key, check its host, install the updater and wait until it answers."""
@@ -49,6 +56,7 @@ def run(
                     accept_new_host_key=accept_new_host_key,
                     trust=trust,
                     access=access,
+                    open_loopback=open_loopback,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:

@@ -223,6 +223,22 @@ def weigh(cgroup: str) -> None:
             file.write_text(f"{WEIGHT * unit}\n")
 
 
+def prepare_for_systemd() -> None:
+    """Prepare a robot whose first process is systemd, which has the container's settings and hands none of them on."""
+    for setting in Path("/proc/1/environ").read_bytes().decode().split("\0"):
+        name, _, value = setting.partition("=")
+        if name.startswith(("JETFLEET_", "ROS_")):
+            os.environ[name] = value
+    machine_id = Path("/etc/machine-id").read_text()  # systemd has chosen one, and its journal lies under it
+    prepare()
+    Path("/etc/machine-id").write_text(machine_id)
+    settings = {**base_environment(1000), **camera_environment()}
+    (PIDS / "camera.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    state = os.environ.get("JETFLEET_LAB_STATE")
+    if state:
+        begin_from(Path(state))
+
+
 def main() -> int:
     """Run until SIGTERM."""
     stopping = False
@@ -252,5 +268,7 @@ def main() -> int:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--keep"]:
         keep()
+    elif sys.argv[1:] == ["--prepare"]:
+        prepare_for_systemd()
     else:
         sys.exit(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.node.health_answer import HealthAnswer, read_health
@@ -26,6 +27,8 @@ class Attestation:
     verification_json: str = ""
     """Verification as the agent gave it; empty when none was asked for (``fleet-updater verify`` asks) or none came."""
     verification_error: str = ""
+    host_problems: Tuple[str, ...] = ()
+    """What of the running release would not start on this host any more. Looked at when a verification is made."""
     schema: int = SCHEMA
 
     @cached_property

@@ -14,6 +14,7 @@ from runtime.updater.cli.doctor_result import FAIL, OK, RECOVER, RESTART, WARN, 
 from runtime.updater.state.release_folder import health_port, order_in
 from runtime.updater.state.transitions import kept_releases, links_of, serving_slot
 from runtime.updater.storage.journal import RESERVE, RESERVE_BYTES
+from runtime.updater.transaction.host_fit import UPGRADE_HINT, host_problems
 from runtime.updater.transaction.observe import references_of
 from runtime.updater.transaction.preflight import MARGIN_BYTES, STATE_RESERVE_BYTES, Refused, check_version
 
@@ -71,13 +72,27 @@ def check_links(patient: Patient) -> DoctorResult:
 def check_engine(patient: Patient) -> DoctorResult:
     """Whether Docker and Compose answer and are new enough."""
     engine = patient.world.engine()
-    patient.engine_root = engine.root
+    patient.engine_root = engine.images_root
     try:
         check_version("Docker Engine", engine.version, MIN_ENGINE)
         check_version("Docker Compose", engine.compose_version, MIN_COMPOSE)
     except Refused as refused:
         return DoctorResult(FAIL, "engine", refused.reason, refused.hint)
-    return DoctorResult(OK, "engine", "Docker Engine {}, Compose {}".format(engine.version, engine.compose_version))
+    text = "Docker Engine {}, Compose {}".format(engine.version, engine.compose_version)
+    if not engine.plain_loopback:
+        text += "; it asks registries on 127.0.0.1 by TLS: fetches are not resumed, and no rate is kept"
+        return DoctorResult(WARN, "engine", text, "`fleet bootstrap --open-loopback` for this robot")
+    return DoctorResult(OK, "engine", text)
+
+
+def check_host(patient: Patient) -> DoctorResult:
+    """Whether the current release would still start on what the host is now."""
+    if not patient.engine_root:
+        return _unknown("host")
+    problems = host_problems(patient.journal, patient.world)
+    if problems:
+        return DoctorResult(FAIL, "host", "; ".join(problems), UPGRADE_HINT)
+    return DoctorResult(OK, "host", "fits the current release" if patient.journal.current else "no release yet")
 
 
 def check_image_disk(patient: Patient) -> DoctorResult:
@@ -177,6 +192,7 @@ CHECKS: Checks = {
     "leftovers": check_leftovers,
     "links": check_links,
     "engine": check_engine,
+    "host": check_host,
     "imagedisk": check_image_disk,
     "images": check_images,
     "container": check_container,

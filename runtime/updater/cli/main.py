@@ -55,6 +55,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return doctor(arguments)
 
 
+def _uninstall(arguments: argparse.Namespace) -> int:
+    from runtime.updater.cli.uninstall_command import uninstall
+
+    return uninstall(arguments)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
@@ -78,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", verbs.unpin, "keep it no longer"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
+        ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
     ):
         verb = commands.add_parser(name, help=text, description=text)
@@ -88,15 +95,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(name: str, verb: argparse.ArgumentParser) -> None:
-    if name in ("confirm", "abort"):
-        verb.add_argument("order_id", metavar="ORDER_ID")
-    if name == "revert":
-        verb.add_argument("order_id", metavar="ORDER_ID", nargs="?", default="", help="undo only this order")
-    if name in ("abort", "revert"):
-        verb.add_argument("--reason", default="", help="said in the history")
-    if name == "revert":
-        verb.add_argument("--wait", action="store_true", help="until it has ended")
-        verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
+    _order_options(name, verb)
     if name == "pin":
         words = "a version on this robot, `current` or `previous`"
         verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
@@ -108,3 +107,18 @@ def _options(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "uninstall":
+        words = "also releases, journal and trust: the robot forgets what it was"
+        verb.add_argument("--purge", action="store_true", help=words)
+
+
+def _order_options(name: str, verb: argparse.ArgumentParser) -> None:
+    if name in ("confirm", "abort"):
+        verb.add_argument("order_id", metavar="ORDER_ID")
+    if name == "revert":
+        verb.add_argument("order_id", metavar="ORDER_ID", nargs="?", default="", help="undo only this order")
+    if name in ("abort", "revert"):
+        verb.add_argument("--reason", default="", help="said in the history")
+    if name == "revert":
+        verb.add_argument("--wait", action="store_true", help="until it has ended")
+        verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")

@@ -14,7 +14,9 @@ from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
+from runtime.updater.daemon.host_check import check_at_start
 from runtime.updater.daemon.retention import pinned, unpinned
+from runtime.updater.daemon.supervision import Supervision
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.power.mode_keeper import CurrentRules, PowerKeeper
 from runtime.updater.power.nvpmodel import Nvpmodel
@@ -49,9 +51,16 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
             signal.signal(number, _leave)
         driver.start()
         power.start()
+        stopped = threading.Event()
+        look = (updater.host_problems, stopped)
+        threading.Thread(target=check_at_start, args=look, name="host", daemon=True).start()
+        supervision = Supervision(socket_path, say)
+        supervision.start()
         try:
             server.serve()
         except SystemExit:
+            stopped.set()
+            supervision.stop()
             power.stop()
             updater.stop()
             server.close()

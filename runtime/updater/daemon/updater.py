@@ -20,6 +20,7 @@ from runtime.updater.state.release_folder import health_port, order_in
 from runtime.updater.state.transitions import BEFORE_SWITCH, accept, retry, serving_slot
 from runtime.updater.state.world import StepInterrupted, World, WorldError
 from runtime.updater.storage.journal import History, JournalStore
+from runtime.updater.transaction.host_fit import host_problems
 from runtime.updater.transaction.observe import look
 from runtime.updater.transaction.recover import rebuild, recover
 from runtime.updater.transaction.repair import repair
@@ -177,6 +178,10 @@ class Updater:
         if not 1.0 <= seconds <= MAX_SECONDS:
             raise Rejected("usage", "seconds must be from 1 to {:g}".format(MAX_SECONDS))
         attestation = self.attest()
+        try:
+            attestation = replace(attestation, host_problems=tuple(self.host_problems()))
+        except WorldError as error:
+            attestation = replace(attestation, host_problems=("cannot be looked at: " + error.message,))
         if not attestation.running_image:
             why = attestation.report_error or "no runtime container is running"
             return replace(attestation, verification_error=why)
@@ -188,7 +193,11 @@ class Updater:
         after = self.attest()
         if after.container_id != attestation.container_id or after.container_restarts != attestation.container_restarts:
             return replace(after, verification_error="the container was replaced or restarted meanwhile")
-        return replace(after, verification_json=found)
+        return replace(after, verification_json=found, host_problems=attestation.host_problems)
+
+    def host_problems(self) -> List[str]:
+        """Return what of the current release would not start on this host any more. Raises WorldError."""
+        return host_problems(self._journal, self.world)
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Begin ``order``; the same order again is the same order. Raises Rejected."""

@@ -22,6 +22,7 @@ from runtime.updater.fetching.settings import parse_info, way_to
 from runtime.updater.fetching.upstream import Upstream
 from runtime.updater.robot import process
 from runtime.updater.robot.docker_cli import STALL_S, PullReader, failure
+from runtime.updater.robot.engine_info import plain_loopback
 from runtime.updater.robot.registry_login import docker_folder, login_folder, pull_words
 from runtime.updater.state.world import StepInterrupted, WorldError
 from runtime.updater.storage.blob_store import BlobStore
@@ -88,7 +89,13 @@ class Fetch:
         ran = process.run([self._options.docker, "info", "--format", "{{json .}}"], ASK_S)
         if ran.code != 0:
             raise failure("docker info", ran.err)
-        way = way_to(reference.host, parse_info(ran.out))
+        info = parse_info(ran.out)
+        if not plain_loopback(info):
+            raise Cannot(
+                "the Engine asks registries on 127.0.0.1 by TLS, as its insecure-registries do not name 127.0.0.0/8 "
+                "(`fleet bootstrap --open-loopback` adds it)"
+            )
+        way = way_to(reference.host, info)
         logins = RobotLogins(reference.host, login_folder(self._root), docker_folder())
         upstream = Upstream(reference, way, logins.lookup, self._link)
         return Downloads(self._store, upstream, self._link, self._patience)

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from runtime.contract.json_decoder import ContractError, decode
 from runtime.contract.node.runtime_config import NODE_DIR
-from runtime.updater.robot import process
+from runtime.updater.robot import engine_info, process
 from runtime.updater.robot.registry_login import LOGIN_HINT, TRUST_HINT, pull_words
 from runtime.updater.robot.throwaway_name import is_throwaway
 from runtime.updater.state.world import (
@@ -54,8 +54,16 @@ _KNOWN: Tuple[Tuple[str, bool, str], ...] = (
 class DockerCli:
     """The part of the world that is Docker. ``project``: the Compose project, ``root``: holds ``releases/``."""
 
-    def __init__(self, root: Path, interrupt: threading.Event, project: str = PROJECT, docker: str = "docker") -> None:
+    def __init__(
+        self,
+        root: Path,
+        interrupt: threading.Event,
+        project: str = PROJECT,
+        docker: str = "docker",
+        machine: Path = Path("/"),
+    ) -> None:
         self._root = root
+        self._host = machine
         self._interrupt = interrupt
         self._project = project
         self._docker = docker
@@ -63,12 +71,20 @@ class DockerCli:
     def engine(self) -> DockerFacts:
         """Ask Docker and Compose what they are."""
         server = _object("docker version", self._ask("version", "--format", "{{json .Server}}"))
-        root = self._ask("info", "--format", "{{.DockerRootDir}}").strip()
+        info = _object("docker info", self._ask("info", "--format", "{{json .}}"))
         compose = process.run([self._docker, "compose", "version", "--short"], ASK_S)
         if compose.code != 0:
             raise WorldError("Docker Compose does not answer on this robot", "install docker-compose-plugin")
         platform = "{}/{}".format(server.get("Os", ""), server.get("Arch", ""))
-        return DockerFacts(str(server.get("Version", "")), compose.out.strip().lstrip("v"), platform, root)
+        return DockerFacts(
+            str(server.get("Version", "")),
+            compose.out.strip().lstrip("v"),
+            platform,
+            str(info.get("DockerRootDir") or ""),
+            engine_info.images_folder(info, self._host),
+            engine_info.runtimes(info),
+            engine_info.plain_loopback(info),
+        )
 
     def image(self, reference: str) -> Optional[ImageFacts]:
         """Return a local image by digest reference or id, or None."""
@@ -118,6 +134,10 @@ class DockerCli:
         """Let Compose parse the release folder and return the host's folders that its container would share."""
         volumes = self._service(folder).get("volumes") or ()
         return tuple(str(volume.get("source", "")) for volume in volumes if volume.get("type") == "bind")
+
+    def compose_runtime(self, folder: str) -> str:
+        """Let Compose parse the release folder and return the container runtime that it names; empty for none."""
+        return str(self._service(folder).get("runtime") or "")
 
     def _service(self, folder: str) -> Dict[str, Any]:
         config = _object("docker compose config", self._compose(folder, "", ASK_S, "config", "--format", "json"))

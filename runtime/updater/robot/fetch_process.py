@@ -26,8 +26,15 @@ _PROGRAM = (
 class FetchingDocker(DockerCli):
     """Docker that can fetch an image by a road of our own. ``root``: holds ``blobs/`` and ``releases/``."""
 
-    def __init__(self, root: Path, interrupt: threading.Event, project: str = PROJECT, docker: str = "docker") -> None:
-        super().__init__(root, interrupt, project, docker)
+    def __init__(
+        self,
+        root: Path,
+        interrupt: threading.Event,
+        project: str = PROJECT,
+        docker: str = "docker",
+        machine: Path = Path("/"),
+    ) -> None:
+        super().__init__(root, interrupt, project, docker, machine)
         self.blobs = BlobStore(root / FOLDER)
 
     def fetch(self, reference: str, order_id: str, bytes_per_s: int, listener: FetchListener) -> None:

@@ -45,7 +45,7 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         self.interrupt = threading.Event()
         self.wake = threading.Event()
         self.said = ""
-        FetchingDocker.__init__(self, root, self.interrupt, project)
+        FetchingDocker.__init__(self, root, self.interrupt, project, machine=machine)
         ReleaseFolders.__init__(self, root)
         TrustFolder.__init__(self, root)
         ServingToken.__init__(self, root)
@@ -88,6 +88,10 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
             place = place.parent
         found = os.statvfs(str(place))
         return Disk(str(place), found.f_bavail * found.f_frsize, str(place.stat().st_dev))
+
+    def present(self, path: str) -> bool:
+        """Say whether a file or folder of the machine is there."""
+        return (self._machine / path.lstrip("/")).exists()
 
     def take_update_lock(self, declared: bool) -> LockAnswer:
         """Take the node's update lock, or say why not; one that we hold already is free."""

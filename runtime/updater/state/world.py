@@ -50,7 +50,18 @@ class DockerFacts:
     platform: str
     """linux/arm64, linux/amd64."""
     root: str
-    """Folder that holds its images."""
+    """Its own folder."""
+    images: str = ""
+    """Folder that holds its images, where that is another one (containerd's); empty: its own."""
+    runtimes: Tuple[str, ...] = ()
+    """Names of its container runtimes; empty when it does not say."""
+    plain_loopback: bool = True
+    """It speaks plain HTTP to a registry on 127.0.0.1."""
+
+    @property
+    def images_root(self) -> str:
+        """Folder that holds its images."""
+        return self.images or self.root
 
 
 @dataclass(frozen=True)
@@ -184,6 +195,10 @@ class World(Protocol):
         """Return the free space of the volume that holds ``path`` (or its nearest existing parent)."""
         ...
 
+    def present(self, path: str) -> bool:
+        """Say whether a file or folder of the machine is there."""
+        ...
+
     # images
     def image(self, reference: str) -> Optional[ImageFacts]:
         """Return a local image by digest reference or id, or None."""
@@ -230,6 +245,10 @@ class World(Protocol):
 
     def compose_shares(self, folder: str) -> Tuple[str, ...]:
         """Let Compose parse the release folder and return the host's folders that its container would share."""
+        ...
+
+    def compose_runtime(self, folder: str) -> str:
+        """Let Compose parse the release folder and return the container runtime that it names; empty for none."""
         ...
 
     def compose_up(self, folder: str, slot: str = "") -> None:

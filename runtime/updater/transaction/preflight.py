@@ -21,6 +21,8 @@ MARGIN_BYTES = 256 * 1024 * 1024
 _WORDS = {"l4t": "L4T"}
 #: For the journal, the history and the release folders.
 STATE_RESERVE_BYTES = 16 * 1024 * 1024
+#: For an Engine's own files where its images lie on another volume: containers' logs and settings, volumes.
+ENGINE_BYTES = 64 * 1024 * 1024
 MAX_CLOCK_DIFFERENCE_S = 24 * 3600.0
 #: No release is older: a clock before this moment (2024) was never set.
 OLDEST_SANE_TIME = 1704067200.0
@@ -70,18 +72,20 @@ def check_machine(order: UpdateOrder, world: World) -> DockerFacts:
     return engine
 
 
-def check_disk(journal: Journal, order: UpdateOrder, world: World, root: str) -> None:
+def check_disk(journal: Journal, order: UpdateOrder, world: World, engine: DockerFacts) -> None:
     """Check the bytes needed against the bytes free, on every volume. Raises Refused.
 
     What is missing comes into the updater's own store first, and from there to the Engine.
     """
-    images, state = world.disk(root), world.disk(ROBOT_DIR)
+    images, state, own = world.disk(engine.images_root), world.disk(ROBOT_DIR), world.disk(engine.root)
     present = layers_on_disk(journal, world)
     needed, stored = bytes_needed(order.variant, present), STATE_RESERVE_BYTES + store_bytes(order, present, world)
     if images.volume == state.volume:
         needed += stored
     elif state.free < stored:
         raise Refused(_too_little(state.path, stored, state.free), "free some space on that volume")
+    if own.volume not in (images.volume, state.volume) and own.free < ENGINE_BYTES:
+        raise Refused(_too_little(own.path, ENGINE_BYTES, own.free), "free some space on that volume")
     if images.free < needed:
         raise Refused(
             _too_little(images.path, needed, images.free),

@@ -41,7 +41,7 @@ def preflight(journal: Journal, world: World) -> Journal:
             )
         local = world.image(target.image) is not None
         if not local:
-            check_disk(journal, order, world, engine.root)
+            check_disk(journal, order, world, engine)
     except Refused as refused:
         return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
     return enter(replace(journal, was_local=local), FETCHING, world.mark())

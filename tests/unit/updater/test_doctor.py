@@ -218,6 +218,36 @@ def test_the_engine(patient: Patient) -> None:
     assert doctor_release.check_image_disk(patient).level == WARN
 
 
+def test_an_engine_that_asks_the_loopback_by_tls(patient: Patient) -> None:
+    world = _fake(patient)
+    world.facts = replace(world.facts, plain_loopback=False)
+    _seen(doctor_release.check_engine(patient), WARN, "by TLS", "fleet bootstrap --open-loopback")
+
+
+def test_images_of_containerd_are_on_its_volume(patient: Patient) -> None:
+    world = _fake(patient)
+    world.facts = replace(world.facts, images="/var/lib/containerd")
+    doctor_release.check_engine(patient)
+    _seen(doctor_release.check_image_disk(patient), OK, "on the volume of /var/lib/containerd")
+
+
+def test_a_host_that_was_upgraded(patient: Patient) -> None:
+    world = _fake(patient)
+    _seen(doctor_release.check_host(patient), OK, "fits the current release")
+    world.runtime = "nvidia"
+    _seen(doctor_release.check_host(patient), OK)  # an Engine that does not say which it has
+    world.facts = replace(world.facts, runtimes=("io.containerd.runc.v2", "runc"))
+    _seen(doctor_release.check_host(patient), FAIL, "needs the runtime nvidia", "undo the upgrade of the host")
+    world.runtime, world.absent = "", {"/var/lib/jetfleet/serve"}
+    _seen(doctor_release.check_host(patient), FAIL, "shares /var/lib/jetfleet/serve, which is not there")
+    world.facts = replace(world.facts, platform="linux/arm64")
+    _seen(doctor_release.check_host(patient), FAIL, "needs platform linux/amd64, this robot is linux/arm64")
+    patient.journal = replace(patient.journal, current=None)
+    _seen(doctor_release.check_host(patient), OK, "no release yet")
+    patient.engine_root = ""
+    assert doctor_release.check_host(patient).level == WARN
+
+
 def test_images(patient: Patient) -> None:
     world = _fake(patient)
     _seen(doctor_release.check_images(patient), OK, "current 1.2.0, previous 1.1.0")
@@ -287,7 +317,7 @@ def _everything(root: Path) -> dict[str, bytes]:
 def test_lines_fit_a_serial_console_and_say_all(patient: Patient) -> None:
     findings = examine(patient)
     names = [finding.name for finding in findings]
-    assert len(set(names)) == len(names) == 16
+    assert len(set(names)) == len(names) == 17
     lines = result_lines(findings)
     assert all(len(piece) <= COLUMNS for line in lines for piece in fold(line) if " " in piece.strip())
     assert lines[0].startswith("FAIL daemon    the updater does not answer")

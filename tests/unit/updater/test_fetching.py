@@ -179,6 +179,21 @@ def test_each_volume_is_asked_for_what_comes_to_it(robot: Robot) -> None:
     assert robot.run(order("1", order_id="third")).outcome == "committed"
 
 
+def test_images_of_containerd_are_weighed_on_its_volume_and_the_engine_keeps_some_room(robot: Robot) -> None:
+    """A Jetson with `data-root` on its NVMe and Docker 29's image store on its small root disk."""
+    mib = 1024 * 1024
+    free = {"/var/lib/containerd": 599 * mib, "/mnt/nvme/docker": 900_000 * mib}
+    robot.world.facts = replace(robot.world.facts, root="/mnt/nvme/docker", images="/var/lib/containerd")
+    robot.world.disk = lambda path: Disk(path, free.get(path, 10_000 * mib), path)  # type: ignore[method-assign]
+    state = robot.run(order("1"))
+    assert state.reason == "not enough disk on the volume of /var/lib/containerd: 600 MiB needed, 599 MiB free"
+    free.update({"/var/lib/containerd": 600 * mib, "/mnt/nvme/docker": 63 * mib})
+    state = robot.run(order("1", order_id="again"))
+    assert state.reason == "not enough disk on the volume of /mnt/nvme/docker: 64 MiB needed, 63 MiB free"
+    free["/mnt/nvme/docker"] = 64 * mib
+    assert robot.run(order("1", order_id="third")).outcome == "committed"
+
+
 def test_what_is_in_the_store_already_is_not_asked_for_again(robot: Robot) -> None:
     volumes(robot, 10_000, 20)
     robot.world.store["sha256:ba5e" + "0" * 60] = 100_000_000
