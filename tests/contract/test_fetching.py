@@ -436,7 +436,7 @@ def test_a_store_that_asks_for_a_password_gets_none(site: Site, asks: str, known
         other.blobs[digest(LAYER)] = LAYER
         place = f"http://{other.host}/b/blobs/{digest(LAYER)}?X-Sig=hidden"
         site.fault("status", status=307, headers={"Location": place}, times=99)
-        with pytest.raises(UpstreamError, match=f"leads to http://{other.host}, which answers 401") as caught:
+        with pytest.raises(UpstreamError, match=f"redirects to http://{other.host}, which answers 401") as caught:
             site.pull()
         assert caught.value.transient
         assert "hidden" not in caught.value.message

@@ -95,7 +95,7 @@ def test_a_store_that_asks_for_a_password_gets_none(
     digest = hold(server, b"layer")
     lead(server, "(GET|HEAD) .*/blobs/", f"http://{other.host}/v2/bucket/blobs/{digest}")
     registry = connect()
-    with pytest.raises(RegistryError, match=f"leads to http://{other.host}, which answers 401") as caught:
+    with pytest.raises(RegistryError, match=f"redirects to http://{other.host}, which answers 401") as caught:
         registry.read_blob(REPOSITORY, digest)
     with pytest.raises(RegistryError, match="which answers 401"):
         registry.has_blob(REPOSITORY, digest)
@@ -186,7 +186,7 @@ def test_cookies_of_one_server_are_not_shown_to_another(
 
 def test_a_redirect_in_circles_ends(server: FaultyRegistry, connect: Connect) -> None:
     lead(server, "GET", "/v2/")
-    with pytest.raises(RegistryError, match="redirects to in circles"):
+    with pytest.raises(RegistryError, match="redirects to places in a circle"):
         connect().ping()
 
 
@@ -405,7 +405,7 @@ def test_ca_file_adds_to_this_machines_authorities_and_the_right_server_is_blame
         lead(server, "GET .*/blobs/", f"https://{store.host}/v2/b/blobs/{digest}?X-Sig=hidden")
         with pytest.raises(RegistryError) as caught:
             connect(host=server.host, ca_file=company, config={}).read_blob(REPOSITORY, digest)
-        assert f"leads to https://{store.host}, whose TLS certificate is not accepted" in caught.value.message
+        assert f"redirects to https://{store.host}, whose TLS certificate is not accepted" in caught.value.message
         assert store.host in caught.value.hint
         assert "hidden" not in caught.value.message
         for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):

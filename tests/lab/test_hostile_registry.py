@@ -52,7 +52,7 @@ def test_what_a_hostile_registry_gives_never_runs_and_an_honest_one_is_heard_aga
                 assert (pair.only(), pair.started(old.id)) == (old, since), f"{mode}: the old release was touched"
             registry.mode, registry.spoiled = ELSEWHERE, []
             rollout = pair.begin()
-            leads = f"the registry leads to http://{registry.address}, which answers 401"
+            leads = f"the registry redirects to http://{registry.address}, which answers 401"
             pair.until("the redirect to be told", lambda: pair.said(leads))
             assert pair.started(old.id) == since
             registry.mode = HONEST

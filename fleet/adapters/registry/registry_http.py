@@ -166,7 +166,7 @@ class RegistryHttp:
                 return _Answer(response, url, sent)
             response.close()
             url = self._next(request, response, url)
-        raise misdirected(self.host, request.what, f"in a circle, or over more than {MAX_REDIRECTS} places")
+        raise misdirected(self.host, request.what, f"places in a circle, or more than {MAX_REDIRECTS} of them")
 
     def _next(self, request: Request, response: requests.Response, url: str) -> str:
         try:
@@ -250,7 +250,7 @@ class RegistryHttp:
             url = self._next(request, response, url)
             if request.body is not None and origin_of(url) != home:
                 raise misdirected(self.host, request.what, f"{origin_of(url)}: no credentials were sent there")
-        raise misdirected(self.host, request.what, f"in a circle, or over more than {MAX_REDIRECTS} places")
+        raise misdirected(self.host, request.what, f"places in a circle, or more than {MAX_REDIRECTS} of them")
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

@@ -70,7 +70,7 @@ def _empty(folder: Path) -> None:
 def _remove_service(machine: Path) -> List[str]:
     unit = machine / UNIT
     if not (machine / "run/systemd/system").is_dir():
-        return ["no systemd here: whoever starts `fleet-updater serve` must be told to stop"]
+        return ["no systemd here: stop what starts `fleet-updater serve`"]
     if not unit.exists():
         return []
     done = []

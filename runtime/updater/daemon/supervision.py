@@ -66,7 +66,7 @@ class Supervision:
                 to.connect(address)
                 to.send("\n".join(words).encode("ascii"))
         except OSError as error:
-            self._say("systemd cannot be told {}: {}".format(words[0], error))
+            self._say("systemd cannot be notified of {}: {}".format(words[0], error))
 
 
 def _seconds(text: str) -> float:

@@ -18,7 +18,7 @@ from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
-NOT_PINNED = "its host key is not pinned yet: fleet bootstrap pins it; nobody vouches for what it said here"
+NOT_PINNED = "its host key is not pinned yet: fleet bootstrap pins it; until then its answers are not authenticated"
 
 
 def run(
@@ -115,7 +115,7 @@ def _error(rows: list[dict[str, Any]], results: list[Examination | FleetError]) 
     if missing:
         return OutsideError(
             f"something is missing on {many(len(missing), 'robot')}: {', '.join(missing[:5])}",
-            hint="do what stands beside each, then fleet doctor again; then fleet bootstrap",
+            hint="do what is shown for each, then run fleet doctor again; then fleet bootstrap",
         )
     if len(errors) > len(offline):
         return next(error for error in errors if not isinstance(error, RobotOffline))
