@@ -172,7 +172,13 @@ def end(registry: Registry, prefix: str, paused: PausedRollout, how: str) -> Non
 
 
 def results_so_far(paused: PausedRollout) -> tuple[RobotResult, ...]:
-    """Return how it ended for the robots whose turn is over. Raises ValueError for an outcome that is none."""
+    """Return how it ended for the robots whose turn is over. Raises PlanOutdated for a document that is none."""
+    known = {outcome.value for outcome in Outcome}
+    if odd := next((each for each in paused.robots if each.outcome not in known), None):
+        raise PlanOutdated(
+            f"the document of the paused rollout is damaged: {odd.name} is {printable(odd.outcome, 40)!r}",
+            hint="fleet rollback ends it; then fleet rollout makes a new plan",
+        )
     return tuple(
         RobotResult(
             each.name,
@@ -226,7 +232,7 @@ def earlier_of(
     recording = {name for wave in paused.waves if wave.records for name in wave.robots}
     listed = [name for wave in paused.waves for name in wave.robots]
     idle = (Action.RECORD, Action.NONE, Action.OFFLINE)
-    if awake := [name for name in recording if changes[name].action not in idle]:
+    if awake := [name for name in recording if name in changes and changes[name].action not in idle]:
         raise PlanOutdated(f"{awake[0]} would change now, and was to stay as it is", hint=hint)
     ordered = [robot for robot in by_name.values() if robot.name in set(listed)]
     planned = plan_waves(ordered, recording, policy)

@@ -241,7 +241,7 @@ def test_killed_daemon_goes_on_where_it_was(daemon: Daemon) -> None:
     [
         (b"not json\n", "Expecting value"),
         (b"[]\n", "a request is a JSON object"),
-        (b'{"verb": "dance"}\n', "knows no 'dance'"),
+        (b'{"verb": "dance"}\n', "does not know 'dance'"),
         (b'{"verb": "submit"}\n', "UpdateOrder: expected an object"),
         (b'{"verb": "submit", "order": {"order_id": 5}}\n', "UpdateOrder.order_id: expected str"),
         (b'{"verb": "confirm", "order_id": []}\n', "order_id must be text"),

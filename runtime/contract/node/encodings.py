@@ -89,7 +89,7 @@ COMPRESSED_ENCODINGS = tuple(encoding.name for encoding in _ALL if encoding.comp
 def meant_by(name: str) -> str:
     """Return the encoding of the table that has this name, in whatever letters; empty when none has."""
     low = name.strip().lower()
-    return next((each.name for each in _ALL if low in (each.name.lower(), *each.same)), "")
+    return next((each.name for each in _ALL if low in map(str.lower, (each.name, *each.same))), "")
 
 
 def hint_for(found: str, expected: str) -> str:

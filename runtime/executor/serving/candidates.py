@@ -158,5 +158,6 @@ def _same_source(own: InputBinding, fed: InputBinding) -> bool:
         network_height=own.network_height,
         network_width=own.network_width,
         stamp=own.stamp,
+        offset_s=own.offset_s,
     )
     return same == own

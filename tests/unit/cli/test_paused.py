@@ -164,6 +164,22 @@ def test_resume_refuses_waves_that_somebody_wrote(desk: Desk) -> None:
     assert "are not those" in desk.error("rollout", "--resume", "--yes", "--reason", "go", code=4)
 
 
+@pytest.mark.parametrize("how", ["--resume", "--abort"])
+def test_a_damaged_document_is_said_and_a_rollback_ends_it(desk: Desk, how: str) -> None:
+    waiting(desk)
+    found = pause.find(desk.registry, PREFIX)
+    assert found is not None
+    robots = (dataclasses.replace(found.robots[0], outcome="fine"), *found.robots[1:])
+    stray = pause.PausedWave(("nobody-001",), records=True)
+    pause.save(desk.registry, PREFIX, dataclasses.replace(found, robots=robots))
+    assert "is damaged" in desk.error("rollout", how, "--yes", "--reason", "go", code=4)
+    pause.save(desk.registry, PREFIX, dataclasses.replace(found, waves=(*found.waves, stray)))
+    if how == "--resume":
+        assert "are not those" in desk.error("rollout", how, "--yes", "--reason", "go", code=4)
+    desk.json("rollback", "--yes")
+    assert desk.json("status")["paused"] is None
+
+
 def test_what_committed_before_the_pause_goes_back_when_a_later_wave_fails(desk: Desk) -> None:
     waiting(desk)
     desk.updaters["scout-001"].revert_in = "probation"

@@ -92,6 +92,7 @@ def test_other_names_of_the_same_bytes_are_taken(encoding: str, said: str) -> No
     [
         ("bgra8", "declare encoding: bgra8 for this input, or set the driver to rgb8"),
         ("uyvy", "declare encoding: yuv422 for this input"),
+        ("8UC1", "declare encoding: mono8 for this input"),
         ("RGB8", "the driver means rgb8: correct its encoding"),
         ("", "the driver names no encoding: correct it"),
         ("rgb16", "set the driver to rgb8"),
