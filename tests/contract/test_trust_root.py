@@ -361,7 +361,7 @@ def test_root_s_own_hands_at_the_console_bring_a_robot_back(
     assert console(robot, "forget-root", "amr-001") == 0
     assert "fleet bootstrap --robots amr-001" in capsys.readouterr().err
     assert robot.held() is None
-    with pytest.raises(Refused, match="never told whose releases"):
+    with pytest.raises(Refused, match="this robot has no trust settings"):
         check_trust(Journal(robot="amr-001"), order("e"), robot.world)
     robot.take(fleet.chain())
     held = robot.held()
@@ -435,7 +435,7 @@ def test_an_updater_that_too_few_signed_is_not_installed(updated: tuple[Fleet, R
     both = statement(fleet, "ben")
     refuses_updater(robot, content + b" ", both, "signed is the updater sha256:", "this one is")
     longer = both.statement.replace("90", "91")
-    refuses_updater(robot, content, replace(both, statement=longer), "not one of this statement as jetfleet.updater")
+    refuses_updater(robot, content, replace(both, statement=longer), "not belong to this statement as jetfleet.updater")
 
 
 def test_an_updater_out_of_time_or_of_another_fleet(updated: tuple[Fleet, Robot]) -> None:
