@@ -73,7 +73,7 @@ class Story:
         move_in()
         with self.timed("bootstrap of 3 robots"):
             fleet("validate")
-            fleet("bootstrap")
+            fleet("bootstrap", "--privileged-login")
 
     def first_release(self) -> None:
         """1.0.0: build, publish, roll out."""

@@ -118,9 +118,15 @@ def facts_from_probe(output: str, user: str, now: float) -> HostFacts:
     )
 
 
-def host_problems(facts: HostFacts) -> list[HostProblem]:
-    """Return everything that stands in the way, all at once."""
+def host_problems(facts: HostFacts, *, judges: bool = False, privileged: bool = True) -> list[HostProblem]:
+    """Return everything that stands in the way, all at once.
+
+    ``judges``: the robot's updater takes root and updater by what is signed, so that the login needs no rights.
+    ``privileged``: the login is to stay root, so it must be able to ask the updater as the group docker may.
+    """
     found: list[HostProblem] = []
+    if judges:
+        return _disk_and_clock(facts)
     if not facts.root:
         found.append(_no_root(facts))
     if facts.python[:2] < MIN_PYTHON:
@@ -129,8 +135,19 @@ def host_problems(facts: HostFacts) -> list[HostProblem]:
         found.append(HostProblem(f"it has Python {have}, 3.8 is needed{words}", "sudo apt-get install python3"))
     if facts.root:
         found += docker_problems(facts.docker, facts.user)
-    if facts.docker.engine and not facts.is_root and "docker" not in facts.groups and not facts.docker.is_podman:
+    if (
+        privileged
+        and facts.docker.engine
+        and not facts.is_root
+        and "docker" not in facts.groups
+        and not facts.docker.is_podman
+    ):
         found.append(HostProblem(f"{facts.user} is not in the group docker", f"sudo usermod -aG docker {facts.user}"))
+    return found + _disk_and_clock(facts)
+
+
+def _disk_and_clock(facts: HostFacts) -> list[HostProblem]:
+    found: list[HostProblem] = []
     if facts.free_bytes is not None and facts.free_bytes < MIN_FREE_BYTES:
         have = f"{facts.free_bytes >> 20} MiB"
         found.append(HostProblem(f"/var/lib has {have} free, 1024 MiB are needed", "make room: docker system df"))

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
+from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_lockout
 from fleet.bootstrap.loopback import open_loopback_of
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
-from fleet.bootstrap.trust_files import install_trust
 from fleet.bootstrap.updater_package import launcher_text
 from fleet.errors import RobotError
 from fleet.link.remote_python import answer_of, run_program, words_of
 from fleet.link.robot import RobotClient
 from fleet.ports import Clock, RobotAddress, RobotShell, RobotShells
-from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR, SOCKET_PATH, UPDATER_PATH
+from runtime.contract.codec import canonical_json
+from runtime.contract.robot.trust import Signed
+from runtime.contract.robot.update import (
+    ACTIVE_STATES,
+    COMMAND_PATH,
+    ROBOT_DIR,
+    SOCKET_PATH,
+    UPDATER_PATH,
+    UpdateState,
+)
 
 IDENTITY_PATH = f"{ROBOT_DIR}/state/robot.json"
 START_DEADLINE_S = 45.0
@@ -43,6 +52,17 @@ class BootstrapReport:
     changed: bool
     """False: everything was there already."""
     notes: tuple[str, ...] = ()
+    login: str = ""
+    """Why the operators' login is root at the robot; empty when it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedTrust:
+    """What a robot believes because it is signed: the fleet's roots, oldest first, and the statement of its updater."""
+
+    roots: Sequence[Signed]
+    updater: Signed | None = None
+    """None in an unsigned fleet."""
 
 
 def bootstrap(
@@ -56,53 +76,124 @@ def bootstrap(
     accept_new_host_key: bool = False,
     on_step: Callable[[str], None] = lambda _step: None,
     trial_s: float = TRIAL_S,
-    trust: Mapping[str, bytes] | None = None,
+    trust: SignedTrust | None = None,
     access: RegistryAccess | None = None,
+    privileged_login: bool = True,
     open_loopback: bool = False,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
-    ``zipapp`` and its ``version`` come from `updater_package`, ``trust`` from `trust_files`, ``access`` to the registry
-    from `registry_access`; None of these two leaves the robot's as it is. ``open_loopback``: the Engine's settings may
-    be changed, so that it speaks plain HTTP to 127.0.0.1. An updater that takes the place of another
-    one is on trial: only once it has answered over a new connection is it told to stay, otherwise the one before
-    returns within ``trial_s``. Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right
-    at the robot first, when it is in the middle of an update, or when a new updater did not prove itself.
+    ``zipapp`` and its ``version`` come from `updater_package`, ``access`` to the registry from `registry_access`; None
+    of ``trust`` or ``access`` leaves the robot's as it is. A robot without an updater, and one whose updater knows no
+    trust root, gets it from root's hands (sudo), and believes the first root that it is brought. Any other one judges
+    root and updater by itself, over its socket, whoever logs in. An updater that takes the place of another one is on
+    trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
+    ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker.
+    ``open_loopback``: the Engine's settings may be changed, so that it speaks plain HTTP to 127.0.0.1.
+    Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
+    first, when it is in the middle of an update, when it refuses root or updater, or when a new updater did not prove
+    itself.
     """
     on_step("host key")
     fingerprint = shells.learn_host_key(robot, replace=accept_new_host_key)
     on_step("checking the host")
+    client = RobotClient(robot, shells, clock)
     shell = shells.connect(robot)
     try:
-        facts = _checked_facts(robot, shell, clock)
-        if facts.updater_version not in ("", version):
-            _refuse_when_busy(robot, shells, clock)
+        facts = _facts(robot, shell, clock)
+        seen = client.observe().state if facts.updater_version else None
+        judges = seen if seen is not None and seen.has_root else None
+        _refuse_problems(robot, facts, judges=judges is not None, privileged=privileged_login)
+        if seen is not None and seen.state in ACTIVE_STATES and seen.updater_version != version:
+            raise _busy(robot, seen)
+        taking = facts.root and not facts.is_root and not privileged_login
+        if taking:
+            _join(robot, shell, client)
         on_step("installing the updater")
-        done = _install(robot, fleet, shell, facts, zipapp, version, trial_s)
-        changed = done.changed
-        if trust is not None:
-            changed |= install_trust(robot, fleet, shell, trust, as_root=facts.is_root)
-        if access is not None:
-            changed |= install_access(robot, fleet, shell, access, as_root=facts.is_root)
-        if open_loopback and facts.docker.closed_loopback:
+        signed = trust.updater if trust else None
+        done = (
+            _install(robot, fleet, shell, facts, zipapp, version, trial_s, signed)
+            if judges is None
+            else _bring(client, judges, zipapp, version, trial_s, trust)
+        )
+        notes = host_notes(facts)
+        changed = done.changed | _access(robot, fleet, shell, facts, access, notes)
+        if open_loopback and facts.root and facts.docker.closed_loopback:
             on_step("letting Docker speak plainly to 127.0.0.1")
             changed |= open_loopback_of(robot, shell, as_root=facts.is_root)
-            facts = _checked_facts(robot, shell, clock)
+            notes = host_notes(_facts(robot, shell, clock))
     finally:
         shell.close()
+        client.close()
     on_step("waiting for the updater to answer")
-    client = RobotClient(robot, shells, clock)
     try:
         if done.trial:
             _prove(client, clock, version, clock.monotonic() + trial_s)
         else:
             _wait_for_updater(client, clock, version, done.supervised)
+        if trust is not None and judges is None:
+            changed |= client.take_root(trust.roots)
+            client.take_updater(b"", trust.updater, version, trial_s)
+            notes.append("it took the first trust root that it was brought")
+        rights = "root logs in" if facts.is_root else f"{robot.user} has sudo" if facts.root else ""
+        if taking:
+            on_step("taking root's rights from the login")
+            dropped = _drop(robot, shells, client)
+            changed, rights = changed or dropped.changed, dropped.rights
     finally:
         client.close()
-    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(host_notes(facts)))
+    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(notes), rights)
 
 
-def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
+def _access(
+    robot: RobotAddress,
+    fleet: str,
+    shell: RobotShell,
+    facts: HostFacts,
+    access: RegistryAccess | None,
+    notes: list[str],
+) -> bool:
+    """Give access to the registry where the login is root; otherwise note that it is left as it is."""
+    if access is None:
+        return False
+    if facts.root:
+        return install_access(robot, fleet, shell, access, as_root=facts.is_root)
+    if access.is_given:
+        notes.append(f"the registry's authority and login are left as they are: {robot.user} is not root here")
+    return False
+
+
+def _join(robot: RobotAddress, shell: RobotShell, client: RobotClient) -> None:
+    """Let the login ask the updater without being root. Raises RobotError when nobody would be root any more."""
+    refuse_lockout(robot, look_at_login(robot, shell))
+    join_operators(robot, shell)
+    client.close()  # a login is in the groups that it had when it began
+
+
+def _drop(robot: RobotAddress, shells: RobotShells, client: RobotClient) -> LoginRights:
+    """Take root's rights from the login, and ask the updater over a new connection: that must go on."""
+    shell = shells.connect(robot)
+    try:
+        dropped = drop_rights(robot, shell)
+    finally:
+        shell.close()
+    client.close()
+    client.status()
+    return dropped
+
+
+def _bring(
+    client: RobotClient, seen: UpdateState, zipapp: bytes, version: str, trial_s: float, trust: SignedTrust | None
+) -> _Installed:
+    """Bring root and updater to a robot that judges them by itself."""
+    changed = client.take_root(trust.roots) if trust is not None else False
+    if seen.updater_version == version:
+        return _Installed(changed, False, False)
+    on_trial = client.take_updater(zipapp, trust.updater if trust is not None else None, version, trial_s)
+    return _Installed(True, False, on_trial)
+
+
+def _facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> HostFacts:
     # As an argument, not as input: some shells read their program ahead of what it starts.
     result = shell.run(["sh", "-c", PROBE], timeout_s=60.0)
     facts = facts_from_probe(result.stdout, robot.user, clock.now())
@@ -112,28 +203,25 @@ def _checked_facts(robot: RobotAddress, shell: RobotShell, clock: Clock) -> Host
             f"its host cannot be checked: {words_of(result)}",
             hint=f"see what it says to: fleet exec --robots {robot.name} -- id",
         )
-    problems = host_problems(facts)
+    return facts
+
+
+def _refuse_problems(robot: RobotAddress, facts: HostFacts, *, judges: bool, privileged: bool) -> None:
+    problems = host_problems(facts, judges=judges, privileged=privileged)
     if problems:
         raise RobotError(
             robot.name,
             "; ".join(problem.what for problem in problems),
             hint="at the robot: " + " · ".join(problem.do for problem in problems),
         )
-    return facts
 
 
-def _refuse_when_busy(robot: RobotAddress, shells: RobotShells, clock: Clock) -> None:
-    client = RobotClient(robot, shells, clock)
-    try:
-        seen = client.observe()
-    finally:
-        client.close()
-    if seen.busy and seen.state is not None:
-        raise RobotError(
-            robot.name,
-            f"an update is in progress ({seen.state.state}): its updater is not replaced now",
-            hint=f"wait for its end (fleet status --robots {robot.name}), then run bootstrap again",
-        )
+def _busy(robot: RobotAddress, seen: UpdateState) -> RobotError:
+    return RobotError(
+        robot.name,
+        f"an update is in progress ({seen.state}): its updater is not replaced now",
+        hint=f"wait for its end (fleet status --robots {robot.name}), then run bootstrap again",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +243,7 @@ def _install(
     zipapp: bytes,
     version: str,
     trial_s: float,
+    signed: Signed | None,
 ) -> _Installed:
     """Install as root."""
     source = f"/tmp/fleet-updater-{uuid.uuid4().hex}.pyz"  # noqa: S108  (its digest is checked again as root)
@@ -174,6 +263,7 @@ def _install(
         "launcher_text": launcher_text(),
         "version": version,
         "trial_s": f"{trial_s:g}",
+        "signed": "" if signed is None else canonical_json(signed).decode(),
     }
     program = Path(__file__).with_name("remote_install.py")
     result = run_program(shell, program, parameters, as_root=facts.is_root, timeout_s=120.0)

@@ -34,6 +34,11 @@ class RegistryAccess:
     login: dict[str, Any] | None = field(default=None, repr=False)
     """A docker client's config.json; None: robots' own `docker login`."""
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the manifest gives robots anything."""
+        return self.authority is not None or self.login is not None
+
 
 def registry_access(reference: RegistryRef) -> RegistryAccess:
     """Read authority and password where the manifest says they are. Raises UsageError."""

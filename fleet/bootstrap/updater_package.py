@@ -1,7 +1,7 @@
 """The robot's host side as one file: a zipapp made of `runtime.contract` and `runtime.updater`.
 
 The sources are found, never imported: `fleet` runs nothing of the robot's side. The same sources give the same version
-on every machine, and the same bytes wherever zlib is the same.
+and the same bytes on every machine: they are not compressed, because signers sign these bytes.
 """
 
 from __future__ import annotations
@@ -83,10 +83,10 @@ def _runtime_folder() -> Path:
 
 def _zip(files: dict[str, bytes]) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.external_attr = 0o644 << 16
             entry.create_system = 3
-            archive.writestr(entry, files[name], zipfile.ZIP_DEFLATED, 9)
+            archive.writestr(entry, files[name], zipfile.ZIP_STORED)
     return packed.getvalue()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
+from fleet.cli.newest import newest_of, to_bring
 from fleet.cli.rollout_flow import (
     Declined,
     begin,
@@ -66,6 +67,7 @@ def resume_rollout(
     proof = release_proof(wiring, release)
     hooks = hooks_of(wiring, release, audit.ROLLOUT)
     started, prefix = wiring.clock.now(), wiring.desired.registry.prefix
+    newest = to_bring(newest_of(wiring))
     with rollout_lock(wiring, f"rollout {paused.version}, resumed") as lock:
         _still(wiring, paused)
         begin(hooks, [robot.name for robot in robots])
@@ -85,7 +87,7 @@ def resume_rollout(
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
+                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
                 on_event=lambda event: show_event(shown, event),
@@ -129,6 +131,7 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
         _confirm_abort(wiring, paused, sum(bool(each.order_id) for each in results))
     hooks = hooks_of(wiring, release, audit.ROLLOUT)
     started, prefix = wiring.clock.now(), wiring.desired.registry.prefix
+    newest = to_bring(newest_of(wiring))
     with rollout_lock(wiring, f"abort of rollout {paused.version}") as lock:
         _still(wiring, paused)
         pause.end(wiring.registry, prefix, paused, "aborted")
@@ -138,7 +141,7 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
+                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
                 results=results,
                 reason=reason,
                 policy=wiring.desired.rollout,

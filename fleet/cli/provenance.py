@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fleet.build.cache import cache_dir
+from fleet.cli.trust_root import require_root
 from fleet.cli.ui.console import Activity, many
 from fleet.cli.ui.robots import by_item
 from fleet.cli.wiring import Wiring
@@ -25,6 +26,8 @@ _SHOWN = 5
 def builders_of(wiring: Wiring) -> Builders | None:
     """Return the builders that the manifest names; None for an unsigned fleet, which asks nobody to attest."""
     trust = wiring.desired.trust
+    if not trust.unsigned:
+        require_root(wiring)
     return None if trust.unsigned else Builders(wiring.registry, trust, wiring.signer)
 
 

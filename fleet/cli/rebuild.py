@@ -17,6 +17,7 @@ from fleet.oci.releases import CURRENT, PublishedRelease, as_published, find_rel
 from fleet.oci.skim import skim
 from fleet.publish.lookup import look_up
 from fleet.publish.publish import plan_images, release_document
+from runtime.contract.codec import canonical_json
 from runtime.contract.robot.trust import document_digest
 
 
@@ -38,7 +39,7 @@ def release_to_sign(wiring: Wiring, version: str | None) -> PublishedRelease:
     if rebuilt.text == published.text:
         return rebuilt
     what = "; ".join(differences(published.document, rebuilt.document))
-    lines = unified(published.text, rebuilt.text, "the registry", "the manifest at hand")
+    lines = unified(shown_text(published), shown_text(rebuilt), "the registry", "the manifest at hand")
     raise NotProven(
         f"release {desired.version} in the registry differs from what the manifest at hand makes: {what}\n"
         + "\n".join(f"  {line}" for line in lines),
@@ -58,6 +59,11 @@ def _rebuild(wiring: Wiring, shown: Activity) -> PublishedRelease:
     bases = {tag: digest for tag, digest in facts.bases.items() if digest is not None}
     plans = plan_images(desired, registry, engines, bases)
     return as_published(release_document(desired, registry.host, plans, engines, compose_files(wiring)))
+
+
+def shown_text(release: PublishedRelease) -> str:
+    """Return a release as a signer reads it: with its robots' own parts, of which the signed text has the digests."""
+    return canonical_json(release.document).decode("utf-8")
 
 
 def confirm(wiring: Wiring, release: PublishedRelease, expected: str | None, yes: bool) -> None:
@@ -99,5 +105,5 @@ def _show(wiring: Wiring, release: PublishedRelease, document: str) -> None:
         console.print("nothing was rolled out before: everything is new")
         return
     console.print(plain(f"against {current[0].version}, which was rolled out last:"))
-    for line in unified(current[0].text, release.text, current[0].version, release.version):
+    for line in unified(shown_text(current[0]), shown_text(release), current[0].version, release.version):
         console.print(plain(f"  {line}"), highlight=False)

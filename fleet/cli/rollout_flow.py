@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli.commands.plan import add_robots, summary
+from fleet.cli.newest import announced
 from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.ui.signature_view import Prove
@@ -88,13 +89,15 @@ def run_rollout(
         else:
             notes = (*notes, *_replace_paused(wiring, release.version))
         begin(hooks, [robot.name for robot in robots])
+        newest, unsaid = announced(wiring, release, whole=not selector)
+        notice(unsaid)
         with activity() as shown:
             result = roll_out(
                 release.document,
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock),
+                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
                 on_event=lambda event: show_event(shown, event),

@@ -48,7 +48,7 @@ VERBS = {
     "exec": ("execute", "Run a command on robots; arguments are passed as they are, without a shell's expansion."),
     "docs": ("docs", "Print the annotated manifest reference, or the JSON Schema for editors."),
     "ci": ("ci", "CI, driven by what the registry lacks."),
-    "keys": ("keys", "Who signs releases: list signers, sign, verify, copy the list to robots."),
+    "keys": ("keys.group", "Who signs: list them, sign roots and releases, verify, bring the root to robots."),
     "registry": ("registry", "The registry: the repositories that a fleet needs."),
     "lock": ("lock", "The rollout lock: one rollout of a fleet at a time."),
 }

@@ -13,8 +13,11 @@ from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema.manifest_schema import Profile
 from fleet.ports import Clock, ContainerHost, HttpPoster, Registry, RobotShells, Signer
 from fleet.resolve.desired import Desired
+from fleet.resolve.documents.trust import ROOT_FOLDER
 from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
+from fleet.signing.root_store import RootStore
+from fleet.signing.roots import RootStanding, judge_with, standing
 
 KNOWN_HOSTS = "known_hosts"
 """Pinned host keys, next to fleet.yaml so that they are in git with the robots they belong to."""
@@ -101,6 +104,16 @@ class Wiring:
         from fleet.adapters.ssh.ssh_signer import SshSigner
 
         return SshSigner()
+
+    @cached_property
+    def root_store(self) -> RootStore:
+        """The signed trust roots beside the manifest."""
+        return RootStore(self.loaded.root / ROOT_FOLDER)
+
+    @cached_property
+    def root_standing(self) -> RootStanding:
+        """Which root counts, and what lies between it and the manifest. Raises NotSigned, UsageError."""
+        return standing(self.desired.fleet, self.desired.trust, self.root_store, judge_with(self.signer))
 
     @property
     def host_of(self) -> Callable[[Profile], ContainerHost]:

@@ -5,16 +5,21 @@ The update itself runs in the robot's own service, so a lost connection here har
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from fleet.errors import FleetError, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.plan.observed import Observed
 from fleet.ports import Clock, CommandResult, RobotAddress, RobotShell, RobotShells
-from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.codec import ContractError, canonical_json, from_json, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
+from runtime.contract.robot.newest import Newest
+from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 
@@ -24,7 +29,15 @@ _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
 """Confirm and revert answer once the updater has acted, at the latest after its own limit of 330 s."""
 
-T = TypeVar("T", UpdateState, Attestation)
+
+@dataclass(frozen=True)
+class OnTrial:
+    """What a robot answers to a new updater."""
+
+    trial: bool
+
+
+T = TypeVar("T", UpdateState, Attestation, OnTrial)
 R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
@@ -69,8 +82,11 @@ class RobotClient:
         *,
         connect_timeout_s: float = 10.0,
         status_timeout_s: float = 30.0,
+        newest: tuple[Signed, Newest] | None = None,
     ) -> None:
+        """``newest``: the statement of the newest release, which a robot that has an older one is brought."""
         self.name = robot.name
+        self._newest = newest
         self._robot = robot
         self._shells = shells
         self._clock = clock
@@ -102,15 +118,61 @@ class RobotClient:
 
     def status(self) -> UpdateState:
         """Ask where the transaction is."""
-        return self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s)
+        return self._freshened(self._ask(UpdateState, ["status", "--json"], timeout_s=self._status_timeout_s))
+
+    def _freshened(self, state: UpdateState) -> UpdateState:
+        """Bring the newest release's statement, once, where the robot has an older one; its refusal is in ``stale``."""
+        brought, self._newest = self._newest, None
+        if brought is None or not state.root_version or state.unsigned:
+            return state
+        signed, newest = brought
+        if state.generation > newest.generation:
+            text = (
+                f"it has seen generation {state.generation} of {state.newest}, the registry shows {newest.generation}"
+            )
+            return replace(state, stale=f"{text} of {newest.version}: is something hidden there?")
+        if state.generation == newest.generation and state.newest_until >= newest.expires_at:
+            return state
+        try:
+            return self.take_newest(signed)
+        except (RobotOffline, RobotSilent):
+            raise
+        except RobotError as error:
+            return replace(state, stale=f"it refuses the statement of the newest release: {error.words}")
 
     def submit(self, order: UpdateOrder) -> UpdateState:
         """Hand an order over; the same order twice is one order. Returns the state right after it was taken."""
         return self._ask(UpdateState, ["submit"], stdin=canonical_json(order).decode(), timeout_s=_ASK_TIMEOUT_S)
 
+    def take_root(self, roots: Sequence[Signed]) -> bool:
+        """Bring the fleet's roots, oldest first; return whether another one counts now. The robot judges them."""
+        before = self.status()
+        told = json.dumps({"roots": [to_dict(each) for each in roots]})
+        after = self._ask(UpdateState, ["take-root", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
+        return (before.root_version, before.has_root) != (after.root_version, after.has_root)
+
+    def take_updater(self, zipapp: bytes, signed: Signed | None, version: str, trial_s: float) -> bool:
+        """Bring an updater; return whether it is on trial now, and not in use already. The robot judges it.
+
+        Without ``zipapp`` the statement is of the one that is in use there.
+        """
+        told: dict[str, object] = {
+            "zipapp": base64.b64encode(zipapp).decode("ascii"),
+            "signed": None if signed is None else to_dict(signed),
+            "version": version,
+            "trial_s": trial_s,
+        }
+        return self._ask(OnTrial, ["take-updater", "--json"], stdin=json.dumps(told), timeout_s=_ASK_TIMEOUT_S).trial
+
+    def take_newest(self, signed: Signed) -> UpdateState:
+        """Bring the statement of the newest release. The robot judges it."""
+        told = json.dumps({"signed": to_dict(signed)})
+        return self._ask(UpdateState, ["take-newest", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
+
     def attest(self) -> Attestation:
         """Ask what really runs."""
-        return self._ask(Attestation, ["attest"], timeout_s=_ASK_TIMEOUT_S)
+        found = self._ask(Attestation, ["attest"], timeout_s=_ASK_TIMEOUT_S)
+        return replace(found, state=self._freshened(found.state))
 
     def attest_anew(self) -> Attestation:
         """As :meth:`attest`, over a connection opened for it: a release that cuts the robot off must not pass."""
@@ -120,7 +182,8 @@ class RobotClient:
     def verify(self, seconds: float) -> Attestation:
         """Have the robot check itself, listening for ``seconds``: what really runs, and what it found."""
         limit_s = seconds + VERIFY_MARGIN_S + _ASK_TIMEOUT_S
-        return self._ask(Attestation, ["verify", "--seconds", f"{seconds:g}"], timeout_s=limit_s)
+        found = self._ask(Attestation, ["verify", "--seconds", f"{seconds:g}"], timeout_s=limit_s)
+        return replace(found, state=self._freshened(found.state))
 
     def confirm(self, order_id: str) -> UpdateState:
         """Tell the robot that its release is good: it commits."""

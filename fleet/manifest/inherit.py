@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
 from fleet.manifest.schema.ros_schema import Ros, merged_ros
+from fleet.manifest.schema.secret_schema import RobotSecret
 from fleet.manifest.templates import is_template, rendered
 
 _OWN = frozenset(Settings.model_fields)
@@ -38,6 +39,7 @@ class Effective:
     """The same."""
     ros: Ros
     environment: Mapping[str, str]
+    secrets: Mapping[str, RobotSecret]
     variables: Mapping[str, str]
     templates: bool
     """A value of the environment is a template: it may differ between robots that share these settings."""
@@ -115,4 +117,5 @@ def _effective(levels: list[Settings]) -> Effective:
         environment=environment,
         variables={key: value for level in levels for key, value in level.variables.items()},
         templates=any(is_template(value) for value in environment.values()),
+        secrets={key: value for level in levels for key, value in level.secrets.items()},
     )

@@ -120,7 +120,7 @@ def _check(
         draft.models
     ):  # otherwise a name that seems unknown may be that of a file that cannot be read
         check_chains(known_models, {item.name: item.source for item in models}, report)
-    check_fleet(draft, known_profiles, known_models, source, report)
+    check_fleet(draft, known_profiles, known_models, source, report, source_root(source))
     if draft.registry is not None:
         check_registry(draft.registry, source_root(source), source, report)
     if draft.trust is not None:

@@ -80,6 +80,8 @@ def _robot_differences(published: ReleaseDocument, wanted: ReleaseDocument) -> l
             found.append(f"{robot}: {before or 'not in the fleet'} became {after or 'not in the fleet'}")
         elif published.environment.get(robot) != wanted.environment.get(robot):
             found.append(f"{robot}: its environment changed")
+        elif published.secrets.get(robot) != wanted.secrets.get(robot):
+            found.append(f"{robot}: where it finds its secrets changed")
         elif published.switch.get(robot) != wanted.switch.get(robot):
             found.append(f"{robot}: its rules for updates changed")
     return found[:5] + ([f"and {len(found) - 5} more robots"] if len(found) > 5 else [])

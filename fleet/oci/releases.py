@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
+from fleet.oci.environments import closed, opened, parts_manifest
 from fleet.oci.image_spec import MANIFEST, Bytes, parse_manifest, place
 from fleet.oci.release_diff import differences
 from fleet.oci.skim import said
 from fleet.ports import Registry
-from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.codec import canonical_json, digest_of_bytes, from_json
 from runtime.contract.robot.release import EMPTY_BLOB, RELEASE_TYPE, ReleaseDocument, release_manifest
 from runtime.contract.versions import VERSION, version_order
 
@@ -23,6 +24,7 @@ class PublishedRelease:
     """A release that is in the registry, complete."""
 
     document: ReleaseDocument
+    """Open: with its robots' own parts."""
     digest: str
     """Of the artifact's manifest: what identifies the release, and what can be pulled."""
     text: str
@@ -41,7 +43,7 @@ def releases_of(prefix: str) -> str:
 
 def release_artifact(document: ReleaseDocument) -> tuple[Bytes, Bytes]:
     """Return (document blob, manifest). Pure: the same release has the same digest from every machine."""
-    blob = Bytes.of(canonical_json(document))
+    blob = Bytes.of(canonical_json(closed(document)[0]))
     return blob, Bytes.of(release_manifest(blob.content, document.fleet, document.version))
 
 
@@ -74,16 +76,26 @@ def publish_release(registry: Registry, prefix: str, document: ReleaseDocument) 
     repository = releases_of(prefix)
     registry.push_blob(repository, _EMPTY)
     registry.push_blob(repository, blob)
+    _push_parts(registry, repository, document)
     registry.put_manifest(repository, document.version, manifest.content, MANIFEST)
     # Registries have no compare-and-swap: of two publishers at the same time, the one that lost must hear of it.
     check_publishable(registry, prefix, document)
     return as_published(document)
 
 
+def _push_parts(registry: Registry, repository: str, document: ReleaseDocument) -> None:
+    bare, contents = closed(document)
+    for content in contents.values():
+        registry.push_blob(repository, Bytes.of(content))
+    if contents:
+        tag = f"parts-{digest_of_bytes(canonical_json(bare))[7:19]}"
+        registry.put_manifest(repository, tag, parts_manifest(contents), MANIFEST)
+
+
 def as_published(document: ReleaseDocument) -> PublishedRelease:
     """Return the release as it is in the registry once it is published. Pure."""
     digest = release_artifact(document)[1].digest
-    return PublishedRelease(document, digest, canonical_json(document).decode("utf-8"))
+    return PublishedRelease(document, digest, canonical_json(closed(document)[0]).decode("utf-8"))
 
 
 def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRelease | None:
@@ -98,7 +110,7 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
         raise RegistryError(f"{where}: not a release", hint="something else was pushed there: delete the tag")
     try:
         text = registry.read_blob(repository, manifest.layers[0].digest).decode("utf-8")
-        document = from_json(ReleaseDocument, text)
+        document = opened(from_json(ReleaseDocument, text), lambda digest: registry.read_blob(repository, digest))
     except (ValueError, RecursionError, OverflowError) as error:
         hint = "update fleet; or delete the tag when something else wrote it"
         raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error

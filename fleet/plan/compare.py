@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fleet.plan.power_diff import power_changes
 from fleet.resolve.desired import Desired
 from runtime.contract.robot.power import ENV_POWER
-from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.release import ReleaseDocument, SecretReference
 
 Engines = Mapping[str, tuple[str, str]]
 """Model → (precision, engine key)."""
@@ -42,7 +42,11 @@ def of_release(release: ReleaseDocument) -> Snapshot:
         variant.name: {engine.model: (engine.precision, engine.key) for engine in variant.engines}
         for variant in release.variants
     }
-    return Snapshot(release.version, dict(release.robots), engines, release.environment)
+    environment = {
+        robot: _shown(release.environment.get(robot, {}), release.secrets.get(robot, {}))
+        for robot in {*release.environment, *release.secrets}
+    }
+    return Snapshot(release.version, dict(release.robots), engines, environment)
 
 
 def of_manifest(desired: Desired) -> Snapshot:
@@ -52,8 +56,14 @@ def of_manifest(desired: Desired) -> Snapshot:
         for variant in desired.variants.values()
     }
     variants = {robot.name: robot.variant for robot in desired.robots}
-    environment = {robot.name: robot.environment for robot in desired.robots}
+    environment = {robot.name: _shown(robot.environment, robot.secrets) for robot in desired.robots}
     return Snapshot(f"{desired.version} (manifest)", variants, engines, environment)
+
+
+def _shown(environment: Mapping[str, str], secrets: Mapping[str, SecretReference]) -> Mapping[str, str]:
+    """Return variables, those among them that robots find by themselves by where."""
+    where = {name: f"({each.kind}) {each.value if each.kind != 'age' else '…'}" for name, each in secrets.items()}
+    return {**environment, **where} if where else environment
 
 
 def differences(before: Snapshot, after: Snapshot) -> tuple[Difference, ...]:

@@ -143,6 +143,7 @@ def release_document(
         compose={name: compose_files[name] for name in names},
         probation=Probation(rollout.soak, rollout.ready_timeout, rollout.confirm_timeout, rollout.autonomy),
         environment={robot.name: dict(robot.environment) for robot in desired.robots if robot.environment},
+        secrets={robot.name: dict(robot.secrets) for robot in desired.robots if robot.secrets},
         switch={robot.name: robot.switch for robot in desired.robots if robot.switch != SwitchRules()},
     )
 

@@ -11,6 +11,7 @@ from fleet.ports import RobotAddress
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.engine.build import BuildJob
 from runtime.contract.node.runtime_config import RuntimeConfig
+from runtime.contract.robot.release import SecretReference
 from runtime.contract.robot.switching import SwitchRules
 
 
@@ -91,6 +92,8 @@ class DesiredRobot:
     environment: Mapping[str, str]
     power_mode: str | None
     switch: SwitchRules = field(default_factory=SwitchRules)
+    secrets: Mapping[str, SecretReference] = field(default_factory=dict)
+    """Variable → where the robot finds its value."""
 
 
 @dataclass(frozen=True, slots=True)

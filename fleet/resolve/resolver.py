@@ -16,10 +16,12 @@ from fleet.resolve.documents.power import power_environment
 from fleet.resolve.documents.resources import resource_environment
 from fleet.resolve.documents.ros import ros_environment
 from fleet.resolve.documents.runtime_config import runtime_config, stand_in
+from fleet.resolve.documents.secret_reference import secret_reference
 from fleet.resolve.documents.switching import switch_rules
 from fleet.resolve.documents.trust import trust_spec
 from fleet.resolve.moving_tags import check_version_tags, moving_tags
 from runtime.contract.codec import digest_of, to_dict
+from runtime.contract.robot.release import SecretReference
 
 DEFAULT_USER = "jetson"
 
@@ -74,6 +76,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
         environment=_environment(robot, settings, variants),
         power_mode=settings.power_mode,
         switch=switch_rules(settings.update),
+        secrets=variants.secrets(settings, loaded.root),
     )
 
 
@@ -113,6 +116,7 @@ class _Variants:
         self._recipes = recipes
         self._by_settings: dict[int, tuple[Effective, str]] = {}
         self._environments: dict[int, tuple[Effective, Mapping[str, str]]] = {}
+        self._secrets: dict[int, tuple[Effective, Mapping[str, SecretReference]]] = {}
         self._by_models: dict[tuple[str, tuple[ModelUse, ...]], str] = {}
         self._engines: dict[tuple[str, str, str, int | None], EngineSpec] = {}
         self._files: dict[str, str] = {}
@@ -135,6 +139,16 @@ class _Variants:
             ours = power_environment(settings, profile) | resource_environment(settings) | ros_environment(settings)
             known = (settings, {**settings.environment, **ours} if ours else settings.environment)
             self._environments[id(settings)] = known
+        return known[1]
+
+    def secrets(self, settings: Effective, root: Path) -> Mapping[str, SecretReference]:
+        """Return where the robot finds its secrets."""
+        if not settings.secrets:
+            return {}
+        known = self._secrets.get(id(settings))
+        if known is None:
+            known = (settings, {name: secret_reference(each, root) for name, each in settings.secrets.items()})
+            self._secrets[id(settings)] = known
         return known[1]
 
     def file(self, name: str, root: Path) -> str:

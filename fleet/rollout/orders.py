@@ -48,6 +48,7 @@ def order_for(
         override=override,
         stop_start=stop_start,
         proof=proof,
+        secrets=dict(release.secrets.get(robot.name, {})),
     )
 
 
@@ -97,7 +98,8 @@ def folder_of(release: ReleaseDocument, robot: str) -> str:
     if variant is None:
         return ""
     environment = release.environment.get(robot, {})
-    return release_folder_name(variant.image, _compose(release, variant), dict(environment))
+    secrets = release.secrets.get(robot)
+    return release_folder_name(variant.image, _compose(release, variant), dict(environment), secrets)
 
 
 def _compose(release: ReleaseDocument, variant: ReleaseVariant) -> dict[str, str]:
@@ -116,7 +118,7 @@ def same_target(running: RunningRelease | None, order: UpdateOrder) -> bool:
 
 def same_container(running: RunningRelease | None, order: UpdateOrder) -> bool:
     """Say whether the order would leave the running container alone: only the release's number is new."""
-    name = release_folder_name(order.variant.image, order.compose, order.environment)
+    name = release_folder_name(order.variant.image, order.compose, order.environment, order.secrets)
     return running is not None and PurePosixPath(running.folder).name == name
 
 

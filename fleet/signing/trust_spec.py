@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.contract.robot.root import MOST_NEWEST_S
+
 
 @dataclass(frozen=True, slots=True)
 class TrustSpec:
@@ -22,6 +24,14 @@ class TrustSpec:
     """The allowed_signers file of those who attest builds; None: the lines of ``signers`` that may."""
     build_with: Path | None = None
     """The key that `fleet build` attests with; None: ``sign_with``."""
+    advance: Path | None = None
+    """The allowed_signers file of those who say which release is newest; None: the lines of ``signers`` that may."""
+    advance_with: Path | None = None
+    """The key for that; None: ``sign_with``."""
+    newest_s: float = MOST_NEWEST_S
+    """So long that counts; 0: nobody says it, and no robot is ever stale."""
+    root: Path | None = None
+    """The folder of the signed trust roots."""
 
     @property
     def unsigned(self) -> bool:

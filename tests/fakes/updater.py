@@ -12,8 +12,10 @@ from runtime.contract.codec import canonical_json, from_json, to_dict
 from runtime.contract.engine.build import Percentiles
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import ExecutorHealth, HealthReport, ModelHealth, SelfTest
+from runtime.contract.robot.newest import Newest
 from runtime.contract.robot.power import PowerStatus
 from runtime.contract.robot.release import ReleaseVariant
+from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.update import ACTIVE_STATES, RunningRelease, UpdateOrder, UpdateState, release_folder_name
 from runtime.contract.robot.verification import CHECKS, Finding, Verification
 from tests.fakes.clock import FakeClock
@@ -50,6 +52,10 @@ class FakeUpdater:
     """The daemon does not answer."""
     hang: bool = False
     """The daemon is stopped (SIGSTOP): whoever asks waits, and nothing goes on."""
+    refuses_root: str = ""
+    """Why it takes no root."""
+    brought: list[dict[str, Any]] = field(default_factory=list)
+    """Updaters that it was given over its socket."""
     state: UpdateState = field(init=False)
     order: UpdateOrder | None = None
     running: ReleaseVariant | None = None
@@ -73,11 +79,30 @@ class FakeUpdater:
             raise Hangs
         self._go_on()
         verb = {"status": self._status, "submit": self._submit, "attest": self._attest, "confirm": self._confirm}
+        if args[0].startswith("take-"):
+            return self._take(args[0], json.loads(stdin))
         if args[0] == "verify":
             return self._verify(float(args[2]))
         if args[0] == "revert":
             return self._revert(args[1], args[3])
         return verb[args[0]](stdin if args[0] == "submit" else "".join(args[1:2]))
+
+    def _take(self, verb: str, told: dict[str, Any]) -> CommandResult:
+        """Take what is signed, as it comes: who judges it is shown with the real updater."""
+        if self.refuses_root and verb == "take-root":
+            return CommandResult(4, "", f"fleet-updater: {self.refuses_root} -> let them sign\n")
+        if verb == "take-root":
+            root = from_json(TrustRoot, told["roots"][-1]["statement"])
+            self.state = replace(self.state, root_version=root.version, has_root=True, unsigned=root.unsigned)
+        elif verb == "take-updater":
+            self.brought.append(told)
+            return _json({"trial": bool(told["zipapp"])})
+        else:
+            newest = from_json(Newest, told["signed"]["statement"])
+            self.state = replace(
+                self.state, generation=newest.generation, newest=newest.version, newest_until=newest.expires_at
+            )
+        return _json(self.state)
 
     def _status(self, _: str) -> CommandResult:
         return _json(self.state)
@@ -239,7 +264,7 @@ def same(current: RunningRelease | None, order: UpdateOrder) -> bool:
 
 
 def _running(order: UpdateOrder) -> RunningRelease:
-    folder = release_folder_name(order.variant.image, order.compose, order.environment)
+    folder = release_folder_name(order.variant.image, order.compose, order.environment, order.secrets)
     return RunningRelease(order.version, order.release_digest, order.variant.name, order.variant.image, folder)
 
 

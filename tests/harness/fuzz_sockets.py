@@ -18,8 +18,11 @@ from typing import Any
 from runtime.contract.codec import canonical_json, to_dict
 from runtime.contract.node.health import HealthReport
 from runtime.contract.robot.power import ServingOrders
+from runtime.contract.robot.root import TrustRoot
+from runtime.contract.robot.trust import Signed
 from runtime.health.http.server import HealthServer, json_page, pages
 from runtime.health.process.status import ExecutorStatus, StatusSender, status_pair
+from runtime.updater.daemon.believed import Believed
 from runtime.updater.daemon.serve import answer
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.fetching.download import Downloads
@@ -30,7 +33,7 @@ from runtime.updater.power.mode_keeper import PowerKeeper, Rules
 from runtime.updater.power.nvpmodel import Nvpmodel
 from runtime.updater.power.power_service import MAX_REQUEST_BYTES, PowerService
 from runtime.updater.robot.json_socket import Server, ask
-from runtime.updater.robot.real_world import exchange
+from runtime.updater.robot.real_world import RealWorld, exchange
 from runtime.updater.storage.blob_store import BlobStore
 from tests.fakes.robot_world import FakeWorld, order
 from tests.harness.fuzz import bent, document
@@ -124,11 +127,22 @@ def _updater(folder: Path) -> Iterator[Door]:
     driver = threading.Thread(target=updater.run, daemon=True)
     driver.start()
     keeper = PowerKeeper(Nvpmodel(root), Rules, lambda _line: None)
-    server = Server(folder / "u.sock", lambda request, _peer: answer(updater, keeper, request, root))
+    believed = Believed(root, RealWorld(root, machine=root), updater, lambda: "warehouse")
+
+    def make() -> Believed:
+        return believed
+
+    server = Server(
+        folder / "u.sock", lambda request, peer: answer(updater, keeper, request, root, lambda: believed, peer.uid)
+    )
     threading.Thread(target=server.serve, daemon=True).start()
     requests: list[dict[str, Any]] = [
         {"verb": "status"},
         {"verb": "attest"},
+        {"verb": "take-root", "roots": [to_dict(Signed(TrustRoot("warehouse", 0, unsigned=True).text))]},
+        {"verb": "take-newest", "signed": to_dict(Signed("{}"))},
+        {"verb": "take-updater", "zipapp": "AAAA", "signed": None, "version": "1.0", "trial_s": 90.0},
+        {"verb": "logs", "tail": 5, "since": ""},
         {"verb": "submit", "order": to_dict(order("1"))},
         {"verb": "abort", "order_id": "order-1", "reason": "because"},
         {"verb": "confirm", "order_id": "order-1"},

@@ -41,8 +41,10 @@ from runtime.contract.registry.docker_logins import Credentials
 from runtime.contract.registry.no_proxy import without_proxy
 from runtime.contract.registry.origin import RedirectRefused, origin_of, redirect_target
 from runtime.contract.registry.tokens import read_token
+from runtime.contract.robot.newest import Newest
 from runtime.contract.robot.power import PowerAnswer, PowerPolicy, ServingOrders, parse_modes, parse_query
 from runtime.contract.robot.release import ReleaseDocument
+from runtime.contract.robot.root import TrustRoot, read_root
 from runtime.contract.robot.trust import Signed, Statement, TrustSettings
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.contract.robot.verification import Verification
@@ -66,6 +68,7 @@ from tests.harness.fuzz import Target, document
 
 DOCUMENTS: tuple[type[Any], ...] = (
     UpdateOrder, UpdateState, Attestation, HealthReport, LockState, ReleaseDocument, Statement, Signed, TrustSettings,
+    TrustRoot, Newest,
     PowerAnswer, PowerPolicy, ServingOrders, ExecutorStatus, Verification, Evidence, HistoryEntry, InhibitPolicy,
     ResourcePolicy, RuntimeConfig, EngineReport, EngineIdentity, BuildJob, BuildFailure, TimingFacts, Journal,
 )  # fmt: skip
@@ -89,6 +92,9 @@ def targets(scratch: Path) -> Iterator[Target]:
         yield Target(kind.__name__, good(kind), _reader(kind), (ContractError,))
     yield Target("json", [*good(HealthReport, 3), b'[1,{"a":"\\u00e9"}]'], _decode, (ContractError,))
     yield Target("json, cleaned", good(Attestation, 6), _cleaned, (ContractError,))
+    yield Target(
+        "root", good(TrustRoot, 6), lambda given: read_root(given.decode("utf-8", "replace")), (ContractError,)
+    )
     yield Target("judge", good(HealthReport), _judge, (), 0.1)
     yield Target("journal", [_journal(number) for number in range(8)], parse_journal, (ContractError,))
     yield from _texts()

@@ -33,7 +33,7 @@ LAST_BAY = 14
 WELL_S = 240
 
 LOOK = r"""
-cd /var/lib/jetfleet && cat state/journal.json state/history.jsonl state/robot.json serve/active trust/* 2>&1
+cd /var/lib/jetfleet && cat state/journal.json state/history.jsonl state/robot.json serve/active trust-root/* 2>&1
 readlink current previous updater/in-use; ls -A . state releases updater /usr/local/bin /etc/docker /etc/docker/certs.d
 docker ps --all --quiet --no-trunc | xargs -r docker inspect --format '{{.Id}} {{.State.StartedAt}} {{.State.Status}}'
 docker image ls --all --no-trunc --format '{{.ID}} {{.Repository}} {{.Digest}}'

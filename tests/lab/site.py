@@ -133,7 +133,9 @@ class Site:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start `fleet` in a process group of its own, as a terminal does."""
-        environment = {**os.environ, "FLEET_MANIFEST": str(self.folder), **self.environment}
+        # A robot's tests break it as root over the same login; that it can be taken away is a test of its own.
+        privileged = {"JETFLEET_PRIVILEGED_LOGIN": "1"}
+        environment = {**os.environ, "FLEET_MANIFEST": str(self.folder), **privileged, **self.environment}
         command = [str(Path(sys.executable).with_name("fleet")), *arguments]
         return subprocess.Popen(
             command,

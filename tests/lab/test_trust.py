@@ -156,8 +156,17 @@ class SignedFleet:
         return (state["state"], runs.get("version"), self.trusted()) == ("idle", version, self.trusts)
 
     def trusted(self) -> str:
-        """Return a digest over what the robot has been told to trust."""
-        return self.exec("sh", "-c", "cat /var/lib/jetfleet/trust/* | sha256sum")
+        """Return what the robot's root says, whatever its number."""
+        root = json.loads(json.loads(self.exec("cat", "/var/lib/jetfleet/trust-root/root.json"))["statement"])
+        return str(sorted((name, value) for name, value in root.items() if name != "version"))
+
+    def push_root(self, *names: str) -> list[bool]:
+        """Have people sign the root that the manifest asks for, and bring it; return which robots it changed."""
+        digest = self.site.fleet_json("keys", "root", code=(0, 4))["digest"]
+        for name in names if digest else ():
+            key = str(self.keys / name)
+            self.site.fleet("keys", "root", "--sign", "--digest", digest, "--key", key, code=(0, 4))
+        return [robot["changed"] for robot in self.site.fleet_json("keys", "push")["robots"]]
 
     def after_verifying(self, what: str) -> None:
         """Have ``what`` (shell) done on the robot's disk once the next release is verified; `honest` undoes it."""
@@ -181,6 +190,7 @@ def signed(bay: WorkerBay, tmp_path_factory: pytest.TempPathFactory) -> SignedFl
     made.publish("5.0.0")
     made.publish("5.1.0")
     made.publish("5.2.0", precision="fp16")
+    site.fleet("keys", "root", "--sign", "--yes")
     site.fleet("bootstrap")
     site.fleet("rollout", "5.0.0", "--yes", "--force", *ONLY)
     made.trusts = made.trusted()
@@ -256,13 +266,12 @@ def test_a_key_revoked_after_bootstrap(fleet: SignedFleet) -> None:
     revoked = fleet.site.folder / "revoked_keys"
     try:
         revoked.write_text(f"{fleet.public('anna')}\n")
-        pushed = fleet.site.fleet_json("keys", "push")
-        assert [robot["changed"] for robot in pushed["robots"]] == [True]
+        assert fleet.push_root("ben") == [True]
         refused(fleet, fleet.order("5.1.0"), "of anna@x is revoked")
         assert "is revoked" in fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY, code=4).stderr
     finally:
         revoked.write_text("")
-        fleet.site.fleet("keys", "push")
+        fleet.push_root("ben")
 
 
 @pytest.mark.usefixtures("untouched")
@@ -339,7 +348,7 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
     before = fleet.container()
     fleet.trust(threshold=2)
     try:
-        fleet.site.fleet("keys", "push")
+        assert fleet.push_root("anna", "ben") == [True]
         said = fleet.site.fleet("rollout", "5.1.0", "--yes", *ONLY, code=4).stderr
         assert "by 1 of 2 allowed signers that are needed (anna@x)" in " ".join(said.split())
         refused(fleet, fleet.order("5.1.0"), "by 1 of 2")
@@ -357,7 +366,7 @@ def test_two_signers_where_two_must_sign(fleet: SignedFleet) -> None:
         assert (status["release"], status["signed_by"]) == ("5.1.0", ["anna@x", "ben@x"])
     finally:
         fleet.trust()
-        fleet.site.fleet("keys", "push")
+        fleet.push_root("anna", "ben")
 
 
 def test_an_older_release_needs_a_signed_rollback_order(fleet: SignedFleet) -> None:
@@ -404,3 +413,30 @@ def test_an_engine_changed_after_verification_reverts(fleet: SignedFleet) -> Non
     status = fleet.status()
     assert status["release"] == before
     assert status["health"] in ("ok", "degraded")
+
+
+def test_after_bootstrap_the_login_is_root_no_more_and_all_goes_on(fleet: SignedFleet) -> None:
+    """The robot's own OpenSSH, sudo and account files: what is taken away, and that nothing needs it."""
+    site, environment = fleet.site, fleet.site.environment
+    environment["JETFLEET_PRIVILEGED_LOGIN"] = "0"
+    try:
+        said = site.fleet("bootstrap", *ONLY, code=3).stderr
+        assert "only jetson could become root at its console" in " ".join(said.split())
+        assert "docker" in fleet.exec("id", "-nG", "jetson").split(), "nothing was changed"
+        fleet.exec("usermod", "--password", "$6$of.somebody$at.the.console", "root")
+        (robot,) = site.fleet_json("bootstrap", *ONLY)["robots"]
+        assert (robot["ready"], robot["login"]) == (True, None)
+        assert set(fleet.exec("id", "-nG", "jetson").split()) == {"jetson", "jetfleet"}
+        for command in (("sudo", "-n", "true"), ("docker", "ps"), ("cat", "/var/lib/jetfleet/current/.env")):
+            site.fleet("exec", *ONLY, "--", *command, code=3)
+        site.fleet("rollout", "5.1.0", "--yes", *ONLY)
+        assert fleet.status()["release"] == "5.1.0"
+        assert site.fleet_json("logs", ROBOT, "--tail", "5")["lines"]
+        (again,) = site.fleet_json("bootstrap", *ONLY)["robots"]
+        assert (again["ready"], again["changed"], again["login"]) == (True, False, None)
+    finally:
+        del environment["JETFLEET_PRIVILEGED_LOGIN"]
+        fleet.exec("usermod", "--append", "--groups", "docker,sudo", "jetson")
+        aside = "/etc/sudoers.d/jetson"
+        fleet.exec("sh", "-c", f"test ! -e {aside}.jetfleet-aside || mv {aside}.jetfleet-aside {aside}")
+        fleet.exec("usermod", "--password", "*", "root")

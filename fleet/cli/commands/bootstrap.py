@@ -7,11 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
+from fleet.bootstrap.prepare_robot import BootstrapReport, SignedTrust, bootstrap
 from fleet.bootstrap.registry_access import registry_access
-from fleet.bootstrap.trust_files import trust_files
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
+from fleet.cli.trust_root import roots_to_bring, updater_to_bring
 from fleet.cli.ui.console import activity, conclude, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
@@ -26,6 +26,14 @@ def run(
     accept_new_host_key: Annotated[
         bool, typer.Option("--accept-new-host-key", help="Pin a host key that changed. Check it at the robot first.")
     ] = False,
+    privileged_login: Annotated[
+        bool,
+        typer.Option(
+            "--privileged-login",
+            envvar="JETFLEET_PRIVILEGED_LOGIN",
+            help="Leave the login in sudo and the group docker: whoever has its key is root at the robot.",
+        ),
+    ] = False,
     open_loopback: Annotated[
         bool,
         typer.Option(
@@ -39,7 +47,7 @@ def run(
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     zipapp, version = updater_zipapp(), updater_version()
-    trust = trust_files(wiring.desired.fleet, wiring.desired.trust)
+    trust = SignedTrust(roots_to_bring(wiring), updater_to_bring(wiring))
     access = registry_access(wiring.desired.registry)
 
     with activity() as shown:
@@ -56,6 +64,7 @@ def run(
                     accept_new_host_key=accept_new_host_key,
                     trust=trust,
                     access=access,
+                    privileged_login=privileged_login,
                     open_loopback=open_loopback,
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
@@ -80,6 +89,7 @@ def _document(name: str, result: BootstrapReport | FleetError) -> dict[str, Any]
         "updater": result.updater_version,
         "changed": result.changed,
         "notes": list(result.notes),
+        "login": result.login or None,
     }
 
 
@@ -87,7 +97,8 @@ def _render(console: Console, document: dict[str, Any]) -> None:
     rows = table("robot", "updater", "host key", "remarks")
     for robot in document["robots"]:
         if robot["ready"]:
-            remarks = "; ".join([*robot["notes"], *([] if robot["changed"] else ["nothing to do"])])
+            still = [f"{robot['login']}: whoever has that login's key is root here"] if robot["login"] else []
+            remarks = "; ".join([*robot["notes"], *still, *([] if robot["changed"] else ["nothing to do"])])
             rows.add_row(robot["name"], f"[green]{robot['updater']}[/]", robot["fingerprint"], plain(remarks))
         else:
             rows.add_row(robot["name"], "[red]not ready[/]", "", plain(f"{robot['error']} → {robot['hint']}"))

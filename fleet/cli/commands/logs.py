@@ -20,11 +20,13 @@ from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from runtime.contract.printable import printable
-from runtime.contract.robot.update import ROBOT_DIR
+from runtime.contract.robot.update import COMMAND_PATH, ROBOT_DIR
 
+#: Of the updater where it knows that, so that the login needs no Docker; else of Docker.
 #: Compose reads `.env`, which names its files, from where it is called.
 NO_RELEASE = 66
 IN_RELEASE = (
+    f'if {COMMAND_PATH} logs --help > /dev/null 2>&1; then exec {COMMAND_PATH} logs "$@"; fi; '
     f"test -e {ROBOT_DIR}/current || exit {NO_RELEASE}; "
     f'cd {ROBOT_DIR}/current && exec docker compose logs --no-color --no-log-prefix "$@"'
 )

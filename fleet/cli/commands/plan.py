@@ -60,7 +60,7 @@ def _folders(wiring: Wiring, observed: Mapping[str, Observed]) -> dict[str, str]
         if current is not None and current.variant == robot.variant:
             names = compose_names(wiring.desired.variants[robot.variant].profile)
             compose = {name: files[name] for name in names}
-            folders[robot.name] = release_folder_name(current.image, compose, dict(robot.environment))
+            folders[robot.name] = release_folder_name(current.image, compose, dict(robot.environment), robot.secrets)
     return folders
 
 

@@ -135,6 +135,10 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
         "variant": current.variant if current else None,
         "signed_by": list(state.signed_by) if state else [],
         "unsigned": state.unsigned if state else None,
+        "root": state.root_version if state and state.has_root else None,
+        "login": (state.login or None) if state else None,
+        "newest": (state.newest or None) if state else None,
+        "stale": (state.stale or None) if state else None,
         "image_digest": running.rpartition("@")[2] or None,
         "engines": [
             {"model": model.name, "precision": model.precision, "key": model.engine_key}
@@ -201,6 +205,12 @@ def _signed(row: dict[str, Any]) -> str:
 
 def _remarks(row: dict[str, Any]) -> str:
     parts = [row["error"] or ""]
+    if row["unsigned"] is False and row["root"] is None:
+        parts.append("no signed trust root yet: fleet bootstrap")
+    if row["login"] and row["unsigned"] is False:
+        parts.append(f"the login is root there ({row['login']}): see fleet bootstrap --help")
+    if row["stale"]:
+        parts.append(f"stale: {row['stale']}")
     parts += [f"{check['name']}: {check['message']}" for check in row["checks"]]
     if row["outcome"] not in (None, "committed"):
         parts.append(f"last order {row['outcome']}: {row['reason']}")

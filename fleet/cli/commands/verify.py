@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import complete, options
+from fleet.cli.newest import newest_of, to_bring
 from fleet.cli.ui.console import activity, conclude, many, remarks, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
@@ -20,7 +21,9 @@ from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from fleet.rollout.verification import RELEASE, findings
 from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.newest import Newest
 from runtime.contract.robot.release import ReleaseVariant
+from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.verification import CHECKS, DEFAULT_SECONDS, MAX_SECONDS, Finding
 
 Answer = Attestation | FleetError
@@ -61,8 +64,9 @@ def run(
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix
     wanted = load_release(wiring.registry, prefix, version) if version else None
+    newest = to_bring(newest_of(wiring))
     with activity() as shown:
-        answers = each(wiring, chosen, lambda robot: _ask(wiring, robot, seconds), shown, "verifying")
+        answers = each(wiring, chosen, lambda robot: _ask(wiring, robot, seconds, newest), shown, "verifying")
     releases = _releases(wiring, prefix, wanted, answers)
     rows = [_row(robot, answers[robot.name], wanted, releases) for robot in chosen]
     document = {
@@ -73,8 +77,8 @@ def run(
     conclude(as_json, document, lambda console: _render(console, rows), _error(rows))
 
 
-def _ask(wiring: Wiring, robot: DesiredRobot, seconds: float) -> Answer:
-    client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S)
+def _ask(wiring: Wiring, robot: DesiredRobot, seconds: float, newest: tuple[Signed, Newest] | None) -> Answer:
+    client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S, newest=newest)
     try:
         return client.verify(seconds)
     except FleetError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
-from fleet.cli.ui.console import Activity
+from fleet.cli.newest import newest_of, to_bring, warning
+from fleet.cli.ui.console import Activity, notice
 from fleet.cli.wiring import Wiring
 from fleet.link.robot import RobotClient
 from fleet.parallel import side_by_side
@@ -54,8 +55,12 @@ def observe(
 ) -> Mapping[str, Observed]:
     """Look at every robot once; one that can't be asked is a value too."""
 
+    newest = newest_of(wiring)
+    notice(warning(newest))
+    brought = to_bring(newest)
+
     def one(robot: DesiredRobot) -> Observed:
-        client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S)
+        client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S, newest=brought)
         try:
             return client.observe(attest=attest)
         finally:

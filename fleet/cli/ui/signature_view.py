@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.cli.trust_root import require_root
 from fleet.cli.ui.console import notice
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotSigned
@@ -19,7 +20,11 @@ Prove = Callable[[], Proof | None]
 
 
 def keyring(wiring: Wiring) -> Keyring:
-    """Return the manifest's allowed signers against its registry, now."""
+    """Return the manifest's allowed signers against its registry, now.
+
+    Raises NotSigned when they are not those of the signed root.
+    """
+    require_root(wiring)
     desired = wiring.desired
     return Keyring(wiring.registry, desired.registry.prefix, desired.trust, wiring.signer, wiring.clock.now())
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from fleet.manifest.checks.check_dla import why_no_dla
 from fleet.manifest.checks.check_fallback import fallback_problems
 from fleet.manifest.checks.check_input import feeders
 from fleet.manifest.checks.check_power import check_power
 from fleet.manifest.draft import Draft
+from fleet.manifest.files.named_files import inside, why_no_file
 from fleet.manifest.inherit import Effective, Inheritance, environment_of
 from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile, Robot, Settings
 from fleet.manifest.templates import TemplateProblem, is_template
@@ -19,6 +22,7 @@ from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
 from runtime.contract.node.ros_settings import ENV_DOMAIN, ENV_RMW
 
+AGE_ARMOR = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _RESERVED = ("JETFLEET_", "COMPOSE_", "DOCKER_")
 """Variables of the release folder's ``.env`` that decide which release runs."""
 
@@ -30,6 +34,7 @@ class _Context:
     models: Mapping[str, Model | None]
     source: SourceFile
     report: Report
+    root: Path
 
     def add(self, path: KeyPath, message: str, hint: str) -> None:
         self.report.add(self.source, path, message, hint)
@@ -46,9 +51,13 @@ def check_fleet(
     models: Mapping[str, Model | None],
     source: SourceFile,
     report: Report,
+    root: Path,
 ) -> None:
-    """Note what does not fit. Profiles and models that are declared but broken are there, as None."""
-    context = _Context(draft, profiles, models, source, report)
+    """Note what does not fit. Profiles and models that are declared but broken are there, as None.
+
+    ``root``: the folder of fleet.yaml.
+    """
+    context = _Context(draft, profiles, models, source, report, root)
     _check_settings(context, ("defaults",), draft.defaults)
     for name, group in draft.groups.items():
         _check_settings(context, ("groups", name), group)
@@ -124,9 +133,38 @@ def _check_settings(context: _Context, at: KeyPath, settings: Settings) -> None:
             context.add(path, f"no model is called {use.model}", did_you_mean(use.model, context.models))
         if seen.setdefault(use.model, index) != index:
             context.add(path, f"{use.model} is used twice", f"merge it into models/{seen[use.model]}")
-    for name in settings.environment:
-        if name.startswith(_RESERVED):
-            context.add((*at, "environment", name), f"{name} is reserved: jetfleet sets it", "choose another variable")
+    for key, names in (("environment", settings.environment), ("secrets", settings.secrets)):
+        for name in names:
+            if name.startswith(_RESERVED):
+                context.add((*at, key, name), f"{name} is reserved: jetfleet sets it", "choose another variable")
+    _check_secrets(context, at, settings)
+
+
+def _check_secrets(context: _Context, at: KeyPath, settings: Settings) -> None:
+    for name, secret in settings.secrets.items():
+        path = (*at, "secrets", name)
+        if secret.command is not None and not _words(secret.command):
+            context.add((*path, "command"), f"{secret.command!r} is no command line", "close its quotes")
+        if secret.age is not None:
+            _check_age(context, (*path, "age"), secret.age)
+
+
+def _check_age(context: _Context, path: KeyPath, name: str) -> None:
+    root = context.root
+    file = inside(root, root, name)
+    if file is None:
+        context.add(path, f"{name} is outside of the manifest's folder", "move the file below the folder of fleet.yaml")
+    elif why := why_no_file(file):
+        context.add(path, f"{file} {why}", "name a file that age encrypted: age -a -R the-robot's-host-key.pub")
+    elif not file.read_bytes()[:64].startswith(AGE_ARMOR):
+        context.add(path, f"{file} is not age's armored text", "encrypt it with: age --armor")
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def _check_ros(context: _Context, at: KeyPath, settings: Effective) -> None:
@@ -153,6 +191,8 @@ def _check_effective(context: _Context, index: int, robot: Robot, settings: Effe
         context.add(at, f"{robot.name} has no profile", "set profile on the robot, on its group or in defaults")
     if not settings.models and not _unread(context, "models"):
         context.add(at, f"{robot.name} runs no model", "set models on the robot, on its group or in defaults")
+    for name in sorted(settings.secrets.keys() & settings.environment.keys()):
+        context.add(at, f"{robot.name} has {name} in environment and in secrets", "take it out of one of them")
     _check_ros(context, at, settings)
     profile = context.profiles.get(settings.profile or "")
     if settings.power_mode is not None and profile is not None and settings.power_mode not in profile.power_modes:

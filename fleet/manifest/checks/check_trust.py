@@ -9,7 +9,7 @@ from fleet.manifest.schema.trust_schema import Trust
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.signing.allowed_signers import AllowedSigner, SignerError, read_signers
 from fleet.signing.provenance import PROVENANCE
-from runtime.contract.robot.trust import NAMESPACES, RELEASE, SignatureFacts, distinct_signers
+from runtime.contract.robot.trust import NAMESPACES, NEWEST, RELEASE, SignatureFacts, distinct_signers
 
 _FORM = "write: name@example.com ssh-ed25519 AAAA… (man ssh-keygen, ALLOWED SIGNERS)"
 
@@ -28,6 +28,10 @@ def check_trust(trust: Trust, root: Path, source: SourceFile, report: Report) ->
     if builders is not None and not any(each.may_sign(PROVENANCE) for each in builders[1]):
         hint = f'add a line: name@example.com namespaces="{PROVENANCE}" ssh-ed25519 AAAA…'
         report.add(source, ("trust", "builders"), f"{builders[0]} names no builder (nobody may attest builds)", hint)
+    advance = None if trust.advance is None else _read(trust.advance, "advance", root, source, report)
+    if advance is not None and not any(each.may_sign(NAMESPACES[NEWEST]) for each in advance[1]):
+        hint = f'add a line: name@example.com namespaces="{NAMESPACES[NEWEST]}" ssh-ed25519 AAAA…'
+        report.add(source, ("trust", "advance"), f"{advance[0]} names no key for the newest release", hint)
 
 
 def _read(
@@ -47,7 +51,7 @@ def _read(
 
 def _check_count(trust: Trust, signers: list[AllowedSigner], path: Path, source: SourceFile, report: Report) -> None:
     if not signers:
-        hint = f'add a line: name@example.com namespaces="{NAMESPACES[RELEASE]},jetfleet.rollback" ssh-ed25519 AAAA…'
+        hint = 'add a line: name@example.com namespaces="jetfleet.*" ssh-ed25519 AAAA…'
         report.add(source, ("trust", "signers"), f"{path} names no signer (nobody may sign a release)", hint)
         return
     count = len(distinct_signers([_fact(each) for each in signers]))

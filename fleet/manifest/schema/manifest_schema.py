@@ -34,6 +34,7 @@ from fleet.manifest.schema.power_schema import Governor, Power
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
 from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.schema.ros_schema import Ros
+from fleet.manifest.schema.secret_schema import RobotSecret
 from fleet.manifest.schema.trust_schema import Trust, TrustOrUnsigned
 from fleet.manifest.schema.update_schema import Update
 from fleet.manifest.schema.values import (
@@ -261,6 +262,8 @@ class Settings(Frozen):
     """For the runtime container of this robot, ROS_DOMAIN_ID for example; values may be templates."""
     variables: dict[VariableName, VariableValue] = Field(default_factory=dict)
     """For the templates of ``environment``; merged by key."""
+    secrets: dict[VariableName, RobotSecret] = Field(default_factory=dict)
+    """The same for what is secret: where the robot finds the value by itself."""
 
 
 class Robot(Settings):

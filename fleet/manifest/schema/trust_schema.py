@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from fleet.manifest.schema.values import Frozen, Text
+from runtime.contract.robot.root import MOST_NEWEST_S
 from runtime.contract.robot.trust import MOST_RELEASE_S
 
 _LIFETIME = re.compile(r"([0-9]{1,4})(h|d)")
@@ -34,6 +35,17 @@ Lifetime = Annotated[
 ]
 
 
+def _newest(value: Any) -> Any:
+    return 0.0 if value == "none" else _lifetime(value)
+
+
+NewestLifetime = Annotated[
+    float,
+    BeforeValidator(_newest),
+    WithJsonSchema({"type": "string", "pattern": f"{_LIFETIME.pattern}|none", "examples": ["24h", "7d", "none"]}),
+]
+
+
 class Trust(Frozen):
     """Robots of this fleet take only releases that enough of these people signed."""
 
@@ -54,6 +66,14 @@ class Trust(Frozen):
     build_with: Text | None = None
     """The key that `fleet build` attests with, as ``sign_with`` names one; ``sign_with`` when left out."""
 
+    advance: Text | None = None
+    """An allowed_signers file of those who say which release is the newest; relative to fleet.yaml. Left out: the lines
+    of ``signers`` that may sign in the namespace ``jetfleet.newest``."""
+    advance_with: Text | None = None
+    """The key for that, as ``sign_with`` names one; ``sign_with`` when left out."""
+    newest: NewestLifetime = Field(default=MOST_NEWEST_S, json_schema_extra={"default": "7d"})
+    """A robot that sees no newer statement for so long is stale; ``none``: nobody says which release is the newest."""
+
     @property
     def unsigned(self) -> bool:
         """Robots take releases that nobody signed."""
@@ -61,7 +81,16 @@ class Trust(Frozen):
 
 
 UNSIGNED = Trust.model_construct(
-    signers="", threshold=0, sign_with=None, expires=0.0, revoked=None, builders=None, build_with=None
+    signers="",
+    threshold=0,
+    sign_with=None,
+    expires=0.0,
+    revoked=None,
+    builders=None,
+    build_with=None,
+    advance=None,
+    advance_with=None,
+    newest=0.0,
 )
 """What ``trust: unsigned`` comes to."""
 

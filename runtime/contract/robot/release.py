@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
+from typing import ClassVar, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, canonical_json, digest_of_bytes
 from runtime.contract.engine.build import DeviceFacts
@@ -41,6 +41,31 @@ def release_digest(document: str, fleet: str, version: str) -> str:
 
 def _descriptor(media_type: str, content: bytes) -> Dict[str, object]:
     return {"mediaType": media_type, "digest": digest_of_bytes(content), "size": len(content)}
+
+
+@dataclass(frozen=True)
+class SecretReference:
+    """Where a robot finds a secret. The secret itself is in no document, order, journal, report or registry."""
+
+    kind: str
+    """``file`` (its first line) | ``command`` (the first line that it prints) | ``age`` (text that only the robot's own
+    SSH host key opens, by the program ``age``)."""
+    value: str
+    """Absolute path; command line, without a shell; armored ciphertext."""
+
+
+@dataclass(frozen=True)
+class EnvironmentPart:
+    """What belongs to one robot alone. Its canonical JSON is a blob of its own; a release holds its digest."""
+
+    environment: Dict[str, str] = field(default_factory=dict)
+    secrets: Dict[str, SecretReference] = field(default_factory=dict)
+    """Name of the variable → where the robot finds it."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: such a robot has none."""
+        return not self.environment and not self.secrets
 
 
 @dataclass(frozen=True)
@@ -118,11 +143,18 @@ class ReleaseDocument:
     """Compose file name → content."""
     probation: Probation
     environment: Dict[str, Dict[str, str]] = field(default_factory=dict)
-    """Robot name → variables of its container; robots without any are not in it. Part of the release, so that going
-    back to it brings them back."""
+    """Robot name → variables of its container; robots without any are not in it. As older versions published it: each
+    robot's were in every robot's order. Empty where ``parts`` has them."""
+    secrets: Dict[str, Dict[str, SecretReference]] = field(default_factory=dict)
+    """Robot name → where it finds secrets. Always empty as published: it is in the robots' parts."""
+    parts: Dict[str, str] = field(default_factory=dict)
+    """Robot name → ``sha256:<hex>`` of its EnvironmentPart; robots without one are not in it. Part of the release, so
+    that going back to it brings them back."""
     switch: Dict[str, SwitchRules] = field(default_factory=dict)
     """Robot name → when and how it may be switched; robots that the manifest says nothing of are not in it."""
     schema: int = SCHEMA
+    """2 with ``parts``: a robot that knows none would take its environment for one that nobody signed."""
+    READS: ClassVar[int] = 2
 
     def variant(self, name: str) -> ReleaseVariant:
         """Return the variant called ``name``. Raises KeyError."""

@@ -12,14 +12,15 @@ from typing import Dict, List, Optional, Sequence, Tuple
 from runtime.contract.codec import SCHEMA, digest_of_bytes
 
 #: Kinds of statements, and the namespaces in which they are signed.
-RELEASE, ROLLBACK = "release", "rollback"
-NAMESPACES = {RELEASE: "jetfleet.release", ROLLBACK: "jetfleet.rollback"}
+RELEASE, ROLLBACK, UPDATER = "release", "rollback", "updater"
+ROOT, NEWEST = "root", "newest"
+NAMESPACES = {kind: "jetfleet." + kind for kind in (RELEASE, ROLLBACK, UPDATER, ROOT, NEWEST)}
 #: Longest that a robot takes what was signed, whatever the words say: nobody notices a key that was stolen years ago.
 MOST_RELEASE_S, MOST_ROLLBACK_S = 365 * 86400.0, 24 * 3600.0
 #: Stands for all robots of the fleet in a rollback order.
 EVERY_ROBOT = "*"
 
-#: Below the robot's own folder; written by ``fleet bootstrap`` and ``fleet keys push`` alone.
+#: Below the robot's own folder: what versions before the signed root were given. It counts until the robot has a root.
 TRUST_FOLDER = "trust"
 ALLOWED_SIGNERS, REVOKED, TRUST_FILE = "allowed_signers", "revoked", "trust.json"
 
@@ -29,11 +30,12 @@ class Statement:
     """What a signer signs, as canonical JSON."""
 
     kind: str
-    """``release`` | ``rollback``."""
+    """``release`` | ``rollback`` | ``updater``."""
     fleet: str
     version: str
+    """Of the release; of the updater."""
     document: str
-    """``sha256:<hex>`` of the ReleaseDocument's canonical JSON, which names all else by digest."""
+    """``sha256:<hex>`` of the ReleaseDocument's canonical JSON, which names all else by digest; or of the updater."""
     issued_at: float
     """Unix seconds on the signer's clock."""
     expires_at: float
@@ -68,7 +70,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class TrustSettings:
-    """``trust.json``: how much a robot of this fleet wants to see before it takes an order."""
+    """How much a robot of this fleet wants to see before it takes an order: by its root, else by ``trust.json``."""
 
     fleet: str
     threshold: int = 1

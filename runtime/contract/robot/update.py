@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Dict, Optional, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
-from runtime.contract.robot.release import Probation, ReleaseVariant
+from runtime.contract.robot.release import Probation, ReleaseVariant, SecretReference
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import Proof
 
@@ -39,6 +39,8 @@ REGISTRY_FOLDER = "registry"
 """Below ROBOT_DIR, root's alone: the robot's login to the fleet's registry, as the docker client writes it."""
 SOCKET_PATH = "/run/jetfleet/updater.sock"
 COMMAND_PATH = "/usr/local/bin/fleet-updater"
+OPERATORS_GROUP = "jetfleet"
+"""Its members may ask the updater, and need no other rights. Where there is none, the group docker may, as root."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class UpdateOrder:
     """Why the switch does not wait for window and update lock; empty: it does. Said in every history."""
     proof: Optional[Proof] = None
     """Who signed for the release; None in a fleet that is unsigned."""
+    secrets: Dict[str, SecretReference] = field(default_factory=dict)
+    """Variables of the container whose values the robot finds by itself."""
     stop_start: bool = False
     """Stop the old container before the new one starts, whatever ``switch`` says."""
     schema: int = SCHEMA
@@ -119,12 +123,36 @@ class UpdateState:
     """The robot takes orders without a signature, because its manifest says so."""
     pinned: Tuple[str, ...] = ()
     """Versions that are kept on the robot's disk until they are unpinned."""
+    root_version: Optional[int] = None
+    """Number of the trust root that counts here. 0: it has lists of an older version, or an unsigned fleet's root, or
+    none at all; None: the updater is too old to have one."""
+    has_root: bool = False
+    """A root counts here: not only the lists of an older version."""
+    generation: int = 0
+    """Of the statement of the newest release that was seen last; 0: none was."""
+    newest: str = ""
+    """Version that it names."""
+    newest_until: float = 0.0
+    """Unix seconds at which it expires."""
+    login: str = ""
+    """Why the account that asks is root there; empty when it is not."""
+    stale: str = ""
+    """Why the robot does not know what the newest release is; empty when it does, or need not."""
     schema: int = SCHEMA
 
 
-def release_folder_name(image: str, compose: Dict[str, str], environment: Dict[str, str]) -> str:
+def release_folder_name(
+    image: str,
+    compose: Dict[str, str],
+    environment: Dict[str, str],
+    secrets: Optional[Mapping[str, SecretReference]] = None,
+) -> str:
     """Return the name of a release's folder on a robot: 12 hex over everything that makes a container what it is.
 
-    Two releases with the same name here run the same container, so the robot keeps the one that it has.
+    Two releases with the same name here run the same container, so the robot keeps the one that it has. Where a secret
+    is found is part of it, the secret is not.
     """
-    return digest_of({"image": image, "compose": compose, "environment": environment})[7:19]
+    content: Dict[str, object] = {"image": image, "compose": compose, "environment": environment}
+    if secrets:
+        content["secrets"] = dict(secrets)
+    return digest_of(content)[7:19]

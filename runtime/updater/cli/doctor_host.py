@@ -7,20 +7,20 @@ import time
 from pathlib import Path
 from typing import Tuple
 
-from runtime.contract.codec import ContractError, from_json
 from runtime.contract.node.resources import ENV_INHIBIT, LOCK_FILE
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import node_folder
-from runtime.contract.robot.trust import ALLOWED_SIGNERS, TRUST_FILE, TRUST_FOLDER, TrustSettings
 from runtime.updater.cli.doctor_result import BOOTSTRAP, FAIL, OK, RESTART, WARN, Checks, DoctorResult, Patient
 from runtime.updater.robot import process
 from runtime.updater.robot.json_socket import peer_of
+from runtime.updater.robot.trust_folder import TrustFolder
 from runtime.updater.robot.update_lock import take
 from runtime.updater.selfupdate import launcher
 from runtime.updater.selfupdate.self_update_trial import FOLDER, running_trial
 from runtime.updater.state.lock_answer import FREE, HELD
 from runtime.updater.state.release_folder import has_own_folder, order_in
 from runtime.updater.transaction.preflight import OLDEST_SANE_TIME
+from runtime.updater.transaction.standing import why_stale
 
 SOCKET_MODE = 0o660
 #: The journal was last written so much later than now: the clock went back.
@@ -81,22 +81,27 @@ def check_supervisor(patient: Patient) -> DoctorResult:
 
 
 def check_trust(patient: Patient) -> DoctorResult:
-    """Whether this robot knows whose releases to take."""
-    folder = patient.root / TRUST_FOLDER
-    try:
-        settings = from_json(TrustSettings, (folder / TRUST_FILE).read_bytes())
-    except FileNotFoundError:
-        text = "{} does not exist: no order is taken".format(folder / TRUST_FILE)
-        return DoctorResult(FAIL, "trust", text, BOOTSTRAP)
-    except ContractError as error:
-        return DoctorResult(FAIL, "trust", "{}: {}".format(folder / TRUST_FILE, error), BOOTSTRAP)
-    if settings.unsigned:
-        text = "fleet {}: takes unsigned releases, as its manifest says".format(settings.fleet)
+    """Whether this robot knows whose releases to take, and what the newest one is."""
+    held = TrustFolder(patient.root).held_root()
+    if held is None:
+        return DoctorResult(FAIL, "trust", "it has no trust root: no order is taken", BOOTSTRAP)
+    root = held.root
+    if root.unsigned:
+        text = "fleet {}: takes unsigned releases, as its manifest says".format(root.fleet)
         return DoctorResult(WARN, "trust", text, "sign releases: docs/trust.md")
-    signers = folder / ALLOWED_SIGNERS
-    if not signers.exists() or not signers.read_text(encoding="utf-8").strip():
-        return DoctorResult(FAIL, "trust", "{} names no signer".format(signers), BOOTSTRAP)
-    text = "fleet {}: {} of the allowed signers must have signed".format(settings.fleet, settings.threshold)
+    if not root.signers.strip():
+        return DoctorResult(FAIL, "trust", "the root of fleet {} names no signer".format(root.fleet), BOOTSTRAP)
+    if not held.signed.statement:
+        text = "fleet {}: no signed trust root yet, only lists that an older version brought".format(root.fleet)
+        return DoctorResult(WARN, "trust", text, BOOTSTRAP)
+    stale = why_stale(patient.journal, root, time.time())
+    text = "fleet {}, root {}: {} of the allowed signers must have signed".format(
+        root.fleet, root.version, root.threshold
+    )
+    if stale:
+        return DoctorResult(
+            WARN, "trust", "{}; stale: {}".format(text, stale), "`fleet status`, which brings a new one"
+        )
     return DoctorResult(OK, "trust", text)
 
 

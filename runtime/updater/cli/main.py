@@ -31,7 +31,7 @@ def main(argv: Optional[List[str]] = None, build: str = "") -> int:
     except ConnectionError as error:
         return fail(arguments, "outside", str(error), verbs.DEAD_HINT)
     except PermissionError as error:
-        return fail(arguments, "outside", str(error), "use sudo, or join the group docker")
+        return fail(arguments, "outside", str(error), "use sudo, or join the group jetfleet")
     except OSError as error:
         return fail(arguments, "outside", str(error), "`sudo fleet-updater doctor` says what is wrong with this robot")
     except KeyboardInterrupt:
@@ -41,6 +41,18 @@ def main(argv: Optional[List[str]] = None, build: str = "") -> int:
 def version_text(build: str) -> str:
     """Return ``VERSION+BUILD``, or ``VERSION`` when not run from a zipapp."""
     return "{}+{}".format(VERSION, build) if build else VERSION
+
+
+def _of_trust(name: str) -> Command:
+    """Return a command of `trust_verbs`, which is loaded when it runs."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        from runtime.updater.cli import trust_verbs
+
+        command: Command = getattr(trust_verbs, name)
+        return command(arguments)
+
+    return run
 
 
 def _recover(arguments: argparse.Namespace) -> int:
@@ -82,8 +94,17 @@ def _parser() -> argparse.ArgumentParser:
         ("revert", verbs.revert, "revert to the previous release"),
         ("pin", verbs.pin, "keep a release on this robot's disk"),
         ("unpin", verbs.unpin, "keep it no longer"),
+        ("logs", _of_trust("logs"), "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
+        ("take-root", _of_trust("take_root"), "take the trust roots that come as JSON on stdin, when rightly signed"),
+        (
+            "take-updater",
+            _of_trust("take_updater"),
+            "take the updater that comes as JSON on stdin, if rightly signed",
+        ),
+        ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
+        ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
     ):
@@ -95,24 +116,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _options(name: str, verb: argparse.ArgumentParser) -> None:
-    _order_options(name, verb)
-    if name == "pin":
-        words = "a version on this robot, `current` or `previous`"
-        verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
-    if name == "unpin":
-        verb.add_argument("release", metavar="VERSION")
-    if name == "keep":
-        verb.add_argument("new_version", metavar="VERSION", help="of the updater that has proven itself")
-    if name == "verify":
-        verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")
-    if name == "history":
-        verb.add_argument("-n", "--count", type=int, default=50)
-    if name == "uninstall":
-        words = "also releases, journal and trust: the robot forgets what it was"
-        verb.add_argument("--purge", action="store_true", help=words)
+    for options in (_of_an_order, _of_this_robot):
+        options(name, verb)
 
 
-def _order_options(name: str, verb: argparse.ArgumentParser) -> None:
+def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
     if name in ("confirm", "abort"):
         verb.add_argument("order_id", metavar="ORDER_ID")
     if name == "revert":
@@ -122,3 +130,25 @@ def _order_options(name: str, verb: argparse.ArgumentParser) -> None:
     if name == "revert":
         verb.add_argument("--wait", action="store_true", help="until it has ended")
         verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
+    if name == "history":
+        verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "uninstall":
+        words = "also releases, journal and trust: the robot forgets what it was"
+        verb.add_argument("--purge", action="store_true", help=words)
+
+
+def _of_this_robot(name: str, verb: argparse.ArgumentParser) -> None:
+    if name == "pin":
+        words = "a version on this robot, `current` or `previous`"
+        verb.add_argument("release", metavar="RELEASE", nargs="?", default="current", help=words)
+    if name == "logs":
+        verb.add_argument("--tail", type=int, default=100, help="lines from the end")
+        verb.add_argument("--follow", action="store_true", help="go on until it is ended")
+    if name == "forget-root":
+        verb.add_argument("robot", metavar="ROBOT", help="this robot's name, so that it is meant")
+    if name == "unpin":
+        verb.add_argument("release", metavar="VERSION")
+    if name == "keep":
+        verb.add_argument("new_version", metavar="VERSION", help="of the updater that has proven itself")
+    if name == "verify":
+        verb.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="how long to listen (1 to 60)")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import replace
 from typing import Any, Dict
 
 from runtime.contract.codec import from_dict, from_json, to_dict
@@ -43,11 +42,11 @@ def status(arguments: argparse.Namespace) -> int:
         state = from_dict(UpdateState, ask(arguments.socket, {"verb": "status"}, 15.0))
     except ConnectionError as error:
         from runtime.updater.robot.trust_folder import TrustFolder
-        from runtime.updater.transaction.trust import is_unsigned
+        from runtime.updater.transaction.standing import with_trust
 
         journal, complaints = JournalStore(arguments.root / "state").load()
-        unsigned = is_unsigned(TrustFolder(arguments.root))
-        show(arguments, replace(state_of(journal, "", ""), unsigned=unsigned), state_lines)
+        state = with_trust(state_of(journal, "", ""), journal, TrustFolder(arguments.root).held_root, time.time())
+        show(arguments, state, state_lines)
         for line in (*complaints, "{} -> {}".format(error, DEAD_HINT)):
             sys.stderr.write("fleet-updater: {}\n".format(line))
         return EXIT["outside"]

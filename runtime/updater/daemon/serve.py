@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.json_decoder import WORDS, decode_object
+from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater.daemon.host_check import check_at_start
@@ -26,26 +29,28 @@ from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.selfupdate.self_update_trial import keep_updater, refuse_on_trial
 from runtime.updater.state.world import PROJECT
 from runtime.updater.storage.durable import share
-from runtime.updater.transaction.trust import is_unsigned
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
+BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+"""What `runtime.updater.daemon.believed` answers."""
 
 
 def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, machine: Path = Path("/")) -> int:
     """Run until SIGTERM or SIGINT. ``root`` holds ``state/``, ``releases/`` and the links. Raises Rejected."""
     state = root / "state"
     state.mkdir(parents=True, exist_ok=True)
-    share(state, 0o750)
+    share(state, 0o750, operators=True)
     lock = only_one(state)
     try:
         world, say = RealWorld(root, project, machine), sayer()
-        updater = Updater(state, world, robot_name(root), version, lambda: is_unsigned(world))
+        updater = Updater(state, world, robot_name(root), version)
         updater.start()
         world.make_shared(updater.on_robot)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
-        server = Server(socket_path, lambda request, _peer: answer(updater, keeper, request, root))
+        believed = _believed(root, world, updater)
+        server = Server(socket_path, lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid))
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
@@ -70,15 +75,27 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
     return 0
 
 
-def answer(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any], root: Path = Path(ROBOT_DIR)) -> Any:
-    """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError."""
+def answer(
+    updater: Updater,
+    keeper: PowerKeeper,
+    request: Dict[str, Any],
+    root: Path = Path(ROBOT_DIR),
+    believed: Optional[Callable[[], Any]] = None,
+    uid: int = -1,
+) -> Any:
+    """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError.
+
+    ``uid``: of the account that asks; -1 where that is not known.
+    """
     verb = request.get("verb")
+    if believed is not None and verb in BELIEVED:
+        return believed().answer(request)
     if verb in ("pin", "unpin", "recover", "keep"):
-        return to_dict(_by_hand(updater, request, root))
+        return to_dict(_by_hand(updater, request, root, believed))
     if verb in ("submit", "revert"):
         refuse_on_trial(root)
     if verb in ("status", "attest", "power", "verify"):
-        return to_dict(_look(updater, keeper, request))
+        return to_dict(_told(_look(updater, keeper, request), uid))
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
     if verb == "confirm":
@@ -102,7 +119,32 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
     return updater.status()
 
 
-def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
+def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], Any]:
+    """Return what makes the one that answers BELIEVED: an idle updater may take little memory, so only when asked."""
+
+    def make() -> Any:
+        from runtime.updater.daemon.believed import Believed
+
+        return Believed(root, world, updater, lambda: identity(root)[1])
+
+    return make
+
+
+def _told(found: Any, uid: int) -> Any:
+    """Add what the account that asks may do here."""
+    if uid < 0 or isinstance(found, PowerAnswer):
+        return found
+    login = "root"
+    if uid != 0:
+        from runtime.updater.robot.login_rights import rights_of
+
+        login = rights_of(uid)
+    if isinstance(found, Attestation):
+        return replace(found, state=replace(found.state, login=login))
+    return replace(found, login=login)
+
+
+def _by_hand(updater: Updater, request: Dict[str, Any], root: Path, believed: Optional[Callable[[], Any]]) -> Any:
     """Do what a person asks for who keeps this robot."""
     verb = request["verb"]
     if verb == "pin":
@@ -111,6 +153,8 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
         return updater.amend(lambda journal: unpinned(journal, _text(request, "release")))
     if verb == "keep":
         keep_updater(root, _text(request, "version"), updater.version)
+        if believed is not None:
+            believed().keep_statement()
         return updater.status()
     try:
         return updater.recover()
@@ -120,14 +164,19 @@ def _by_hand(updater: Updater, request: Dict[str, Any], root: Path) -> Any:
 
 def robot_name(root: Path) -> str:
     """Return the robot's name as `fleet bootstrap` wrote it; empty when it did not. Raises Rejected when damaged."""
+    return identity(root)[0]
+
+
+def identity(root: Path) -> Tuple[str, str]:
+    """Return the robot's name and fleet, as :func:`robot_name` does."""
     path = root / "state" / ROBOT_FILE
     if not path.exists():
-        return ""
+        return "", ""
     try:
-        name = decode_object(path.read_bytes(), ROBOT_FILE, WORDS)["robot"]
+        found = decode_object(path.read_bytes(), ROBOT_FILE, WORDS)
+        return str(found["robot"]), str(found.get("fleet", ""))
     except (ContractError, KeyError) as error:
         raise Rejected("outside", "{} is damaged: {}".format(path, error), "run `fleet bootstrap` again") from error
-    return str(name)
 
 
 def _drive(updater: Updater) -> None:

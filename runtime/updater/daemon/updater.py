@@ -24,6 +24,7 @@ from runtime.updater.transaction.host_fit import host_problems
 from runtime.updater.transaction.observe import look
 from runtime.updater.transaction.recover import rebuild, recover
 from runtime.updater.transaction.repair import repair
+from runtime.updater.transaction.standing import with_trust
 from runtime.updater.transaction.state_machine import advance, defect, is_active, is_awaiting, pause
 from runtime.updater.transaction.update_state import Rejected, busy, state_of
 
@@ -35,7 +36,7 @@ TIDY_PAUSE_S = 10.0
 
 
 class Updater:
-    """One robot's updater. ``folder`` holds journal and history; ``unsigned`` says whether it takes unsigned orders."""
+    """One robot's updater. ``folder`` holds journal and history."""
 
     def __init__(
         self,
@@ -43,10 +44,8 @@ class Updater:
         world: World,
         robot: str = "",
         version: str = "",
-        unsigned: Callable[[], bool] = lambda: False,
     ) -> None:
         self.world = world
-        self._unsigned = unsigned
         self.version = version
         self._robot = robot
         self._store = JournalStore(folder)
@@ -131,6 +130,8 @@ class Updater:
                 after = replace(after, request=present.request)
             if present.pinned is not before.pinned:
                 after = replace(after, pinned=present.pinned)
+            if present.newest is not before.newest:
+                after = replace(after, newest=present.newest)
             try:
                 self._put(after)
             except ValueError as error:  # something in it is no text and no number that can be written down
@@ -148,9 +149,10 @@ class Updater:
     # ── asked from outside ──
 
     def status(self) -> UpdateState:
-        """Return the state by the journal, and whether orders must be signed here."""
-        said = self.world.said if is_active(self._journal) else ""
-        return replace(state_of(self._journal, self.version, said), unsigned=self._unsigned())
+        """Return the state by the journal, and what the trust root makes of it."""
+        journal = self._journal
+        said = self.world.said if is_active(journal) else ""
+        return with_trust(state_of(journal, self.version, said), journal, self.world.held_root, self.world.mark().wall)
 
     def attest(self) -> Attestation:
         """Return what really runs."""
@@ -207,7 +209,7 @@ class Updater:
                 if replace(journal.order, issued_at=order.issued_at) != order:
                     raise Rejected("usage", "order {} was submitted before with other content".format(order.order_id))
                 return self.status()
-            self._refuse_when_busy()
+            self.refuse_when_busy()
             self._make_room(order)
             self._put(accept(journal, order, self.world.mark()))
         self.world.wake.set()
@@ -270,14 +272,14 @@ class Updater:
             override=override,
         )
         with self._changed:
-            self._refuse_when_busy()
+            self.refuse_when_busy()
             undoes = journal.last.order_id if journal.last is not None else ""
             self._put(replace(accept(self._journal, order, now), by_hand=True, asked=reason, undoes=undoes))
         self.world.wake.set()
         return self.status()
 
     def amend(self, change: Callable[[Journal], Journal]) -> UpdateState:
-        """Put on disk what is no part of a transaction (pins). Raises Rejected, OSError."""
+        """Put on disk what is no part of a transaction (pins, the newest release). Raises Rejected, OSError."""
         with self._changed:
             self._put(change(self._journal))
         self.world.wake.set()
@@ -286,7 +288,7 @@ class Updater:
     def recover(self) -> List[str]:
         """Make an idle robot what its journal says; return what was done. Raises Rejected, WorldError, OSError."""
         with self._changed:
-            self._refuse_when_busy()
+            self.refuse_when_busy()
             self._repairing = True
         try:
             done = ["journal   on disk: {}".format(text) for text in self._store.repair(self._journal)]
@@ -320,7 +322,8 @@ class Updater:
             hint = "free space on that volume; nothing was changed"
             raise Rejected("refused", "no room for the journal: {}".format(error), hint) from error
 
-    def _refuse_when_busy(self) -> None:
+    def refuse_when_busy(self) -> None:
+        """Raises Rejected while an order is in progress, or somebody repairs."""
         if is_active(self._journal):
             raise busy(self._journal)
         if self._repairing:

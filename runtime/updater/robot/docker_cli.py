@@ -159,6 +159,12 @@ class DockerCli:
         """Stop and remove the slot's containers, whichever release they are of."""
         self._compose(folder, slot, UP_S, "down", "--remove-orphans")
 
+    def logs(self, folder: str, slot: str, tail: int, since: str) -> str:
+        """Return the slot's last lines with their times, not before ``since`` (as Docker writes a time; empty: any)."""
+        more = ["--since", since] if since else []
+        words = ["logs", "--no-color", "--no-log-prefix", "--timestamps", "--tail", str(tail), *more]
+        return self._compose(folder, slot, ASK_S, *words)
+
     def container(self, slot: str = "") -> Optional[ContainerFacts]:
         """Return the slot's runtime container, running or not; the running one where a switch was cut between two."""
         project = self._project_of(slot)

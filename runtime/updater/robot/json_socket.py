@@ -35,12 +35,22 @@ class Peer:
     gid: int
 
 
+class Afterwards:
+    """An answer, and what is to be done once it has been given."""
+
+    def __init__(self, value: Any, action: Callable[[], None]) -> None:
+        self.value = value
+        self.action = action
+
+
 Handler = Callable[[Dict[str, Any], Peer], Any]
-"""Takes a request and who asks, returns JSON values. Raises Rejected, WorldError, ContractError, OSError."""
+"""Takes a request and who asks, returns JSON values, or Afterwards with them.
+
+Raises Rejected, WorldError, ContractError, OSError."""
 
 
 class Server:
-    """Listens on a Unix socket that root and group docker may use, or whoever ``mode`` says and ``admit`` lets in."""
+    """Listens on a Unix socket that root and operators may use, or whoever ``mode`` says and ``admit`` lets in."""
 
     def __init__(
         self,
@@ -61,7 +71,7 @@ class Server:
         temporary = path.with_name(path.name + ".{}".format(os.getpid()))
         remove(temporary)
         self._socket.bind(str(temporary))
-        share(temporary, mode)
+        share(temporary, mode, operators=True)
         self._socket.listen(MAX_CONNECTIONS)
         temporary.replace(path)
 
@@ -83,16 +93,20 @@ class Server:
         remove(self._path)
 
     def _answer(self, connection: socket.socket) -> None:
+        afterwards: Callable[[], None] = _nothing
         try:
             with connection:
                 connection.settimeout(READ_S)
                 reply = self._reply(connection)
+                if isinstance(reply.get("value"), Afterwards):
+                    afterwards, reply["value"] = reply["value"].action, reply["value"].value
                 connection.settimeout(READ_S)
                 connection.sendall(json.dumps(reply).encode("utf-8") + b"\n")
         except OSError as error:
             sys.stderr.write("socket: a client disconnected: {}\n".format(error))
         finally:
             self._slots.release()
+            afterwards()
 
     def _reply(self, connection: socket.socket) -> Dict[str, Any]:
         try:
@@ -117,6 +131,10 @@ class Server:
             return _no("internal", "{}: {}".format(type(error).__name__, error), "see the updater's log")
 
 
+def _nothing() -> None:
+    return
+
+
 def peer_of(connection: socket.socket) -> Peer:
     """Return who connected (SO_PEERCRED: pid, uid, gid)."""
     size = struct.calcsize("3i")
@@ -135,7 +153,7 @@ def ask(path: Path, request: Dict[str, Any], timeout_s: float = ANSWER_S) -> Any
                 pass  # refused before all of it was read: the answer, which is here already, says why
             answer = decode_object(read_line(connection, MAX_ANSWER_BYTES), "the updater's answer")
         except PermissionError as error:
-            hint = "use sudo, or join the group docker"
+            hint = "use sudo, or join the group jetfleet"
             raise Rejected("outside", "no permission to use {}".format(path), hint) from error
         except (OSError, ValueError) as error:
             raise ConnectionError("the updater does not answer on {}: {}".format(path, error)) from error

@@ -16,6 +16,7 @@ from runtime.contract.node.resources import LOCK_FILE
 from runtime.contract.node.runtime_config import NODE_DIR
 from runtime.contract.node.serving import ENV_HOST_NODE_DIR, FIRST, NODES_DIR, SECOND, node_folder
 from runtime.contract.node.signed_engines import SignedEngines
+from runtime.contract.robot.release import SecretReference
 from runtime.contract.robot.update import ROBOT_DIR, RunningRelease
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 from runtime.updater.robot.fetch_process import FetchingDocker
@@ -53,6 +54,12 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         self._boot_id = ""
         self._update_lock: Optional[HeldLock] = None
         self._seen: Dict[str, Tuple[float, Optional[ContainerFacts]]] = {}
+
+    def secret(self, reference: SecretReference) -> str:
+        """Return a secret from where it is on this robot. See `secret_values`."""
+        from runtime.updater.robot.secret_values import SecretValues  # an idle updater may take little memory
+
+        return SecretValues(self._machine).secret(reference)
 
     def mark(self) -> Mark:
         """Return this moment."""

@@ -111,6 +111,20 @@ class Floor:
 
 
 @dataclass(frozen=True)
+class SeenNewest:
+    """The last statement of the newest release that this robot took: none of an earlier generation is taken again."""
+
+    generation: int
+    version: str
+    release: str
+    """``sha256:<hex>``."""
+    issued_at: float
+    expires_at: float
+    """Unix seconds."""
+    seen: Mark
+
+
+@dataclass(frozen=True)
 class Journal:
     """Everything a new process needs to go on where the last one stopped."""
 
@@ -153,6 +167,8 @@ class Journal:
     signers: Dict[str, Tuple[str, ...]] = field(default_factory=dict)
     """Digest of a release that was verified here → who had signed for it; nobody in an unsigned fleet."""
     floor: Optional[Floor] = None
+    newest: Optional[SeenNewest] = None
+    """Part of the floor that no transaction moves."""
     mended: str = ""
     """What had been changed on the disk between verification and switch, and was written again; for the outcome."""
     takeover: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Dict, Sequence
+from typing import Dict, Optional, Sequence, Tuple
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT, ENV_HEALTH_PORT, ENV_IMAGE, ENV_ROBOT
@@ -23,12 +23,34 @@ OURS = (ENV_IMAGE, ENV_ROBOT, ENV_SLOT, ENV_HOST_NODE_DIR, COMPOSE_FILE, COMPOSE
 
 def target_of(order: UpdateOrder, slot: str = FIRST) -> RunningRelease:
     """Return what the robot will run when ``order`` is done. The folder's name is without the slot, no content."""
-    name = release_folder_name(order.variant.image, order.compose, order.environment)
+    name = release_folder_name(order.variant.image, order.compose, order.environment, order.secrets)
     return RunningRelease(order.version, order.release_digest, order.variant.name, order.variant.image, name, slot)
 
 
-def files_of(order: UpdateOrder, slot: str = FIRST) -> Files:
+def write_folder(world: World, order: UpdateOrder, folder: str, slot: str = FIRST) -> Tuple[str, ...]:
+    """Write a release folder, with the secrets that the robot finds now; return the files that were not as given.
+
+    Raises WorldError.
+    """
+    return world.write_release(folder, files_of(order, slot, secrets_of(world, order)))
+
+
+def secrets_of(world: World, order: UpdateOrder) -> Dict[str, str]:
+    """Return the values of an order's secrets, from this robot. Raises WorldError, which names no value."""
+    found = {}
+    for name in sorted(order.secrets):
+        if name in OURS or name in order.environment:
+            raise WorldError("{} is given twice, as a secret and otherwise".format(name), "correct it in the manifest")
+        value = world.secret(order.secrets[name])
+        quote(name, value)
+        found[name] = value
+    return found
+
+
+def files_of(order: UpdateOrder, slot: str = FIRST, secrets: Optional[Dict[str, str]] = None) -> Files:
     """Return the release folder's files. Raises WorldError for an order that cannot be written safely.
+
+    ``secrets``: the values of the order's, which stand in ``.env`` and nowhere else.
 
     In the second slot ``.env`` names the project, so that `docker compose` by hand means the right container.
 
@@ -45,7 +67,8 @@ def files_of(order: UpdateOrder, slot: str = FIRST) -> Files:
         files[name] = FolderFile(order.compose[name])
     if not files:
         raise WorldError("the order carries no compose file")
-    files[ENV_FILE] = FolderFile(environment_text(environment_of(order, slot)), private=True)
+    values = {**environment_of(order, slot), **(secrets or {})}
+    files[ENV_FILE] = FolderFile(environment_text(values), private=True)
     files[RELEASE_FILE] = FolderFile(canonical_json(order).decode("utf-8") + "\n", private=True)
     return files
 
@@ -119,7 +142,7 @@ def repair_contents(world: World, folder: str, slot: str) -> None:
     One that cannot be mended is started as it is: a robot without any release is worse.
     """
     try:
-        changed = world.write_release(folder, files_of(order_in(world, folder), slot))
+        changed = write_folder(world, order_in(world, folder), folder, slot)
     except WorldError as error:
         world.note("releases/{} cannot be repaired: {}".format(folder, error.message))
         return
@@ -132,7 +155,7 @@ def align(world: World, folder: str, slot: str) -> None:
     wanted = environment_text({COMPOSE_PROJECT: "{}-{}".format(PROJECT, slot)}) if slot else ""
     said = [line for line in world.read_release(folder, ENV_FILE).splitlines(True) if line.startswith(COMPOSE_PROJECT)]
     if "".join(said) != wanted:
-        world.write_release(folder, files_of(order_in(world, folder), slot))
+        write_folder(world, order_in(world, folder), folder, slot)
 
 
 def changed_text(folder: str, names: Sequence[str]) -> str:

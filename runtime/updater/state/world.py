@@ -12,6 +12,8 @@ from typing import Callable, Dict, Iterable, Optional, Protocol, Tuple
 
 from runtime.contract.node.health_answer import HealthAnswer
 from runtime.contract.printable import printable
+from runtime.contract.robot.release import SecretReference
+from runtime.contract.robot.root import HeldRoot
 from runtime.contract.robot.trust import SignatureFacts, TrustSettings
 from runtime.updater.state.lock_answer import LockAnswer
 from runtime.updater.state.records import Mark
@@ -298,12 +300,20 @@ class World(Protocol):
         ...
 
     # trust
+    def held_root(self) -> Optional[HeldRoot]:
+        """Return the root that counts, root 0 for an older version's lists, or None when nobody ever gave any."""
+        ...
+
     def trust(self) -> Optional[TrustSettings]:
         """Return what this robot wants to see signed, or None when nobody ever said so."""
         ...
 
     def check_signature(self, statement: str, signature: str, namespace: str) -> SignatureFacts:
-        """Judge one armored signature over ``statement`` against the allowed signers and revoked keys of this robot."""
+        """Judge one armored signature over ``statement`` by this robot's root, in the role of its namespace."""
+        ...
+
+    def secret(self, reference: SecretReference) -> str:
+        """Return a secret from where it is on this robot. What is raised says where, and never what."""
         ...
 
     # the release folders

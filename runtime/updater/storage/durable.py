@@ -5,23 +5,33 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Dict
+
+from runtime.contract.robot.update import OPERATORS_GROUP
 
 try:
     import grp
 
-    _GROUP: int = grp.getgrnam("docker").gr_gid
-except (ImportError, KeyError):
-    _GROUP = -1
+    _GROUPS: Dict[str, int] = {group.gr_name: group.gr_gid for group in grp.getgrall()}
+except ImportError:
+    _GROUPS = {}
+_DOCKER = _GROUPS.get("docker", -1)
+#: Who may ask the updater. Read once: bootstrap makes the group before it starts a daemon.
+_OPERATORS = _GROUPS.get(OPERATORS_GROUP, _DOCKER)
 
 #: Folders inside one another that are removed, where others write.
 MAX_DEPTH = 64
 
 
-def share(path: Path, mode: int) -> None:
-    """Set ``mode`` and, where we may, hand the path to group docker: who may run containers may read it."""
+def share(path: Path, mode: int, operators: bool = False) -> None:
+    """Set ``mode`` and, where we may, hand the path to group docker: who may run containers may read it.
+
+    ``operators``: to those who may ask the updater instead; they are not root.
+    """
     path.chmod(mode)
-    if _GROUP >= 0 and os.geteuid() == 0:
-        os.chown(str(path), -1, _GROUP)
+    group = _OPERATORS if operators else _DOCKER
+    if group >= 0 and os.geteuid() == 0:
+        os.chown(str(path), -1, group)
 
 
 def write_durable(path: Path, body: bytes, private: bool = False) -> Path:

@@ -18,7 +18,7 @@ from runtime.contract.node.serving import FIRST, HANDOVER, LABEL_HANDOVER, NODES
 from runtime.contract.robot.switching import HANDOVER_AUTO
 from runtime.contract.robot.update import PROBATION, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, STOP_START, Journal
-from runtime.updater.state.release_folder import ENV_FILE, changed_text, files_of
+from runtime.updater.state.release_folder import ENV_FILE, changed_text, write_folder
 from runtime.updater.state.transitions import enter, links_of, parts, revert
 from runtime.updater.state.world import Observation, World, elapsed
 from runtime.updater.transaction.judge import FATAL, GOOD, UNFIT, judge_standby
@@ -123,7 +123,7 @@ def beside(journal: Journal, world: World) -> Journal:
     assert journal.current is not None
     world.note("starting {} next to {}".format(order.version, journal.current.version))
     world.set_serving(journal.current.slot)
-    changed = world.write_release(target.folder, files_of(order, target.slot))
+    changed = write_folder(world, order, target.folder, target.slot)
     meant = tuple(name for name in changed if name != ENV_FILE)  # the slot is said there
     if meant:
         journal = replace(journal, mended=changed_text(target.folder, meant))

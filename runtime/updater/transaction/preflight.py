@@ -11,7 +11,7 @@ from runtime.contract.robot.release import LayerRef, ReleaseVariant
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
 from runtime.updater.state.records import Journal
-from runtime.updater.state.release_folder import files_of, health_port, order_in
+from runtime.updater.state.release_folder import files_of, health_port, order_in, secrets_of
 from runtime.updater.state.transitions import kept_releases
 from runtime.updater.state.world import DockerFacts, World, WorldError
 
@@ -51,6 +51,17 @@ def check_order(journal: Journal, order: UpdateOrder, world: World) -> None:
         health_port(order)
     except WorldError as error:
         raise Refused(error.message, error.hint or "publish the release again with this version of fleet") from error
+
+
+def check_secrets(order: UpdateOrder, world: World) -> None:
+    """Check that the robot has its secrets. Raises Refused.
+
+    Only for an order that is believed: its signers say which files are read and which commands run, as root.
+    """
+    try:
+        secrets_of(world, order)
+    except WorldError as error:
+        raise Refused(error.message, error.hint or "put the secret where the manifest says that it is") from error
 
 
 def check_machine(order: UpdateOrder, world: World) -> DockerFacts:

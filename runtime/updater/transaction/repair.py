@@ -6,7 +6,7 @@ from typing import List, Optional
 
 from runtime.contract.robot.update import RunningRelease
 from runtime.updater.state.records import Journal
-from runtime.updater.state.release_folder import files_of, order_in
+from runtime.updater.state.release_folder import order_in, write_folder
 from runtime.updater.state.transitions import links_of
 from runtime.updater.state.world import World, WorldError
 from runtime.updater.transaction.handover import alone
@@ -46,7 +46,7 @@ def repair_links(journal: Journal, world: World) -> str:
 def repair_folder(release: RunningRelease, world: World) -> str:
     """Write again what is missing or changed in a release folder, from the order that is kept in it."""
     order = order_in(world, release.folder)
-    world.write_release(release.folder, files_of(order, release.slot))
+    write_folder(world, order, release.folder, release.slot)
     return "release   {} in releases/{} is whole".format(release.version, release.folder)
 
 

@@ -12,14 +12,14 @@ from runtime.contract.device import same_fact
 from runtime.contract.engine.build import DeviceFacts
 from runtime.contract.robot.update import FETCHING, PROBATION, REFUSED, VERIFYING, WAITING, RunningRelease, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, Journal
-from runtime.updater.state.release_folder import ENV_FILE, changed_text, files_of
+from runtime.updater.state.release_folder import ENV_FILE, changed_text, write_folder
 from runtime.updater.state.transitions import commit, enter, finish, links_of, parts
 from runtime.updater.state.world import ImageFacts, World, WorldError
 from runtime.updater.transaction.fetch_progress import FetchProgress
 from runtime.updater.transaction.handover import alone, beside, decide, hand_over, standby
 from runtime.updater.transaction.judge import GOOD, baseline_of, judge
 from runtime.updater.transaction.observe import observe
-from runtime.updater.transaction.preflight import Refused, check_disk, check_machine, check_order
+from runtime.updater.transaction.preflight import Refused, check_disk, check_machine, check_order, check_secrets
 from runtime.updater.transaction.trust import check_trust
 from runtime.updater.transaction.waiting import held_up, outside_window
 
@@ -34,6 +34,7 @@ def preflight(journal: Journal, world: World) -> Journal:
     try:
         check_order(journal, order, world)
         journal = check_trust(journal, order, world)
+        check_secrets(order, world)
         engine = check_machine(order, world)
         if _runs_already(journal, order, target, world):
             return commit(
@@ -76,7 +77,7 @@ def verify(journal: Journal, world: World) -> Journal:
     except Refused as refused:
         return finish(journal, REFUSED, refused.reason, refused.hint, world.mark())
     check_image(order, world)
-    world.write_release(target.folder, files_of(order, target.slot))
+    write_folder(world, order, target.folder, target.slot)
     found = world.compose_image(target.folder)
     if found != target.image:
         raise WorldError(
@@ -107,7 +108,7 @@ def stop_start(journal: Journal, world: World) -> Journal:
     """Replace the container. The old image and folder stay."""
     order, target = parts(journal)
     world.note("switching to {}".format(order.version))
-    changed = world.write_release(target.folder, files_of(order, target.slot))
+    changed = write_folder(world, order, target.folder, target.slot)
     if journal.handed is not None:  # a handover was given up: the file says the other slot
         changed = tuple(name for name in changed if name != ENV_FILE)
     if changed:
@@ -153,5 +154,5 @@ def _runs_already(journal: Journal, order: UpdateOrder, target: RunningRelease, 
     if judge(seen, baseline_of(seen), order.variant).level != GOOD:
         return False
     # The folder now says which release it belongs to; nothing that Compose reads has changed.
-    world.write_release(target.folder, files_of(order, current.slot))
+    write_folder(world, order, target.folder, current.slot)
     return True

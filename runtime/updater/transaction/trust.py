@@ -9,8 +9,8 @@ import time
 from dataclasses import replace
 from typing import Dict, List, Optional, Protocol, Tuple
 
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.robot.release import ReleaseDocument, release_digest
+from runtime.contract.codec import ContractError, digest_of, from_json
+from runtime.contract.robot.release import EnvironmentPart, ReleaseDocument, release_digest
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import (
     EVERY_ROBOT,
@@ -158,13 +158,11 @@ def _check_times(statement: Statement, journal: Journal, now: float, expires: bo
         again = "sign a new one: `fleet rollback {} --renew`".format(statement.version)
     if expires and now > statement.expires_at:
         text = "the {} of {} expired at {}, it is {} here"
-        raise Refused(
-            text.format(_WORDS[statement.kind], statement.version, _at(statement.expires_at), _at(now)), again
-        )
+        raise Refused(text.format(_WORDS[statement.kind], statement.version, at(statement.expires_at), at(now)), again)
     newest = max(statement.issued_at, journal.floor.accepted_at if journal.floor else 0.0)
     if now < newest - MAX_CLOCK_DIFFERENCE_S:
         text = "this robot's clock says {}, which is before {}, when a signature that it has was made"
-        raise Refused(text.format(_at(now), _at(newest)), "set the robot's clock (timedatectl set-ntp true)")
+        raise Refused(text.format(at(now), at(newest)), "set the robot's clock (timedatectl set-ntp true)")
 
 
 _WORDS = {RELEASE: "signature", ROLLBACK: "rollback order"}
@@ -192,16 +190,37 @@ def check_document(proof: Proof, statement: Statement, order: UpdateOrder) -> No
         "version": document.version,
         "variant": variant,
         "compose": {name: document.compose.get(name) for name in variant.compose_files},
-        "environment": document.environment.get(order.robot, {}),
+        "environment": _signed_environment(document, order),
         "probation": document.probation,
         "switch": document.switch.get(order.robot, SwitchRules()),
     }
+    signed.update(_signed_secrets(document, order))
     signed["release_digest"] = release_digest(proof.document, document.fleet, document.version)
     for name, value in signed.items():
         ordered = getattr(order, name)
         if ordered != value:
             text = "the order's {} is not the signed one: {} is ordered, {} is signed"
             raise Refused(text.format(name, *_difference(ordered, value)), _FORGED)
+
+
+def _signed_environment(document: ReleaseDocument, order: UpdateOrder) -> Dict[str, str]:
+    """Return the robot's signed variables: the order's own, where their digest is the one in the document."""
+    inline = document.environment.get(order.robot)
+    if inline is not None or not document.parts:
+        return inline or {}
+    digest = document.parts.get(order.robot)
+    part = EnvironmentPart(order.environment, order.secrets)
+    if digest is None:
+        return {}
+    if digest_of(part) != digest:
+        text = "the order's environment is not the signed one: {} is ordered, {} is signed"
+        raise Refused(text.format(digest_of(part), digest), _FORGED)
+    return order.environment
+
+
+def _signed_secrets(document: ReleaseDocument, order: UpdateOrder) -> Dict[str, object]:
+    """Return where secrets may be found: where the signed part says so, whose digest was compared, or nowhere."""
+    return {} if order.robot in document.parts and order.robot not in document.environment else {"secrets": {}}
 
 
 def _difference(ordered: object, signed: object) -> Tuple[str, str]:
@@ -215,7 +234,17 @@ def _difference(ordered: object, signed: object) -> Tuple[str, str]:
 
 
 def _count(signed: Signed, kind: str, settings: TrustSettings, world: World, order: UpdateOrder) -> Tuple[str, ...]:
-    """Return who signed. Raises Refused when they are too few."""
+    verb = "keys sign" if kind == RELEASE else "rollback"
+    hint = "let an allowed signer run `fleet {} {}`; after a change of keys run `fleet keys push`"
+    return count_signers(
+        signed, kind, settings, world, "{} {}".format(kind, order.version), hint.format(verb, order.version)
+    )
+
+
+def count_signers(
+    signed: Signed, kind: str, settings: TrustSettings, world: World, what: str, hint: str
+) -> Tuple[str, ...]:
+    """Return who signed ``what``. Raises Refused with ``hint`` when they are too few."""
     if len(signed.signatures) > MAX_SIGNATURES:
         text = "the {} carries {} signatures, at most {} are read"
         raise Refused(text.format(kind, len(signed.signatures), MAX_SIGNATURES), _FORGED)
@@ -224,13 +253,7 @@ def _count(signed: Signed, kind: str, settings: TrustSettings, world: World, ord
     ]
     missing = why_too_few(facts, settings.threshold)
     if missing:
-        verb = "keys sign" if kind == RELEASE else "rollback"
-        raise Refused(
-            "{} {} is {}".format(kind, order.version, missing),
-            "let an allowed signer run `fleet {} {}`; after a change of keys run `fleet keys push`".format(
-                verb, order.version
-            ),
-        )
+        raise Refused("{} is {}".format(what, missing), hint)
     return distinct_signers(facts)
 
 
@@ -246,7 +269,7 @@ def _check_floor(journal: Journal, order: UpdateOrder, release: Statement, rollb
     if rollback is None:
         text = "{} (signed at {}) is older than {} (signed at {}), which this robot committed"
         raise Refused(
-            text.format(order.version, _at(release.issued_at), floor.version, _at(floor.issued_at)),
+            text.format(order.version, at(release.issued_at), floor.version, at(floor.issued_at)),
             hint.format(order.version),
         )
     if rollback.issued_at <= floor.accepted_at:
@@ -255,11 +278,12 @@ def _check_floor(journal: Journal, order: UpdateOrder, release: Statement, rollb
             "accepted was signed"
         )
         raise Refused(
-            text.format(_at(rollback.issued_at), _at(floor.accepted_at)), hint.format(order.version + " --renew")
+            text.format(at(rollback.issued_at), at(floor.accepted_at)), hint.format(order.version + " --renew")
         )
 
 
-def _at(moment: float) -> str:
+def at(moment: float) -> str:
+    """Return a moment (Unix seconds) as messages write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(max(0.0, min(moment, 4e10))))
 
 

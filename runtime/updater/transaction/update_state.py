@@ -15,7 +15,7 @@ from runtime.updater.state.windows import local_text
 from runtime.updater.transaction.state_machine import is_active, is_awaiting
 
 #: Exit codes, the same words as the command `fleet`.
-EXIT = {"internal": 1, "usage": 2, "outside": 3, "refused": 4, "busy": 5}
+EXIT = {"internal": 1, "usage": 2, "outside": 3, "refused": 4, "busy": 5, "none": 66}
 
 
 class Rejected(Exception):
@@ -70,6 +70,9 @@ def state_of(journal: Journal, version: str, said: str) -> UpdateState:
         deferred_until=None if active or last is None else last.until,
         signed_by=journal.signers.get(journal.current.release_digest, ()) if journal.current else (),
         pinned=tuple(release.version for release in journal.pinned),
+        generation=journal.newest.generation if journal.newest else 0,
+        newest=journal.newest.version if journal.newest else "",
+        newest_until=journal.newest.expires_at if journal.newest else 0.0,
     )
 
 
@@ -87,8 +90,7 @@ def state_lines(state: UpdateState) -> List[str]:
         lines.append("{:<9} {}".format(name, text))
     if state.pinned:
         lines.append("pinned    {}".format(", ".join(state.pinned)))
-    if state.unsigned or state.current is not None:
-        lines.append("signed    {}".format(signed_text(state)))
+    lines += _trust_lines(state)
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
@@ -108,6 +110,26 @@ def signed_text(state: UpdateState) -> str:
     """Return who signed for the current release, or that nobody had to."""
     who = "by " + ", ".join(state.signed_by) if state.signed_by else "by nobody"
     return who + "; unsigned: this robot accepts any order" if state.unsigned else who
+
+
+def _trust_lines(state: UpdateState) -> List[str]:
+    lines = []
+    if state.unsigned or state.current is not None:
+        lines.append("signed    {}".format(signed_text(state)))
+    if state.root_version is not None and not state.unsigned:
+        lines.append("root      {}".format(root_text(state)))
+    if state.stale:
+        lines.append("newest    stale: {}".format(state.stale))
+    elif state.newest:
+        lines.append("newest    {}, until {}".format(state.newest, local_text(state.newest_until)))
+    return lines
+
+
+def root_text(state: UpdateState) -> str:
+    """Return which trust root counts."""
+    if state.has_root:
+        return "version {}".format(state.root_version)
+    return "none yet: lists that an older version brought, unsigned -> run `fleet bootstrap`"
 
 
 def _release_text(release: RunningRelease) -> str:

@@ -30,7 +30,7 @@ def test_bootstrap_makes_robots_and_says_so(desk: Desk) -> None:
     desk.installable()
     document = desk.json("bootstrap")
     assert [robot["ready"] for robot in document["robots"]] == [True, True, True]
-    assert {*document["robots"][0]} == {"name", "ready", "fingerprint", "updater", "changed", "notes"}
+    assert {*document["robots"][0]} == {"name", "ready", "fingerprint", "updater", "changed", "notes", "login"}
     assert "SHA256" in desk.fleet("bootstrap", "--robots", "amr-001").out
 
 

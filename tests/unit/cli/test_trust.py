@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fleet.cli import trust_root
 from fleet.cli.wiring import Wiring
 from fleet.manifest import load
 from fleet.oci.releases import load_release
-from fleet.ports import CommandResult
 from runtime.contract.codec import canonical_json, from_json
-from runtime.contract.robot.trust import Proof, Statement, TrustSettings, document_digest
+from runtime.contract.robot.trust import Proof, Statement, document_digest
 from tests.fakes.signer import FakeSigner, fingerprint_of
 from tests.unit.cli.conftest import PREFIX, Desk
 from tests.unit.manifest.test_trust import ANNA as ANNA_KEY
@@ -298,18 +295,28 @@ def test_status_shows_who_signed_or_that_nobody_had_to(signed: Signed) -> None:
     assert "nobody" in shown
 
 
-def test_keys_are_pushed_to_robots(signed: Signed) -> None:
-    told: list[dict[str, Any]] = []
+# ── the trust root ──
 
-    def sudo(_args: Any, stdin: str) -> CommandResult:
-        told.append(json.loads(stdin)["parameters"])
-        return CommandResult(0, '{"changed": true}\n', "")
 
+def test_no_robot_is_brought_a_root_that_is_not_signed(signed: Signed) -> None:
     signed.version("1.0.0")
     signed.desk.bootstrapped()
-    for host in signed.desk.hosts.values():
-        host.programs["id"] = lambda _args, _stdin: CommandResult(0, "1000\n", "")
-        host.programs["sudo"] = sudo
+    for verb in (("bootstrap",), ("keys", "push")):
+        said = signed.error(*verb, code=4)
+        assert "the fleet has no trust root yet, root 1 is signed by 0 of 1" in said
+    assert all(host.connections == 0 for host in signed.desk.hosts.values()), "no robot was touched"
+
+
+def test_a_root_is_signed_shown_and_pushed(signed: Signed) -> None:
+    signed.version("1.0.0")
+    shown = signed.desk.fleet("keys", "root", "--json", code=4).json
+    assert (shown["root"], shown["next"], shown["signed"]) == (None, 1, [])
+    assert "--yes is for" not in signed.desk.fleet("keys", "root", "--sign", "--yes").out
+    whole = signed.json("keys", "root")
+    assert (whole["root"], whole["missing"], whole["updater_missing"]) == (1, None, None)
+    assert sorted(path.suffix for path in (signed.desk.folder / "root").iterdir()) == [".json", ".json", ".sig", ".sig"]
+    assert "the manifest's trust is this root" in " ".join(signed.desk.fleet("keys", "root").out.split())
+    signed.desk.bootstrapped()
     signed.desk.hosts["scout-001"].online = False
     pushed = signed.desk.fleet("keys", "push", "--json", code=6).json
     assert [(row["name"], row["changed"]) for row in pushed["robots"]] == [
@@ -317,27 +324,155 @@ def test_keys_are_pushed_to_robots(signed: Signed) -> None:
         ("amr-002", True),
         ("scout-001", False),
     ]
-    assert {name["robot"] for name in told} == {"amr-001", "amr-002"}
-    assert sorted(told[0]["files"]) == ["allowed_signers", "revoked", "trust.json"]
-    assert "changed" in signed.desk.fleet("keys", "push", "--robots", "amr-001").out
+    assert signed.desk.updaters["amr-001"].state.root_version == 1
+    assert "nothing to do" in signed.desk.fleet("keys", "push", "--robots", "amr-001").out
 
 
-def test_bootstrap_tells_robots_whom_to_believe(signed: Signed) -> None:
-    asked: list[dict[str, Any]] = []
+def test_the_next_root_is_shown_and_signed_by_digest(signed: Signed) -> None:
     signed.version("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    (signed.desk.folder / "revoked_keys").write_text("ben")
+    shown = signed.desk.fleet("keys", "root", "--json", code=4).json
+    assert (shown["root"], shown["next"]) == (1, 2)
+    assert "+revoked" in signed.desk.fleet("keys", "root", code=4).out
+    assert "--yes is for a fleet's first root" in signed.error("keys", "root", "--sign", "--yes", code=2)
+    assert "there is no terminal to ask at" in signed.error("keys", "root", "--sign", code=2)
+    assert "expected is sha256:00" in signed.error("keys", "root", "--sign", "--digest", "sha256:00", code=4)
+    assert signed.json("keys", "root", "--sign", "--digest", shown["digest"])["root"] == 2
+
+
+def test_nothing_is_published_or_rolled_out_by_other_signers_than_the_root_s(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.bootstrapped()
+    (signed.desk.folder / "allowed_signers").write_text("anna@x anna\neve@x eve\n")
+    for verb in (("publish",), ("rollout", "--yes"), ("keys", "verify"), ("keys", "sign")):
+        assert "the manifest's trust is not signed: the fleet has root 1" in signed.error(*verb, code=4)
+
+
+def test_an_updater_that_is_not_signed_goes_to_no_robot(signed: Signed, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed.version("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
     signed.desk.installable()
-    for host in signed.desk.hosts.values():
-        install = host.programs["sudo"]
+    monkeypatch.setattr(trust_root, "updater_version", lambda: "9.9.9+abc")
+    assert "the updater 9.9.9+abc is not signed" in signed.error("bootstrap", code=4)
+    assert all(host.connections == 0 for host in signed.desk.hosts.values())
 
-        def sudo(args: Any, stdin: str, install: Any = install) -> CommandResult:
-            asked.append(json.loads(stdin)["parameters"])
-            install(args, stdin)
-            return CommandResult(0, '{"changed": true, "service": "systemd", "trial": false}\n', "")
 
-        host.programs["sudo"] = sudo
-    signed.desk.fleet("bootstrap")
-    trusts = [each for each in asked if "files" in each]
-    assert len(trusts) == 3
-    settings = from_json(TrustSettings, base64.b64decode(trusts[0]["files"]["trust.json"]))
-    assert settings == TrustSettings("testing", 1)
-    assert Path(trusts[0]["folder"]).name == "trust"
+def test_bootstrap_brings_root_and_the_updater_s_statement(signed: Signed) -> None:
+    signed.version("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.installable()
+    ready = signed.json("bootstrap")["robots"]
+    assert all("the first trust root" in " ".join(robot["notes"]) for robot in ready)
+    for updater in signed.desk.updaters.values():
+        assert updater.state.root_version == 1
+        (brought,) = updater.brought
+        statement = from_json(Statement, brought["signed"]["statement"])
+        assert (statement.kind, statement.fleet) == ("updater", "testing")
+
+
+def test_an_unsigned_fleet_s_robots_are_told_so(desk: Desk) -> None:
+    desk.installable()
+    desk.json("bootstrap")
+    assert [updater.state.unsigned for updater in desk.updaters.values()] == [True] * 3
+    assert desk.fleet("keys", "push", "--json").json["robots"][0]["changed"] is False
+
+
+def test_a_fleet_that_was_signed_becomes_unsigned_by_its_signers_alone(signed: Signed) -> None:
+    signed.version("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.set_version("1.1.0")
+    assert "root 2 is signed by 0 of 1" in signed.error("keys", "push", code=4)
+    digest = signed.desk.fleet("keys", "root", "--json", code=4).json["digest"]
+    eve = ("keys", "root", "--sign", "--digest", digest, "--key", signed.key("eve"))
+    assert "may not sign a root" in signed.error(*eve, code=2)
+    signed.desk.fleet("keys", "root", "--sign", "--digest", digest, "--key", signed.key("anna"))
+    signed.desk.bootstrapped()
+    assert signed.json("keys", "push")["robots"][0]["changed"] is True
+
+
+# ── the newest release ──
+
+
+def fresh_fleet(signed: Signed, **trust: Any) -> None:
+    """Publish 1.0.0 in a fleet with a signed root, whose robots hold it."""
+    signed.publish("1.0.0", **trust)
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.bootstrapped()
+    signed.desk.fleet("keys", "push")
+
+
+def heard(signed: Signed) -> list[str]:
+    return [updater.state.newest for updater in signed.desk.updaters.values()]
+
+
+def test_a_rollout_says_what_is_newest_and_every_contact_brings_it(signed: Signed) -> None:
+    fresh_fleet(signed)
+    assert "there is none in the registry → fleet keys newest" in signed.desk.fleet("status").err
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == ["1.0.0"] * 3
+    generation = signed.desk.updaters["amr-001"].state.generation
+    verbs = len(signed.desk.updaters["amr-001"].verbs)
+    rows = signed.json("status")["robots"]
+    assert [(row["newest"], row["stale"], row["root"]) for row in rows] == [("1.0.0", None, 1)] * 3
+    assert len(signed.desk.updaters["amr-001"].verbs) == verbs + 1, "what a robot has is not brought again"
+    signed.desk.clock.sleep(DAY)
+    signed.desk.fleet("keys", "newest")
+    signed.desk.fleet("status")
+    state = signed.desk.updaters["amr-001"].state
+    assert (state.generation, state.newest_until) == (generation, signed.desk.clock.now() + 7 * DAY)
+    signed.publish("1.1.0")
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == ["1.1.0"] * 3
+    signed.desk.fleet("rollback", "--yes")
+    assert heard(signed) == ["1.0.0"] * 3
+    assert signed.desk.updaters["amr-001"].state.generation > generation + 1
+
+
+def test_a_statement_that_ran_out_or_that_nobody_signed_is_brought_to_nobody(signed: Signed) -> None:
+    fresh_fleet(signed)
+    signed.desk.fleet("keys", "newest", "1.0.0")
+    signed.desk.clock.sleep(8 * DAY)
+    assert "it expired at" in signed.desk.fleet("status").err
+    assert heard(signed) == [""] * 3
+    registry, tag = signed.desk.registry, "newest"
+    registry.put_manifest(f"{PREFIX}/releases", tag, b"{}", "application/vnd.oci.image.manifest.v1+json")
+    assert "the statement of the newest release" in signed.desk.fleet("status").err
+
+
+def test_a_key_that_is_not_of_the_role_says_nothing_and_the_rollout_goes_on(signed: Signed) -> None:
+    (signed.desk.folder / "allowed_advance").write_text("carl@x carl\n")
+    fresh_fleet(signed, advance="allowed_advance")
+    assert "may not say which release is the newest" in signed.error("keys", "newest", "1.0.0", code=2)
+    said = " ".join(signed.desk.fleet("rollout", "--yes").err.split())
+    assert "not said that 1.0.0 is the newest release" in said
+    assert heard(signed) == [""] * 3
+    (signed.keys / "carl").write_text("a key")
+    signed.version("1.0.0")
+    signed.trust["advance_with"] = signed.key("carl")
+    signed.version("1.0.0")
+    assert signed.json("keys", "newest", "1.0.0")["version"] == "1.0.0"
+
+
+def test_a_registry_that_shows_an_older_one_than_a_robot_has_seen_is_told(signed: Signed) -> None:
+    fresh_fleet(signed)
+    signed.desk.fleet("keys", "newest", "1.0.0")
+    updater = signed.desk.updaters["amr-001"]
+    updater.state = replace(updater.state, generation=2**40, newest="1.9.0")
+    row = signed.json("status")["robots"][0]
+    assert "it has seen generation 1099511627776 of 1.9.0" in row["stale"]
+    assert "stale:" in signed.desk.fleet("status").out
+
+
+def test_a_fleet_that_wants_none_says_none(signed: Signed) -> None:
+    fresh_fleet(signed, newest="none")
+    signed.desk.fleet("rollout", "--yes")
+    assert heard(signed) == [""] * 3
+    assert "does not say which release is the newest" in signed.error("keys", "newest", code=2)
+
+
+def test_a_robot_without_a_signed_root_is_shown_so(signed: Signed) -> None:
+    signed.publish("1.0.0")
+    signed.desk.bootstrapped()
+    assert "no signed trust root yet: fleet bootstrap" in " ".join(signed.desk.fleet("status").out.split())

@@ -8,16 +8,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.bootstrap.trust_files import install_trust, trust_files
 from fleet.cli import complete, options
+from fleet.cli.commands.keys import newest, root
 from fleet.cli.rebuild import confirm, release_to_sign
+from fleet.cli.trust_root import roots_to_bring
 from fleet.cli.ui.console import activity, conclude, emit, notice, plain, table
-from fleet.cli.ui.robots import each, with_shell
+from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.ui.signature_view import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotSigned, OutsideError, RobotError, RobotOffline, RobotsOffline
+from fleet.link.robot import RobotClient
 from fleet.oci.releases import PublishedRelease, load_release
-from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 from fleet.signing.allowed_signers import read_signers
@@ -27,7 +28,11 @@ from fleet.signing.provenance import PROVENANCE
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, document_digest
 
-app = typer.Typer(help="Who signs releases: list signers, sign, verify, copy the list to robots.", no_args_is_help=True)
+app = typer.Typer(
+    help="Who signs: list them, sign roots and releases, verify, bring the root to robots.", no_args_is_help=True
+)
+app.command("root")(root.run)
+app.command("newest")(newest.run)
 
 Version = Annotated[
     str | None,
@@ -124,20 +129,19 @@ def push(
     robots: options.Robots = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring allowed signers, revoked keys and threshold to robots, as bootstrap does; nothing else is touched."""
+    """Bring the signed trust root (signers, revoked keys, threshold) to robots; nothing else is touched."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
-    files = trust_files(wiring.desired.fleet, wiring.desired.trust)
+    roots = roots_to_bring(wiring)
 
     def one(robot: DesiredRobot) -> bool | FleetError:
-        def work(shell: RobotShell) -> bool:
-            root = shell.run(["id", "-u"]).stdout.strip() == "0"
-            return install_trust(robot.address, wiring.desired.fleet, shell, files, as_root=root)
-
+        client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S)
         try:
-            return with_shell(wiring, robot, work)
+            return client.take_root(roots)
         except FleetError as error:
             return error
+        finally:
+            client.close()
 
     with activity() as shown:
         results = dict(each(wiring, chosen, one, shown, "keys push"))
