@@ -37,6 +37,7 @@ from runtime.contract.engine.build import (
     EngineReport,
     Int8Options,
 )
+from runtime.contract.engine.decoded import OutputDecoder
 from runtime.engines import tensorrt_
 from runtime.engines.build.job import run
 from tests.fakes.recordings import RECORDING_FILE, RecordedJob, Recording, files_of, question_of, write_archive
@@ -96,7 +97,8 @@ def _one(precision: str, work: Path, to: Path) -> tuple[RecordedJob, EngineRepor
 
 def _write_job(folder: Path, precision: str) -> None:
     """Write the job that the test's manifest comes to, but for key, device and deadline."""
-    make_job(folder, NETWORK, precision, OPTIONS[precision], accuracy=AccuracyGate(MIN_COSINE))
+    decoders = (OutputDecoder(NETWORK.output, "tensor"),)
+    make_job(folder, NETWORK, precision, OPTIONS[precision], accuracy=AccuracyGate(MIN_COSINE), decoders=decoders)
     if precision == "int8":
         shutil.rmtree(folder / CALIBRATION_DIR)
         (folder / CALIBRATION_DIR).mkdir()
