@@ -79,6 +79,6 @@ def write_runtime(folder: Path, source: Path, height: int, width: int) -> None:
     )  # fmt: skip
     (engine / "engine.json").write_bytes(canonical_json(identity))
     binding = InputBinding("image", TOPIC, "sensor_msgs/msg/Image", "rgb8", height, width)
-    answers = OutputBinding("scores", RESULT, "classification", {"top_k": CLASSES})
+    answers = OutputBinding("scores", RESULT, "classification", {"top_k": CLASSES, "softmax": True})
     config = RuntimeConfig(models=(ModelRuntime("scores", "fp32", KEY, (binding,), (answers,)),))
     (folder / "runtime.json").write_bytes(canonical_json(config))

@@ -28,15 +28,18 @@ from tests.contract.test_runtime_inputs import play, send
 
 WAIT_S = 120.0
 CRASHING = '''
-import ctypes
+import ctypes, os
+import numpy as np
 from runtime.decoding.decoders import Classes
 class Crashing:
-    """Reads address 0 in native code, in the worker, on the first frame that it is given."""
+    """Reads address 0 in native code, in the worker, once the file is there: the self-test of the first start passes."""
     result = Classes
     def __init__(self, options):
         pass
     def __call__(self, tensor, view):
-        ctypes.string_at(0)
+        if os.path.exists(os.environ["CRASHES_FROM_NOW_ON"]):
+            ctypes.string_at(0)
+        return Classes(np.zeros(1, np.int64), np.ones(1, np.float32), ("text",))
 '''
 NODE = "import rclpy; rclpy.init(); node = rclpy.create_node('fault'); print('up', flush=True); input()"
 
@@ -82,12 +85,14 @@ def test_a_segfault_in_native_code_is_a_restart_and_then_a_crash_loop_with_the_s
     config = write_runtime(folder)
     bad = replace(config.models[0], outputs=(OutputBinding("map", "~/signs/text", "crashing:boom"),))
     write_config(folder, replace(config, models=(bad,), max_restarts=1, restart_window_s=1000.0))
+    flag = tmp_path / "crashes"
     monkeypatch.setattr(
         "tests.contract.robot_process.ros_environment",
-        lambda path: {**ros_environment(path), "PYTHONPATH": f"{ROOT}:{site}"},
+        lambda path: {**ros_environment(path), "PYTHONPATH": f"{ROOT}:{site}", "CRASHES_FROM_NOW_ON": str(flag)},
     )
     one = robot(folder)
     one.until("readiness", lambda report: report.ready, WAIT_S)
+    flag.touch()
     camera = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.ros_peer", "camera", "--frames", "100000", "--wait", "0"],
         env=one.environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -105,7 +105,7 @@ def test_a_service_decides_about_updates_and_nobody_there_to_ask_is_a_no(
     answered(path, lambda answer: answer.state == HELD and answer.reasons == nobody)
     peer = subprocess.Popen([*PEER, "service"], env=one.environment, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        answered(path, lambda answer: answer.state == HELD and answer.reasons == ("/may_update says no: charging",))
+        answered(path, lambda answer: answer.state == HELD and answer.reasons == ("/may_update answers no: charging",))
         answered(path, lambda answer: answer.state == FREE)
     finally:
         peer.kill()

@@ -39,7 +39,7 @@ def folder(tmp_path: Path, silent: socket.socket) -> Path:
     ("verb", "hint"),
     [
         (["status"], "nothing was changed"),
-        (["exec", "--", "sleep", "60"], "told to end"),
+        (["exec", "--", "sleep", "60"], "commands on robots were stopped"),
         (["bootstrap"], "run the same command again"),
     ],
 )

@@ -80,7 +80,7 @@ def stands_still(robot: Robot) -> None:
 KINDS = [
     (hangs, "did not end within 1 s"),
     (is_killed, "killed by a signal"),
-    (talks_nonsense, "does not understand"),
+    (talks_nonsense, "cannot read"),
     (is_gone, "refused the connection|connection was lost"),
     (stands_still, "did not end within 1 s|connection was lost"),
 ]

@@ -26,7 +26,8 @@ def write_newer(folder: Path) -> None:
     data = newer(to_dict(journal))
     order_, baseline = data["order"], data["baseline"] or {}
     # Names of others, not fields of ours.
-    for names in (order_["environment"], order_["compose"], baseline.get("checks", {}), data.get("signers", {})):
+    others = (order_["environment"], order_["secrets"], order_["compose"], data.get("signers", {}))
+    for names in (*others, baseline.get("checks", {})):
         names.pop("learned_later", None)
     envelope = {"checksum": digest_of(data), "journal": data, "written_by": "a newer one"}
     (folder / JOURNAL).write_bytes(canonical_json(envelope) + b"\n")
