@@ -32,7 +32,7 @@ import ctypes, os
 import numpy as np
 from runtime.decoding.decoders import Classes
 class Crashing:
-    """Reads address 0 in native code, in the worker, once the file is there: the self-test of the first start passes."""
+    """Reads address 0 in native code, in the worker, once the file is there: the first self-test passes."""
     result = Classes
     def __init__(self, options):
         pass

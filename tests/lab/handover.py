@@ -78,6 +78,11 @@ class Heard:
     """How often an answer came from another publisher than the one before, in the order in which they were sent."""
 
 
+def _turns(answers: list[dict[str, Any]]) -> int:
+    sent = sorted(answers, key=lambda line: float(line["sent"]))
+    return sum(before["publisher"] != after["publisher"] for before, after in pairwise(sent))
+
+
 class Pair:
     """See the module."""
 
@@ -180,9 +185,12 @@ class Pair:
         self.sh("kill $(cat /tmp/listener.pid)")
         answers = [line for line in lines if "publishers" not in line]
         gaps = [after["at"] - before["at"] for before, after in pairwise(answers)]
-        sent = sorted(answers, key=lambda line: float(line["sent"]))
-        turns = sum(before["publisher"] != after["publisher"] for before, after in pairwise(sent))
-        return Heard(len(answers), max(gaps), max(line.get("publishers", 0) for line in lines), turns)
+        return Heard(len(answers), max(gaps), max(line.get("publishers", 0) for line in lines), _turns(answers))
+
+    def until_turned(self, times: int) -> None:
+        """Wait until answers have come from another publisher than before, so often."""
+        what = f"turn {times} of the publishers"
+        self.until(what, lambda: _turns([line for line in self._lines() if "publishers" not in line]) >= times)
 
     def _lines(self) -> list[dict[str, Any]]:
         text = self.sh(f"cat {HEARD} 2>/dev/null || true")

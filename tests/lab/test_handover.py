@@ -43,6 +43,7 @@ def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_th
     result = pair.end(rollout)
     assert result["outcome"] == "committed"
     pair.until("the old one's end", lambda: len(pair.runtimes()) == 1)
+    pair.until_turned(1)
     heard = pair.heard()
     new = pair.only()
     assert new.project != old.project
@@ -61,11 +62,15 @@ def test_the_old_container_serves_until_the_new_one_takes_over_and_goes_after_th
 def test_one_that_turns_out_bad_in_probation_gives_way_to_the_same_old_container(pair: Pair) -> None:
     old = pair.only()
     since = pair.started(old.id)
+    manifest = pair.site.manifest()
+    manifest["rollout"]["soak"] = "120s"  # it is aborted in the middle, once it has answered
+    pair.site.save(manifest)
     pair.publish()
     pair.site.fleet("publish")
     pair.listen()
     rollout = pair.begin()
     pair.until("probation", pair.in_probation)
+    pair.until_turned(1)
     pair.sh(f"fleet-updater abort {pair.journal()['order']['order_id']} --reason 'seen enough'", 120)
     result = pair.end(rollout, 4)
     assert result["outcome"] == "reverted"
@@ -73,6 +78,7 @@ def test_one_that_turns_out_bad_in_probation_gives_way_to_the_same_old_container
     assert pair.only() == old
     assert pair.started(old.id) == since
     assert pair.site.until_well()[pair.robot]["health"] == "ok"
+    pair.until_turned(2)
     heard = pair.heard()
     assert heard.turns == 2, "there and back"
 

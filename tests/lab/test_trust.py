@@ -15,6 +15,7 @@ import pytest
 from fleet.cli.ui.signature_view import keyring
 from fleet.cli.wiring import Wiring
 from fleet.link.robot import RobotClient
+from fleet.oci.environments import closed
 from fleet.oci.image_spec import Bytes
 from fleet.oci.releases import PublishedRelease, load_release, release_artifact, releases_of
 from fleet.rollout.orders import order_for
@@ -282,7 +283,8 @@ def test_a_release_swapped_under_its_tag(fleet: SignedFleet) -> None:
     assert honest is not None
     forged = replace(release.document, environment={ROBOT: {"LD_PRELOAD": "/x"}})
     blob, manifest = release_artifact(forged)
-    wiring.registry.push_blob(repository, blob)
+    for each in (blob, *map(Bytes.of, closed(forged)[1].values())):
+        wiring.registry.push_blob(repository, each)
     try:
         wiring.registry.put_manifest(repository, "5.2.0", manifest.content, honest.media_type)
         said = fleet.site.fleet("rollout", "5.2.0", "--yes", *ONLY, code=4).stderr

@@ -127,7 +127,8 @@ def _open(robot: RobotAddress, operator: Operator, timeout_s: float, finish: Fin
 
 def _connection(robot: RobotAddress, transport: LinkTransport) -> Connection:
     """Return fabric's connection over a transport that is logged in already."""
-    connection = Connection(robot.host, user=robot.user, port=robot.port, config=_NO_FILES)
+    # A copy each: a connection loads its configuration when it is made, and robots are connected to side by side.
+    connection = Connection(robot.host, user=robot.user, port=robot.port, config=_NO_FILES.clone())
     connection.client._transport = connection.transport = transport
     return connection
 
