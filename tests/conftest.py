@@ -56,6 +56,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put what waits longest first; within a tier the order stays. On a worker, name the tests' groups."""
-    items.sort(key=lambda item: tiers.rank(item.nodeid))
+    items.sort(key=lambda item: tiers.begins(item.nodeid))
     if getattr(config.option, "loadgroup", False):
         name_groups(items)

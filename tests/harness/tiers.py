@@ -7,6 +7,8 @@ from collections.abc import Iterable
 LAB = "lab"
 ORDER = (LAB, "contract", "browser", "gpu", "docs", "unit")
 """In the order in which tests are handed to workers."""
+LONGEST = ("tests/lab/test_trust.py",)
+"""Files whose tests stay on one worker and take longest: begun last, they would keep a run waiting at its end."""
 
 
 def tier(nodeid: str) -> str:
@@ -19,6 +21,11 @@ def rank(nodeid: str) -> int:
     """Return the place of a test's tier in :data:`ORDER`; unknown folders come last."""
     name = tier(nodeid)
     return ORDER.index(name) if name in ORDER else len(ORDER)
+
+
+def begins(nodeid: str) -> tuple[int, bool]:
+    """Return what tests are sorted by."""
+    return rank(nodeid), not nodeid.startswith(LONGEST)
 
 
 def choose(scopes: Iterable[str], takes_lab: bool) -> str | None:

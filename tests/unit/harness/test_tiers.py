@@ -144,3 +144,13 @@ def test_tests_of_one_group_go_to_one_worker(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     ran = (tmp_path / "ran").read_text().split()
     assert (len(ran), len(set(ran))) == (12, 1)
+
+
+def test_the_longest_group_begins_first_within_its_tier() -> None:
+    ids = [
+        "tests/unit/test_a.py::t",
+        "tests/lab/test_a.py::t",
+        "tests/lab/test_trust.py::t[x]",
+        "tests/contract/test_a.py::t",
+    ]
+    assert sorted(ids, key=tiers.begins) == [ids[2], ids[1], ids[3], ids[0]]
