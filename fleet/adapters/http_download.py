@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
-from fleet.adapters.http_session import Session, TrustError, TrustingAdapter, authorities
+from fleet.adapters.http_session import Session, session_of_this_machine
 from fleet.adapters.least_rate import TooSlow
 from fleet.adapters.received_file import Received, TooLarge, replaced_whole
 from fleet.adapters.retry import RetryPolicy, retried
@@ -26,15 +27,10 @@ class HttpDownloader:
 
     def __init__(self, *, pause: Callable[[float], None] = time.sleep) -> None:
         self._pause = pause
-        self._sessions: Session | None = None
 
+    @functools.cached_property
     def _session(self) -> Session:
-        if self._sessions is None:
-            try:
-                self._sessions = Session(TrustingAdapter(authorities()))
-            except TrustError as error:
-                raise OutsideError(str(error), hint="correct the variable that is named") from error
-        return self._sessions
+        return session_of_this_machine()
 
     def fetch(self, url: str, to: Path, *, sha256: str) -> None:
         """See Downloader. Raises OutsideError."""
@@ -56,7 +52,7 @@ class HttpDownloader:
     def _attempt(self, url: str, to: Path, sha256: str) -> None:
         """Download once. Raises requests' errors, which may pass, and OutsideError."""
         try:
-            with self._session().get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
+            with self._session.get(url, stream=True, timeout=(_CONNECT_S, _SILENCE_S)) as reply:
                 if reply.status_code in _RETRY_STATUS:
                     raise requests.HTTPError(f"the server says {reply.status_code} {reply.reason}")
                 if reply.status_code != 200:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 import requests
 
-from fleet.adapters.http_session import Session, TrustError, TrustingAdapter, authorities
+from fleet.adapters.http_session import Session, session_of_this_machine
 from fleet.errors import OutsideError
 
 _BACKOFF_S = 1.0
@@ -26,7 +27,6 @@ class RequestsPoster:
     ) -> None:
         self._pause = pause
         self._monotonic = monotonic
-        self._sessions: Session | None = None
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, deadline_s: float) -> None:
         """See HttpPoster. Raises OutsideError."""
@@ -51,7 +51,7 @@ class RequestsPoster:
     def _attempt(self, url: str, body: bytes, headers: Mapping[str, str], wait_s: float) -> tuple[str, bool, float]:
         """Post once. Return why it was not taken (empty: it was), whether that may pass, and how long to wait."""
         try:
-            with self._session().post(
+            with self._session.post(
                 url, data=body, headers=dict(headers), timeout=(wait_s, wait_s), allow_redirects=False, stream=True
             ) as reply:
                 if 200 <= reply.status_code < 300:
@@ -66,13 +66,9 @@ class RequestsPoster:
         except OSError as error:
             return type(error).__name__, True, 0.0
 
+    @functools.cached_property
     def _session(self) -> Session:
-        if self._sessions is None:
-            try:
-                self._sessions = Session(TrustingAdapter(authorities()))
-            except TrustError as error:
-                raise OutsideError(str(error), hint="correct the variable that is named") from error
-        return self._sessions
+        return session_of_this_machine()
 
 
 def _without_address(error: requests.RequestException) -> str:

@@ -19,6 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from fleet.errors import OutsideError
 from runtime.contract.registry.no_proxy import without_proxy
 
 #: Instead of the system's authorities, as `requests` has it; the first that is set.
@@ -117,3 +118,11 @@ class TrustingAdapter(HTTPAdapter):
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002  (its interface)
         """Leave the judgement to the context: requests would add its own authorities."""
         conn.cert_reqs = "CERT_REQUIRED"
+
+
+def session_of_this_machine() -> Session:
+    """Return a session that trusts what this machine trusts. Raises OutsideError for unreadable authorities."""
+    try:
+        return Session(TrustingAdapter(authorities()))
+    except TrustError as error:
+        raise OutsideError(str(error), hint="correct the variable that is named") from error

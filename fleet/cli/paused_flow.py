@@ -13,6 +13,7 @@ from fleet.cli.rollout_flow import (
     begin,
     confirm,
     hooks_of,
+    opening,
     plan_changes,
     rollout_lock,
     show_event,
@@ -23,7 +24,6 @@ from fleet.cli.ui.console import activity, many, plain, stderr
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
 from fleet.errors import PlanOutdated, UsageError
-from fleet.link.robot import RobotClient
 from fleet.oci.releases import PublishedRelease, load_release
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout import audit, pause
@@ -87,7 +87,7 @@ def resume_rollout(
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
+                opening(wiring, newest),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
                 on_event=lambda event: show_event(shown, event),
@@ -100,16 +100,16 @@ def resume_rollout(
                 until_wave=until_wave,
                 on_wave=hooks.wave,
             )
-        record = audit.record_of(
+        moved, unwritten = write_down(
+            wiring,
+            release,
             result,
+            changes,
             kind=audit.ROLLOUT,
-            fleet=wiring.desired.fleet,
-            release_digest=release.digest,
             at=started,
             selector=paused.selector,
             override=override,
         )
-        moved, unwritten = write_down(wiring, release, result, changes, record)
     tell_result(release, result, moved, unwritten, as_json, hooks)
 
 
@@ -141,7 +141,7 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
+                opening(wiring, newest),
                 results=results,
                 reason=reason,
                 policy=wiring.desired.rollout,
@@ -149,15 +149,9 @@ def abort_paused(wiring: Wiring, *, reason: str, yes: bool, as_json: bool) -> No
                 on_event=lambda event: show_event(shown, event),
                 keep_lock=lock.keep,
             )
-        record = audit.record_of(
-            result,
-            kind=audit.ROLLOUT,
-            fleet=wiring.desired.fleet,
-            release_digest=release.digest,
-            at=started,
-            selector=paused.selector,
+        moved, unwritten = write_down(
+            wiring, release, result, changes, kind=audit.ROLLOUT, at=started, selector=paused.selector
         )
-        moved, unwritten = write_down(wiring, release, result, changes, record)
     tell_result(release, result, moved, unwritten, as_json, hooks)
 
 

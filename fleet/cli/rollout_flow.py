@@ -23,12 +23,14 @@ from fleet.plan.diff import Action, RobotChange, changed_since, robot_changes
 from fleet.publish.tags import TagMove, move_tags
 from fleet.resolve.desired import DesiredRobot
 from fleet.rollout import audit, pause
-from fleet.rollout.controller import roll_out
+from fleet.rollout.controller import OpenClient, roll_out
 from fleet.rollout.gate import Outcome
 from fleet.rollout.hooks import BEFORE_ROLLOUT, MOST_NAMES, Hooks, make_hooks
 from fleet.rollout.lock import RolloutLock
 from fleet.rollout.orders import check_known, folder_of
 from fleet.rollout.result import Pause, RolloutEvent, RolloutResult, paused_error
+from runtime.contract.robot.newest import Newest
+from runtime.contract.robot.trust import Signed
 
 NO_QUESTION = {Action.NONE, Action.OFFLINE, Action.BOOTSTRAP, Action.ERROR}
 """With nothing else there is nothing to agree to: no robot would change."""
@@ -97,7 +99,7 @@ def run_rollout(
                 release.digest,
                 robots,
                 changes,
-                lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest),
+                opening(wiring, newest),
                 policy=wiring.desired.rollout,
                 clock=wiring.clock,
                 on_event=lambda event: show_event(shown, event),
@@ -110,17 +112,15 @@ def run_rollout(
                 approvals=kind == audit.ROLLOUT,
                 on_wave=hooks.wave,
             )
-        record = audit.record_of(
-            result,
-            kind=kind,
-            fleet=wiring.desired.fleet,
-            release_digest=release.digest,
-            at=started,
-            selector=selector or "",
-            override=override,
+        moved, unwritten = write_down(
+            wiring, release, result, changes, kind=kind, at=started, selector=selector or "", override=override
         )
-        moved, unwritten = write_down(wiring, release, result, changes, record)
     tell_result(release, result, moved, unwritten, as_json, hooks, notes)
+
+
+def opening(wiring: Wiring, newest: tuple[Signed, Newest] | None) -> OpenClient:
+    """Return how a rollout speaks to a robot. ``newest``: the statement that robots are brought."""
+    return lambda robot: RobotClient(robot.address, wiring.shells, wiring.clock, newest=newest)
 
 
 def hooks_of(wiring: Wiring, release: PublishedRelease, kind: str) -> Hooks:
@@ -203,23 +203,40 @@ def write_down(
     release: PublishedRelease,
     result: RolloutResult,
     changes: Sequence[RobotChange],
-    record: audit.AuditRecord,
+    *,
+    kind: str,
+    at: float,
+    selector: str,
+    override: str = "",
 ) -> tuple[tuple[TagMove, ...], OutsideError | None]:
-    """Record the rollout and move the tags. What robots did is told even when the registry is gone by now."""
+    """Record the rollout that began ``at`` (Unix seconds) and move the tags.
+
+    What robots did is told even when the registry is gone by now.
+    """
+    fleet = wiring.desired.fleet
+    record = audit.record_of(
+        result,
+        kind=kind,
+        fleet=fleet,
+        release_digest=release.digest,
+        at=at,
+        selector=selector,
+        override=override,
+    )
     try:
         if result.paused is not None:
             paused = pause.paused_rollout(
                 result,
                 changes,
-                fleet=wiring.desired.fleet,
+                fleet=fleet,
                 release_digest=release.digest,
                 policy=wiring.desired.rollout,
-                selector=record.selector,
+                selector=selector,
                 at=wiring.clock.now(),
             )
             pause.save(wiring.registry, wiring.desired.registry.prefix, paused)
         audit.append(wiring.registry, wiring.desired.registry.prefix, record)
-        return _move_tags(wiring, release, result, record.selector), None
+        return _move_tags(wiring, release, result, selector), None
     except RegistryError as error:
         message = f"the rollout is over, but its record and tags could not be written: {error.message}"
         return (), OutsideError(message, hint="run the same command again when the registry is back: it writes them")
