@@ -8,10 +8,10 @@ import zlib
 import pytest
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
+from runtime.contract.node import report
 from runtime.contract.node.attestation import Attestation
-from runtime.contract.robot import report
+from runtime.contract.node.report import PullState, Report
 from runtime.contract.robot.desired import PLAN_LIMITS, RUNNING, Desired, RolloutPlan, Stage, stage_of
-from runtime.contract.robot.report import PullState, Report
 from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.trust import DESIRED, NAMESPACES, NEWEST, PLAN, RELEASE
 from runtime.contract.robot.update import UpdateState
