@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import pty
 import select
 import signal
 import struct
@@ -76,7 +75,7 @@ def follow(
     set; then it is ended.
     """
     name = name or "`{}`".format(" ".join(argv[:2]))
-    master, slave = pty.openpty()
+    master, slave = os.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         process = _start(argv, slave, slave, None)
