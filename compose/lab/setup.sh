@@ -69,6 +69,7 @@ step_testing() {
   have busybox || missing+=(busybox)
   have sshpass || missing+=(sshpass)
   have openssl || missing+=(openssl)
+  have age || missing+=(age)
   have sshd || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   [ ${#missing[@]} = 0 ] || install_asleep "what the tests log in to" "${missing[@]}"
   have docker-registry || [ -x "$LAB/cache/registry/usr/bin/docker-registry" ] || unpack docker-registry registry

@@ -29,6 +29,8 @@ class Ran:
     code: int
     out: str
     err: str
+    raw: bytes = b""
+    """What it said, byte for byte: ``out`` has marks where that is no UTF-8."""
 
 
 def environment() -> Dict[str, str]:
@@ -59,7 +61,7 @@ def run(argv: Sequence[str], timeout_s: float, cwd: Optional[str] = None, given:
     except BaseException:
         _end(process)
         raise
-    return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), out)
 
 
 def follow(
