@@ -130,7 +130,10 @@ def test_the_report_says_who_holds_a_robot_that_stands_still(robot: StartRobot, 
         env=one.environment, cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        report = one.until("the other to be named", lambda report: report.models and report.models[0].held)
+        # Discovery knows the publisher before the name of its node.
+        report = one.until(
+            "the other to be named", lambda report: report.models and "by /peer" in report.models[0].held
+        )
     finally:
         rival.kill()
         rival.communicate(timeout=STOP_S)
