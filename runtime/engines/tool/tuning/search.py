@@ -100,16 +100,13 @@ class Search:
     def run(self) -> TuneAnswer:
         """Go on until nothing is left to try or the time is over. Raises EngineError for what every mix would have."""
         self._again()
-        complete = False
-        while self._box.left() > max(_LEAST_STEP_S, self._usual_step()):
-            step = next_step(self._plan, self._state)
-            if step is None:
-                complete = True
-                break
+        step = next_step(self._plan, self._state)
+        while step is not None and self._box.left() > self._least(step):
             self._do(step)
-        else:
-            complete = next_step(self._plan, self._state) is None
+            step = next_step(self._plan, self._state)
+        complete = step is None
         self._finish()
+        self._notes += _busy()
         if not complete:
             self._notes.append(
                 f"the time ({self._asked.seconds:.0f} s) was over before everything had been tried: run it again with "
@@ -233,10 +230,14 @@ class Search:
         ended = tuple(trial for trial in self._state.trials if trial.verdict != UNFINISHED)
         self._save(replace(self._state, trials=ended))
 
-    def _usual_step(self) -> float:
-        """Return how long half of the builds so far took at least: with less left, none is begun that would be cut."""
+    def _least(self, step: Build | Rank) -> float:
+        """Return the seconds that a step needs at least: with less left it would be cut, and what it found lost.
+
+        A build takes as long as half of those so far did. A ranking calibrates, runs graphs and leads to a build.
+        """
         times = sorted(trial.seconds for trial in self._state.trials if trial.verdict not in (CRASHED, UNFINISHED))
-        return times[len(times) // 2] if times else 0.0
+        usual = times[len(times) // 2] if times else 0.0
+        return max(_LEAST_STEP_S, usual * (3.0 if isinstance(step, Rank) else 1.0))
 
     def _drop_engines(self) -> None:
         """Keep the engines that may be measured again: the fastest, and those whose layers' times are asked for."""
@@ -274,6 +275,14 @@ def described(mix: Mix) -> str:
         rest = "fp32" if mix.precision == "fp16" else "float"
         words += f", {mix.regions} region{'s' if mix.regions > 1 else ''} in {rest}"
     return words
+
+
+def _busy() -> list[str]:
+    """Return a note where other work made the measured times doubtful."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cpus / 2 + 1:  # the search itself is one
+        return []
+    return [f"other work ran at the same time: load average {load:.1f} on {cpus} CPUs; times vary by that"]
 
 
 def _complexity(mix: Mix) -> int:

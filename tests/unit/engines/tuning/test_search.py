@@ -181,7 +181,7 @@ def test_without_time_nothing_is_proposed_and_more_time_goes_on(tmp_path: Path) 
     tune_job(tmp_path)
     answer = ask(tmp_path, seconds=0.5)
     assert (answer.proposal, answer.complete, answer.state.trials) == (None, False, ())
-    assert "the time (0 s) was over" in answer.notes[0]
+    assert any("the time (0 s) was over" in note for note in answer.notes)
 
 
 def test_another_gate_is_another_search(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_another_gate_is_another_search(tmp_path: Path) -> None:
     jobs = {name: replace(job, accuracy=replace(job.accuracy, min_cosine=0.9)) for name, job in asked.jobs.items()}
     other = ask(tmp_path, jobs=jobs)
     assert other.gone_on_with == 0
-    assert "another model, gate, data or library version" in other.notes[0]
+    assert any("another model, gate, data or library version" in note for note in other.notes)
 
 
 def test_bad_input_ends_the_search_with_one_sentence(tmp_path: Path) -> None:
