@@ -53,7 +53,8 @@ def build(folder: Path, precision: str) -> int:
     numbers = "; ".join(f"{item.output}: {measured(item)}" for item in report.accuracy)
     found = "; ".join(f"{item.said}, agreement {item.agreement}" for item in report.decoded)
     print(
-        f"BUILT {name}: {time.monotonic() - started:.0f} s, p50 {report.latency.p50:.3f} p99 {report.latency.p99:.3f} ms, "
+        f"BUILT {name}: {time.monotonic() - started:.0f} s, "
+        f"p50 {report.latency.p50:.3f} p99 {report.latency.p99:.3f} ms, "
         f"main {report.extra['main_layer_precisions']}; {numbers}; {found}",
         flush=True,
     )
