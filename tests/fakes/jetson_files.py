@@ -68,8 +68,9 @@ OLD = Recorded(
 DEVICES = {"nano-8gb-36.4": NANO, "nx-16gb-39.2": NX, "jetpack-5": OLD}
 
 
-def write_device(root: Path, device: Recorded, *, free_kib: int = 60_000_000) -> Path:
-    """Write the device's files below ``root`` and return it."""
+def write_device(root: Path, device: Recorded, *, free_kib: int = 60_000_000, at: Path | None = None) -> Path:
+    """Write the device's files below ``root`` and return it. ``at``: where that folder will be when they are used."""
+    place = at or root
     modes = "".join(MODES.format(id=n, name=name, mask=mask) for n, (name, mask) in enumerate(device.modes))
     files = {
         "etc/nv_tegra_release": device.release + "\n",
@@ -92,7 +93,7 @@ def write_device(root: Path, device: Recorded, *, free_kib: int = 60_000_000) ->
     if device.ros:
         setup = root / f"opt/ros/{device.ros}/setup.sh"
         setup.parent.mkdir(parents=True)
-        setup.write_text(f'PATH="{setup.parent}/bin:$PATH"\n')
+        setup.write_text(f'PATH="{place}/opt/ros/{device.ros}/bin:$PATH"\n')
         programs[f"opt/ros/{device.ros}/bin/ros2"] = f"cat <<'END'\n{device.topics}END"
     for name, text in programs.items():
         path = root / name

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from fleet.manifest.schema.registry_schema import Secret
 from fleet.manifest.schema.trust_schema import Lifetime
 from fleet.manifest.schema.values import Frozen, Seconds, Text
+from runtime.contract.robot.desired import MOST_DESIRED_S
 
 Link = Literal["ssh", "pull"]
 """How a robot is reached: the operator logs in, or the robot looks into the registry by itself."""
@@ -23,6 +24,15 @@ def _hub_url(value: str) -> str:
     if port is not None and not (port.isdigit() and len(port) < 6 and 1 <= int(port) <= 65535):
         raise ValueError(f"{value!r} has no port between 1 and 65535: write it as in https://hub.example:8443")
     return value.rstrip("/")
+
+
+def _statement(seconds: float) -> float:
+    if seconds > MOST_DESIRED_S:
+        raise ValueError(
+            f"{seconds / _DAY_S:g} days are longer than robots take a statement: "
+            f"write {MOST_DESIRED_S / _DAY_S:.0f}d or less"
+        )
+    return seconds
 
 
 class Hub(Frozen):
@@ -50,5 +60,7 @@ class Pull(Frozen):
     """A robot reports so often when nothing changed; a change is reported at once."""
     reachable: Annotated[Seconds, Field(ge=2.0, le=30 * _DAY_S)] = 900.0
     """A robot that reported within this time counts as reachable."""
-    statement: Lifetime = Field(default=_DAY_S, json_schema_extra={"default": "24h"})
+    statement: Annotated[Lifetime, AfterValidator(_statement)] = Field(
+        default=_DAY_S, json_schema_extra={"default": "24h"}
+    )
     """A desired statement counts for so long after it was signed; a robot that has no later one then holds."""

@@ -33,6 +33,7 @@ FORM = [
     Case("reports rarer than reachable", "fleet", "trust:", "pull: {report: 10m}\ntrust:", "pull/reachable", "every 600 s and are unreachable after 900 s", "twice", at="pull:"),
     Case("statements shorter than polls", "fleet", "trust:", "pull: {poll: 50m, statement: 1h}\ntrust:", "pull/statement", "look every 3000 s", "twice", at="pull:"),
     Case("statements for ever", "fleet", "trust:", "pull: {statement: none}\ntrust:", "pull/statement", "not how long", "12h"),
+    Case("statements for longer than robots take", "fleet", "trust:", "pull: {statement: 8d}\ntrust:", "pull/statement", "longer than robots take", "7d or less"),
     Case("no hub", "fleet", "group: amr}", "group: amr, link: pull}", "robots/0/link", "needs a hub", "fleet hub"),
     Case("no hub, by the group", "fleet", "    labels: {site", "    link: pull\n    labels: {site", "groups/amr/link", "needs a hub", "fleet hub"),
     Case("no hub, by the defaults", "fleet", "user: jetson}", "user: jetson, link: pull}", "defaults/link", "needs a hub", "fleet hub"),
