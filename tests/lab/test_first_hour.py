@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.fleet_folder import tiny_onnx
-from tests.fakes.jetson_files import DEVICES, write_device
+from tests.fakes.robots.jetson_files import DEVICES, write_device
 from tests.lab.bays import WorkerBay
 from tests.lab.site import Result, finish
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.contract.test_hooks import SECRET, Server
-from tests.contract.test_hooks import server as server  # noqa: PLC0414  (its fixture)
+from tests.contract.operator.test_hooks import SECRET, Server
+from tests.contract.operator.test_hooks import server as server  # noqa: PLC0414  (its fixture)
 from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
 

@@ -16,7 +16,7 @@ from fleet.oci.repositories import repositories_of
 from fleet.resolve.desired import EngineSpec
 from fleet.rollout.lock import RolloutLock
 from runtime.contract.engine.task_metric import TaskMetric
-from tests.fakes.publishing import engine_folder
+from tests.fakes.registries.publishing import engine_folder
 from tests.unit.cli.conftest import PREFIX, Desk
 
 DOWN = RegistryError("registry.test:5000 is not reachable", hint="check that it is up")
