@@ -34,10 +34,10 @@ from fleet.link import robot as robot_client
 from fleet.plan.diff import runtime_recipes
 from fleet.publish.artifact import push_engine
 from fleet.publish.base import upload_base
-from tests.contract.local_sshd import LocalSshd
-from tests.fakes import updater as played
-from tests.fakes.publishing import docker_archive, engine_folder, image_config, tar_of
-from tests.fakes.registry_process import find_registry_binary, registry_process
+from tests.contract.hosts.local_sshd import LocalSshd
+from tests.fakes.registries.publishing import docker_archive, engine_folder, image_config, tar_of
+from tests.fakes.registries.registry_process import find_registry_binary, registry_process
+from tests.fakes.robots import updater as played
 
 ROOT = Path(__file__).resolve().parents[1]
 STEP_S = 0.2

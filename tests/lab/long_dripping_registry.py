@@ -31,7 +31,7 @@ def test_a_registry_that_drips_is_left_and_the_same_order_goes_on_later(bay: Wor
         )
         registry.mode = DRIP
         rollout = pair.begin()
-        pair.until("the drip to be left", lambda: pair.said(LEFT))
+        pair.until("the drip to be left", lambda: LEFT in str(pair.journal()["reason"]))
         assert registry.spoiled
         assert (pair.only(), pair.started(old.id)) == (old, since), "the old release was touched"
         registry.mode = HONEST

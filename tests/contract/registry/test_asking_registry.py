@@ -19,7 +19,7 @@ from fleet.oci.image_spec import EMPTY, MANIFEST, Bytes, Descriptor, manifest_by
 from runtime.updater.robot.fetch_process import FetchingDocker
 from runtime.updater.robot.registry_login import login_folder
 from runtime.updater.state.world import WorldError
-from tests.fakes.registry_process import find_registry_binary, registry_process
+from tests.fakes.registries.registry_process import find_registry_binary, registry_process
 
 REPOSITORY = "warehouse/runtime"
 INFO = {"RegistryConfig": {"InsecureRegistryCIDRs": ["127.0.0.0/8"]}}
