@@ -33,7 +33,7 @@ from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
-_COMMANDS = {"zero": "send zero", "hold": "hold the last command, then send zero"}
+_COMMANDS = {"zero": "send zero", "hold": "hold as declared"}
 
 
 @dataclass
@@ -139,7 +139,8 @@ class Judge:
             why = "; ".join([*still, *health.clock]) or "drives again, recovering"
             yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
         else:
-            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}")
+            limits = [f"; {each.topic}: {each.limited} over a limit, {each.limit}" for each in health.commands if each.limit]
+            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}{''.join(limits)}")
 
     def _clock(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
         name = f"model:{model.name}:clock"
@@ -231,7 +232,7 @@ def standing_in_check(name: str, model: ModelRuntime, health: ModelHealth) -> Ch
     """Something that is declared to be enough answers for a model's own engine: worse than it should be, and works."""
     why = f": {health.serving_reason}" if health.serving_reason else ""
     if health.serving in ("zero", "hold"):
-        return Check(name, LEVEL_WARN, f"no engine, its velocity outputs {_COMMANDS[health.serving]}{why}")
+        return Check(name, LEVEL_WARN, f"no engine, its outputs {_COMMANDS[health.serving]}{why}")
     engine = f"{health.serving_model} {health.precision} {health.engine_key[7:19]}"
     if health.serving == "swapped":
         return Check(
