@@ -76,7 +76,11 @@ def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
                 yield FallbackProblem(("then",), message, hint)
         elif decoder != VELOCITY:
             message = f"{name} publishes {output.topic} with {decoder}, which has no {then}"
-            yield FallbackProblem(("then",), message, "zero and hold are only for models whose outputs command the robot: velocity, joints")
+            yield FallbackProblem(
+                ("then",),
+                message,
+                "zero and hold are only for models whose outputs command the robot: velocity, joints",
+            )
         elif (said := output.decoder.options.get("on_failure", "zero")) != then:
             hint = "write the same value in both places"
             yield FallbackProblem(("then",), f"{then}, but the output {output.topic} has on_failure: {said}", hint)

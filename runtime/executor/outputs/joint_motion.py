@@ -87,6 +87,7 @@ def rules_of(options: Mapping[str, Any]) -> Rules:
     return Rules(
         take["joints"],
         each(take["max_jump"], len(take["joints"])),
+        each(take["max_velocity"], len(take["joints"])),
         take["measured_max_age"],
         take["interface"] != POSITION,
         take["measured_stamp"] == "arrival",

@@ -29,7 +29,10 @@ class Rules:
 
     joints: tuple[str, ...]
     max_jump: tuple[float, ...]
-    """Rad or m: largest change of each joint's position from one message to the next."""
+    """Rad or m: largest change of each joint's position from one message to the next, beyond what its speed
+    explains."""
+    max_velocity: tuple[float, ...]
+    """Rad/s or m/s of each joint."""
     max_age_s: float
     needs_velocity: bool
     by_arrival: bool
@@ -95,7 +98,8 @@ class MeasuredJoints:
             self._absent = f"nothing arrives on {self.topic}, though it has a publisher"
 
     def _look_for_jump(self, position: Floats, now: float) -> None:
-        over = np.abs(position - self.position) - np.array(self._rules.max_jump)
+        moved = np.array(self._rules.max_velocity) * (now - self._arrived)
+        over = np.abs(position - self.position) - np.array(self._rules.max_jump) - moved
         worst = int(np.argmax(over))
         if over[worst] <= 0.0:
             return

@@ -19,6 +19,7 @@ from runtime.contract.node.health import (
     OK,
     UNHEALTHY,
     Check,
+    CommandHealth,
     ModelHealth,
     SystemHealth,
 )
@@ -139,8 +140,7 @@ class Judge:
             why = "; ".join([*still, *health.clock]) or "drives again, recovering"
             yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
         else:
-            limits = [f"; {each.topic}: {each.limited} over a limit, {each.limit}" for each in health.commands if each.limit]
-            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}{''.join(limits)}")
+            yield Check(name, LEVEL_OK, f"drives {'; '.join(map(_driven, health.commands))}")
 
     def _clock(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
         name = f"model:{model.name}:clock"
@@ -172,6 +172,11 @@ class Judge:
     def _held(self, reading: Reading, now: float) -> Check:
         bad = self._hysteresis.settle(reading.name, reading.bad, now)
         return Check(reading.name, LEVEL_WARN if bad else LEVEL_OK, reading.text)
+
+
+def _driven(command: CommandHealth) -> str:
+    limits = f" ({command.limited} over a limit: {command.limit})" if command.limited else ""
+    return f"{command.topic}{limits}"
 
 
 def executor_check(process: Snapshot) -> Check:
