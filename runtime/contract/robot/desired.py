@@ -26,6 +26,9 @@ PINS_TYPE = "application/vnd.jetfleet.pins.v1+json"
 PLAN_LIMITS = Limits(size=8 * 1024 * 1024, depth=8, values=400000, text=256 * 1024)
 STATEMENT_LIMITS = Limits(size=64 * 1024, depth=4, values=100, text=8 * 1024)
 
+#: Longest that a statement counts, whatever its words say: whoever holds back a newer one is seen after so long.
+MOST_DESIRED_S = 7 * 86400.0
+
 #: Standing of a rollout.
 RUNNING, PAUSED, ABORTED, REVERTING, ENDED = "running", "paused", "aborted", "reverting", "ended"
 STANDINGS = (RUNNING, PAUSED, ABORTED, REVERTING, ENDED)
