@@ -79,7 +79,7 @@ def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
             yield FallbackProblem(
                 ("then",),
                 message,
-                "zero and hold are only for models whose outputs command the robot: velocity, joints",
+                "zero and hold are only for models with velocity outputs, or joints",
             )
         elif (said := output.decoder.options.get("on_failure", "zero")) != then:
             hint = "write the same value in both places"

@@ -20,6 +20,8 @@ from runtime.executor.inputs.frames import FrameRefusedError, Stamp
 
 STEADY_S = 1.0
 """After a jump, so long without another one until what is measured is believed again."""
+LARGEST = 1e6
+"""Rad, m, rad/s or m/s: what is more is no measurement."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -91,7 +93,7 @@ class MeasuredJoints:
     def published_as(self, kinds: set[str]) -> None:
         """Note as what types the topic is published."""
         if not kinds:
-            self._absent = f"nothing arrives on {self.topic}: nobody publishes it"
+            self._absent = f"nothing arrives on {self.topic}: it has no publisher"
         elif JOINT_STATE not in kinds:
             self._absent = f"nothing arrives on {self.topic}: it is published as {min(kinds)}, expected {JOINT_STATE}"
         else:
@@ -163,7 +165,10 @@ class MeasuredJoints:
                 raise FrameRefusedError(f"{numbers.size} values of {field} for {len(self._names)} joints")
             return np.zeros(0)
         chosen: Floats = numbers[self._at].astype(np.float64)
-        finite = np.isfinite(chosen)
-        if needed and not finite.all():
-            raise FrameRefusedError(f"the {field} of {self._rules.joints[int(np.argmin(finite))]} is not finite")
+        possible = np.abs(chosen) <= LARGEST  # False for NaN
+        if needed and not possible.all():
+            first = int(np.argmin(possible))
+            raise FrameRefusedError(
+                f"the {field} of {self._rules.joints[first]} is {chosen[first]:g}: no joint has that"
+            )
         return chosen

@@ -148,8 +148,9 @@ def too_small(wanted: Sizes, directory: str = "/dev/shm") -> str:  # noqa: S108 
 
 def _without_lease(config: RuntimeConfig, profile_text: str) -> str:
     """Say what a profile without a lease costs a robot that is commanded here."""
-    options = [output.options for model in config.models for output in model.outputs]
-    commands = any(is_velocity(each) or is_joints(each) for each in options)
+    outputs = [output for model in config.models for output in model.outputs]
+    built_in = any(output.decoder in ("velocity", "joints") for output in outputs)
+    commands = built_in or any(is_velocity(output.options) or is_joints(output.options) for output in outputs)
     if not commands or "<leaseDuration>" in profile_text:
         return ""
     return "; it sets no leaseDuration: a publisher of commands that died counts as another commander for 20 s"
