@@ -18,6 +18,7 @@ from fleet.oci.releases import PublishedRelease, publish_release
 from fleet.signing.desired import (
     DesiredStanding,
     Office,
+    _put,
     first_words,
     moved_words,
     publish,
@@ -27,7 +28,7 @@ from fleet.signing.desired import (
 from fleet.signing.roots import judge_with
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.node.report import SignedReport
-from runtime.contract.robot.desired import Desired, RolloutPlan, Stage
+from runtime.contract.robot.desired import DESIRED_TYPE, PLAN_TYPE, PROOF_TYPE, Desired, RolloutPlan, Stage
 from runtime.contract.robot.pull_settings import PULL_FILE, PullSettings
 from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.robot.root import ROOT_FILE, ROOT_FOLDER, TrustRoot
@@ -119,12 +120,10 @@ class PullSite:
 
     def push(self, statement: Signed, plan: Signed, proof: Proof) -> None:
         """Write to the registry as whoever may: nothing is checked."""
-        from fleet.signing import desired
-
         layers: list[tuple[str, Signed | Proof]] = [
-            (desired.DESIRED_TYPE, statement), (desired.PLAN_TYPE, plan), (desired.PROOF_TYPE, proof)
+            (DESIRED_TYPE, statement), (PLAN_TYPE, plan), (PROOF_TYPE, proof)
         ]  # fmt: skip
-        desired._put(self.office, "desired", layers, "1.0.0")
+        _put(self.office, "desired", layers, "1.0.0")
 
 
 class FakeHub:

@@ -181,9 +181,12 @@ class Puller:
         if "seen" in found:
             order = self._follow(found)
         step = next_step(self._updater.journal, self._updater.world.mark().wall)
-        if found.get("nothing"):
-            step = replace(step, held=step.held or "there is no desired statement in the registry yet")
-        self._tell(problem="")
+        gone = ""
+        if found.get("nothing") and self._updater.journal.desired is None:
+            self._refusal = "there is no desired statement in the registry yet"
+        elif found.get("nothing"):
+            gone = "the registry has no desired statement any more"
+        self._tell(problem=gone)
         self._act(step, order)
         return 0.0
 
