@@ -122,6 +122,10 @@ class Desired:
     """Its files are absolute paths."""
     pull: Pull = Pull()  # noqa: RUF009  (it is frozen)
 
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return the profiles that robots use, each once."""
+        return tuple({variant.profile.name: variant.profile for variant in self.variants.values()}.values())
+
     def robot(self, name: str) -> DesiredRobot:
         """Return the robot called ``name``. Raises KeyError."""
         for robot in self.robots:

@@ -37,7 +37,7 @@ from runtime.contract.robot.desired import (
 from runtime.contract.robot.desired import Stage as PlanStage
 from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.trust import Proof, Signed
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.registry import FakeRegistry
 from tests.fakes.signer import FakeSigner
 
 NOW, DAY = 1_800_000_000.0, 86400.0
