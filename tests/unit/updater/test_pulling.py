@@ -25,7 +25,7 @@ from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.preflight import Refused
 from runtime.updater.transaction.pulling import take_desired
 from runtime.updater.transaction.update_state import state_lines
-from tests.fakes.robot_world import START, order
+from tests.fakes.robots.robot_world import START, order
 from tests.unit.updater.robot import Robot
 
 DAY = 86400.0

@@ -34,8 +34,8 @@ from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.robot.root import ROOT_FILE, ROOT_FOLDER, TrustRoot
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROOT, Proof, Signed
 from runtime.contract.robot.update import UpdateOrder
-from tests.contract.test_signatures import Keys
-from tests.fakes.robot_world import order
+from tests.contract.signing.test_signatures import Keys
+from tests.fakes.robots.robot_world import order
 from tests.fakes.signed_orders import document_of, statement_of
 
 FLEET, PREFIX, ROBOT, DAY = "warehouse", "warehouse", "amr-001", 86400.0

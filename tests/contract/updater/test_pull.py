@@ -22,10 +22,10 @@ from runtime.contract.robot.update import RunningRelease, UpdateOrder, UpdateSta
 from runtime.updater.robot.pull_file import ask_child
 from runtime.updater.state.records import Mark, SeenDesired
 from runtime.updater.storage.journal import JournalStore
-from tests.contract.pull_site import DAY, ROBOT, FakeHub, PullSite, fake_hub
-from tests.contract.test_signatures import Keys, keys
-from tests.contract.test_updater_process import Daemon
-from tests.fakes.registry_process import find_registry_binary, registry_process
+from tests.contract.signing.test_signatures import Keys, keys
+from tests.contract.updater.pull_site import DAY, ROBOT, FakeHub, PullSite, fake_hub
+from tests.contract.updater.test_updater_process import Daemon
+from tests.fakes.registries.registry_process import find_registry_binary, registry_process
 
 __all__ = ["keys"]
 FOUND = Attestation(UpdateState(ROBOT, "idle", "test"))
