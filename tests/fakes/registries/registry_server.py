@@ -25,8 +25,8 @@ class Fault:
 
     match: str
     action: str
-    """status | reset | truncate | corrupt | hang | ignore_range | drip (a byte now and then) | drip_last (the same, where
-    the connection is closed afterwards) | drip_head (the same, of the headers) | endless (a body that does not end)."""
+    """status | reset | truncate | corrupt | hang | ignore_range | drip (a byte now and then) | drip_last (the same, and
+    the connection is closed afterwards) | drip_head (the same, of the headers) | endless (a body without an end)."""
     times: int = 1
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
