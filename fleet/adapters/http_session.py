@@ -106,7 +106,10 @@ class Session(requests.Session):
 
 
 class _WholeHead:
-    """Mixed into a connection: answers whose head is whole within ``HEAD_S``: a timeout of the socket begins anew with every byte."""
+    """Mixed into a connection: its answers' heads are whole within ``HEAD_S``.
+
+    A timeout of the socket begins anew with every byte.
+    """
 
     sock: Any
 

@@ -364,11 +364,12 @@ def test_an_answer_whose_head_never_ends_is_hung_up_on(
     server.faults = [Fault(what, "drip_head", times=99)]
     monkeypatch.setattr("fleet.adapters.http_session.HEAD_S", 0.5)
     registry = connect()
+    asks = {
+        "manifests": lambda: registry.get_manifest(REPOSITORY, "1.0.0"),
+        "blobs": lambda: registry.fetch_blob(REPOSITORY, digest, tmp_path / "blob"),
+    }
     with pytest.raises(RegistryError, match="the head of its answer did not end"):
-        if what == "manifests":
-            registry.get_manifest(REPOSITORY, "1.0.0")
-        else:
-            registry.fetch_blob(REPOSITORY, digest, tmp_path / "blob")
+        asks[what]()
 
 
 # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────────
