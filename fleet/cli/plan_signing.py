@@ -1,4 +1,4 @@
-"""`fleet rollout --sign-plan`: a plan for robots that pull that waits for further signers is shown, signed, published."""
+"""`fleet rollout --sign-plan`: a plan for robots that pull is shown, signed by a further person, and published."""
 
 from __future__ import annotations
 

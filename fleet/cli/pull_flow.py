@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import typer
 from rich.console import Console
 
 from fleet.cli.desired import office
@@ -16,7 +14,6 @@ from fleet.cli.newest import announced
 from fleet.cli.plan_signing import let_sign
 from fleet.cli.pull_steps import Answer, PullSteps, words_of
 from fleet.cli.rollout_flow import (
-    Declined,
     begin,
     confirm,
     hooks_of,
@@ -25,7 +22,7 @@ from fleet.cli.rollout_flow import (
     result_document,
     rollout_lock,
 )
-from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, stderr
+from fleet.cli.ui.console import Activity, activity, conclude, notice
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, LockHeld, PlanOutdated, RolloutPaused, UsageError
@@ -39,9 +36,8 @@ from fleet.rollout.pull.decision import Decision
 from fleet.rollout.pull.stages import Wishes, last_stage, make_plan, stages_of
 from fleet.rollout.pull.standing import Look
 from fleet.rollout.result import RolloutResult
-from fleet.signing.desired import first_words, publish, read_desired, read_plan, sign_plan
-from runtime.contract.codec import ContractError, from_json
-from runtime.contract.robot.desired import PAUSED, PLAN_LIMITS, REST, REVERTING, RUNNING, Desired, RolloutPlan
+from fleet.signing.desired import first_words, publish, read_desired, sign_plan
+from runtime.contract.robot.desired import PAUSED, REVERTING, RUNNING, Desired
 from runtime.contract.robot.desired_rules import Followed
 from runtime.contract.robot.trust import Proof, Signed
 

@@ -11,8 +11,8 @@ from fleet.cli import complete, options
 from fleet.cli.desired import office
 from fleet.cli.mixed_flow import roll_out_to_all
 from fleet.cli.paused_flow import abort_paused, resume_rollout
-from fleet.cli.pull_flow import Mode, drive, find_rollout, pulling, under_way
 from fleet.cli.plan_signing import sign_waiting_plan
+from fleet.cli.pull_flow import Mode, drive, find_rollout, pulling, under_way
 from fleet.cli.pull_steps import Answer
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
