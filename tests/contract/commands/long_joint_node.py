@@ -36,7 +36,7 @@ def test_a_minute_of_faults(site: Site, seed: int) -> None:
     print(f"seed {seed}: {len(commands)} commands, {len(seen['phases'])} phases")
     assert commands.min() >= LOW
     assert commands.max() <= HIGH
-    assert len(commands) > SECONDS * 10  # it drove most of the time
+    assert len(commands) > SECONDS * 5  # it drove most of the time
     steps, passed = np.abs(np.diff(commands, axis=0)).max(axis=1), np.diff(arrived)
     to_hold = np.abs(commands[1:] - np.clip(measured[1:], LOW, HIGH)).max(axis=1) < 0.1  # a hold is not a ramp
     assert np.all((steps <= MAX_VELOCITY * (passed + SLACK_S)) | to_hold)
@@ -45,5 +45,7 @@ def test_a_minute_of_faults(site: Site, seed: int) -> None:
         if phase["name"] == "unmeasured":
             assert not (late > phase["begun"] + STALE_S + SLACK_S).any(), phase
         if phase["name"] in ("NaN", "late"):
-            held = commands[phase["from"] : phase["to"]][late > phase["begun"] + DEADLINE_S + SLACK_S]
-            assert len(held) == 0 or np.abs(held - held[-1]).max() == 0.0, phase
+            rest = slice(phase["from"], phase["to"])
+            held = late > phase["begun"] + DEADLINE_S + SLACK_S
+            away = np.abs(commands[rest] - np.clip(measured[rest], LOW, HIGH))[held]
+            assert not (away > 0.1).any(), phase  # where the joints are, as nothing else is known to be wanted
