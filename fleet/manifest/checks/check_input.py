@@ -54,7 +54,7 @@ def _form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yield which keys are missing, and which do not go together: key, message, hint."""
     given = value.model_fields_set
     if sum((value.topic is not None, value.from_output is not None, value.is_constant)) != 1:
-        hint = "give topic (a ROS topic), from (another model's output), or constant; state is a key of the model"
+        hint = "give topic (a ROS topic), or from (another model's output), or constant; what it keeps is state"
         yield (), "an input has one source: give exactly one of topic, from and constant", hint
         return
     if value.is_constant:
