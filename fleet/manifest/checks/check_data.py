@@ -147,7 +147,7 @@ class _Checks:
 
     def _constant(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
         """Check that a constant has as many values as its tensor, whose shape is known."""
-        given = value.constant if isinstance(value.constant, tuple) else (value.constant,)
+        given = value.constant or ()
         shape = value.shape if "shape" in value.model_fields_set else tensor.fixed
         if shape is None:
             message = f"the ONNX file leaves the shape of {value.tensor} open: {tensor.shown}"

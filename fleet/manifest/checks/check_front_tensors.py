@@ -74,13 +74,12 @@ def _unlike(value: ModelState, own: Tensor, kept: Tensor) -> list[tuple[tuple[st
     return []
 
 
-def why_not_held(values: Sequence[object], dtype: str) -> str:
+def why_not_held(values: Sequence[float], dtype: str) -> str:
     """Say why a tensor of ``dtype`` cannot hold a constant's values; empty when it can."""
     if dtype not in _BOUNDS:
         return "" if dtype.startswith("float") else "no constant can be"
     low, high = _BOUNDS[dtype]
-    for value in values:
-        number = float(value)  # type: ignore[arg-type]
+    for number in values:
         if number != int(number) or not low <= number <= high:
             return f"cannot hold {number:g}"
     return ""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from fleet.manifest.schema.number_values import Bounds, Constant, Initial, Numbers, NumbersByName, Span
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
 from runtime.contract.engine.task_metric import METRICS
@@ -14,8 +15,6 @@ from runtime.contract.node.encodings import ENCODINGS, meant_by
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
 from runtime.contract.node.runtime_config import DEFAULT_GAP_S, DEFAULT_QUEUE
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Numbers = Finite | Annotated[tuple[Finite, ...], Field(min_length=1)]
 InputType = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 DecoderName = Annotated[
@@ -106,7 +105,7 @@ class ModelInput(Frozen):
     tensor: Text
     shape: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """What the robot runs at, whatever the range. Must be given, but for a constant."""
-    constant: bool | Numbers | None = None
+    constant: Constant | None = None
     """The value for good, which becomes part of the engine: one for the whole tensor, or as many as it has."""
     dtype: InputType = "float32"
     """Element type of the ONNX file's input."""
@@ -162,15 +161,12 @@ class ModelState(Frozen):
     """Instead: an input or observation whose last values are kept."""
     shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """Where the ONNX file leaves it open."""
-    initial: Literal["zeros"] | Finite = "zeros"
+    initial: Initial = 0.0
     reset: Literal["on_gap", "never"] = "on_gap"
     gap: Annotated[Seconds, Field(gt=0)] = DEFAULT_GAP_S
     """Frames further apart begin a new sequence."""
     failed_frame: Literal["reset", "keep"] | None = None
     """What a frame that came to nothing makes of it: reset when not given, keep with reset: never."""
-
-
-Bounds = Annotated[tuple[Finite, ...], Field(min_length=2, max_length=2)]
 
 
 class ModelObservationPart(Frozen):
@@ -182,11 +178,11 @@ class ModelObservationPart(Frozen):
     """Of a message whose numbers have names."""
     joints: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
     """Of a JointState: these, in this order."""
-    slice: Annotated[tuple[int, ...], Field(min_length=2, max_length=2)] | None = None
+    slice: Span | None = None
     """Of numbers without names: the first, and the first that is none of them."""
     projected_gravity: bool = False
     """Of a quaternion: the direction of gravity in the body's frame."""
-    subtract: Numbers | dict[Text, Finite] | None = None
+    subtract: NumbersByName | None = None
     """Numbers, or by joint."""
     clip: Bounds | None = None
     scale: Numbers | None = None

@@ -29,7 +29,7 @@ def part_size(part: ModelObservationPart, model: Model) -> int | None:
         raise PartError("a part is of an input or constant", "give exactly one of input and constant")
     if part.constant is not None:
         _nothing_else(part)
-        return len(numbers(part.constant))
+        return len(part.constant)
     size = _chosen_size(part, model)
     if part.projected_gravity:
         if size is not None and size != 4:
@@ -39,7 +39,7 @@ def part_size(part: ModelObservationPart, model: Model) -> int | None:
             )
         size = 3
     for key, given in (("subtract", part.subtract), ("scale", part.scale)):
-        count = 1 if given is None or isinstance(given, dict) else len(numbers(given))
+        count = 1 if given is None or isinstance(given, dict) else len(given)
         if size is not None and count not in (1, size):
             raise PartError(f"{count} numbers for {size} values", f"give one number, or {size}", key)
     if isinstance(part.subtract, dict):
@@ -70,7 +70,7 @@ def subtracted(part: ModelObservationPart, model: Model) -> tuple[float, ...]:
     if part.subtract is None:
         return ()
     if not isinstance(part.subtract, dict):
-        return numbers(part.subtract)
+        return part.subtract
     value = _input(part, model)
     if value is None or value.type != JOINT_STATE or value.adapter is not None:
         raise PartError("numbers by joint are for a JointState", "write a list of numbers", "subtract")
@@ -82,13 +82,6 @@ def subtracted(part: ModelObservationPart, model: Model) -> tuple[float, ...]:
         hint = "give every joint a number, 0 where nothing is taken off"
         raise PartError(f"subtract has no number for {', '.join(missing)}", hint, "subtract")
     return tuple(part.subtract[name] for _ in fields for name in joints)
-
-
-def numbers(given: float | Sequence[float] | None) -> tuple[float, ...]:
-    """Return one number or several as a tuple; empty where none is given."""
-    if given is None:
-        return ()
-    return (float(given),) if isinstance(given, (int, float)) else tuple(float(each) for each in given)
 
 
 def _chosen_size(part: ModelObservationPart, model: Model) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fleet.manifest.schema.manifest_schema import Model
 from fleet.manifest.schema.model_schema import ModelInput, ModelObservation, ModelObservationPart, ModelState
-from fleet.manifest.schema.observation_parts import numbers, part_places, subtracted
+from fleet.manifest.schema.observation_parts import part_places, subtracted
 from runtime.contract.engine.model_front import ConstantSpec, ObservationPart, ObservationSpec, StateSpec
 from runtime.contract.node.runtime_config import StateRule
 
@@ -35,13 +35,11 @@ def _after_failure(value: ModelState) -> str:
 
 def _constant(value: ModelInput) -> ConstantSpec:
     shape = value.shape if "shape" in value.model_fields_set else None
-    given = value.constant
-    return ConstantSpec(value.tensor, numbers(float(given) if isinstance(given, bool) else given), shape)
+    return ConstantSpec(value.tensor, value.constant or (), shape)
 
 
 def _state(value: ModelState) -> StateSpec:
-    initial = 0.0 if value.initial == "zeros" else float(value.initial)
-    return StateSpec(value.input, value.output or "", value.tail_of or "", value.shape, initial)
+    return StateSpec(value.input, value.output or "", value.tail_of or "", value.shape, value.initial)
 
 
 def _observation(value: ModelObservation, model: Model) -> ObservationSpec:
@@ -51,12 +49,12 @@ def _observation(value: ModelObservation, model: Model) -> ObservationSpec:
 
 def _part(part: ModelObservationPart, model: Model) -> ObservationPart:
     if part.constant is not None:
-        return ObservationPart(constant=numbers(part.constant))
+        return ObservationPart(constant=part.constant)
     return ObservationPart(
         input=part.input or "",
         at=part_places(part, model),
         projected_gravity=part.projected_gravity,
         subtract=subtracted(part, model),
         clip=part.clip or (),
-        scale=numbers(part.scale),
+        scale=part.scale or (),
     )

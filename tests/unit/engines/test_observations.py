@@ -21,7 +21,7 @@ from runtime.engines.graph.normalize import load_source
 from runtime.engines.graph.observations import compose_model
 from runtime.engines.graph.transform import transform
 from runtime.engines.onnxruntime_ import BACKEND
-from tests.fakes.policy_models import ACTIONS, mlp_answer, mlp_policy, mlp_weights
+from tests.fakes.nodes.policy_models import ACTIONS, mlp_answer, mlp_policy, mlp_weights
 from tests.unit.engines.models import make_job
 from tests.unit.engines.test_state import build, refused
 from tests.unit.examples import examples
@@ -173,7 +173,7 @@ def test_a_name_that_the_model_uses_inside_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_input_may_feed_the_model_and_an_observation(tmp_path: Path) -> None:
-    from tests.fakes.policy_models import accumulator
+    from tests.fakes.nodes.policy_models import accumulator
 
     spec = ObservationSpec("sum_in", (1, 2), (ObservationPart("x", (1, 0), scale=(10.0,)),))
     build(
