@@ -17,6 +17,7 @@ from fleet.manifest.schema.model_schema import InputType
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
+from runtime.contract.engine.image_layout import IMAGE_DTYPES
 from runtime.contract.node.inputs import size_of
 
 _NO_ARRAYS = frozenset({"bfloat16", "string", "undefined", "complex64", "complex128"})
@@ -108,9 +109,10 @@ class _Checks:
                 self._add(("inputs", index, "tensor"), f"the ONNX file has no input {value.tensor}", hint)
             else:
                 self._input(value, tensor, ("inputs", index))
-        declared = {value.tensor for value in self._model.inputs} - self._only_composed()
+        declared = {value.tensor for value in self._model.inputs}
         declared |= {value.tensor for value in self._model.observations}
-        declared |= {value.input for value in self._model.state} - self._only_composed()
+        declared |= {value.input for value in self._model.state}
+        declared -= self._only_composed() - graph.inputs.keys()
         for name in graph.inputs:
             if name not in declared and declared <= graph.inputs.keys():
                 hint = "declare it under inputs (what feeds it, or constant), state or observations"
@@ -138,11 +140,9 @@ class _Checks:
             self._add((*at, "shape"), f"{list(value.shape)} does not fit the ONNX file's {tensor.shown}", hint)
         elif why := why_not_open(value, tensor):
             self._add((*at, "shape_range"), *why)
-        if tensor.dtype != value.dtype:
-            known = tensor.dtype in get_args(InputType)
+        if tensor.dtype != value.dtype and not (value.is_image and tensor.dtype in IMAGE_DTYPES):
+            known = tensor.dtype in get_args(InputType) and not value.is_image
             hint = f"write dtype: {tensor.dtype}" if known else "export the model with a float32 input"
-            if value.is_image:
-                hint = "export the model with float32 inputs: the camera's frames are converted to that"
             self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not {value.dtype}", hint)
 
     def _constant(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:

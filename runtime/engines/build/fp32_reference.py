@@ -17,6 +17,7 @@ import numpy.typing as npt
 from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.graph.front import NOTHING, Front, constant_arrays
+from runtime.engines.graph.image_inputs import as_model_takes
 from runtime.engines.graph.normalize import session_source
 from runtime.engines.graph.preprocess import preprocess_model
 from runtime.engines.onnxruntime_.session import DTYPES, open_session
@@ -34,9 +35,9 @@ class Reference:
         self._inputs = tuple(inputs)
         self._outputs = [spec.name for spec in front.core_outputs(outputs)]
         self._model = open_session(session_source(source) if isinstance(source, Path) else source, optimize=False)
-        takes = {node.name: DTYPES.get(node.type, "") for node in self._model.get_inputs()}
-        self._names = set(takes)
-        self._constants = constant_arrays(front.constants, takes)
+        self._specs = {spec.name: spec for spec in inputs}
+        self._takes = {node.name: DTYPES.get(node.type, "float32") for node in self._model.get_inputs()}
+        self._constants = constant_arrays(front.constants, self._takes)
         composed = front.compose_model(self._inputs)
         self._compose = None if composed is None else open_session(composed.SerializeToString(), optimize=False)
         self._preprocess = {
@@ -51,7 +52,7 @@ class Reference:
         kept = self._composed(tensors)
         tensors.update(self._constants)
         try:
-            values = self._model.run(self._outputs, {name: tensors[name] for name in self._names})
+            values = self._model.run(self._outputs, {name: tensors[name] for name in self._takes})
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             raise EngineError(
                 "bad-model",
@@ -74,12 +75,12 @@ class Reference:
         names = [node.name for node in self._compose.get_outputs()]
         given = {node.name: tensors[node.name] for node in self._compose.get_inputs()}
         found = dict(zip(names, self._compose.run(names, given), strict=True))
-        tensors.update({name: found[name] for name in names if name in self._names})
-        return {name: found[name] for name in names if name not in self._names}
+        tensors.update({name: found[name] for name in names if name in self._takes})
+        return {name: found[name] for name in names if name not in self._takes}
 
     def _tensor(self, name: str, frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
         session = self._preprocess.get(name)
         if session is None:
             return frame
         tensor: npt.NDArray[Any] = session.run(None, {"frame": frame})[0]
-        return tensor
+        return as_model_takes(tensor, self._specs[name], self._takes[name])

@@ -34,6 +34,14 @@ def run_frames(
     return _in_sequence(answer, buffers, golden, state)
 
 
+def first_frame(inputs: Sequence[TensorSpec], golden: Golden, state: Sequence[StateSpec]) -> Arrays:
+    """Return all inputs of an engine at the first golden frame, states at their beginning."""
+    buffers = {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs}
+    RecurrentState(state, buffers).reset()
+    golden.feed(0, buffers.items())
+    return buffers
+
+
 def _in_sequence(
     answer: Callable[[Buffers], Buffers], buffers: Buffers, golden: Golden, state: Sequence[StateSpec]
 ) -> list[Arrays]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import ModelProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from runtime.contract.engine.build import BuildJob, TensorSpec
 from runtime.contract.engine.model_front import ConstantSpec, ObservationSpec, StateSpec
@@ -43,6 +44,15 @@ class Front:
     def compose_model(self, inputs: Sequence[TensorSpec]) -> ModelProto | None:
         """Return the composition alone as a model, None where nothing is composed."""
         return compose_model(inputs, self.observations, self.state)
+
+    def with_composed(self, frame: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+        """Return a frame of the engine's inputs with observations and tails added. Runs on the CPU."""
+        model = self.compose_model(inputs)
+        if model is None:
+            return dict(frame)
+        evaluator = ReferenceEvaluator(model)
+        found: Any = evaluator.run(None, {name: frame[name] for name in evaluator.input_names})
+        return {**frame, **dict(zip(evaluator.output_names, found, strict=True))}
 
     @property
     def prefixes(self) -> tuple[str, ...]:

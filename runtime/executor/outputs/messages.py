@@ -123,8 +123,8 @@ class MaskImage:
 
 
 class MultiArray:
-    """A tensor as std_msgs/Float32MultiArray or Float64MultiArray. It has no header: the first dimension's label is the frame's stamp and
-    frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
+    """A tensor as std_msgs/Float32MultiArray or Float64MultiArray. It has no header: the first dimension's label is the
+    frame's stamp and frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
 
     def __init__(self, kind: type[Any] = Float32MultiArray) -> None:
         self._message = kind()

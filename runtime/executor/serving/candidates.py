@@ -96,8 +96,8 @@ def prepare(
 ) -> Serving:
     """Load, test and wire an engine; blocks for as long as that takes. Raises EngineError, OptionError.
 
-    ``publishers``: output topic → what sends its results; ``tell`` is told when what it keeps begins anew. On the worker thread, or on any other where the engine's
-    backend allows that.
+    ``publishers``: output topic → what sends its results; ``tell`` is told when what it keeps begins anew. On the
+    worker thread, or on any other where the engine's backend allows that.
     """
     loaded_as = candidate.model
     decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
