@@ -36,6 +36,10 @@ def _problems(value: ModelState, model: Model, seen: set[str]) -> Iterator[tuple
         yield (), "a state is kept from one thing: give exactly one of output and tail_of", hint
     elif value.tail_of is not None:
         yield from _tail_problems(value, model)
+    rate = model.trigger.rate
+    if value.reset == "on_gap" and rate is not None and value.gap * rate < 1.0:
+        hint = f"raise it above {1.0 / rate:g} s"
+        yield ("gap",), f"gap is shorter than a period of {rate:g} Hz, so that every frame begins a sequence", hint
     if value.reset == "never" and "gap" in value.model_fields_set:
         yield ("gap",), "gap has no effect with reset: never", "remove it, or write reset: on_gap"
 

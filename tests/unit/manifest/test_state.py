@@ -151,6 +151,7 @@ LSTM_CASES = [
     ("output: h_out", "shape: [1, 1, 8]", "state/0", "exactly one of output and tail_of", "tail_of"),
     ("output: h_out", "output: h_out, shape: [1, 8]", "state/0/shape", "not fit the ONNX file's [1, 1, 8]", "as it"),
     ("output: h_out", "output: h_out, reset: never, gap: 1s", "state/0/gap", "no effect with reset: never", "remove"),
+    ("outputs:", "trigger: {rate: 2}\noutputs:", "state/1/gap", "shorter than a period of 2 Hz", "above 0.5 s"),
     ("output: h_out", "output: h_out, initial: random", "state/0/initial", "random is no value", "write zeros"),
     ("output: h_out", "output: h_out, reset: always", "state/0/reset", "not possible", "never"),
     ("input: c_in", "input: h_in", "state/1/input", "h_in is named twice", "from one output"),
