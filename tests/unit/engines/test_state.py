@@ -200,3 +200,18 @@ def test_diagnosis_follows_the_sequence(tmp_path: Path) -> None:
     np.savez(tmp_path / CALIBRATION_DIR / "frames.npz", obs=walk(16))
     found = diagnose(read_job(tmp_path), tmp_path, lambda _: None, elapsed_s=0.0)
     assert found.keep == ("actor",)
+
+
+def test_the_tool_runs_frames_as_one_sequence(tmp_path: Path) -> None:
+    from runtime.contract.engine.engine_tool import CompareRequest, RunRequest
+    from runtime.engines.tool.compare import run as compare
+    from runtime.engines.tool.frames import run as run_tool
+
+    build(tmp_path, accumulator(), {"x": np.ones((8, 2), np.float32)}, **SUM)
+    folder = str(tmp_path / "out")
+    answer = run_tool(RunRequest(folder), lambda _: None)
+    assert (answer.frames, answer.violation, answer.outputs[0].max) == (8, None, 16.0)
+    np.savez(tmp_path / "other.npz", x=np.full((3, 2), 5, np.float32))
+    assert run_tool(RunRequest(folder, input=str(tmp_path / "other.npz")), lambda _: None).outputs[0].max == 30.0
+    both = compare(CompareRequest(folder, folder, run=True, seconds=0.05), lambda _: None)
+    assert max(item.max_abs_error for item in both.outputs) == 0.0
