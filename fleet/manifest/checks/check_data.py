@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+from fleet.manifest.checks.check_decoder import count_problem
 from fleet.manifest.checks.check_front_tensors import check_front_tensors, why_not_held
 from fleet.manifest.checks.check_metric import check_metric_frames
 from fleet.manifest.checks.check_precision_exclusions import check_precision_exclusions
@@ -125,6 +126,8 @@ class _Checks:
                 hint = "export the model with a float32 output there (a Cast), or without it"
                 said = "no tensor" if kind == "undefined" else kind
                 self._add(("outputs", index, "tensor"), f"output {output.tensor} is {said}: no robot reads it", hint)
+            elif (wrong := count_problem(output, graph.outputs[output.tensor])) is not None:
+                self._add(("outputs", index, "decoder"), *wrong)
 
     def _only_composed(self) -> set[str]:
         """What observations and tails are made of: these need not be inputs of the ONNX file."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime
-from runtime.decoding.decoders import Boxes, Decoder, Result, View, decoder_named
+from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
@@ -56,6 +56,18 @@ class Port:
     tensor: str
     decode: Decoder
     publish: Publish
+
+
+class Unpublished:
+    """Stands for a publisher that cannot be made: its model is not loaded, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, stamp: Stamp, result: Result) -> None:
+        """Never called: loading the model refuses it."""
+        del stamp, result
+        raise RuntimeError(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +113,9 @@ def prepare(
     """
     loaded_as = candidate.model
     decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
+    for out in loaded_as.outputs:
+        if isinstance(missing := publishers[out.topic], Unpublished):
+            raise OptionError(missing.reason)
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -122,7 +137,7 @@ def prepare(
 
 
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:
-    """Tell the outputs that act on it (velocities) that a frame came to nothing."""
+    """Tell the outputs that act on it (commands) that a frame came to nothing."""
     for publish in publishers:
         failed = getattr(publish, "failed", None)
         if failed is not None:
