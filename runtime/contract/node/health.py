@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
-from runtime.contract.engine.build import Percentiles
 from runtime.contract.engine.decoded import DecodedOutput
+from runtime.contract.engine.facts import Percentiles
 from runtime.contract.robot.power import PowerStatus
 
 #: Overall verdict, three states: only ``UNHEALTHY`` reverts a release.
