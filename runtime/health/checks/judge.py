@@ -34,6 +34,8 @@ from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
+MANY_RESETS = 10
+"""From so many resets of a state on, their share of the frames is judged."""
 _COMMANDS = {"zero": "send zero", "hold": "hold as declared"}
 
 
@@ -114,6 +116,7 @@ class Judge:
                 yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
             if health.mixed:
                 yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
+            yield from state_check(health)
         if health is None or not is_active(health):
             self._hysteresis.forget(f"model:{model.name}:")
             return
@@ -217,6 +220,14 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
 def _finished_starting(process: Snapshot) -> bool:
     """The executor says it is done with starting, so there is nothing left to wait for."""
     return process.status is not None and process.status.phase != "starting"
+
+
+def state_check(health: ModelHealth) -> Iterator[Check]:
+    """A model that keeps nothing from most of its frames to the next works, and not as it was trained."""
+    resets = sum(health.state_resets.values())
+    if resets >= MANY_RESETS and 2 * resets > health.frames:
+        said = f"its state was reset {resets} times in {health.frames} frames, the last time by"
+        yield Check(f"model:{health.name}:state", LEVEL_WARN, f"{said} {health.last_state_reset}")
 
 
 def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: str) -> Check:
