@@ -82,7 +82,8 @@ class _Odd:
         side = int(self.pick((8, 32, 33, 64)))
         usual: list[list[Any]] = [
             [1, 3, side, side], ["n", 3, "h", "w"], [1, side, side, 3], ["n", "h", "w", 3], [3, side, side],
-            [1, 1, side, side], [1, 4, side, side], [2, 3, side, side], [1, 48], ["n", 12], [2, 1, 16], [1, 1, 8], [], [1], [4], [1, 0],
+            [1, 1, side, side], [1, 4, side, side], [2, 3, side, side], [1, 48], ["n", 12],
+            [2, 1, 16], [1, 1, 8], [], [1], [4], [1, 0],
         ]  # fmt: skip
         if self.rng.random() < 0.7:
             return list(self.pick(usual))
