@@ -55,10 +55,11 @@ def read_draft(path: Path, pictures: Pictures | None = None) -> ModelDraft:
             hint="leave --frames out, and write golden data for every input (docs/engines.md)",
         )
     graph, head = found.graph, found.head
+    _refuse_integer_operators(graph)
     inputs = propose_inputs(found, pictures.size if pictures else FRAME)
     published, said = propose_outputs(head, {name: found.fixed.outputs[name] for name in found.outputs}, graph)
     name = model_name(path)
-    quantized = bool(graph.operators & {"QuantizeLinear", "QLinearConv", "QLinearMatMul"})
+    quantized = "QuantizeLinear" in graph.operators
     text = model_text(
         _declared(path, name, graph),
         inputs.entries,
@@ -70,6 +71,17 @@ def read_draft(path: Path, pictures: Pictures | None = None) -> ModelDraft:
     )
     notes = tuple(dict.fromkeys([*inputs.notes, *said]))
     return ModelDraft(name, text, inputs.frames, bool(found.states), graph.files, notes, quantized)
+
+
+def _refuse_integer_operators(graph: Inspected) -> None:
+    """Raise UsageError for a model that no engine is built from (`runtime.engines.graph.quantized` says the same)."""
+    own = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+    found = sorted(each for each in graph.operators if each in own or each.startswith("QLinear"))
+    if found:
+        raise UsageError(
+            f"{graph.path}: quantized already, by operators of ONNX Runtime's own ({found[0]}): no engine is built from it",
+            hint="give the float model; or quantize it to Q/DQ pairs (quant_format=QuantFormat.QDQ)",
+        )
 
 
 def model_name(path: Path) -> str:
