@@ -79,7 +79,7 @@ def _refuse_integer_operators(graph: Inspected) -> None:
     found = sorted(each for each in graph.operators if each in own or each.startswith("QLinear"))
     if found:
         raise UsageError(
-            f"{graph.path}: quantized already, by operators of ONNX Runtime's own ({found[0]}): no engine is built from it",
+            f"{graph.path}: quantized already, by ONNX Runtime's own ({found[0]}): no engine is built from it",
             hint="give the float model; or quantize it to Q/DQ pairs (quant_format=QuantFormat.QDQ)",
         )
 
