@@ -6,18 +6,39 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.contract.node.decoders import is_plugin, unknown_decoder
+from runtime.decoding.depth import DepthDecoder
+from runtime.decoding.instances import InstanceDecoder
+from runtime.decoding.keypoints import KeypointBoxes
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.decoding.options import OptionError, Options
+from runtime.decoding.oriented_boxes import OrientedBoxDecoder
 from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
 from runtime.decoding.plugin_decoder import plugin_decoder, plugin_result
-from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.results import (
+    Boxes,
+    Classes,
+    Decoder,
+    Depth,
+    Instances,
+    Keypoints,
+    Mask,
+    OrientedBoxes,
+    Result,
+    Tensor,
+    Velocity,
+    View,
+)
 from runtime.decoding.text_boxes import TextBoxes
 from runtime.decoding.velocity import VelocityDecoder
 
 DECODERS: dict[str, type[Any]] = {
     "boxes": ObjectBoxes,
     "classification": Classification,
+    "depth": DepthDecoder,
+    "instances": InstanceDecoder,
+    "keypoints": KeypointBoxes,
     "mask": MaskDecoder,
+    "oriented_boxes": OrientedBoxDecoder,
     "tensor": TensorDecoder,
     "text_boxes": TextBoxes,
     "velocity": VelocityDecoder,
@@ -55,9 +76,13 @@ __all__ = [
     "Boxes",
     "Classes",
     "Decoder",
+    "Depth",
+    "Instances",
+    "Keypoints",
     "Mask",
     "OptionError",
     "Options",
+    "OrientedBoxes",
     "Result",
     "Tensor",
     "Velocity",

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, 
 
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
+from runtime.contract.engine.decoded import output_name, tensors_read
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.encodings import ENCODINGS, meant_by
@@ -32,6 +33,10 @@ PluginName = Annotated[
 """``package:name`` of an entry point."""
 MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*$")]
 """A ROS message type."""
+
+
+TensorRole = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+"""What a decoder calls a tensor that it reads."""
 
 
 def _encoding(value: Any) -> Any:
@@ -72,6 +77,10 @@ class ImagePreprocess(Frozen):
 
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     resize: Literal["stretch", "letterbox", "none"] = "stretch"
+    place: Literal["centre", "top_left"] = "centre"
+    """Of a letterbox: where the frame lies in it."""
+    pad: tuple[Annotated[float, Field(ge=0, le=65535)], ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; 114 if not given."""
     scale: Annotated[float, Field(gt=0)] = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     """One number a channel, in the order of ``color``, after ``scale``."""
@@ -170,11 +179,29 @@ class Decoder(Frozen):
 
 
 class ModelOutput(Frozen):
-    """One output tensor and the topic it is published on."""
+    """One output tensor, or several that one decoder reads, and the topic that the result is published on."""
 
-    tensor: Text
+    tensor: Text | None = None
+    tensors: dict[TensorRole, Text] = Field(default_factory=dict)
+    """Role → tensor, of a decoder that reads several: boxes, scores, classes …"""
     topic: Topic
     decoder: Decoder
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ModelOutput:
+        if (self.tensor is None) == (not self.tensors):
+            raise ValueError("give tensor, or tensors with the role of each: one of the two")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor or "", self.tensors)
+
+    @property
+    def output_name(self) -> str:
+        """What messages and reports call it."""
+        return output_name(self.tensor or "", self.tensors)
 
 
 class Fp16Options(Frozen):

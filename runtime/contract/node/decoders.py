@@ -6,8 +6,10 @@ A decoder of somebody's own is written ``package:name`` and knows its options it
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from runtime.contract.node.box_options import BOX_OPTIONS, head_problems, with_head
+from runtime.contract.node.option_spec import OptionProblem, OptionSpec
 
 _DURATION = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s)")
 _PLUGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za-z0-9_.-]*")
@@ -15,35 +17,6 @@ _PLUGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za
 
 class OptionError(ValueError):
     """A decoder cannot be made from its options. The message names the option and what it takes."""
-
-
-@dataclass(frozen=True)
-class OptionSpec:
-    """One option. ``low`` and ``high`` bound numbers (inclusive), durations in seconds."""
-
-    name: str
-    kind: str
-    """number | whole | flag | word | choice | duration | words | numbers."""
-    default: Any = None
-    """``None``: it must be given."""
-    low: float = 0.0
-    high: float = 0.0
-    choices: Tuple[str, ...] = ()
-    """Of a choice; of words, what each may be."""
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class OptionProblem:
-    """What is wrong with the options of one decoder."""
-
-    option: Optional[str]
-    """``None``: an option that must be given is not there."""
-    message: str
-    """Without the option's name: ``is 2``."""
-    hint: str
-    unknown: bool = False
-    """The decoder has no option of this name."""
 
 
 _AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
@@ -65,24 +38,20 @@ GUARD_OPTIONS: Tuple[OptionSpec, ...] = (
 """What bounds a velocity on its way to the robot, whichever decoder it comes from."""
 
 DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
-    "boxes": (
-        OptionSpec("layout", "choice", "cxcywh", choices=("cxcywh", "xyxy")),
-        OptionSpec("objectness", "flag", False),
-        OptionSpec("channels_first", "flag", False),
-        OptionSpec("normalized", "flag", False),
-        OptionSpec("sigmoid", "flag", False),
-        OptionSpec("threshold", "number", 0.25, 0.0, 1.0),
-        OptionSpec("iou", "number", 0.45, 0.0, 1.0),
-        OptionSpec("class_agnostic", "flag", False),
-        OptionSpec("max_candidates", "whole", 1000, 1, 2000),
-        OptionSpec("max_detections", "whole", 100, 1, 1000),
-        OptionSpec("labels", "words", ()),
-        OptionSpec("classes", "whole", 0, 0, 100000),
-    ),
+    **BOX_OPTIONS,
     "classification": (
         OptionSpec("top_k", "whole", 5, 1, 1000),
         OptionSpec("softmax", "flag", False),
         OptionSpec("labels", "words", ()),
+    ),
+    "depth": (
+        OptionSpec("unit", "choice", "m", choices=("m", "mm")),
+        OptionSpec("scale", "number", 1.0, -1e6, 1e6),
+        OptionSpec("offset", "number", 0.0, -1e6, 1e6),
+        OptionSpec("inverse", "flag", False),
+        OptionSpec("min", "number", 0.0, 0.0, 1000.0, unit="m"),
+        OptionSpec("max", "number", 1000.0, 0.0, 1000.0, unit="m"),
+        OptionSpec("size", "choice", "model", choices=("model", "camera")),
     ),
     "mask": (
         OptionSpec("threshold", "number", 0.5, 0.0, 1.0),
@@ -148,7 +117,7 @@ def read_with(decoder: str, specs: Tuple[OptionSpec, ...], options: Mapping[str,
             raise OptionError("{} has no option {!r}".format(decoder, problem.option))
         name = decoder if problem.option is None else "{}.{}".format(decoder, problem.option)
         raise OptionError("{} {}: {}".format(name, problem.message, problem.hint))
-    return values
+    return with_head(values, options) if "head" in values else values
 
 
 def _read(specs: Tuple[OptionSpec, ...], options: Mapping[str, Any]) -> Tuple[Dict[str, Any], List[OptionProblem]]:
@@ -166,22 +135,13 @@ def _read(specs: Tuple[OptionSpec, ...], options: Mapping[str, Any]) -> Tuple[Di
             problems.append(OptionProblem(None, "needs {}".format(spec.name), "give " + _wanted(spec)))
         else:
             values[spec.name] = spec.default
-    return values, problems or _cross(values)
+    return values, problems or _cross(values, options)
 
 
-def _cross(values: Dict[str, Any]) -> List[OptionProblem]:
+def _cross(values: Dict[str, Any], given: Mapping[str, Any]) -> List[OptionProblem]:
     """Rules between options. They need valid values."""
-    found: List[OptionProblem] = []
+    found: List[OptionProblem] = head_problems(values, given) if "head" in values else []
     axes, scale = values.get("axes"), values.get("scale")
-    if "classes" in values and not values["classes"] and not values["labels"]:
-        hint = (
-            "give labels (the classes' names) or classes (how many there are): every number of the output has a place"
-        )
-        found.append(OptionProblem(None, "needs labels or classes", hint))
-    elif "classes" in values and values["labels"] and values["classes"] not in (0, len(values["labels"])):
-        hint = "leave classes out, or give as many labels"
-        message = "is {}, and there are {} labels".format(values["classes"], len(values["labels"]))
-        found.append(OptionProblem("classes", message, hint))
     if axes is not None and (not axes or len(set(axes)) != len(axes)):
         found.append(OptionProblem("axes", "names no axis, or one twice", "give one axis for each output value"))
     if axes and scale and len(scale) != len(axes):
@@ -191,6 +151,11 @@ def _cross(values: Dict[str, Any]) -> List[OptionProblem]:
         hint = "raise it above one period, or the rate above {:g} Hz".format(1.0 / values["deadline"])
         message = "is {:g} s, shorter than a period of {:g} Hz".format(values["deadline"], values["rate"])
         found.append(OptionProblem("deadline", message, hint))
+    if "inverse" in values and not values["min"] < values["max"]:
+        message = "is {:g} m, and min is {:g} m".format(values["max"], values["min"])
+        found.append(OptionProblem("max", message, "give a largest depth above the smallest"))
+    if "inverse" in values and not values["scale"]:
+        found.append(OptionProblem("scale", "is 0", "give another number: every pixel would have the same depth"))
     return found
 
 
@@ -207,11 +172,24 @@ def _value(spec: OptionSpec, value: Any) -> Any:
         return value if isinstance(value, bool) else None
     if spec.kind in ("word", "choice"):
         return value if _is_word(spec, value) else None
-    if not isinstance(value, (list, tuple)):
+    return _list_value(spec, value)
+
+
+def _list_value(spec: OptionSpec, value: Any) -> Any:
+    """As :func:`_value`, for options that are lists."""
+    if spec.kind == "names" and _is_number(value):
+        fits = spec.low <= value <= spec.high and value == int(value)
+        return tuple(str(number) for number in range(int(value))) if fits else None
+    if not isinstance(value, (list, tuple)) or (spec.kind == "names" and not value):
         return None
+    if spec.kind == "wholes":
+        fits = all(_is_number(item) and spec.low <= item <= spec.high and item == int(item) for item in value)
+        return tuple(int(item) for item in value) if fits else None
     if spec.kind == "numbers":
         fits = all(_is_number(item) and spec.low <= item <= spec.high for item in value)
         return tuple(float(item) for item in value) if fits else None
+    if spec.kind == "names" and len(set(map(str, value))) != len(value):
+        return None
     return tuple(value) if all(_is_word(spec, item) for item in value) else None
 
 
@@ -244,4 +222,6 @@ def _wanted(spec: OptionSpec) -> str:
         "duration": "a duration such as 300ms or 1s, {}".format(bounds + " s"),
         "words": "a list of strings",
         "numbers": "a list of numbers " + bounds,
+        "wholes": "a list of whole numbers " + bounds,
+        "names": "a list of different names, or how many there are, {}".format(bounds),
     }[spec.kind]

@@ -6,15 +6,17 @@ Slots are filled by the model's own inputs whoever serves, so a change of engine
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from runtime.contract.engine.decoded import OutputDecoder, pick, tensors_read
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime
-from runtime.decoding.decoders import Boxes, Decoder, Result, View, decoder_named
+from runtime.contract.node.tensor_roles import tensors_problem
+from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
@@ -55,6 +57,17 @@ class Port:
     tensor: str
     decode: Decoder
     publish: Publish
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    """Role → tensor, where the decoder reads several."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor, self.tensors)
+
+    def result(self, outputs: Mapping[str, npt.NDArray[Any]], view: View) -> Result:
+        """Decode an engine's outputs. Raises ValueError."""
+        return self.decode(pick(self.tensor, self.tensors, outputs), view)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,7 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
     backend allows that.
     """
     loaded_as = candidate.model
-    decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
+    decoders = [_decoder(item) for item in decoders_of(loaded_as)]
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -104,11 +117,17 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
             for slot, fed in zip(model.inputs, loaded_as.inputs, strict=True)
         },
         tuple(
-            Port(out.tensor, decode, publishers[out.topic])
+            Port(out.tensor, decode, publishers[out.topic], out.tensors)
             for out, decode in zip(loaded_as.outputs, decoders, strict=True)
         ),
         view_of(loaded_as, engine.identity),
     )
+
+
+def _decoder(item: OutputDecoder) -> Decoder:
+    if problem := tensors_problem(item.name, item.options, tuple(item.tensors)):
+        raise OptionError(f"{problem[0]}: {problem[1]}")
+    return decoder_named(item.name, item.options)
 
 
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:

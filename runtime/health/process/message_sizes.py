@@ -19,6 +19,8 @@ POINT_BYTES = 48
 aligned to 16 bytes). A message holds all fields of a point, whichever the model takes."""
 FLOAT_BYTES, TEXT_BYTES = 4, 24
 """A float32 value of a message, and one that is written out as JSON."""
+_PICTURES = {"mask": ("size", "model"), "instances": ("mask_size", "camera"), "depth": ("size", "model")}
+"""Decoders that send a picture: the option that says how large it is, and its default."""
 MAX_ELEMENTS = 4096
 """Of a tensor's message, where the output does not say otherwise (runtime.contract.node.decoders)."""
 
@@ -49,13 +51,15 @@ def message_bytes(binding: InputBinding) -> int:
 
 def result_bytes(model: ModelRuntime, output: OutputBinding) -> int:
     """Bytes of one message of an output; 0 for boxes, classes and velocities, which are small."""
-    if output.decoder == "mask":
-        camera = output.options.get("size") == "camera"
+    if output.decoder in _PICTURES:
+        option, usual = _PICTURES[output.decoder]
+        camera = output.options.get(option, usual) == "camera"
         pixels = (
             (binding.height * binding.width if camera else binding.network_height * binding.network_width)
             for binding in model.inputs
         )
-        return max(pixels, default=0) + HEADER_BYTES
+        each = FLOAT_BYTES if output.decoder == "depth" else 1
+        return max(pixels, default=0) * each + HEADER_BYTES
     if output.decoder == "tensor":
         each = FLOAT_BYTES if output.options.get("message") == "multiarray" else TEXT_BYTES
         return _whole(output.options, "max_elements", MAX_ELEMENTS) * each + HEADER_BYTES

@@ -212,7 +212,7 @@ MODEL_CASES = [
     C("largest agreement", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, max: {fp16: 0.1}}", "gates/metric/max", "top1 is an agreement: higher is better, and has no max", "min", "metric:"),
     C("agreement over 1", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, min: {fp16: 95}}", "gates/metric/min/fp16", "out of range", "at most 1", "metric:"),
     C("threshold of top1", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, threshold: 0.2}", "gates/metric/threshold", "top1 takes no threshold", "mask", "metric:"),
-    C("boxes of no boxes", "model", "gates:", "gates:\n  metric: {name: map50, output: scores}", "gates/metric/output", "map50 needs boxes, and scores has decoder tensor", "decoder boxes", "metric:"),
+    C("boxes of no boxes", "model", "gates:", "gates:\n  metric: {name: map50, output: scores}", "gates/metric/output", "map50 needs boxes, and scores has decoder tensor", "decoders boxes", "metric:"),
     C("boxes in no image", "model", IMAGE_TO_GATES, IN_A_SCAN, "gates/metric/name", "map50 needs an image input", "another metric", "metric:"),
     C("threshold of map50", "model", "gates:", "gates:\n  metric: {name: map50, output: scores, threshold: 0.2}", "gates/metric/threshold", "map50 takes no threshold", "decoder", "metric:"),
     C("too few golden frames", "model", "gates:", "gates:\n  metric: {name: top1, output: scores, min: {fp16: 0.99}}", "gates/metric/min/fp16", "top1 0.99 cannot be judged on 2 golden frames: it would be 1 or at most 0.5", "give 100 golden frames or more, or write 1", "metric:"),
