@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.decoding.frame_boxes import View
 from runtime.decoding.heads.candidates import ONE, Array, Candidates, Floats, Ints, Size, Tensors, require_finite
 from runtime.decoding.heads.choose import head_named
 
+Doubles = npt.NDArray[np.float64]
 Given = Array | Mapping[str, Array]
 """One tensor, or several by their roles."""
 
@@ -49,19 +51,22 @@ class BoxReader:
         """Return what counts. Raises ValueError for tensors that are not in the head's layout, and for numbers that are
         not finite, no scores, or no classes."""
         size = Size(view.network_height, view.network_width)
-        every: Candidates = self.head(tensors, size, extra)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused, where it counts
+            every: Candidates = self.head(tensors, size, extra)
         found = np.flatnonzero(every.scores >= self._threshold)
         best = found[np.argsort(-every.scores[found], kind="stable")[: self._max_candidates]]
-        raw, more = every.boxes(best), every.rest(best)
+        with np.errstate(over="ignore", invalid="ignore"):
+            raw, more = every.boxes(best), every.rest(best)
         require_finite(self.name, "coordinates", raw)
         require_finite(self.name, "numbers behind the box", more)
         over = max(0, found.size - self._max_candidates)
         return Found(every.scores[best], every.classes(best), raw, more, over)
 
-    def edges(self, raw: Floats, view: View) -> Floats:
-        """Return left, top, right, bottom in pixels of the network's input, (n, 4). Raises ValueError when most boxes
+    def edges(self, raw: Floats, view: View) -> Doubles:
+        """Return left, top, right, bottom in pixels of the network's input, (n, 4) in doubles, in which the sums of any
+        two coordinates have room. Raises ValueError when most boxes
         end before they begin: the layout is another one."""
-        given = raw
+        given = raw.astype(np.float64)
         if self._layout in ("cxcywh", "xywh"):
             start = given[:, :2] - given[:, 2:] / 2 if self._layout == "cxcywh" else given[:, :2]
             given = np.concatenate((start, start + given[:, 2:]), axis=1)
@@ -75,11 +80,11 @@ class BoxReader:
             )
         return given * self.unit(view)
 
-    def unit(self, view: View) -> Floats:
+    def unit(self, view: View) -> Doubles:
         """Return what one of x, y, x, y is in pixels of the network's input, (4,). Raises ValueError where nothing says
         how large that is."""
         rows, columns = self.network(view)
-        return np.array([columns, rows] * 2 if self._normalized else [1.0] * 4, np.float32)
+        return np.array([columns, rows] * 2 if self._normalized else [1.0] * 4, np.float64)
 
     def network(self, view: View) -> tuple[int, int]:
         """Return rows and columns of the network's input. Raises ValueError where nothing says how large that is."""
@@ -88,7 +93,10 @@ class BoxReader:
                 f"{self.name}: the configuration does not have the size of the network's input: publish it again with "
                 "this version, or export the model with coordinates from 0 to 1 and say normalized: true"
             )
-        return view.network_height or view.height, view.network_width or view.width
+        rows, columns = view.network_height or view.height, view.network_width or view.width
+        if not (rows and columns):
+            raise ValueError(f"{self.name}: nothing says how large the frame is: the model has no image input")
+        return rows, columns
 
 
 def by_role(given: Given) -> Tensors:

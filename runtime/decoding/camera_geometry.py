@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.decoding.frame_boxes import View
-from runtime.decoding.letterbox import Letterbox, letterbox
+from runtime.decoding.letterbox import letterbox
 
 
 def to_frame(corners: npt.NDArray[Any], shape: tuple[int, ...], view: View) -> npt.NDArray[np.float32]:
@@ -33,12 +34,26 @@ def points_to_frame(points: npt.NDArray[Any], shape: tuple[int, ...], view: View
     return scaled
 
 
-def placement(shape: tuple[int, ...], view: View) -> Letterbox:
-    """Return where the frame lies in a map of ``shape``."""
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the frame lies in a map, in the map's pixels. A map is smaller than the network's input, as a rule: bars
+    that are whole pixels there are parts of one here."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+def placement(shape: tuple[int, ...], view: View) -> Placement:
+    """Return where the frame lies in a map of ``shape`` that shows what the network saw."""
     rows, columns = shape
-    if view.letterbox:
-        return letterbox(view.height, view.width, rows, columns, top_left=view.top_left)
-    return Letterbox(rows, columns, 0, 0)
+    if not view.letterbox:
+        return Placement(0.0, 0.0, rows, columns)
+    high, wide = view.network_height or rows, view.network_width or columns
+    placed = letterbox(view.height, view.width, high, wide, top_left=view.top_left)
+    down, across = rows / high, columns / wide
+    return Placement(placed.top * down, placed.left * across, placed.height * down, placed.width * across)
 
 
 def scales(shape: tuple[int, ...], view: View) -> tuple[float, float]:
@@ -50,6 +65,7 @@ def scales(shape: tuple[int, ...], view: View) -> tuple[float, float]:
 def camera_grid(shape: tuple[int, ...], view: View) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Return, for every row and every column of the frame, which row and column of a map of ``shape`` shows it."""
     placed = placement(shape, view)
-    down = placed.top + (np.arange(view.height) * 2 + 1) * placed.height // (2 * view.height)
-    across = placed.left + (np.arange(view.width) * 2 + 1) * placed.width // (2 * view.width)
-    return down.astype(np.intp), across.astype(np.intp)
+    down = np.floor(placed.top + (np.arange(view.height) * 2 + 1) * placed.height / (2 * view.height))
+    across = np.floor(placed.left + (np.arange(view.width) * 2 + 1) * placed.width / (2 * view.width))
+    rows, columns = shape
+    return np.minimum(down, rows - 1).astype(np.intp), np.minimum(across, columns - 1).astype(np.intp)

@@ -42,7 +42,8 @@ class InstanceDecoder:
         prototypes = self._prototypes(given["prototypes"])
         found = self._read({ONE: given["rows"]}, view, len(prototypes))
         kept = keep_boxes(self._read, found, view)
-        sums = found.extra[kept.which] @ prototypes.reshape(len(prototypes), -1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            sums = found.extra[kept.which] @ prototypes.reshape(len(prototypes), -1)
         sums = sums.reshape(len(kept.which), *prototypes.shape[1:])
         require_finite("instances", "masks", sums)
         ids = self._in_frame(sums, kept, view) if self._to_camera else self._in_model(sums, kept, view)

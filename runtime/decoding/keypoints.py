@@ -11,7 +11,7 @@ from runtime.contract.node.decoders import read_options
 from runtime.decoding.box_reader import BoxReader, Given, by_role
 from runtime.decoding.camera_geometry import points_to_frame
 from runtime.decoding.frame_boxes import Keypoints, View
-from runtime.decoding.heads.candidates import Array, Floats, require_scores, sigmoid
+from runtime.decoding.heads.candidates import Array, Floats, require_finite, require_scores, sigmoid
 from runtime.decoding.object_boxes import class_columns, keep_boxes
 
 
@@ -35,7 +35,10 @@ class KeypointBoxes:
         kept = keep_boxes(self._read, found, view)
         rows = found.extra[kept.which].reshape(len(kept.which), len(self._names), self._values)
         flat = rows[:, :, :2].reshape(-1, 2) * self._read.unit(view)[:2]
-        points = points_to_frame(flat, self._read.network(view), view).reshape(*rows.shape[:2], 2)
+        with np.errstate(over="ignore"):
+            placed = points_to_frame(flat, self._read.network(view), view).astype(np.float32)
+        points = placed.reshape(*rows.shape[:2], 2)
+        require_finite("keypoints", "points", points)
         return Keypoints(
             kept.corners,
             kept.scores,
@@ -43,7 +46,7 @@ class KeypointBoxes:
             kept.classes,
             self._read.labels,
             kept.capped,
-            points.astype(np.float32),
+            points,
             self._visible(rows),
             self._names,
         )

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.contract.node.decoders import read_options
-from runtime.decoding.box_reader import BoxReader, Found, Given, by_role
+from runtime.decoding.box_reader import BoxReader, Doubles, Found, Given, by_role
 from runtime.decoding.camera_geometry import cut, points_to_frame, scales
 from runtime.decoding.frame_boxes import OrientedBoxes, View
-from runtime.decoding.heads.candidates import Array, Floats
+from runtime.decoding.heads.candidates import Array, require_finite
 from runtime.decoding.object_boxes import class_columns
 from runtime.decoding.rotated import hulls, suppress_rotated
 
@@ -45,19 +45,22 @@ class OrientedBoxDecoder:
         stay = stay[: read.max_detections]
         corners = cut(around[inside[stay]], view)
         scores = found.scores[inside[stay]]
-        return OrientedBoxes(corners, scores, "", classes[stay], read.labels, capped, rotated[stay].astype(np.float32))
+        with np.errstate(over="ignore"):
+            turned = rotated[stay].astype(np.float32)
+        require_finite("oriented_boxes", "coordinates", turned)
+        return OrientedBoxes(corners, scores, "", classes[stay], read.labels, capped, turned)
 
     def class_columns(self, tensor: Given) -> Array | None:
         """As :meth:`runtime.decoding.object_boxes.ObjectBoxes.class_columns`."""
         return class_columns(self._read, tensor, 1)
 
-    def _in_frame(self, found: Found, view: View) -> Floats:
-        """Return (n, 5) float64: centre, sides and angle in the frame."""
+    def _in_frame(self, found: Found, view: View) -> Doubles:
+        """Return (n, 5): centre, sides and angle in the frame."""
         read = self._read
         sides = read.edges(found.raw, view)  # refuses sides below zero
         network = read.network(view)
         centre = points_to_frame((sides[:, :2] + sides[:, 2:]) / 2, network, view)
-        wide, high = (sides[:, 2:] - sides[:, :2]).astype(np.float64).T
+        wide, high = (sides[:, 2:] - sides[:, :2]).T
         angle = found.extra[:, 0].astype(np.float64) * self._unit
         across, down = scales(network, view)
         x, y = np.cos(angle) * across, np.sin(angle) * down

@@ -57,6 +57,11 @@ class HasClassColumns(Protocol):
         ...
 
 
+def no_rest(which: Ints) -> Floats:
+    """What heads without anything behind the box give for :attr:`Candidates.rest`."""
+    return np.zeros((which.size, 0), np.float32)
+
+
 def rows_of(name: str, what: str, tensor: Array, columns: int | None = None) -> Array:
     """Return a view of (1, …, N, columns) as (N, columns). Raises ValueError for another shape or for no numbers."""
     wanted = "columns" if columns is None else str(columns)

@@ -15,6 +15,7 @@ from runtime.decoding.heads.candidates import (
     Size,
     Tensors,
     best,
+    no_rest,
     require_scores,
     rows_of,
     sigmoid,
@@ -51,12 +52,11 @@ class Scored:
             found: Ints = columns[which].argmax(axis=1).astype(np.int64)
             return found
 
-        none = np.zeros((len(boxes), 0), np.float32)
         return Candidates(
             require_scores(self._name, scores, "sigmoid, softmax and background"),
             classes,
             lambda which: np.asarray(boxes[which], np.float32),
-            lambda which: none[which],
+            no_rest,
         )
 
     def class_columns(self, tensors: Tensors, extra: int) -> Array:

@@ -15,11 +15,10 @@ from runtime.decoding.heads.candidates import (
     Tensors,
     class_numbers,
     flat_of,
+    no_rest,
     require_scores,
     rows_of,
 )
-
-_NONE = np.zeros((0, 0), np.float32)
 
 
 class Nms:
@@ -42,7 +41,7 @@ class Nms:
             require_scores(self._name, np.asarray(scores[:count], np.float32), "which tensor is which"),
             lambda which: class_numbers(self._name, classes[which], self._first, self._classes),
             lambda which: np.asarray(rows[which, :4], np.float32),
-            lambda which: _NONE[which],
+            no_rest,
         )
 
     def _count(self, tensors: Tensors, there: int) -> int:
@@ -81,7 +80,7 @@ class NmsIndices:
             require_scores(self._name, scores, "which tensor is which"),
             lambda which: numbers[which],
             lambda which: self._ordered(np.asarray(boxes[places[which]], np.float32)),
-            lambda which: _NONE[which],
+            no_rest,
         )
 
     def _indices(self, given: Array, boxes: int) -> Array:

@@ -18,6 +18,7 @@ from runtime.decoding.heads.candidates import (
     Size,
     Tensors,
     best,
+    no_rest,
     require_scores,
     rows_of,
     sigmoid,
@@ -47,19 +48,17 @@ class Yolox:
         scores = scores * objectness
 
         def boxes(which: Ints) -> Floats:
-            raw, cell = np.asarray(rows[which, :4], np.float32), cells[which]
+            raw, cell = np.asarray(rows[which, :4], np.float64), cells[which]
             with np.errstate(over="ignore"):  # infinity is refused by the decoder, with every other
-                sides = np.exp(raw[:, 2:])
-            found: Floats = np.concatenate((raw[:, :2] + cell[:, :2], sides), axis=1) * cell[:, 2:]
-            return found
+                found = np.concatenate((raw[:, :2] + cell[:, :2], np.exp(raw[:, 2:])), axis=1) * cell[:, 2:]
+                return found.astype(np.float32)
 
         def classes(which: Ints) -> Ints:
             found: Ints = rows[which, 5:].argmax(axis=1).astype(np.int64)
             return found
 
-        none = np.zeros((0, 0), np.float32)
         hint = "sigmoid and the number of classes"
-        return Candidates(require_scores(self._name, scores, hint), classes, boxes, lambda which: none[which])
+        return Candidates(require_scores(self._name, scores, hint), classes, boxes, no_rest)
 
     def _grid(self, size: Size, count: int) -> Floats:
         """Return column, row and stride of every cell, (count, 3)."""

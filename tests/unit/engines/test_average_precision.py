@@ -117,7 +117,7 @@ def test_answers_that_are_not_finite_are_as_bad_as_can_be() -> None:
     ("own", "gate", "inputs", "kind", "says"),
     [
         (rows((5, 5, 4, 4, 0.1, 0)), GATE, (IMAGE,), "golden", "'boxes' gives no box in any golden frame"),
-        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "refuses output 'boxes' on golden frame 0: boxes needs 4 + 2"),
+        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "refuses output 'boxes' on golden frame 0: boxes needs 4"),
         (np.ones((1, 2, 3, 7)), GATE, (IMAGE,), "bad-model", "boxes: the output needs shape"),
         (rows((1,) * 6), MetricGate("map50", "boxes", decoder={"iuo": 1}), (IMAGE,), "unsupported", "no option 'iuo'"),
         (rows((1,) * 6), GATE, (TensorSpec("image", (1, 3)),), "unsupported", "a model without an image"),
