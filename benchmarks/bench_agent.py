@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from runtime.contract.codec import canonical_json  # noqa: E402
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig, Thresholds  # noqa: E402
-from tests.fakes.machine_tree import write_machine  # noqa: E402
+from tests.fakes.robots.machine_tree import write_machine  # noqa: E402
 
 RSS_LIMIT_KB = 40 * 1000
 CPU_LIMIT = 0.01

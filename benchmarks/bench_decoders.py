@@ -168,7 +168,7 @@ def vision_msgs() -> Iterator[bool]:
     if importlib.util.find_spec("vision_msgs") is not None:
         yield True
         return
-    from tests.fakes.vision_msgs import write_vision_msgs
+    from tests.fakes.nodes.vision_msgs import write_vision_msgs
 
     with tempfile.TemporaryDirectory(prefix="jetfleet-bench-") as folder:
         write_vision_msgs(Path(folder))

@@ -29,7 +29,7 @@ from fleet.publish.base import load_base, upload_base
 from runtime.contract.codec import canonical_json
 from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, EngineReport, Percentiles
 from runtime.contract.node.runtime_config import ModelRuntime, RuntimeConfig
-from tests.fakes.registry_process import find_registry_binary, registry_process
+from tests.fakes.registries.registry_process import find_registry_binary, registry_process
 
 CLAIM = 6.0
 PREFIX = "jetfleet-publish-bench"

@@ -30,9 +30,9 @@ from fleet.adapters.system_clock import SystemClock
 from fleet.link import robot as robot_client
 from fleet.ports import RobotAddress
 from runtime.contract.codec import canonical_json
-from tests.contract.local_sshd import LocalSshd
+from tests.contract.hosts.local_sshd import LocalSshd
 from tests.fakes.clock import FakeClock
-from tests.fakes.updater import FakeUpdater
+from tests.fakes.robots.updater import FakeUpdater
 
 PROGRAM = """#!/bin/sh
 set -- $SSH_CONNECTION

@@ -44,5 +44,7 @@ def examine(
 ) -> Examination:
     """Look at a machine and hold it against what is needed and its profile. Raises RobotError."""
     host, device = look(robot, user, shell, clock)
-    problems = (*host_problems(host), *device_problems(device, profile, power_mode))
+    # After bootstrap the login is root no more, and need not be: the updater does what is signed.
+    judges = bool(host.updater_version) and not host.root
+    problems = (*host_problems(host, judges=judges), *device_problems(device, profile, power_mode))
     return Examination(host, device, problems, (*host_notes(host), *device_notes(device, profile)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
-from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_lockout
+from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_to_take
 from fleet.bootstrap.loopback import open_loopback_of
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
@@ -80,6 +80,7 @@ def bootstrap(
     access: RegistryAccess | None = None,
     privileged_login: bool = True,
     open_loopback: bool = False,
+    builds: str = "",
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
@@ -88,7 +89,8 @@ def bootstrap(
     trust root, gets it from root's hands (sudo), and believes the first root that it is brought. Any other one judges
     root and updater by itself, over its socket, whoever logs in. An updater that takes the place of another one is on
     trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
-    ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker.
+    ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker;
+    with ``builds``, a profile whose engines that login builds there, it is refused.
     ``open_loopback``: the Engine's settings may be changed, so that it speaks plain HTTP to 127.0.0.1.
     Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
     first, when it is in the middle of an update, when it refuses root or updater, or when a new updater did not prove
@@ -108,7 +110,7 @@ def bootstrap(
             raise _busy(robot, seen)
         taking = facts.root and not facts.is_root and not privileged_login
         if taking:
-            _join(robot, shell, client)
+            _join(robot, shell, client, builds)
         on_step("installing the updater")
         signed = trust.updater if trust else None
         done = (
@@ -163,9 +165,9 @@ def _access(
     return False
 
 
-def _join(robot: RobotAddress, shell: RobotShell, client: RobotClient) -> None:
-    """Let the login ask the updater without being root. Raises RobotError when nobody would be root any more."""
-    refuse_lockout(robot, look_at_login(robot, shell))
+def _join(robot: RobotAddress, shell: RobotShell, client: RobotClient, builds: str) -> None:
+    """Let the login ask the updater without being root. Raises RobotError when its rights are needed."""
+    refuse_to_take(robot, look_at_login(robot, shell), builds)
     join_operators(robot, shell)
     client.close()  # a login is in the groups that it had when it began
 

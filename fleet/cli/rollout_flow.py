@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from rich.console import Console
 
-from fleet.cli.commands.plan import add_robots, summary
+from fleet.cli.commands.plan import add_robots, changed_variables, summary
 from fleet.cli.newest import announced
 from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.ui.robots import observe
@@ -19,6 +19,7 @@ from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, UsageError
 from fleet.link.robot import RobotClient
 from fleet.oci.releases import PublishedRelease
+from fleet.plan.compare import shown_variables
 from fleet.plan.diff import Action, RobotChange, changed_since, robot_changes
 from fleet.publish.tags import TagMove, move_tags
 from fleet.resolve.desired import DesiredRobot
@@ -273,7 +274,12 @@ def confirm(
     console = stderr()
     console.print(f"release [bold]{release.version}[/] for {len(changes)} robots{plain(about)}")
     rows = table("", "robot", "detail")
-    add_robots(rows, changes)
+    document = release.document
+    after = {
+        robot.name: shown_variables(document.environment.get(robot.name, {}), document.secrets.get(robot.name, {}))
+        for robot in robots
+    }
+    add_robots(rows, changes, changed_variables(wiring, changes, after))
     console.print(rows)
     console.print(summary(changes))
     if not typer.confirm(question, err=True):

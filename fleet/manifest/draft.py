@@ -11,7 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fleet.manifest.schema.manifest_schema import Inventory, Manifest, RegistryRef, Robot, Rollout, Settings, Trust
+from fleet.manifest.schema.manifest_schema import (
+    Hub,
+    Inventory,
+    Manifest,
+    Pull,
+    RegistryRef,
+    Robot,
+    Rollout,
+    Settings,
+    Trust,
+)
 from fleet.manifest.yaml.report import Report, SourceFile, salvage
 
 
@@ -37,6 +47,10 @@ class Draft:
     """None where it could not be used."""
     trust: Trust | None = None
     """None also where it could not be used."""
+    hub: Hub | None = None
+    """None also where it could not be used."""
+    pull: Pull | None = None
+    """None where it could not be used."""
     complete: bool = field(default=True)
     """False when parts are missing here that the file has: nothing is concluded from their absence then."""
 
@@ -61,6 +75,8 @@ def draft_from(source: SourceFile, report: Report) -> Draft:
         inventory=manifest.inventory,
         registry=manifest.registry,
         trust=manifest.trust,
+        hub=manifest.hub,
+        pull=manifest.pull,
     )
 
 
@@ -81,6 +97,8 @@ def _from_parts(raw: dict[str, Any]) -> Draft:
         inventory=salvage(Inventory, raw["inventory"]) if isinstance(raw.get("inventory"), dict) else None,
         registry=salvage(RegistryRef, raw["registry"]) if isinstance(raw.get("registry"), dict) else None,
         trust=salvage(Trust, raw["trust"]) if isinstance(raw.get("trust"), dict) else None,
+        hub=salvage(Hub, raw["hub"]) if isinstance(raw.get("hub"), dict) else None,
+        pull=salvage(Pull, raw.get("pull", {})),
         complete=False,
     )
 

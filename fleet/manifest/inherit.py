@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleet.manifest.schema.manifest_schema import ModelUse, Power, Robot, Settings, Update
+from fleet.manifest.schema.manifest_schema import Link, ModelUse, Power, Robot, Settings, Update
 from fleet.manifest.schema.resources_schema import Inhibit, Resources
 from fleet.manifest.schema.ros_schema import Ros, merged_ros
 from fleet.manifest.schema.secret_schema import RobotSecret
@@ -37,6 +37,7 @@ class Effective:
     """The same."""
     update: Update | None
     """The same."""
+    link: Link
     ros: Ros
     environment: Mapping[str, str]
     secrets: Mapping[str, RobotSecret]
@@ -113,6 +114,7 @@ def _effective(levels: list[Settings]) -> Effective:
             (level.update_inhibit for level in reversed(levels) if level.update_inhibit is not None), ()
         ),
         update=next((level.update for level in reversed(levels) if level.update is not None), None),
+        link=next((level.link for level in reversed(levels) if level.link is not None), "ssh"),
         ros=merged_ros([level.ros for level in levels if level.ros is not None]),
         environment=environment,
         variables={key: value for level in levels for key, value in level.variables.items()},

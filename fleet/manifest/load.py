@@ -16,6 +16,7 @@ from fleet.manifest.checks.check_fleet import check_fleet
 from fleet.manifest.checks.check_input import check_chains
 from fleet.manifest.checks.check_model import check_model
 from fleet.manifest.checks.check_profile import check_profile
+from fleet.manifest.checks.check_pull import check_pull
 from fleet.manifest.checks.check_registry import check_registry
 from fleet.manifest.checks.check_trust import check_trust
 from fleet.manifest.checks.resolve_labels import resolve_labels
@@ -126,6 +127,7 @@ def _check(
         check_registry(draft.registry, source_root(source), source, report)
     if draft.trust is not None:
         check_trust(draft.trust, source_root(source), source, report)
+    check_pull(draft, source_root(source), source, report)
 
 
 def _with_labels(models: list[_Loaded[Model]], source: SourceFile, report: Report) -> list[_Loaded[Model]]:

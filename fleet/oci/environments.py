@@ -7,7 +7,7 @@ in it is *open*, which is how this program looks at it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from fleet.oci.image_spec import EMPTY, Bytes, Descriptor, manifest_bytes
 from fleet.parallel import side_by_side
@@ -35,17 +35,21 @@ def closed(document: ReleaseDocument) -> tuple[ReleaseDocument, Mapping[str, byt
     return bare, contents
 
 
-def opened(document: ReleaseDocument, read: Callable[[str], bytes]) -> ReleaseDocument:
+def opened(
+    document: ReleaseDocument, read: Callable[[str], bytes], robots: Collection[str] | None = None
+) -> ReleaseDocument:
     """Return a published document with its robots' parts filled in. ``read``: the content of a digest.
 
-    One that an older version published has them already. Raises what ``read`` raises, and ValueError at junk.
+    ``robots``: those whose parts are wanted; None: all. One that an older version published has them already. Raises
+    what ``read`` raises, and ValueError at junk.
     """
-    wanted = sorted(set(document.parts.values()))
+    named = {name: digest for name, digest in document.parts.items() if robots is None or name in robots}
+    wanted = sorted(set(named.values()))
     if not wanted:
         return document
     found = side_by_side(lambda digest: from_json(EnvironmentPart, read(digest)), wanted, workers=_PARALLEL)
     parts = dict(zip(wanted, found, strict=True))
-    mine = {robot: parts[digest] for robot, digest in document.parts.items()}
+    mine = {robot: parts[digest] for robot, digest in named.items()}
     return dataclasses.replace(
         document,
         environment={**document.environment, **{name: part.environment for name, part in mine.items()}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from fleet.errors import PublishConflict, RegistryError, UsageError
@@ -11,7 +12,13 @@ from fleet.oci.release_diff import differences
 from fleet.oci.skim import said
 from fleet.ports import Registry
 from runtime.contract.codec import canonical_json, digest_of_bytes, from_json
-from runtime.contract.robot.release import EMPTY_BLOB, RELEASE_TYPE, ReleaseDocument, release_manifest
+from runtime.contract.robot.release import (
+    EMPTY_BLOB,
+    RELEASE_TYPE,
+    EnvironmentPart,
+    ReleaseDocument,
+    release_manifest,
+)
 from runtime.contract.versions import VERSION, version_order
 
 CURRENT = "current"
@@ -100,6 +107,29 @@ def as_published(document: ReleaseDocument) -> PublishedRelease:
 
 def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRelease | None:
     """Return the release under a version, a tag or a digest, or None. Raises RegistryError for anything else there."""
+    return _found(registry, prefix, reference, None)
+
+
+def variables_of(
+    registry: Registry, prefix: str, reference: str, robots: Iterable[str]
+) -> Mapping[str, EnvironmentPart]:
+    """Return the variables of some robots in a release; no other robot's part is read. Empty: there is no such release.
+
+    Raises RegistryError as :func:`find_release`.
+    """
+    wanted = frozenset(robots)
+    found = _found(registry, prefix, reference, wanted)
+    if found is None:
+        return {}
+    document = found.document
+    return {
+        name: EnvironmentPart(dict(document.environment.get(name, {})), dict(document.secrets.get(name, {})))
+        for name in wanted & document.robots.keys()
+    }
+
+
+def _found(registry: Registry, prefix: str, reference: str, robots: Collection[str] | None) -> PublishedRelease | None:
+    """Return a release with the parts of ``robots``; None: of all."""
     repository = releases_of(prefix)
     found = registry.get_manifest(repository, reference)
     if found is None:
@@ -110,7 +140,9 @@ def find_release(registry: Registry, prefix: str, reference: str) -> PublishedRe
         raise RegistryError(f"{where}: not a release", hint="something else was pushed there: delete the tag")
     try:
         text = registry.read_blob(repository, manifest.layers[0].digest).decode("utf-8")
-        document = opened(from_json(ReleaseDocument, text), lambda digest: registry.read_blob(repository, digest))
+        document = opened(
+            from_json(ReleaseDocument, text), lambda digest: registry.read_blob(repository, digest), robots
+        )
     except (ValueError, RecursionError, OverflowError) as error:
         hint = "update fleet; or delete the tag when something else wrote it"
         raise RegistryError(f"{where}: cannot be read: {said(error)}", hint=hint) from error

@@ -43,7 +43,7 @@ def of_release(release: ReleaseDocument) -> Snapshot:
         for variant in release.variants
     }
     environment = {
-        robot: _shown(release.environment.get(robot, {}), release.secrets.get(robot, {}))
+        robot: shown_variables(release.environment.get(robot, {}), release.secrets.get(robot, {}))
         for robot in {*release.environment, *release.secrets}
     }
     return Snapshot(release.version, dict(release.robots), engines, environment)
@@ -56,11 +56,11 @@ def of_manifest(desired: Desired) -> Snapshot:
         for variant in desired.variants.values()
     }
     variants = {robot.name: robot.variant for robot in desired.robots}
-    environment = {robot.name: _shown(robot.environment, robot.secrets) for robot in desired.robots}
+    environment = {robot.name: shown_variables(robot.environment, robot.secrets) for robot in desired.robots}
     return Snapshot(f"{desired.version} (manifest)", variants, engines, environment)
 
 
-def _shown(environment: Mapping[str, str], secrets: Mapping[str, SecretReference]) -> Mapping[str, str]:
+def shown_variables(environment: Mapping[str, str], secrets: Mapping[str, SecretReference]) -> Mapping[str, str]:
     """Return variables, those among them that robots find by themselves by where."""
     where = {name: f"({each.kind}) {each.value if each.kind != 'age' else '…'}" for name, each in secrets.items()}
     return {**environment, **where} if where else environment
@@ -85,10 +85,11 @@ def _change(before: Snapshot, after: Snapshot, robot: str) -> tuple[str, ...]:
     changes = _engine_changes(before.engines.get(old, {}), after.engines.get(new, {}))
     if old != new and not changes:
         changes = ("configuration or base image changed, engines are the same",)
-    return changes + _environment_changes(before.environment.get(robot, {}), after.environment.get(robot, {}))
+    return changes + variable_changes(before.environment.get(robot, {}), after.environment.get(robot, {}))
 
 
-def _environment_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+def variable_changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what changes in one robot's variables, ``DOCK hall-1 → hall-2``. Both as `shown_variables` gives them."""
     names = sorted({*old, *new} - {ENV_POWER})
     shown = {name: (old.get(name, "unset"), new.get(name, "unset")) for name in names}
     changes = tuple(f"{name} {before} → {after}" for name, (before, after) in shown.items() if before != after)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.manifest.schema.manifest_schema import Hook, Profile, RegistryRef, Rollout, Source
+from fleet.manifest.schema.manifest_schema import Hook, Hub, Link, Profile, Pull, RegistryRef, Rollout, Source
 from fleet.ports import RobotAddress
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.engine.build import BuildJob
@@ -94,6 +94,7 @@ class DesiredRobot:
     switch: SwitchRules = field(default_factory=SwitchRules)
     secrets: Mapping[str, SecretReference] = field(default_factory=dict)
     """Variable → where the robot finds its value."""
+    link: Link = "ssh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,13 @@ class Desired:
     root: Path = Path()
     """Folder of fleet.yaml, in which hooks run."""
     trust: TrustSpec = TrustSpec()  # noqa: RUF009  (it is frozen)
+    hub: Hub | None = None
+    """Its files are absolute paths."""
+    pull: Pull = Pull()  # noqa: RUF009  (it is frozen)
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Return the profiles that robots use, each once."""
+        return tuple({variant.profile.name: variant.profile for variant in self.variants.values()}.values())
 
     def robot(self, name: str) -> DesiredRobot:
         """Return the robot called ``name``. Raises KeyError."""

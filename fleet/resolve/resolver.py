@@ -8,7 +8,7 @@ from pathlib import Path
 from fleet.errors import ManifestError, Problem
 from fleet.manifest.inherit import Effective, Inheritance, environment_of
 from fleet.manifest.load import LoadedManifest
-from fleet.manifest.schema.manifest_schema import Hook, ModelUse, Profile, RegistryRef, Robot
+from fleet.manifest.schema.manifest_schema import Hook, Hub, ModelUse, Profile, RegistryRef, Robot
 from fleet.ports import RobotAddress
 from fleet.resolve.desired import Desired, DesiredRobot, EngineSpec, Recipe, VariantSpec
 from fleet.resolve.documents.build_job import engine_spec
@@ -53,6 +53,8 @@ def resolve(loaded: LoadedManifest, recipes: Recipes) -> Desired:
         hooks=tuple(_hook(hook, loaded.root, variants) for hook in manifest.hooks),
         root=loaded.root,
         trust=trust_spec(manifest.trust, loaded.root),
+        hub=None if manifest.hub is None else _hub(manifest.hub, loaded.root, variants),
+        pull=manifest.pull,
     )
 
 
@@ -77,6 +79,7 @@ def _robot(robot: Robot, settings: Effective, variants: _Variants, loaded: Loade
         power_mode=settings.power_mode,
         switch=switch_rules(settings.update),
         secrets=variants.secrets(settings, loaded.root),
+        link=settings.link,
     )
 
 
@@ -96,6 +99,16 @@ def _registry(reference: RegistryRef, root: Path, variants: _Variants) -> Regist
         password = login.password.model_copy(update={"file": variants.file(login.password.file, root)})
         update["robots"] = login.model_copy(update={"password": password})
     return reference.model_copy(update=update)
+
+
+def _hub(hub: Hub, root: Path, variants: _Variants) -> Hub:
+    """Return it with the files that it names as absolute paths."""
+    update: dict[str, object] = {}
+    if hub.ca_file is not None:
+        update["ca_file"] = str((root / hub.ca_file).absolute())
+    if hub.token is not None and hub.token.file is not None:
+        update["token"] = hub.token.model_copy(update={"file": variants.file(hub.token.file, root)})
+    return hub.model_copy(update=update)
 
 
 def _hook(hook: Hook, root: Path, variants: _Variants) -> Hook:

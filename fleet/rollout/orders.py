@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from fleet.errors import UsageError
 from fleet.resolve.desired import DesiredRobot
-from runtime.contract.robot.release import ReleaseDocument, ReleaseVariant
-from runtime.contract.robot.switching import SwitchRules
+from runtime.contract.robot.orders import compose_of, order_of
+from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.robot.trust import Proof
 from runtime.contract.robot.update import RunningRelease, UpdateOrder, UpdateState, release_folder_name
 
@@ -29,26 +29,18 @@ def order_for(
 
     ``issued_at``: Unix seconds of our clock; a robot whose own clock is far off says so. ``proof``: who signed for it.
     """
-    variant = release.variant_of(robot.name)
-    if variant is None:
-        return None
-    return UpdateOrder(
-        order_id=f"{release.version}-{uuid.uuid4().hex[:12]}",
-        robot=robot.name,
-        fleet=release.fleet,
-        version=release.version,
-        release_digest=release_digest,
-        variant=variant,
-        compose=_compose(release, variant),
-        environment=dict(release.environment.get(robot.name, {})),
-        probation=release.probation,
+    return order_of(
+        release,
+        release_digest,
+        robot.name,
+        f"{release.version}-{uuid.uuid4().hex[:12]}",
+        issued_at,
+        release.environment.get(robot.name, {}),
+        release.secrets.get(robot.name, {}),
         force=force,
-        issued_at=issued_at,
-        switch=release.switch.get(robot.name, SwitchRules()),
         override=override,
         stop_start=stop_start,
         proof=proof,
-        secrets=dict(release.secrets.get(robot.name, {})),
     )
 
 
@@ -99,11 +91,7 @@ def folder_of(release: ReleaseDocument, robot: str) -> str:
         return ""
     environment = release.environment.get(robot, {})
     secrets = release.secrets.get(robot)
-    return release_folder_name(variant.image, _compose(release, variant), dict(environment), secrets)
-
-
-def _compose(release: ReleaseDocument, variant: ReleaseVariant) -> dict[str, str]:
-    return {name: release.compose[name] for name in variant.compose_files}
+    return release_folder_name(variant.image, compose_of(release, variant), dict(environment), secrets)
 
 
 def same_target(running: RunningRelease | None, order: UpdateOrder) -> bool:

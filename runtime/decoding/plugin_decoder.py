@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from runtime.contract.node.decoders import GUARD_OPTIONS, read_with
+from runtime.contract.node.commands import GUARD_OPTIONS, velocity_guard
 from runtime.decoding.options import OptionError
 from runtime.decoding.plugins import DECODERS_GROUP, PluginError, load_plugin
 from runtime.decoding.results import Result, Velocity, View
@@ -55,7 +55,7 @@ def plugin_decoder(name: str, options: Mapping[str, Any]) -> PluginDecoder:
     own = dict(options)
     if result is Velocity:
         bounds = {key: own.pop(key) for key in options if key in _GUARD}
-        read_with(f"velocity of {name}", GUARD_OPTIONS, bounds)
+        velocity_guard(bounds, f"velocity of {name}")
     try:
         decode = kind(own)
     except OptionError:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.robot_process import Robot, StartRobot
+from tests.contract.robot.robot_process import Robot, StartRobot
 from tests.harness import share
 
 

@@ -13,8 +13,15 @@ from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import IDENTITY_FILE, JOB_FILE, REPORT_FILE, BuildJob, EngineIdentity, EngineReport
 from runtime.contract.engine.timing import TIMING_DIR
 from tests.fakes.container_host import FakeContainerHost
-from tests.fakes.recordings import COMMAND, RecordedJob, question_of, read_archive, read_inputs, read_recording
-from tests.fakes.recordings import write_archive as write_output
+from tests.fakes.registries.recordings import (
+    COMMAND,
+    RecordedJob,
+    question_of,
+    read_archive,
+    read_inputs,
+    read_recording,
+)
+from tests.fakes.registries.recordings import write_archive as write_output
 
 
 @dataclass

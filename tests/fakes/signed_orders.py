@@ -10,7 +10,7 @@ from runtime.contract.codec import canonical_json
 from runtime.contract.robot.release import ReleaseDocument, release_digest
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Proof, Signed, Statement, document_digest
 from runtime.contract.robot.update import UpdateOrder
-from tests.fakes.robot_world import START, fake_signature
+from tests.fakes.robots.robot_world import START, fake_signature
 
 ANNA, BEN, EVE = "SHA256:anna", "SHA256:ben", "SHA256:eve"
 DAY = 86400.0

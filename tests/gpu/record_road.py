@@ -40,7 +40,14 @@ from runtime.contract.engine.build import (
 from runtime.contract.engine.decoded import OutputDecoder
 from runtime.engines import tensorrt_
 from runtime.engines.build.job import run
-from tests.fakes.recordings import RECORDING_FILE, RecordedJob, Recording, files_of, question_of, write_archive
+from tests.fakes.registries.recordings import (
+    RECORDING_FILE,
+    RecordedJob,
+    Recording,
+    files_of,
+    question_of,
+    write_archive,
+)
 from tests.gpu.site import NETWORKS, backend, frames, make_job
 
 NETWORK = NETWORKS["tiny"]

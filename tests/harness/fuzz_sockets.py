@@ -35,7 +35,7 @@ from runtime.updater.power.power_service import MAX_REQUEST_BYTES, PowerService
 from runtime.updater.robot.json_socket import Server, ask
 from runtime.updater.robot.real_world import RealWorld, exchange
 from runtime.updater.storage.blob_store import BlobStore
-from tests.fakes.robot_world import FakeWorld, order
+from tests.fakes.robots.robot_world import FakeWorld, order
 from tests.harness.fuzz import bent, document
 
 WAIT_S = 60.0

@@ -63,7 +63,7 @@ from runtime.updater.state.records import HistoryEntry, Journal
 from runtime.updater.state.world import ContainerFacts, Observation
 from runtime.updater.storage.journal import _parse as parse_journal
 from runtime.updater.transaction.judge import baseline_of, judge, judge_standby
-from tests.fakes.robot_world import order, reference, variant
+from tests.fakes.robots.robot_world import order, reference, variant
 from tests.harness.fuzz import Target, document
 
 DOCUMENTS: tuple[type[Any], ...] = (

@@ -1,7 +1,7 @@
 """A registry that somebody took over: whatever a robot is given, the old release runs, and a sentence says what came.
 
 What is swapped before it is published, signature tags and damaged blobs on the registry's disk are in test_trust.py; a
-registry that drips takes 90 s to be left, and is in tests/contract/test_fetching.py.
+registry that drips takes 90 s to be left, and is in tests/contract/updater/test_fetching.py.
 """
 
 from __future__ import annotations

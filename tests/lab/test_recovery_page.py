@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fleet.errors import RobotError
-from tests.fakes.updater_zipapps import EXITS, another
+from tests.fakes.robots.updater_zipapps import EXITS, another
 from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
 from tests.lab.site import ROOT

@@ -12,7 +12,7 @@ from fleet.adapters.system_clock import SystemClock
 from fleet.bootstrap.prepare_robot import BootstrapReport, bootstrap
 from fleet.errors import RobotError
 from fleet.ports import RobotAddress
-from tests.fakes.updater_zipapps import EXITS, HANGS, another
+from tests.fakes.robots.updater_zipapps import EXITS, HANGS, another
 from tests.lab.bays import WorkerBay
 from tests.lab.road import Road
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from fleet.bootstrap.login import builds_here
 from fleet.bootstrap.prepare_robot import BootstrapReport, SignedTrust, bootstrap
 from fleet.bootstrap.registry_access import registry_access
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
@@ -49,6 +50,7 @@ def run(
     zipapp, version = updater_zipapp(), updater_version()
     trust = SignedTrust(roots_to_bring(wiring), updater_to_bring(wiring))
     access = registry_access(wiring.desired.registry)
+    profiles = wiring.desired.profiles()
 
     with activity() as shown:
 
@@ -66,6 +68,7 @@ def run(
                     access=access,
                     privileged_login=privileged_login,
                     open_loopback=open_loopback,
+                    builds=builds_here(robot.address, profiles),
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
             except FleetError as error:

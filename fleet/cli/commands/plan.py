@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +15,9 @@ from fleet.cli.provenance import builders_of, unproven_lines
 from fleet.cli.ui.console import activity, emit, many, notice, plain, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
+from fleet.errors import RegistryError
+from fleet.oci.releases import variables_of
+from fleet.plan.compare import shown_variables, variable_changes
 from fleet.plan.diff import Action, Plan, RobotChange, counts, make_plan
 from fleet.plan.observed import Observed
 from fleet.plan.registry_facts import RegistryFacts
@@ -41,9 +44,12 @@ def run(
         facts = look_up(wiring.registry, wiring.desired, builders_of(wiring))
         observed = observe(wiring, chosen, shown)
         plan = make_plan(wiring.desired, facts, observed, _folders(wiring, observed))
+        environments = {robot.name: robot.environment for robot in chosen}
+        after = {robot.name: shown_variables(robot.environment, robot.secrets) for robot in chosen}
+        values = changed_variables(wiring, plan.robots, after)
     notice(f"{line}: it will be built again" for line in unproven_lines(wiring.desired, facts))
-    told = document(plan, {robot.name: robot.environment for robot in chosen}) | _unproven(facts)
-    emit(as_json, told, lambda console: render(console, plan))
+    told = document(plan, environments, values) | _unproven(facts)
+    emit(as_json, told, lambda console: render(console, plan, values))
 
 
 def _unproven(facts: RegistryFacts) -> dict[str, Any]:
@@ -64,8 +70,35 @@ def _folders(wiring: Wiring, observed: Mapping[str, Observed]) -> dict[str, str]
     return folders
 
 
-def document(plan: Plan, environments: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """Return a plan as JSON values. ``environments``: robot → its variables, rendered."""
+def changed_variables(
+    wiring: Wiring, changes: Sequence[RobotChange], after: Mapping[str, Mapping[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    """Return what changes in the variables of robots that are to be updated: robot → sentences.
+
+    ``after``: robot → its variables as they are shown. What a robot has now is read in the release that it says it
+    runs; a release that cannot be read is said, and shows nothing.
+    """
+    running: dict[str, list[str]] = {}
+    for change in changes:
+        if change.action is Action.UPDATE and change.from_version and change.robot in after:
+            running.setdefault(change.from_version, []).append(change.robot)
+    found: dict[str, tuple[str, ...]] = {}
+    for version, names in sorted(running.items()):
+        try:
+            parts = variables_of(wiring.registry, wiring.desired.registry.prefix, version, names)
+        except RegistryError as error:
+            notice([f"which variables change is not known: {error.message}"])
+            continue
+        for name, part in parts.items():
+            if what := variable_changes(shown_variables(part.environment, part.secrets), after[name]):
+                found[name] = what
+    return found
+
+
+def document(
+    plan: Plan, environments: Mapping[str, Mapping[str, str]], values: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return a plan as JSON values. ``environments``: robot → its variables, rendered; ``values``: what changes."""
     return {
         "fleet": plan.fleet,
         "version": plan.version,
@@ -85,14 +118,15 @@ def document(plan: Plan, environments: Mapping[str, Mapping[str, str]]) -> dict[
                 "to": {"version": change.to_version, "variant": change.to_variant},
                 "reason": change.reason,
                 "environment": dict(environments.get(change.robot, {})),
+                "variables": list(values.get(change.robot, ())),
             }
             for change in plan.robots
         ],
     }
 
 
-def render(console: Console, plan: Plan) -> None:
-    """Print a plan for a person."""
+def render(console: Console, plan: Plan, values: Mapping[str, Sequence[str]]) -> None:
+    """Print a plan for a person. ``values``: robot → what changes in its variables."""
     console.print(f"[bold]{plan.fleet} {plan.version}[/]")
     if plan.empty:
         console.print("Nothing to do: everything is built and published, and every robot asked runs it.")
@@ -112,15 +146,16 @@ def render(console: Console, plan: Plan) -> None:
             f"release {plan.version}",
             f"{many(len(plan.images), 'image')}: {', '.join(plan.images)}",
         )
-    add_robots(rows, plan.robots)
+    add_robots(rows, plan.robots, values)
     console.print(rows)
     console.print(summary(plan.robots))
 
 
-def add_robots(rows: Table, changes: tuple[RobotChange, ...]) -> None:
+def add_robots(rows: Table, changes: tuple[RobotChange, ...], values: Mapping[str, Sequence[str]]) -> None:
     """Add a row for each robot; of a large fleet only for those with something to do."""
     for change in _shown(changes):
-        rows.add_row(_styled(change.action), change.robot, plain(_detail(change)))
+        detail = "; ".join([_detail(change), *values.get(change.robot, ())])
+        rows.add_row(_styled(change.action), change.robot, plain(detail))
 
 
 def summary(changes: tuple[RobotChange, ...]) -> str:

@@ -17,7 +17,7 @@ from fleet.manifest.files.named_files import inside, why_no_file
 from fleet.manifest.inherit import Effective, Inheritance, environment_of
 from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile, Robot, Settings
 from fleet.manifest.templates import TemplateProblem, is_template
-from fleet.manifest.yaml.explain import did_you_mean
+from fleet.manifest.yaml.explain import DOCS, did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
 from runtime.contract.node.ros_settings import ENV_DOMAIN, ENV_RMW
@@ -69,6 +69,7 @@ def check_fleet(
     for index, robot in draft.robots.items():
         settings = inheritance.of(robot)
         distinct.check(index, robot, settings.port)
+        _check_host(context, index, robot, settings)
         if settings.templates:
             _check_templates(context, index, robot, settings)
         if not robot.model_fields_set <= {"name", "host", "group"}:
@@ -93,6 +94,12 @@ def _check_templates(context: _Context, index: int, robot: Robot, settings: Effe
             context.add_once((*at, "environment", name), error.message, error.hint)
 
 
+def _check_host(context: _Context, index: int, robot: Robot, settings: Effective) -> None:
+    """A robot that SSH reaches has an address; one that pulls reports to a hub."""
+    if settings.link == "ssh" and not robot.host and not context.report.has(context.source, ("robots", index, "host")):
+        context.add(("robots", index, "host"), "host is missing", f"add it; {DOCS}")
+
+
 class _Distinct:
     """Names and addresses of robots are each used once."""
 
@@ -114,6 +121,8 @@ class _Distinct:
         if robot.group is not None and robot.group not in context.draft.group_names:
             hint = did_you_mean(robot.group, context.draft.group_names)
             context.add(("robots", index, "group"), f"no group is called {robot.group}", hint)
+        if not robot.host:
+            return
         address = (robot.host.lower(), port)
         if self._addresses.setdefault(address, index) != index:
             other = context.draft.robots[self._addresses[address]].name

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-COLUMNS = ("name", "host", "group", "profile", "user", "port", "identity_file", "jump", "power_mode")
+COLUMNS = ("name", "host", "group", "profile", "user", "port", "identity_file", "jump", "power_mode", "link")
 """Columns that are keys of a robot."""
 NESTED = ("labels", "environment", "variables")
 """Columns such as ``labels.site``, ``environment.ROS_DOMAIN_ID`` and ``variables.dock``."""

@@ -31,6 +31,7 @@ from fleet.manifest.schema.model_schema import (
     Source,
 )
 from fleet.manifest.schema.power_schema import Governor, Power
+from fleet.manifest.schema.pull_schema import Hub, Link, Pull
 from fleet.manifest.schema.registry_schema import RegistryRef, RobotsLogin, Secret
 from fleet.manifest.schema.resources_schema import Inhibit, Resources, Size
 from fleet.manifest.schema.ros_schema import Ros
@@ -68,9 +69,11 @@ __all__ = [
     "Golden",
     "Governor",
     "Hook",
+    "Hub",
     "ImagePreprocess",
     "Int8Options",
     "Inventory",
+    "Link",
     "Lost",
     "Manifest",
     "MaxUnavailable",
@@ -87,6 +90,7 @@ __all__ = [
     "Precision",
     "Precisions",
     "Profile",
+    "Pull",
     "RegistryRef",
     "Robot",
     "RobotsLogin",
@@ -256,6 +260,8 @@ class Settings(Frozen):
     """When the robot must not be updated; the nearest level's as a whole."""
     update: Update | None = None
     """When and how it may be switched; the nearest level's as a whole."""
+    link: Link | None = None
+    """How it is reached; by SSH where no level says it."""
     ros: Ros | None = None
     """Names, time and middleware of its node; merges by key."""
     environment: dict[VariableName, VariableValue] = Field(default_factory=dict)
@@ -270,7 +276,8 @@ class Robot(Settings):
     """One managed machine."""
 
     name: Name
-    host: Annotated[str, BeforeValidator(_host), StringConstraints(pattern=r"^[A-Za-z0-9.:_-]+$")]
+    host: Annotated[str, BeforeValidator(_host), StringConstraints(pattern=r"^[A-Za-z0-9.:_-]+$")] = ""
+    """Empty: not given, as a robot that pulls may have no address that anybody reaches."""
     group: Name | None = None
 
 
@@ -360,6 +367,9 @@ class Manifest(Frozen):
     rollout: Rollout = Rollout()
     hooks: tuple[Hook, ...] = ()
     """Programs and addresses that are told of rollouts, in this order."""
+    hub: Hub | None = None
+    """Where robots report to; robots that pull need one."""
+    pull: Pull = Pull()
 
     @model_validator(mode="after")
     def _somebody(self) -> Manifest:

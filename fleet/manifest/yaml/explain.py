@@ -42,6 +42,7 @@ _PATTERN_HINTS = {
     "tensorrt": "write the full version, as in 10.3.0.30",
     "cuda": 'write it as in "12.6", in quotes',
     "url": "write an http:// or https:// address",
+    "hub": "write https://host:port, as in https://hub.example:8443",
     "oci": "write registry/repository:tag or registry/repository@sha256:…",
     "base_image": "write an image reference, as in debian:bookworm",
     "builder_image": "write an image reference, as in nvcr.io/nvidia/l4t-jetpack:r36.4.0",

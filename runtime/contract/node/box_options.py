@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Dict, FrozenSet, List, Mapping, Tuple
 
-from runtime.contract.node.option_spec import OptionProblem, OptionSpec
+from runtime.contract.node.options import OptionProblem, OptionSpec
 
 ROWS, END_TO_END, YOLOX = "rows", "end_to_end", "yolox"
 DETR, SSD, NMS, NMS_INDICES = "detr", "ssd", "nms", "nms_indices"

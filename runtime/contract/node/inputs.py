@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
-from runtime.contract.node.decoders import OptionError, read_with
+from runtime.contract.node.decoders import OptionError, OptionSpec, read_with
 from runtime.contract.node.encodings import ENCODINGS
-from runtime.contract.node.option_spec import OptionSpec
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

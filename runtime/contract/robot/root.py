@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from runtime.contract.codec import SCHEMA, canonical_json, from_json
 from runtime.contract.json_decoder import ContractError, Limits
 from runtime.contract.robot.trust import (
+    DESIRED,
     MOST_RELEASE_S,
     MOST_ROLLBACK_S,
     NAMESPACES,
@@ -49,8 +50,8 @@ class TrustRoot:
     builders: str = ""
     """allowed_signers text: who attests builds (``jetfleet.provenance``); empty: those of ``signers`` that may."""
     advance: str = ""
-    """allowed_signers text: who signs which release is the newest (``jetfleet.newest``), one is enough; empty: those of
-    ``signers`` that may."""
+    """allowed_signers text: who signs which release is the newest (``jetfleet.newest``) and how far a rollout has come
+    (``jetfleet.desired``), one is enough; empty: those of ``signers`` that may."""
     unsigned: bool = False
     """Robots take orders that nobody signed."""
     max_release_s: float = MOST_RELEASE_S
@@ -74,7 +75,8 @@ class TrustRoot:
 
     def allowed(self, namespace: str) -> str:
         """Return the allowed_signers text that counts in a namespace."""
-        return self.advance or self.signers if namespace == NAMESPACES[NEWEST] else self.signers
+        by_advance = namespace in (NAMESPACES[NEWEST], NAMESPACES[DESIRED])
+        return self.advance or self.signers if by_advance else self.signers
 
     @property
     def text(self) -> str:

@@ -14,7 +14,8 @@ from runtime.contract.codec import SCHEMA, digest_of_bytes
 #: Kinds of statements, and the namespaces in which they are signed.
 RELEASE, ROLLBACK, UPDATER = "release", "rollback", "updater"
 ROOT, NEWEST = "root", "newest"
-NAMESPACES = {kind: "jetfleet." + kind for kind in (RELEASE, ROLLBACK, UPDATER, ROOT, NEWEST)}
+PLAN, DESIRED, PINS = "plan", "desired", "pins"
+NAMESPACES = {kind: "jetfleet." + kind for kind in (RELEASE, ROLLBACK, UPDATER, ROOT, NEWEST, PLAN, DESIRED, PINS)}
 #: Longest that a robot takes what was signed, whatever the words say: nobody notices a key that was stolen years ago.
 MOST_RELEASE_S, MOST_ROLLBACK_S = 365 * 86400.0, 24 * 3600.0
 #: Stands for all robots of the fleet in a rollback order.

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from runtime.contract.node.decoders import GUARD_OPTIONS, OptionError, read_with
+from runtime.contract.node.commands import deadline_of
+from runtime.contract.node.options import OptionError
 from runtime.contract.node.runtime_config import ModelRuntime
 from runtime.executor.inputs.frames import Stamp
 
@@ -39,18 +40,17 @@ def ahead_s(stamp: Stamp, now_ns: int) -> float:
 
 
 def behind_limit_s(model: ModelRuntime) -> float:
-    """Return from which lag at arrival a frame is of no use to ``model``: its ``max_age``, or a velocity's deadline."""
+    """Return from which lag at arrival a frame is of no use to ``model``: its ``max_age``, or a command's deadline."""
     limits = [BEHIND_S]
     if model.join.max_age_s is not None:
         limits.append(model.join.max_age_s)
-    guard = {spec.name: spec for spec in GUARD_OPTIONS}
     for output in model.outputs:
-        if "max_linear" in output.options:  # a velocity, whichever decoder it comes from
-            given = {key: value for key, value in output.options.items() if key in guard}
-            try:
-                limits.append(float(read_with("velocity", GUARD_OPTIONS, given)["deadline"]))
-            except OptionError:  # loading the model says so
-                continue
+        try:
+            deadline = deadline_of(output.options)
+        except OptionError:  # loading the model says so
+            continue
+        if deadline is not None:
+            limits.append(deadline)
     return min(limits)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.contract.node.decoders import GUARD_OPTIONS, read_with
+from runtime.contract.node.commands import velocity_guard
 from runtime.contract.node.health import DRIVE
 from runtime.decoding.results import Velocity
 
@@ -45,7 +45,7 @@ class VelocityLimits:
     @staticmethod
     def of(options: Mapping[str, Any]) -> VelocityLimits:
         """Return the limits in an output's options. Raises OptionError."""
-        take = guard_options(options)
+        take = velocity_guard(options)
         return VelocityLimits(
             take["max_linear"],
             take["max_angular"],
@@ -55,15 +55,6 @@ class VelocityLimits:
             take["hold_for"] if take["on_failure"] == "hold" else 0.0,
             1.0 / take["rate"],
         )
-
-
-def guard_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that bound a velocity, with their defaults; those of the decoder itself are left alone.
-
-    Raises OptionError for one that is wrong or missing.
-    """
-    names = {spec.name for spec in GUARD_OPTIONS}
-    return read_with("velocity", GUARD_OPTIONS, {key: value for key, value in options.items() if key in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
 
+from runtime.contract.node.commands import velocity_guard
 from runtime.contract.node.health import DRIVE, CommandHealth
 from runtime.contract.node.runtime_config import OutputBinding
 from runtime.decoding.decoders import Velocity
@@ -24,7 +25,7 @@ from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.outputs.listeners import unheard
-from runtime.executor.outputs.velocity_guard import STOPPED, ZERO, Command, VelocityGuard, VelocityLimits, guard_options
+from runtime.executor.outputs.velocity_guard import STOPPED, ZERO, Command, VelocityGuard, VelocityLimits
 from runtime.executor.robot.commanders import Claim, Identity
 from runtime.executor.robot.graph import look_at
 from runtime.executor.robot.serving_gate import ServingGate
@@ -55,7 +56,7 @@ class VelocityOutput:
         gate: ServingGate,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        take = guard_options(output.options)
+        take = velocity_guard(output.options)
         limits = VelocityLimits.of(output.options)
         self._node, self._model, self._monotonic, self._gate = node, model, monotonic, gate
         self._lock = threading.Lock()

@@ -1,6 +1,6 @@
 """The robot as the transaction sees it: one small interface, implemented for real and as a fake.
 
-Both pass `tests/contract/test_updater_world.py`. Every method has a deadline of its own, acts idempotently, and
+Both pass `tests/contract/updater/test_updater_world.py`. Every method has a deadline of its own, acts idempotently, and
 raises :class:`WorldError` with what happened and what to do.
 """
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.local_sshd import SSHD
+from tests.contract.hosts.local_sshd import SSHD
 from tests.contract.openssh.site import Operator, Site, serving
 
 

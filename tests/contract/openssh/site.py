@@ -18,7 +18,7 @@ from pathlib import Path
 from fleet.adapters.ssh.ssh_shell import SshShells
 from fleet.errors import FleetError
 from fleet.ports import RobotAddress
-from tests.contract.local_sshd import SSHD, keygen
+from tests.contract.hosts.local_sshd import SSHD, keygen
 from tests.harness import share
 
 #: Kind of machine → lines of its sshd_config. A forced command stands for the login shell: sshd hands it the same word.

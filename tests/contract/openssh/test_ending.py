@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.hosts.test_robot_shell import arguments, gone, running
 from tests.contract.openssh.site import Operator
-from tests.contract.test_robot_shell import arguments, gone, running
 from tests.fakes.fleet_folder import write_fleet
 
 

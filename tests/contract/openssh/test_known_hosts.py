@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import HostKeyError, OutsideError, RobotError, RobotOffline
-from tests.contract.local_sshd import keygen
+from tests.contract.hosts.local_sshd import keygen
 from tests.contract.openssh.site import Operator, Site
 
 JUMP = "Host 127.0.0.3\n  ProxyJump bastion\nHost bastion\n  HostName 127.0.0.8\n  Port {port_bash}\n"

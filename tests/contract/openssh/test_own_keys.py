@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import RobotError, RobotOffline
-from tests.contract.local_sshd import keygen
+from tests.contract.hosts.local_sshd import keygen
 from tests.contract.openssh.site import PASSPHRASE, Operator, agent
 
 

@@ -11,7 +11,7 @@ import pytest
 from fleet.bootstrap.device_check import device_notes, device_problems, fitting_profile, unsupported
 from fleet.bootstrap.device_probe import PROBE, DeviceReport, device_from_probe
 from fleet.resolve.shipped_profiles import shipped_profiles
-from tests.fakes.jetson_files import DEVICES, NANO, NX, Recorded, probe_at, write_device
+from tests.fakes.robots.jetson_files import DEVICES, NANO, NX, Recorded, probe_at, write_device
 
 
 def asked(root: Path, device: Recorded, **changes: int) -> DeviceReport:

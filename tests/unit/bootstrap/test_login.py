@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from fleet.bootstrap import remote_login
+from fleet.bootstrap.login import LoginRights, builds_here, refuse_to_take, why_kept
 from fleet.errors import RobotError
-from fleet.ports import CommandResult
+from fleet.ports import CommandResult, RobotAddress
+from fleet.resolve.shipped_profiles import shipped_profiles
 from runtime.contract.robot.update import OPERATORS_GROUP
 from tests.unit.bootstrap.test_prepare_robot import Machine
 
@@ -189,3 +191,43 @@ def test_a_privileged_login_is_shown() -> None:
     machine = Rights()
     assert machine.bootstrap().login == "jetson has sudo"
     assert machine.done == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "same"),
+    [
+        ("ssh://jetson@10.0.0.11", True),
+        ("ssh://jetson@10.0.0.11:2222", True),
+        ("ssh://10.0.0.11", True),
+        ("ssh://jetson@AMR-001", True),
+        ("ssh://builder@10.0.0.11", False),
+        ("ssh://jetson@10.0.0.12", False),
+        ("tcp://10.0.0.11:2376", False),
+        ("local", False),
+    ],
+)
+def test_a_login_that_builds_engines_keeps_the_group_that_it_needs(endpoint: str, same: bool) -> None:
+    """It is what `fleet init --robot` writes: without the group docker, the next `fleet build` would be refused."""
+    robot = RobotAddress("amr-001", "10.0.0.11", 22, "jetson")
+    shipped = shipped_profiles()["orin-nano-8gb-jp62"].profile
+    profile = shipped.model_copy(update={"builder": shipped.builder.model_copy(update={"endpoint": endpoint})})
+    builds = builds_here(robot, [profile])
+    assert builds == ("orin-nano-8gb-jp62" if same else "")
+    found = LoginRights(False, "the group docker", ("root",))
+    kept = why_kept(robot, found, builds)
+    assert (kept is not None) is same
+    if kept is not None:
+        assert "for which it needs the group docker" in kept.what
+        assert "--privileged-login" in kept.do
+        with pytest.raises(RobotError, match="builds engines there"):
+            refuse_to_take(robot, found, builds)
+    assert why_kept(robot, LoginRights(False, "", ()), builds) is None
+
+
+def test_nobody_is_locked_out_and_doctor_says_so_before() -> None:
+    robot = RobotAddress("amr-001", "10.0.0.11", 22, "jetson")
+    kept = why_kept(robot, LoginRights(False, "the group sudo", ()), "")
+    assert kept is not None
+    assert "only jetson could become root" in kept.what
+    assert kept.do.startswith("at the robot: sudo passwd root; or leave the login its rights")
+    assert why_kept(robot, LoginRights(False, "the group sudo", ("root",)), "") is None

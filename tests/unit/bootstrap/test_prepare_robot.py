@@ -23,8 +23,8 @@ from fleet.link.remote_python import EXIT_DAMAGED, LOADER, run_program
 from fleet.ports import CommandResult, RobotAddress
 from runtime.contract.robot.update import UPDATER_PATH, UPDATER_TRIAL
 from tests.fakes.clock import FakeClock
-from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
-from tests.fakes.updater import FakeUpdater
+from tests.fakes.robots.robot_shell import FakeHost, FakeRobotShells, updater_program
+from tests.fakes.robots.updater import FakeUpdater
 
 ZIPAPP = b"#!/usr/bin/env python3\nthe updater"
 NOW = 1_800_000_000

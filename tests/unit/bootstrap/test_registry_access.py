@@ -20,7 +20,7 @@ from fleet.errors import RobotError, UsageError
 from fleet.manifest.schema.registry_schema import RegistryRef, Secret
 from fleet.ports import CommandResult
 from runtime.updater.fetching.credentials import RobotLogins
-from tests.fakes.local_root import run_registry_program
+from tests.fakes.robots.local_root import run_registry_program
 from tests.unit.bootstrap.test_prepare_robot import Machine
 
 HOST = "registry.test:5000"

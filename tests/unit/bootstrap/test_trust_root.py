@@ -19,7 +19,7 @@ from fleet.ports import CommandResult
 from runtime.contract.codec import canonical_json
 from runtime.contract.robot.root import TrustRoot
 from runtime.contract.robot.trust import Signed
-from tests.fakes.robot_shell import updater_program
+from tests.fakes.robots.robot_shell import updater_program
 from tests.unit.bootstrap.test_prepare_robot import ZIPAPP, Machine, parameters
 
 FIRST, SECOND = (Signed(TrustRoot("warehouse", number, "anna").text, ("by anna",)) for number in (1, 2))

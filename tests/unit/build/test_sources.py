@@ -13,7 +13,7 @@ from fleet.oci.image_spec import Bytes
 from fleet.ports import Registry
 from fleet.resolve.desired import EngineSpec
 from tests.fakes.fleet_folder import tiny_onnx
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.registry import FakeRegistry
 from tests.unit.build.specs import engine_specs
 
 PIN = hashlib.sha256(tiny_onnx()).hexdigest()

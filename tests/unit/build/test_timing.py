@@ -16,7 +16,7 @@ from fleet.resolve.desired import EngineSpec
 from runtime.contract.codec import to_dict
 from runtime.contract.engine.build import TIMING_CACHE_FILE, DeviceFacts
 from runtime.contract.engine.timing import TimingFacts, timing_file
-from tests.fakes.publishing import identity_of, report_of
+from tests.fakes.registries.publishing import identity_of, report_of
 from tests.unit.build.specs import engine_specs
 
 NANO = DeviceFacts("linux/arm64", "p3767-0003", "36.4.3", 8, "12.6", "10.3.0")

@@ -28,10 +28,10 @@ from fleet.signing.provenance import PROVENANCE
 from tests.fakes.clock import FakeClock
 from tests.fakes.container_host import FakeContainerHost
 from tests.fakes.fleet_folder import write_fleet
-from tests.fakes.publishing import docker_archive, engine_folder, image_config, tar_of
-from tests.fakes.registry import FakeRegistry
-from tests.fakes.robot_shell import FakeHost, FakeRobotShells, updater_program
-from tests.fakes.updater import FakeUpdater
+from tests.fakes.registries.publishing import docker_archive, engine_folder, image_config, tar_of
+from tests.fakes.registries.registry import FakeRegistry
+from tests.fakes.robots.robot_shell import FakeHost, FakeRobotShells, updater_program
+from tests.fakes.robots.updater import FakeUpdater
 
 PREFIX = "testing"
 ADDRESSES = {"amr-001": "10.0.0.11", "amr-002": "10.0.0.12", "scout-001": "10.0.0.13"}

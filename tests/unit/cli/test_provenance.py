@@ -21,7 +21,7 @@ from fleet.resolve.desired import EngineSpec
 from fleet.signing.signatures import SIGNATURE_TYPE, push_signature, release_statement, rollback_statement
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.robot.trust import Statement, document_digest
-from tests.fakes.publishing import docker_archive, engine_folder, image_config, tar_of
+from tests.fakes.registries.publishing import docker_archive, engine_folder, image_config, tar_of
 from tests.unit.cli.conftest import PREFIX, Desk
 
 EVIL = {"opt/jetfleet/lib/runtime/__init__.py": b"import os\n", "etc/passwd": b"root::0:0::/:/bin/sh\n"}

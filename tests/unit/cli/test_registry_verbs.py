@@ -11,11 +11,12 @@ from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary, FailedEngine
 from fleet.cli.commands import build
 from fleet.errors import BuildError, EngineGateError, FleetError, RegistryAuthError, RegistryError, RepositoryMissing
+from fleet.oci.image_spec import MANIFEST, Bytes, Descriptor, manifest_bytes
 from fleet.oci.repositories import repositories_of
 from fleet.resolve.desired import EngineSpec
 from fleet.rollout.lock import RolloutLock
 from runtime.contract.engine.task_metric import TaskMetric
-from tests.fakes.publishing import engine_folder
+from tests.fakes.registries.publishing import engine_folder
 from tests.unit.cli.conftest import PREFIX, Desk
 
 DOWN = RegistryError("registry.test:5000 is not reachable", hint="check that it is up")
@@ -61,9 +62,44 @@ def test_a_plan_knows_that_another_environment_restarts(desk: Desk) -> None:
     plan = desk.json("plan")
     assert {robot["action"] for robot in plan["robots"]} == {"update"}
     assert all("environment" in robot["reason"] for robot in plan["robots"])
+    assert all(robot["variables"] == ["ROS_DOMAIN_ID unset → 7"] for robot in plan["robots"])
     (difference,) = desk.json("diff", "1.0.0")["differences"]
     assert difference["what"] == ["ROS_DOMAIN_ID unset → 7"]
     assert len(difference["robots"]) == 3
+
+
+def test_rendered_values_that_change_are_shown_before_anything_changes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the plan, at the question of the rollout and in the difference; robots that keep their value are not in it."""
+    rendered = {"environment": {"DOCK": "{{ robot.group }}/{{ variables.dock }}"}}
+    desk.running(defaults={**rendered, "variables": {"dock": "1"}})
+    scout = {"variables": {"dock": "7"}, "models": [{"model": "detector", "precision": "fp16"}]}
+    desk.publish("1.1.0", defaults={**rendered, "variables": {"dock": "1"}}, groups={"scout": scout})
+    said = "DOCK scout/1 → scout/7"
+    plan = desk.json("plan")
+    assert {robot["name"]: robot["variables"] for robot in plan["robots"]} == {
+        "amr-001": [],
+        "amr-002": [],
+        "scout-001": [said],
+    }
+    assert said in " ".join(desk.fleet("plan").out.split())
+    assert desk.json("diff", "1.0.0")["differences"] == [{"what": [said], "robots": ["scout-001"]}]
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("typer.confirm", lambda *_args, **_options: False)
+    assert said in " ".join(desk.fleet("rollout", code=3).err.split())
+
+
+def test_a_release_that_cannot_be_read_is_said_and_the_plan_goes_on(desk: Desk) -> None:
+    desk.running()
+    junk = Bytes.of(b"junk")
+    desk.registry.push_blob(f"{PREFIX}/releases", junk)
+    layer = Descriptor("text/plain", junk.digest, junk.size)
+    desk.registry.put_manifest(f"{PREFIX}/releases", "1.0.0", manifest_bytes(layer, [layer]), MANIFEST)
+    desk.set_version("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
+    result = desk.fleet("plan", "--json")
+    assert "which variables change is not known" in result.err
+    assert {robot["action"] for robot in result.json["robots"]} == {"update"}
 
 
 # ── build ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from fleet.errors import RegistryError
 from fleet.ports import CommandResult, LogLine
 from fleet.rollout.lock import RolloutLock
 from runtime.contract.robot.power import PowerStatus
-from tests.fakes.robot_shell import FakeShell
+from tests.fakes.robots.robot_shell import FakeShell
 from tests.unit.cli.conftest import Desk
 
 

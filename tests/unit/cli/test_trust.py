@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from fleet.cli import trust_root
+from fleet.cli.desired import office as desired_office
 from fleet.cli.wiring import Wiring
 from fleet.manifest import load
 from fleet.oci.releases import load_release
+from fleet.signing.desired import first_words, publish, read_desired, sign_plan
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.robot.trust import Proof, Statement, document_digest
 from tests.fakes.signer import FakeSigner, fingerprint_of
 from tests.unit.cli.conftest import PREFIX, Desk
 from tests.unit.manifest.test_trust import ANNA as ANNA_KEY
 from tests.unit.manifest.test_trust import BEN as BEN_KEY
+from tests.unit.signing.test_desired import NOW, PROOF, rollout
 
 DAY = 86400.0
 
@@ -476,3 +479,23 @@ def test_a_robot_without_a_signed_root_is_shown_so(signed: Signed) -> None:
     signed.publish("1.0.0")
     signed.desk.bootstrapped()
     assert "no signed trust root yet: fleet bootstrap" in " ".join(signed.desk.fleet("status").out.split())
+
+
+def test_what_robots_that_pull_follow_is_signed_again_with_the_newest_release(signed: Signed) -> None:
+    pulls = {"hub": {"url": "https://hub.test"}, "defaults": {"link": "pull"}}
+    signed.publish("1.0.0")
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    signed.desk.set_version("1.0.0", trust=signed.trust, **pulls)
+    assert "not renewed: there is none in the registry" in signed.json("keys", "newest", "1.0.0")["desired"]
+    office = desired_office(Wiring(signed.desk.folder))
+    plan, now = rollout("r-1", fleet="testing", expires_at=NOW + 90 * DAY), signed.desk.clock.now()
+    both, _ = sign_plan(office, plan, signed.keys / "anna")
+    words = first_words(read_desired(office, now), plan, both.statement, now, DAY)
+    publish(office, words, both, PROOF, signed.keys / "anna")
+    signed.desk.clock.sleep(2 * DAY)
+    assert not read_desired(office, signed.desk.clock.now()).counts
+    assert "the desired statement of rollout r-1 counts until" in signed.desk.fleet("keys", "newest").out
+    found = read_desired(office, signed.desk.clock.now())
+    assert found.counts
+    assert found.followed is not None
+    assert found.followed.desired.generation == words.generation

@@ -17,7 +17,7 @@ from runtime.updater.fetching.loopback import _PATH, _RANGE
 from runtime.updater.fetching.reference import parse_reference
 from runtime.updater.state.release_folder import files_of, quote
 from runtime.updater.state.world import WorldError
-from tests.fakes.robot_world import order, reference, variant
+from tests.fakes.robots.robot_world import order, reference, variant
 
 HEX = "sha256:" + "0" * 64
 

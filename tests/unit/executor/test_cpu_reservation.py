@@ -14,7 +14,7 @@ from runtime.engines.errors import EngineError
 from runtime.executor.robot.cpu_reservation import CpuReservation
 from runtime.executor.serving.loading import load_engine
 from runtime.executor.serving.memory import Memory, with_room
-from tests.fakes.runtime_folder import write_runtime
+from tests.fakes.nodes.runtime_folder import write_runtime
 
 
 def reserve(policy: ResourcePolicy) -> CpuReservation:

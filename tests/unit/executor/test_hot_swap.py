@@ -26,7 +26,7 @@ from runtime.executor.serving.memory import Memory, available_memory, needed
 from runtime.executor.serving.pipeline import ACTIVE, MAX_CONSECUTIVE_FAILURES, Pending, Pipeline
 from runtime.executor.serving.signed import read_signed, signed_by_environment
 from runtime.executor.serving.worker import Worker
-from tests.fakes.runtime_folder import HEIGHT, KEY, WIDTH, write_engine, write_runtime
+from tests.fakes.nodes.runtime_folder import HEIGHT, KEY, WIDTH, write_engine, write_runtime
 
 NEW = "sha256:" + "cd" * 32
 WAIT_S = 60.0

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.decoding.decoders import Boxes, Classes, Mask, Tensor, Velocity
 from runtime.executor.inputs.frames import Stamp
-from tests.fakes.vision_msgs import write_vision_msgs
+from tests.fakes.nodes.vision_msgs import write_vision_msgs
 
 pytest.importorskip("rclpy")
 pytestmark = pytest.mark.filterwarnings("ignore:module 'sre_parse'", "ignore:module 'sre_constants'")

@@ -15,7 +15,7 @@ from runtime.health.sources.files import read_int, read_text
 from runtime.health.sources.hwmon import MAX_RAILS
 from runtime.health.sources.machine import LOOK_AGAIN_S, RATE_WINDOW_S, EventRates, Machine
 from runtime.health.sources.thermal import MAX_ZONES
-from tests.fakes.machine_tree import GENERATIONS, write_machine
+from tests.fakes.robots.machine_tree import GENERATIONS, write_machine
 
 
 def machine(tmp_path: Path, name: str) -> Machine:

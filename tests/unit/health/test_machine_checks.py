@@ -12,7 +12,7 @@ from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.health.checks.judge import HOLD_S, Judge
 from runtime.health.checks.machine_checks import SAMPLE_LIMIT_S, Reading, readings
 from runtime.health.sources.machine import Machine
-from tests.fakes.machine_tree import write_machine
+from tests.fakes.robots.machine_tree import write_machine
 from tests.unit.health.conftest import model_health, snapshot
 
 

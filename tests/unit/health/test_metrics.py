@@ -19,7 +19,7 @@ from runtime.health.checks.report import Reporter
 from runtime.health.http.metrics import MAX_LABEL, MAX_VALUES, exposition
 from runtime.health.settings import AgentSettings
 from runtime.health.sources.machine import Machine
-from tests.fakes.machine_tree import GENERATIONS, write_machine
+from tests.fakes.robots.machine_tree import GENERATIONS, write_machine
 from tests.unit.health.conftest import model_health, snapshot
 
 DOCS = Path(__file__).parents[3] / "docs"

@@ -20,7 +20,7 @@ from runtime.health.settings import AgentSettings
 from runtime.updater.state.records import Baseline
 from runtime.updater.state.world import ContainerFacts, Observation
 from runtime.updater.transaction.judge import GOOD, WAIT, judge
-from tests.fakes.robot_world import reference, variant
+from tests.fakes.robots.robot_world import reference, variant
 from tests.unit.health.conftest import KEY, model_health, snapshot
 
 SILENT = {"input_rate_hz": 0.0, "output_rate_hz": 0.0}

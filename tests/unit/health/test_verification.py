@@ -20,8 +20,8 @@ from runtime.executor.checks.evidence import engine_evidence
 from runtime.health.checks.evidence import EngineEvidence, Evidence, TopicEvidence, fallback_of
 from runtime.health.checks.verification import Verifier, findings, gather_with
 from runtime.health.process.children import Children
-from tests.fakes.runtime_folder import KEY as REAL_KEY
-from tests.fakes.runtime_folder import write_runtime
+from tests.fakes.nodes.runtime_folder import KEY as REAL_KEY
+from tests.fakes.nodes.runtime_folder import write_runtime
 from tests.unit.health.conftest import KEY, model_health
 
 GOOD = Evidence({"signs": EngineEvidence(KEY, "ff", 12_300_000)}, {"~/out": TopicEvidence(1, 25)}, 5.0)

@@ -8,7 +8,7 @@ from fleet.errors import RobotError, RobotOffline
 from fleet.link.robot import NoUpdater, RobotClient, RobotLost, UpdaterSilent
 from fleet.ports import CommandResult
 from runtime.contract.robot.update import COMMAND_PATH
-from tests.fakes.rollout_site import RolloutSite
+from tests.fakes.robots.rollout_site import RolloutSite
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def test_every_line_of_the_reference_that_is_new_is_explained() -> None:
     bare = [line for line in reference_text().splitlines() if re.match(r"^\w+:", line) and "#" not in line]
     assert {line.split(":")[0] for line in bare} <= {
         "registry", "profiles", "defaults", "groups", "robots", "rollout", "name", "outputs", "precisions", "gates",
-        "cuda", "models", "inventory", "hooks",
+        "cuda", "models", "inventory", "hooks", "hub",
     }  # fmt: skip
 
 

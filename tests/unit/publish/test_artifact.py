@@ -10,8 +10,8 @@ import pytest
 from fleet.errors import BuildError, RegistryError
 from fleet.oci.image_spec import LAYER_TAR, MANIFEST
 from fleet.publish.artifact import engine_artifact, push_engine, read_report
-from tests.fakes.publishing import engine_folder, key_of
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.publishing import engine_folder, key_of
+from tests.fakes.registries.registry import FakeRegistry
 
 REPOSITORY = "warehouse/engines"
 KEY = key_of("one")

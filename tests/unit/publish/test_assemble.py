@@ -12,8 +12,8 @@ from fleet.publish.artifact import EngineArtifact
 from fleet.publish.assemble import ImagePlan, describe_image, push_images
 from fleet.publish.base import BaseImage, load_base
 from runtime.contract.node.runtime_config import RuntimeConfig
-from tests.fakes.publishing import PREFIX, desired_fleet, push_new_base, push_new_engine
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.publishing import PREFIX, desired_fleet, push_new_base, push_new_engine
+from tests.fakes.registries.registry import FakeRegistry
 
 CONFIG = RuntimeConfig(models=())
 LABELS = {"variant": "sim-x86-0011", "profile": "sim-x86"}

@@ -16,8 +16,8 @@ from fleet.errors import BuildError, OutsideError, RegistryError
 from fleet.oci.image_spec import LAYER_GZIP
 from fleet.publish.base import load_base, upload_base
 from fleet.publish.compress import compress, gzip_into
-from tests.fakes.publishing import docker_archive, image_config, tar_of
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.publishing import docker_archive, image_config, tar_of
+from tests.fakes.registries.registry import FakeRegistry
 
 REPOSITORY = "warehouse/bases"
 LAYERS = [tar_of({"a": b"one" * 5000}), tar_of({"b": b"two"})]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fleet.publish.publish import compose_names
-from tests.fakes.publishing import PROFILE
+from tests.fakes.registries.publishing import PROFILE
 
 COMPOSE = Path(__file__).parents[3] / "compose"
 DENIED = {

@@ -16,8 +16,8 @@ from fleet.publish.artifact import EngineArtifact, read_report
 from fleet.publish.layer_check import LayerChecks, LayerMismatch, check_layer, expected_files, layer_size
 from fleet.resolve.desired import EngineSpec
 from runtime.contract.engine.build import EngineReport
-from tests.fakes.publishing import PREFIX, desired_fleet, push_new_engine
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.publishing import PREFIX, desired_fleet, push_new_engine
+from tests.fakes.registries.registry import FakeRegistry
 
 REPOSITORY = f"{PREFIX}/engines"
 FOLDER = "opt/jetfleet/engines/sign_text/fp32"

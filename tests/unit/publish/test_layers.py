@@ -12,7 +12,7 @@ from fleet.errors import BuildError
 from fleet.publish.layers import Entry, Layer, config_layer, engine_layer
 from runtime.contract.codec import from_json
 from runtime.contract.node.runtime_config import CONFIG_PATH, RuntimeConfig
-from tests.fakes.publishing import engine_folder, key_of
+from tests.fakes.registries.publishing import engine_folder, key_of
 
 
 def read(layer: Layer) -> bytes:

@@ -8,7 +8,7 @@ from fleet.resolve.desired import Desired
 from fleet.resolve.images.recipe import recipe_for
 from fleet.resolve.resolver import resolve
 from tests.fakes.fleet_folder import write_fleet
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.registry import FakeRegistry
 
 
 def fleet_of(path: Path, robots: int) -> Desired:

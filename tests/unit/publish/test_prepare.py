@@ -11,7 +11,7 @@ import pytest
 from fleet.errors import RegistryAuthError, RepositoryMissing
 from fleet.oci.repositories import REPOSITORIES, repositories_of
 from fleet.publish.prepare import create_command, missing_error, prepare
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.registry import FakeRegistry
 
 ROOT = Path(__file__).parents[3]
 ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"

@@ -16,8 +16,8 @@ from fleet.publish.tags import move_tags
 from fleet.resolve.desired import Desired
 from runtime.contract.robot.release import ReleaseDocument
 from runtime.contract.versions import version_order
-from tests.fakes.publishing import COMPOSE, PREFIX, PROFILE, desired_fleet, push_new_base, push_new_engine
-from tests.fakes.registry import FakeRegistry, Hook
+from tests.fakes.registries.publishing import COMPOSE, PREFIX, PROFILE, desired_fleet, push_new_base, push_new_engine
+from tests.fakes.registries.registry import FakeRegistry, Hook
 
 
 class Site:

@@ -15,7 +15,7 @@ from fleet.rollout.orders import orders_for
 from fleet.rollout.result import RolloutEvent, RolloutResult
 from fleet.rollout.undo import undo_update
 from runtime.contract.robot.switching import SwitchRules
-from tests.fakes.rollout_site import RolloutSite, no_rollout_threads, release
+from tests.fakes.robots.rollout_site import RolloutSite, no_rollout_threads, release
 
 
 def outcomes(result: RolloutResult) -> dict[str, str]:

@@ -12,8 +12,8 @@ from runtime.contract.codec import canonical_json
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import Check, HealthReport, SelfTest
 from tests.fakes.clock import FakeClock
-from tests.fakes.rollout_site import variant
-from tests.fakes.updater import FakeUpdater
+from tests.fakes.robots.rollout_site import variant
+from tests.fakes.robots.updater import FakeUpdater
 
 VARIANT = variant("a")
 

@@ -13,8 +13,8 @@ from fleet.oci.image_spec import Bytes
 from fleet.rollout import audit
 from fleet.rollout.audit import FAILED, NOBODY_REACHED, ROLLBACK, ROLLOUT, SUCCEEDED, AuditRecord
 from fleet.rollout.rollback import choose_target
-from tests.fakes.registry import FakeRegistry
-from tests.fakes.rollout_site import RolloutSite, release
+from tests.fakes.registries.registry import FakeRegistry
+from tests.fakes.robots.rollout_site import RolloutSite, release
 
 PUBLISHED = ["1.0.0", "1.1.0", "1.2.0", "1.3.0"]
 

@@ -15,7 +15,7 @@ from fleet.rollout import audit
 from fleet.rollout.ended_tickets import OVER_S, TAG, Ended
 from fleet.rollout.lock import LOCK_TYPE, TTL_S, RolloutLock, Ticket
 from tests.fakes.clock import FakeClock
-from tests.fakes.registry import FakeRegistry
+from tests.fakes.registries.registry import FakeRegistry
 
 
 def lock(registry: FakeRegistry, clock: FakeClock, reason: str = "rollout 1.0.0") -> RolloutLock:

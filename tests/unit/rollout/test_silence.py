@@ -12,8 +12,8 @@ from fleet.rollout.gate import may_be_lost
 from fleet.rollout.limits import Limits
 from fleet.rollout.orders import orders_for
 from fleet.rollout.result import RolloutEvent, RolloutResult
-from tests.fakes.rollout_site import RolloutSite, release
-from tests.fakes.updater import FakeUpdater
+from tests.fakes.robots.rollout_site import RolloutSite, release
+from tests.fakes.robots.updater import FakeUpdater
 
 Break = Callable[[RolloutSite, str], None]
 
@@ -198,7 +198,7 @@ def test_silence_when_it_is_asked_what_runs_leaves_the_confirmation_to_the_robot
 
 
 def updater_hangs(updater: FakeUpdater) -> CommandResult:
-    from tests.fakes.robot_shell import Hangs
+    from tests.fakes.robots.robot_shell import Hangs
 
     raise Hangs(updater.robot)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fleet.rollout.verification import HOST, findings
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.update import UpdateState
-from tests.fakes.robot_world import variant
+from tests.fakes.robots.robot_world import variant
 
 
 def test_a_host_that_no_longer_fits_is_a_finding_that_fails() -> None:

@@ -27,8 +27,8 @@ from fleet.signing.signatures import (
 from fleet.signing.trust_spec import TrustSpec
 from runtime.contract.codec import canonical_json, digest_of, from_json
 from runtime.contract.robot.trust import NAMESPACES, RELEASE, ROLLBACK, Statement, document_digest
-from tests.fakes.registry import FakeRegistry
-from tests.fakes.rollout_site import release
+from tests.fakes.registries.registry import FakeRegistry
+from tests.fakes.robots.rollout_site import release
 from tests.fakes.signer import FakeSigner, fingerprint_of
 
 PREFIX = "warehouse"

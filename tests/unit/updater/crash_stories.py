@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.fakes.robot_turns import Behaviour
-from tests.fakes.robot_world import order, reference
+from tests.fakes.robots.robot_turns import Behaviour
+from tests.fakes.robots.robot_world import order, reference
 from tests.unit.updater.robot import Crash, Robot
 
 #: Files in memory: hundreds of robots are made here, and what is shown does not depend on the disk.

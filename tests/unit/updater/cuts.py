@@ -8,9 +8,9 @@ from typing import Any
 
 from runtime.contract.robot.switching import HANDOVER_AUTO, SwitchRules
 from runtime.contract.robot.update import UpdateOrder
-from tests.fakes.robot_turns import Behaviour, Container
-from tests.fakes.robot_world import order as plain_order
-from tests.fakes.robot_world import reference
+from tests.fakes.robots.robot_turns import Behaviour, Container
+from tests.fakes.robots.robot_world import order as plain_order
+from tests.fakes.robots.robot_world import reference
 from tests.unit.updater.crash_stories import MEMORY
 from tests.unit.updater.robot import Crash, Robot
 

@@ -12,7 +12,7 @@ from runtime.updater.state.records import CONFIRM, HistoryEntry, Journal, Reques
 from runtime.updater.state.transitions import kept_releases
 from runtime.updater.state.world import StepInterrupted
 from runtime.updater.storage.journal import History, JournalStore
-from tests.fakes.robot_world import FakeWorld, order
+from tests.fakes.robots.robot_world import FakeWorld, order
 
 
 class Crash(BaseException):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from runtime.updater.state.records import Journal
 from runtime.updater.state.transitions import MAX_TRIES
 from runtime.updater.state.world import WorldError
-from tests.fakes.robot_world import Behaviour, order, reference
+from tests.fakes.robots.robot_world import Behaviour, order, reference
 from tests.unit.updater.crash_stories import BAD, MEMORY, POWERS, STORIES, crash_at_places
 from tests.unit.updater.robot import Crash, Robot
 

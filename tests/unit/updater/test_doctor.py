@@ -27,7 +27,7 @@ from runtime.updater.cli.terminal import COLUMNS, fold
 from runtime.updater.selfupdate import launcher
 from runtime.updater.state.world import ContainerFacts, WorldError
 from runtime.updater.storage.journal import JournalStore
-from tests.fakes.robot_world import order, reference
+from tests.fakes.robots.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 
 

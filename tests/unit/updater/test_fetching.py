@@ -28,7 +28,7 @@ from runtime.updater.robot.throwaway_name import is_throwaway
 from runtime.updater.state.world import Disk, WorldError
 from runtime.updater.storage.blob_store import BlobStore
 from runtime.updater.transaction.fetch_progress import FETCH_DEADLINE_S, FetchProgress
-from tests.fakes.robot_world import Behaviour, digest, order, reference, variant
+from tests.fakes.robots.robot_world import Behaviour, digest, order, reference, variant
 from tests.unit.updater.robot import Robot
 
 CUT = WorldError("registry.test: no route to host", "check the link", transient=True)

@@ -20,7 +20,7 @@ from runtime.updater.robot.update_lock import take
 from runtime.updater.state.lock_answer import HELD, SILENT
 from runtime.updater.state.world import ContainerFacts, Observation, WorldError
 from runtime.updater.transaction.judge import baseline_of, judge, judge_standby
-from tests.fakes.robot_world import order, reference, variant
+from tests.fakes.robots.robot_world import order, reference, variant
 from tests.unit.updater.robot import Robot
 
 DEEP, LONG = "[" * 100_000, "1" + "0" * 400

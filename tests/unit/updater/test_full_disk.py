@@ -12,7 +12,7 @@ from runtime.updater.state.records import HistoryEntry
 from runtime.updater.storage import journal
 from runtime.updater.storage.journal import RESERVE, RESERVE_BYTES, History
 from runtime.updater.transaction.update_state import Rejected
-from tests.fakes.robot_world import order
+from tests.fakes.robots.robot_world import order
 from tests.unit.updater.robot import Robot
 
 

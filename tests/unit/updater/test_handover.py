@@ -18,8 +18,8 @@ from runtime.updater.state.records import HANDED, STANDBY, Request
 from runtime.updater.state.release_folder import environment_of, files_of, target_of
 from runtime.updater.state.world import Hardware, WorldError
 from runtime.updater.transaction.handover import HAND_S, memory_needed
-from tests.fakes.robot_turns import Behaviour
-from tests.fakes.robot_world import COMPOSE, OLD_COMPOSE, reference
+from tests.fakes.robots.robot_turns import Behaviour
+from tests.fakes.robots.robot_world import COMPOSE, OLD_COMPOSE, reference
 from tests.unit.updater.cuts import Watched, cut_at_places, order
 
 MOVING = LockAnswer(HELD, ("/cmd_vel: the robot moves",))

@@ -15,7 +15,7 @@ from runtime.updater.state.release_folder import environment_text, files_of, quo
 from runtime.updater.state.world import Observation, WorldError
 from runtime.updater.transaction.judge import BAD, FATAL, GOOD, WAIT, baseline_of, judge
 from runtime.updater.transaction.observe import observe
-from tests.fakes.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
+from tests.fakes.robots.robot_world import Behaviour, FakeWorld, digest, order, reference, variant
 
 DARK = Check("camera", "stale", "nothing arrives")
 SLOW = Check("latency", "warn", "p99 60 ms")

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.contract.codec import canonical_json, digest_of, to_dict
 from runtime.updater.storage.journal import HISTORY, JOURNAL, History, JournalStore
-from tests.fakes.robot_world import order
+from tests.fakes.robots.robot_world import order
 from tests.unit.updater.robot import Robot
 
 

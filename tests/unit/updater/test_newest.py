@@ -15,7 +15,7 @@ from runtime.contract.robot.update import UpdateState
 from runtime.updater.transaction.newest import take_newest
 from runtime.updater.transaction.preflight import Refused
 from runtime.updater.transaction.update_state import state_lines
-from tests.fakes.robot_world import START, digest, fake_signature, order
+from tests.fakes.robots.robot_world import START, digest, fake_signature, order
 from tests.fakes.signed_orders import ANNA, DAY, EVE, prove
 from tests.unit.updater.robot import Robot
 

@@ -18,7 +18,7 @@ from runtime.updater.state.release_folder import files_of, target_of
 from runtime.updater.state.world import Links, WorldError
 from runtime.updater.transaction.update_state import Rejected, power_lines
 from tests.fakes.nvpmodel import Jetson
-from tests.fakes.robot_world import FakeWorld, order
+from tests.fakes.robots.robot_world import FakeWorld, order
 
 POLICY = PowerPolicy("25W", ("25W", "40W", "MAXN_SUPER"), sm_count=8, governor=GovernorSettings())
 

@@ -20,7 +20,7 @@ from runtime.updater.state.world import Links, WorldError
 from runtime.updater.storage.journal import JournalStore
 from runtime.updater.transaction.repair import repair
 from runtime.updater.transaction.update_state import Rejected, short_image, state_lines
-from tests.fakes.robot_world import order, reference
+from tests.fakes.robots.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 
 

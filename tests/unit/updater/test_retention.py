@@ -11,7 +11,7 @@ from runtime.updater.daemon.serve import answer
 from runtime.updater.power.mode_keeper import PowerKeeper, Rules
 from runtime.updater.power.nvpmodel import Nvpmodel
 from runtime.updater.transaction.update_state import Rejected, state_lines
-from tests.fakes.robot_world import order, reference
+from tests.fakes.robots.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 
 

@@ -16,7 +16,7 @@ from runtime.contract.robot.trust import TrustSettings
 from runtime.contract.robot.update import UpdateOrder, UpdateState
 from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.world import WorldError
-from tests.fakes.robot_world import order
+from tests.fakes.robots.robot_world import order
 from tests.fakes.signed_orders import ANNA, document_of, prove
 from tests.unit.updater.robot import Robot
 

@@ -19,7 +19,7 @@ from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.state.release_folder import files_of, target_of
 from runtime.updater.state.signed_engines import signed_engines
 from runtime.updater.state.world import ContainerFacts
-from tests.fakes.robot_world import digest, order, variant
+from tests.fakes.robots.robot_world import digest, order, variant
 
 
 def proof(*variants: ReleaseVariant) -> Proof:

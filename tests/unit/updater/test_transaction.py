@@ -12,7 +12,7 @@ from runtime.contract.robot.update import UpdateState
 from runtime.updater.state.records import ABORT, Request
 from runtime.updater.state.world import DockerFacts, Hardware, ImageFacts, WorldError
 from runtime.updater.transaction.update_state import Rejected
-from tests.fakes.robot_world import COMPOSE, Behaviour, digest, order, reference, variant
+from tests.fakes.robots.robot_world import COMPOSE, Behaviour, digest, order, reference, variant
 from tests.unit.updater.robot import Robot
 
 DOWN = WorldError("the robot's Docker Engine does not answer", "start it", engine_down=True)

@@ -19,7 +19,7 @@ from runtime.updater.state.release_folder import target_of
 from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.trust import check_trust
 from runtime.updater.transaction.update_state import state_lines
-from tests.fakes.robot_world import START, Behaviour, fake_signature, order, reference, variant
+from tests.fakes.robots.robot_world import START, Behaviour, fake_signature, order, reference, variant
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, signed, statement_of
 from tests.unit.updater.robot import Robot
 

@@ -15,7 +15,7 @@ from runtime.updater.state.records import Request
 from runtime.updater.state.windows import is_open, next_opening
 from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.update_state import history_lines, state_lines
-from tests.fakes.robot_world import START, Behaviour, order, reference
+from tests.fakes.robots.robot_world import START, Behaviour, order, reference
 from tests.unit.updater.robot import Crash, Robot
 
 RULES = {"ROS_DOMAIN_ID": "7", ENV_INHIBIT: '{"rules":[]}'}

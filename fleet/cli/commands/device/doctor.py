@@ -8,12 +8,15 @@ import typer
 from rich.console import Console
 
 from fleet.bootstrap.examine import Examination, examine
+from fleet.bootstrap.host_facts import MIN_PYTHON
+from fleet.bootstrap.login import builds_here, look_at_login, why_kept
 from fleet.bootstrap.registry_check import check_registry
 from fleet.cli import complete, options
 from fleet.cli.ui.console import activity, conclude, many, plain
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotPinned, OutsideError, RobotError, RobotOffline, RobotsOffline
+from fleet.link.host_docker import HostProblem
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
@@ -27,19 +30,27 @@ def run(
         typer.Argument(metavar="ROBOT", help="A robot, or a selector. Default: all.", autocompletion=complete.robot),
     ] = None,
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
+    privileged_login: Annotated[
+        bool,
+        typer.Option(
+            "--privileged-login",
+            envvar="JETFLEET_PRIVILEGED_LOGIN",
+            help="The login is to stay root, as with fleet bootstrap --privileged-login.",
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Say everything that is missing on a robot's host, and the command for each. Changes nothing."""
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robot)
     with activity() as shown:
-        found = each(wiring, chosen, lambda one: _examined(wiring, one), shown, "looking")
+        found = each(wiring, chosen, lambda one: _examined(wiring, one, privileged_login), shown, "looking")
     rows = [_document(name, result) for name, result in found.items()]
     document = {"fleet": wiring.desired.fleet, "robots": rows}
     conclude(as_json, document, lambda console: _render(console, rows), _error(rows, list(found.values())))
 
 
-def _examined(wiring: Wiring, robot: DesiredRobot) -> Examination | FleetError:
+def _examined(wiring: Wiring, robot: DesiredRobot, privileged: bool) -> Examination | FleetError:
     """Look at one robot; one that cannot be asked is a value too."""
     try:
         shell, note = _connect(wiring, robot)
@@ -49,12 +60,23 @@ def _examined(wiring: Wiring, robot: DesiredRobot) -> Examination | FleetError:
             problems, notes = check_registry(
                 robot.name, shell, wiring.desired.registry, as_root=found.host.is_root, trusted=not note
             )
+            kept = () if privileged else _kept(wiring, robot, shell, found)
         finally:
             shell.close()
     except FleetError as error:
         return error
     notes = (*([note] if note else []), *found.notes, *notes)
-    return Examination(found.host, found.device, (*found.problems, *problems), notes)
+    return Examination(found.host, found.device, (*found.problems, *kept, *problems), notes)
+
+
+def _kept(wiring: Wiring, robot: DesiredRobot, shell: RobotShell, found: Examination) -> tuple[HostProblem, ...]:
+    """Return why a first bootstrap would refuse to take the login's rights away."""
+    host = found.host
+    if host.updater_version or host.is_root or not host.root or host.python < MIN_PYTHON:
+        return ()
+    builds = builds_here(robot.address, wiring.desired.profiles())
+    problem = why_kept(robot.address, look_at_login(robot.address, shell), builds)
+    return (problem,) if problem else ()
 
 
 def _connect(wiring: Wiring, robot: DesiredRobot) -> tuple[RobotShell, str]:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fleet.cli import complete, options
+from fleet.cli.desired import renew
 from fleet.cli.newest import announce, newest_of, says_newest
 from fleet.cli.ui.console import emit, plain
 from fleet.cli.wiring import Wiring
@@ -26,7 +27,10 @@ def run(
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
     as_json: options.Json = False,
 ) -> None:
-    """Sign which release is the newest, for another span of trust/newest. Robots hear it at their next contact."""
+    """Sign which release is the newest, for another span of trust/newest. Robots hear it at their next contact.
+
+    Where robots pull, what they are to run is signed for another pull/statement as well.
+    """
     wiring = Wiring(manifest)
     if not says_newest(wiring):
         raise UsageError(
@@ -41,6 +45,7 @@ def run(
         raise UsageError("no release was rolled out yet", hint="name one: fleet keys newest VERSION")
     made = announce(wiring, release).newest
     assert made is not None, "announce returns what it signed"
+    pulled = renew(wiring)
     document = {
         "fleet": made.fleet,
         "version": made.version,
@@ -48,6 +53,7 @@ def run(
         "generation": made.generation,
         "issued_at": made.issued_at,
         "expires_at": made.expires_at,
+        "desired": pulled,
     }
     text = f"{made.version} is the newest release until {at(made.expires_at)} (generation {made.generation})"
-    emit(as_json, document, lambda console: console.print(plain(text)))
+    emit(as_json, document, lambda console: console.print(plain(f"{text}\n{pulled}".rstrip())))

@@ -16,7 +16,7 @@ from runtime.updater.state.records import HistoryEntry, Journal
 from runtime.updater.state.world import WorldError
 from runtime.updater.storage import journal as journal_module
 from runtime.updater.storage.durable import remove, write_durable
-from tests.fakes.robot_world import FakeWorld
+from tests.fakes.robots.robot_world import FakeWorld
 from tests.unit.updater.model.parts import (
     DOWN,
     ENGINE_CALLS,

@@ -18,7 +18,7 @@ from runtime.updater.state.records import ABORT, CONFIRM, Request
 from runtime.updater.state.world import WorldError
 from runtime.updater.transaction.state_machine import is_active
 from runtime.updater.transaction.update_state import Rejected
-from tests.fakes.robot_world import Behaviour, digest, order, reference
+from tests.fakes.robots.robot_world import Behaviour, digest, order, reference
 from tests.fakes.signed_orders import ANNA, BEN, DAY, EVE, document_of, prove, statement_of
 from tests.unit.updater.model.faulty import FaultyRobot
 from tests.unit.updater.model.laws import Laws

@@ -22,7 +22,7 @@ from runtime.updater.daemon.retention import pinned, unpinned
 from runtime.updater.state.lock_answer import FREE, HELD, SILENT, LockAnswer
 from runtime.updater.state.records import ABORT, CONFIRM
 from runtime.updater.state.world import WorldError
-from tests.fakes.robot_world import START, Behaviour
+from tests.fakes.robots.robot_world import START, Behaviour
 from tests.unit.updater.model.life import IMAGES, PROBATION, Life
 
 STEPS = 20

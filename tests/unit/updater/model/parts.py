@@ -10,7 +10,7 @@ from pathlib import Path
 from runtime.updater.state.world import WorldError
 from runtime.updater.storage.durable import write_durable
 from runtime.updater.storage.journal import RESERVE
-from tests.fakes.robot_world import FakeWorld
+from tests.fakes.robots.robot_world import FakeWorld
 
 #: Calls that need the robot's Docker Engine.
 ENGINE_CALLS = {"engine", "image", "fetch", "keep_image", "kept_images", "remove_image", "container"}

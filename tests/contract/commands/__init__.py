@@ -1,0 +1,1 @@
+"""Who drives a robot: velocities, handover, and what happens when a driver dies."""

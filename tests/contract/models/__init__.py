@@ -1,0 +1,1 @@
+"""The road of a model: from its file to answers, on real backends."""

@@ -1,0 +1,1 @@
+"""The runtime container's processes: agent and executor with real rclpy peers."""

@@ -1,0 +1,1 @@
+"""Signatures, roots and attestations with a real ssh-keygen."""

@@ -1,0 +1,1 @@
+"""What runs in a runtime container, for tests: configurations, engines, models, messages."""

@@ -1,0 +1,1 @@
+"""Registries for tests, what is published into them, and links that break."""

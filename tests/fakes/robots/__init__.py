@@ -1,0 +1,1 @@
+"""Robots for tests: shells, hosts, updaters and whole fleets of them."""
