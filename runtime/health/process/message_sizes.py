@@ -21,6 +21,8 @@ FLOAT_BYTES, TEXT_BYTES = 4, 24
 """A float32 value of a message, and one that is written out as JSON."""
 _PICTURES = {"mask": ("size", "model"), "instances": ("mask_size", "camera"), "depth": ("size", "model")}
 """Decoders that send a picture: the option that says how large it is, and its default."""
+DETECTION_BYTES, MAX_DETECTIONS = 512, 100
+"""A detection with the room that vision_msgs has for a pose with covariance; how many, where the output does not say."""
 MAX_ELEMENTS = 4096
 """Of a tensor's message, where the output does not say otherwise (runtime.contract.node.decoders)."""
 
@@ -60,6 +62,10 @@ def result_bytes(model: ModelRuntime, output: OutputBinding) -> int:
         )
         each = FLOAT_BYTES if output.decoder == "depth" else 1
         return max(pixels, default=0) * each + HEADER_BYTES
+    if output.decoder == "keypoints":
+        points = output.options.get("keypoints", 0)
+        count = len(points) if isinstance(points, (list, tuple)) else _whole(output.options, "keypoints", 0)
+        return count * _whole(output.options, "max_detections", MAX_DETECTIONS) * DETECTION_BYTES + HEADER_BYTES
     if output.decoder == "tensor":
         each = FLOAT_BYTES if output.options.get("message") == "multiarray" else TEXT_BYTES
         return _whole(output.options, "max_elements", MAX_ELEMENTS) * each + HEADER_BYTES
