@@ -152,8 +152,9 @@ def _input(value: ModelInput) -> TensorSpec:
         flip=wanted.flip or "",
         place=TOP_LEFT if wanted.place == TOP_LEFT else "",
         pad=wanted.pad * channels if len(wanted.pad) == 1 else wanted.pad,
+        layout="" if wanted.layout == "nchw" else wanted.layout,
     )
-    return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
+    return TensorSpec(name=value.tensor, shape=value.image_shape, preprocess=preprocess)
 
 
 def _outputs(model: Model) -> tuple[TensorSpec, ...]:

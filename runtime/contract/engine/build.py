@@ -34,7 +34,8 @@ class Preprocess:
     """How a camera's frame becomes the model's tensor; made part of the graph, so the engine takes the frame's bytes.
 
     In this order: crop nothing, convert from ``encoding`` to ``color``, rotate, flip, resize (linear, half-pixel
-    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis.
+    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis; then the
+    model's own ``layout`` and element type (integers rounded, and cut at their limits).
     """
 
     height: int
@@ -58,6 +59,8 @@ class Preprocess:
     """Of a letterbox: ``top_left``, or nothing: centred."""
     pad: Tuple[float, ...] = ()
     """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; nothing: 114."""
+    layout: str = ""
+    """How the model's own tensor lies: one of ``image_layout.AXES``. Empty: nchw."""
 
     @property
     def upright(self) -> Tuple[int, int]:
@@ -71,9 +74,9 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Batch first. Empty for an output whose shape is whatever the graph gives; -1 in an engine's output where the size
-    depends on the frame. Of an input with a range: what the engine is tuned for, measured with, and run at unless
-    somebody asks for another."""
+    """Batch first; of an image (1, channels, rows, columns) whatever its ``layout``. Empty for an output whose shape is
+    whatever the graph gives; -1 in an engine's output where the size depends on the frame. Of an input with a range:
+    what the engine is tuned for, measured with, and run at unless somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine then takes the frame's bytes, as its encoding's ``shape`` and ``dtype`` say."""

@@ -22,7 +22,7 @@ FLOAT_BYTES, TEXT_BYTES = 4, 24
 _PICTURES = {"mask": ("size", "model"), "instances": ("mask_size", "camera"), "depth": ("size", "model")}
 """Decoders that send a picture: the option that says how large it is, and its default."""
 DETECTION_BYTES, MAX_DETECTIONS = 512, 100
-"""A detection with the room that vision_msgs has for a pose with covariance; how many, where the output does not say."""
+"""A detection, with room for a pose with covariance as vision_msgs has it; how many, where the output does not say."""
 MAX_ELEMENTS = 4096
 """Of a tensor's message, where the output does not say otherwise (runtime.contract.node.decoders)."""
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.contract.engine.build import TOP_LEFT, Preprocess, TensorSpec
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
