@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
@@ -34,10 +35,6 @@ PluginName = Annotated[
 """``package:name`` of an entry point."""
 MessageType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*/msg/[A-Z][A-Za-z0-9]*$")]
 """A ROS message type."""
-
-
-TensorRole = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-"""What a decoder calls a tensor that it reads."""
 
 
 def _encoding(value: Any) -> Any:
@@ -190,7 +187,7 @@ class ModelOutput(Frozen):
     """One output tensor, or several that one decoder reads, and the topic that the result is published on."""
 
     tensor: Text | None = None
-    tensors: dict[TensorRole, Text] = Field(default_factory=dict)
+    tensors: dict[Text, Text] = Field(default_factory=dict)
     """Role → tensor, of a decoder that reads several: boxes, scores, classes …"""
     topic: Topic
     decoder: Decoder
@@ -199,6 +196,9 @@ class ModelOutput(Frozen):
     def _one_kind(self) -> ModelOutput:
         if (self.tensor is None) == (not self.tensors):
             raise ValueError("give tensor, or tensors with the role of each: one of the two")
+        for role in self.tensors:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", role):
+                raise ValueError(f"{role!r} is no role: write lower-case letters, digits and _, as in {{boxes: NAME}}")
         return self
 
     @property

@@ -229,7 +229,8 @@ def test_depth(options: dict[str, Any], metres: Any, fitted: Fitted, unit: str) 
     low, high = options.get("min", 0.0), options.get("max", 1000.0)
     result = decoder_named("depth", {"unit": unit, "size": "camera", **options})(values, view_of(fitted))
     assert isinstance(result, Depth)
-    assert (result.values.shape, result.values.dtype) == ((180, 320), np.float32 if unit == "m" else np.uint16)
+    assert result.values.shape == (180, 320)
+    assert result.values.dtype == (np.float32 if unit == "m" else np.uint16)
     left, top, across, down = (size * 20 / 160 for size in fitted.placed)
     for y in range(0, 180, 7):
         for x in range(0, 320, 11):

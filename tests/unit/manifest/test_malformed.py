@@ -195,7 +195,7 @@ MODEL_CASES = [
     C("place without bars", "model", "color: bgr", "color: bgr\n      place: top_left", "inputs/0/preprocess/place", "place is of resize letterbox alone", "resize: letterbox", "place: top_left"),
     C("pad of two", "model", "color: bgr", "color: bgr\n      resize: letterbox\n      pad: [1, 2]", "inputs/0/preprocess/pad", "2 numbers, but color bgr has 3", "one for each channel", "pad:"),
     C("tensor and tensors", "model", "tensor: scores", "tensor: scores\n    tensors: {boxes: scores}", "outputs/0", "give tensor, or tensors", "", "tensor: scores"),
-    C("a role that is no word", "model", "tensor: scores", "tensors: {Boxes!: scores}", "outputs/0/tensors", "not a valid", "", "tensors:"),
+    C("a role that is no word", "model", "tensor: scores", "tensors: {Boxes!: scores}", "outputs/0", "'Boxes!' is no role", "", "tensors:"),
     C("a role without its tensor", "model", "tensor: scores", "tensors: {boxes: score}", "outputs/0/tensors/boxes", "no output score", "scores?", "tensors:"),
     C("roles of a decoder of one tensor", "model", "tensor: scores", "tensors: {boxes: scores}", "outputs/0/tensors", "tensor reads one tensor", "tensor:", "tensors:"),
     C("a head's roles", "model", "decoder: {name: tensor}", "decoder: {name: boxes, options: {head: detr, classes: 4}}", "outputs/0/tensor", "boxes with head detr needs tensors for boxes, scores", "tensors: {boxes: NAME, scores: NAME}", "tensor: scores"),
