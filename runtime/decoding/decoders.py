@@ -8,6 +8,7 @@ from typing import Any
 from runtime.contract.node.decoders import is_plugin, unknown_decoder
 from runtime.decoding.depth import DepthDecoder
 from runtime.decoding.instances import InstanceDecoder
+from runtime.decoding.joints import JointsDecoder
 from runtime.decoding.keypoints import KeypointBoxes
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.decoding.options import OptionError, Options
@@ -20,6 +21,7 @@ from runtime.decoding.results import (
     Decoder,
     Depth,
     Instances,
+    JointCommand,
     Keypoints,
     Mask,
     OrientedBoxes,
@@ -37,6 +39,7 @@ DECODERS: dict[str, type[Any]] = {
     "depth": DepthDecoder,
     "instances": InstanceDecoder,
     "keypoints": KeypointBoxes,
+    "joints": JointsDecoder,
     "mask": MaskDecoder,
     "oriented_boxes": OrientedBoxDecoder,
     "tensor": TensorDecoder,
@@ -78,6 +81,7 @@ __all__ = [
     "Decoder",
     "Depth",
     "Instances",
+    "JointCommand",
     "Keypoints",
     "Mask",
     "OptionError",

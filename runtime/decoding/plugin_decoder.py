@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_guard
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_guard, velocity_guard
 from runtime.decoding.options import OptionError
 from runtime.decoding.plugins import DECODERS_GROUP, PluginError, load_plugin
-from runtime.decoding.results import Result, Velocity, View
+from runtime.decoding.results import JointCommand, Result, Velocity, View
 from runtime.decoding.sound import RESULTS, sound
 
-_GUARD = {spec.name for spec in GUARD_OPTIONS}
+_GUARDS = {
+    Velocity: ({spec.name for spec in GUARD_OPTIONS}, velocity_guard, "velocity"),
+    JointCommand: ({spec.name for spec in JOINT_OPTIONS}, joint_guard, "joints"),
+}
 
 
 class PluginDecoder:
@@ -46,16 +49,16 @@ def plugin_result(name: str) -> type[Any]:
 
 
 def plugin_decoder(name: str, options: Mapping[str, Any]) -> PluginDecoder:
-    """Make the decoder ``package:name``. Options that bound a velocity are not the decoder's and are kept from it.
+    """Make the decoder ``package:name``. Options that bound a command are not the decoder's and are kept from it.
 
     Raises OptionError when the package cannot be used or the decoder refuses its options.
     """
     kind = _loaded(name)
     result = _declared(name, kind)
     own = dict(options)
-    if result is Velocity:
-        bounds = {key: own.pop(key) for key in options if key in _GUARD}
-        velocity_guard(bounds, f"velocity of {name}")
+    if result in _GUARDS:
+        names, guard, what = _GUARDS[result]
+        guard({key: own.pop(key) for key in options if key in names}, f"{what} of {name}")
     try:
         decode = kind(own)
     except OptionError:

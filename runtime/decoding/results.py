@@ -55,12 +55,21 @@ class Velocity:
     """rad/s."""
 
 
+@dataclass(frozen=True, slots=True)
+class JointCommand:
+    """What the model wants the joints to do, in the order that is declared."""
+
+    values: npt.NDArray[np.float64]
+    """(joints,): rad, rad/s or Nm, by the declared interface; m, m/s or N of a sliding joint."""
+
+
 __all__ = [
     "Boxes",
     "Classes",
     "Decoder",
     "Depth",
     "Instances",
+    "JointCommand",
     "Keypoints",
     "Mask",
     "OrientedBoxes",
@@ -70,7 +79,7 @@ __all__ = [
     "View",
 ]
 
-Result = Boxes | Classes | Depth | Mask | Tensor | Velocity
+Result = Boxes | Classes | Depth | JointCommand | Mask | Tensor | Velocity
 """Keypoints, instances and oriented boxes are boxes with something more."""
 
 

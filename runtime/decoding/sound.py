@@ -13,6 +13,7 @@ from runtime.decoding.results import (
     Classes,
     Depth,
     Instances,
+    JointCommand,
     Keypoints,
     Mask,
     OrientedBoxes,
@@ -21,7 +22,7 @@ from runtime.decoding.results import (
     Velocity,
 )
 
-RESULTS = (Boxes, Classes, Depth, Instances, Keypoints, Mask, OrientedBoxes, Tensor, Velocity)
+RESULTS = (Boxes, Classes, Depth, Instances, JointCommand, Keypoints, Mask, OrientedBoxes, Tensor, Velocity)
 """What a decoder may say that it returns."""
 
 
@@ -38,6 +39,8 @@ def sound(result: Result) -> Result:
         return Mask(_image("classes", result.classes, (np.uint8,)))
     if isinstance(result, Depth):
         return Depth(_image("values", result.values, (np.float32, np.uint16)))
+    if isinstance(result, JointCommand):
+        return JointCommand(np.array(result.values, np.float64).ravel())
     if isinstance(result, Velocity):
         return Velocity(_three(result.linear), _three(result.angular))
     return Tensor(str(result.name), np.array(result.values))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.manifest.checks.check_decoder import count_problem
 from fleet.manifest.checks.check_metric import check_metric_frames
 from fleet.manifest.checks.check_precision_exclusions import check_precision_exclusions
 from fleet.manifest.checks.check_range import why_not_open
@@ -108,6 +109,9 @@ class _Checks:
         for index, output in enumerate(self._model.outputs):
             if output.tensor is not None:
                 self._output(output.tensor, graph, ("outputs", index, "tensor"))
+                tensor = graph.outputs.get(output.tensor)
+                if tensor is not None and (wrong := count_problem(output, tensor)) is not None:
+                    self._add(("outputs", index, "decoder"), *wrong)
             for role, name in output.tensors.items():
                 self._output(name, graph, ("outputs", index, "tensors", role))
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+from fleet.manifest.files.onnx_graph import Tensor
 from fleet.manifest.schema.model_schema import Model, ModelOutput
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from runtime.contract.node.box_options import BOX_DECODERS
+from runtime.contract.node.commands import topic_problem
 from runtime.contract.node.decoders import DECODER_OPTIONS, is_plugin, option_problems
 from runtime.contract.node.tensor_roles import tensors_problem
 
@@ -36,6 +40,23 @@ def check_pictures(model: Model, source: SourceFile, report: Report) -> None:
             report.add(source, ("outputs", index, "decoder", "name"), message, hint)
 
 
+_NUMBERED = {"joints": ("joints", ()), "velocity": ("axes", ("linear.x", "angular.z"))}
+"""Decoder → the option with one name for each number of the output, and its default."""
+
+
+def count_problem(output: ModelOutput, tensor: Tensor) -> tuple[str, str] | None:
+    """Return what is wrong, and what to do, where a command needs as many numbers as an output of the ONNX file has."""
+    option, usual = _NUMBERED.get(str(output.decoder.name), ("", ()))
+    names = output.decoder.options.get(option, usual)
+    if not option or not isinstance(names, (list, tuple)) or tensor.shape is None or None in tensor.shape:
+        return None
+    count = math.prod(size for size in tensor.shape if size is not None)
+    if count == len(names):
+        return None
+    message = f"{output.decoder.name} has {len(names)} {option}, and output {output.tensor} is {tensor.shown}"
+    return message, f"name one of {option} for each of its {count} numbers, in its order, under options"
+
+
 def check_decoder(output: ModelOutput, index: int, source: SourceFile, report: Report) -> None:
     """Note what is wrong with an output's decoder. What a decoder of somebody's own takes, only the robot can tell."""
     at = ("outputs", index, "decoder")
@@ -48,6 +69,8 @@ def check_decoder(output: ModelOutput, index: int, source: SourceFile, report: R
     if wrong := tensors_problem(name, output.decoder.options, tuple(output.tensors)):
         key = "tensors" if output.tensors else "tensor"
         report.add(source, ("outputs", index, key), *wrong)
+    if (found := topic_problem(output.topic, output.decoder.options)) is not None:
+        report.add(source, ("outputs", index, "topic"), *found)
     options = {spec.name for spec in DECODER_OPTIONS[name]}
     for problem in option_problems(name, output.decoder.options):
         if problem.unknown and problem.option is not None:

@@ -9,7 +9,7 @@ import re
 from typing import Any, Dict, List, Mapping, Tuple
 
 from runtime.contract.node.box_options import BOX_OPTIONS, head_problems, with_head
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_rules
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_rules, velocity_rules
 from runtime.contract.node.options import (
     OptionError,
     OptionProblem,
@@ -53,6 +53,11 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("min", "number", 0.0, 0.0, 1000.0, unit="m"),
         OptionSpec("max", "number", 1000.0, 0.0, 1000.0, unit="m"),
         OptionSpec("size", "choice", "model", choices=("model", "camera")),
+    ),
+    "joints": (
+        OptionSpec("scale", "each", 1.0, -10000.0, 10000.0),
+        OptionSpec("offset", "each", 0.0, -10000.0, 10000.0),
+        *JOINT_OPTIONS,
     ),
     "mask": (
         OptionSpec("threshold", "number", 0.5, 0.0, 1.0),
@@ -123,5 +128,5 @@ def _depth_rules(values: Dict[str, Any]) -> List[OptionProblem]:
     return found
 
 
-_RULES: Dict[str, Rules] = {"depth": _depth_rules, "velocity": velocity_rules}
+_RULES: Dict[str, Rules] = {"depth": _depth_rules, "joints": joint_rules, "velocity": velocity_rules}
 """Rules between the options of one decoder."""

@@ -12,6 +12,7 @@ from runtime.decoding.results import (
     Classes,
     Depth,
     Instances,
+    JointCommand,
     Keypoints,
     Mask,
     OrientedBoxes,
@@ -44,6 +45,9 @@ def described(results: Sequence[Result]) -> str:
         names = ("linear x", "y", "z", "angular x", "y", "z")
         ranges = zip(names, rows.min(axis=0), rows.max(axis=0), strict=True)
         return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, low, high in ranges if low or high) or "stands"
+    if isinstance(first, JointCommand):
+        joints = np.array([result.values for result in results if isinstance(result, JointCommand)])
+        return f"{joints.shape[1]} joints in {len(results)} frames, {joints.min():.4g} to {joints.max():.4g}"
     if isinstance(first, Tensor):
         values = np.concatenate([np.asarray(r.values, np.float64).ravel() for r in results if isinstance(r, Tensor)])
         if values.size:

@@ -70,6 +70,18 @@ class Port:
         return self.decode(pick(self.tensor, self.tensors, outputs), view)
 
 
+class Unpublished:
+    """Stands for a publisher that cannot be made: its model is not loaded, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, stamp: Stamp, result: Result) -> None:
+        """Never called: loading the model refuses it."""
+        del stamp, result
+        raise RuntimeError(self.reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """A loaded engine, wired to the slots and the publishers of the model that it serves."""
@@ -105,6 +117,9 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
     """
     loaded_as = candidate.model
     decoders = [_decoder(item) for item in decoders_of(loaded_as)]
+    for out in loaded_as.outputs:
+        if isinstance(missing := publishers[out.topic], Unpublished):
+            raise OptionError(missing.reason)
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -131,7 +146,7 @@ def _decoder(item: OutputDecoder) -> Decoder:
 
 
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:
-    """Tell the outputs that act on it (velocities) that a frame came to nothing."""
+    """Tell the outputs that act on it (commands) that a frame came to nothing."""
     for publish in publishers:
         failed = getattr(publish, "failed", None)
         if failed is not None:

@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", verbs.unpin, "keep it no longer"),
         ("logs", _of_trust("logs"), "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
+        ("poll", verbs.poll, "look into the registry now for what this robot is to run (link: pull)"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
         ("take-root", _of_trust("take_root"), "take the trust roots that come as JSON on stdin, when rightly signed"),
         (

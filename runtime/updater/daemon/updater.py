@@ -13,6 +13,7 @@ from typing import Callable, List, Optional, Tuple
 from runtime.contract.codec import canonical_json
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT
+from runtime.contract.robot.pull_state import PullState
 from runtime.contract.robot.update import COMMITTED, IDLE, RunningRelease, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
@@ -54,6 +55,10 @@ class Updater:
         self._changed = threading.Condition()
         self._repairing = False
         self._taken_up = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after a state, an outcome or what is followed has changed; it may not wait."""
+        self.pull_state: Callable[[], Optional[PullState]] = lambda: None
+        """How the robot stands to the desired statement; None where it does not pull."""
         """How to go on with what a dead process left is decided, and on disk."""
         self.stopping = False
 
@@ -132,6 +137,8 @@ class Updater:
                 after = replace(after, pinned=present.pinned)
             if present.newest is not before.newest:
                 after = replace(after, newest=present.newest)
+            if present.desired is not before.desired:
+                after = replace(after, desired=present.desired)
             try:
                 self._put(after)
             except ValueError as error:  # something in it is no text and no number that can be written down
@@ -152,7 +159,8 @@ class Updater:
         """Return the state by the journal, and what the trust root makes of it."""
         journal = self._journal
         said = self.world.said if is_active(journal) else ""
-        return with_trust(state_of(journal, self.version, said), journal, self.world.held_root, self.world.mark().wall)
+        state = replace(state_of(journal, self.version, said), pull=self.pull_state())
+        return with_trust(state, journal, self.world.held_root, self.world.mark().wall)
 
     def attest(self) -> Attestation:
         """Return what really runs."""
@@ -212,6 +220,31 @@ class Updater:
             self.refuse_when_busy()
             self._make_room(order)
             self._put(accept(journal, order, self.world.mark()))
+        self.world.wake.set()
+        return self.status()
+
+    @property
+    def journal(self) -> Journal:
+        """What is on disk."""
+        return self._journal
+
+    @property
+    def awaits_reach(self) -> bool:
+        """Whether an order that the robot came for may commit once registry or hub was reached."""
+        return self._journal.pulled and is_awaiting(self._journal)
+
+    def come_for(self, order: UpdateOrder) -> UpdateState:
+        """Begin an order that this robot made by the plan that it follows; a deferred one begins again.
+
+        Raises Rejected.
+        """
+        with self._changed:
+            self.refuse_when_busy()
+            self._make_room(order)
+            desired = self._journal.desired
+            followed = None if desired is None else replace(desired, order_id=order.order_id)
+            begun = accept(self._journal, order, self.world.mark())
+            self._put(replace(begun, pulled=True, desired=followed))
         self.world.wake.set()
         return self.status()
 
@@ -349,11 +382,14 @@ class Updater:
         """Make ``journal`` the truth: on disk, then in memory. Saves only what differs from what is there."""
         if replace(journal, updated_at=self._journal.updated_at) != self._journal:
             self._store.save(journal)
-        ended = journal.last is not self._journal.last
+        before, ended = self._journal, journal.last is not self._journal.last
         self._journal = journal
         if ended:
             self._record(journal.last)
         self._changed.notify_all()
+        news = is_awaiting(journal) and not is_awaiting(before)
+        if news or ended or journal.state != before.state or journal.desired is not before.desired:
+            self.on_change()
 
     def _record(self, outcome: Optional[HistoryEntry]) -> None:
         if outcome is None:

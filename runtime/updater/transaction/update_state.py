@@ -91,6 +91,7 @@ def state_lines(state: UpdateState) -> List[str]:
     if state.pinned:
         lines.append("pinned    {}".format(", ".join(state.pinned)))
     lines += _trust_lines(state)
+    lines += _pull_lines(state)
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
@@ -122,6 +123,21 @@ def _trust_lines(state: UpdateState) -> List[str]:
         lines.append("newest    stale: {}".format(state.stale))
     elif state.newest:
         lines.append("newest    {}, until {}".format(state.newest, local_text(state.newest_until)))
+    return lines
+
+
+def _pull_lines(state: UpdateState) -> List[str]:
+    """Say how a robot that pulls stands to the desired statement."""
+    pull = state.pull
+    if pull is None:
+        return []
+    stage = "stage {} of rollout {}".format(pull.stage, pull.rollout_id) if pull.rollout_id else "no rollout yet"
+    following = " (generation {})".format(pull.generation) if pull.generation else ""
+    look = ", looks again {}".format(local_text(pull.next_poll_at)) if pull.next_poll_at else ""
+    lines = ["pull      {}{}{}".format(stage, following, look)]
+    for name, text in (("held", pull.held), ("registry", pull.problem), ("hub", pull.unreported)):
+        if text:
+            lines.append("{:<9} {}".format(name, text))
     return lines
 
 
