@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.contract.node.decoders import is_plugin, unknown_decoder
+from runtime.decoding.boxes.instances import InstanceDecoder
+from runtime.decoding.boxes.keypoints import KeypointBoxes
+from runtime.decoding.boxes.object_boxes import ObjectBoxes
+from runtime.decoding.boxes.oriented_boxes import OrientedBoxDecoder
 from runtime.decoding.depth import DepthDecoder
-from runtime.decoding.instances import InstanceDecoder
 from runtime.decoding.joints import JointsDecoder
-from runtime.decoding.keypoints import KeypointBoxes
-from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.decoding.options import OptionError, Options
-from runtime.decoding.oriented_boxes import OrientedBoxDecoder
 from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
 from runtime.decoding.plugin_decoder import plugin_decoder, plugin_result
 from runtime.decoding.results import (

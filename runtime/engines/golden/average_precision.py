@@ -17,9 +17,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from runtime.decoding.boxes.rotated import rotated_overlaps
 from runtime.decoding.frame_boxes import Boxes, OrientedBoxes
 from runtime.decoding.nms import overlaps
-from runtime.decoding.rotated import rotated_overlaps
 
 LEAST_OVERLAP = 0.5
 ANY_SCORE = float("inf")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from runtime.decoding.boxes.rotated import rotated_overlaps, suppress_rotated
 from runtime.decoding.decoders import Depth, Instances, Keypoints, OptionError, OrientedBoxes, View, decoder_named
-from runtime.decoding.rotated import rotated_overlaps, suppress_rotated
 from tests.unit.decoding import plain_numpy as plain
 from tests.unit.decoding.plain_numpy import Fitted
 from tests.unit.decoding.test_heads import SHOWN, as_layout, is_in_frame, places, same, view_of

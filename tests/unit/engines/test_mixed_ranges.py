@@ -9,8 +9,8 @@ import pytest
 from onnx import ModelProto, helper
 
 from runtime.contract.engine.build import Int8Options, TensorSpec
+from runtime.decoding.boxes.object_boxes import ObjectBoxes
 from runtime.decoding.frame_boxes import View
-from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.engines.golden.calibration import Arrays
 from runtime.engines.graph.mixed_ranges import mixed_range_nodes
 from runtime.engines.graph.normalize import fold, freeze

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.contract.node.decoders import read_options
-from runtime.decoding.box_reader import BoxReader, Found, Given, by_role
+from runtime.decoding.boxes.reader import BoxReader, Found, Given, by_role
 from runtime.decoding.camera_geometry import to_frame
 from runtime.decoding.frame_boxes import Boxes, View
 from runtime.decoding.heads.candidates import SCORE_ROUNDING, Array, Floats, Ints

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.contract.node.decoders import read_options
-from runtime.decoding.box_reader import BoxReader, Given, by_role
+from runtime.decoding.boxes.object_boxes import class_columns, keep_boxes
+from runtime.decoding.boxes.reader import BoxReader, Given, by_role
 from runtime.decoding.camera_geometry import points_to_frame
 from runtime.decoding.frame_boxes import Keypoints, View
 from runtime.decoding.heads.candidates import Array, Floats, require_finite, require_scores, sigmoid
-from runtime.decoding.object_boxes import class_columns, keep_boxes
 
 
 class KeypointBoxes:
@@ -52,7 +52,7 @@ class KeypointBoxes:
         )
 
     def class_columns(self, tensor: Given) -> Array | None:
-        """As :meth:`runtime.decoding.object_boxes.ObjectBoxes.class_columns`."""
+        """As :meth:`runtime.decoding.boxes.object_boxes.ObjectBoxes.class_columns`."""
         return class_columns(self._read, tensor, self._extra)
 
     def _visible(self, rows: Floats) -> Floats:

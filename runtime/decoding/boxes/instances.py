@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.contract.node.decoders import read_options
-from runtime.decoding.box_reader import BoxReader, Given, by_role
+from runtime.decoding.boxes.object_boxes import Kept, class_columns, keep_boxes
+from runtime.decoding.boxes.reader import BoxReader, Given, by_role
 from runtime.decoding.camera_geometry import placement
 from runtime.decoding.frame_boxes import Instances, View
 from runtime.decoding.heads.candidates import ONE, Array, Floats, Ints, require_finite
-from runtime.decoding.object_boxes import Kept, class_columns, keep_boxes
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -50,7 +50,7 @@ class InstanceDecoder:
         return Instances(kept.corners, kept.scores, "", kept.classes, self._read.labels, kept.capped, ids)
 
     def class_columns(self, tensor: Given) -> Array | None:
-        """As :meth:`runtime.decoding.object_boxes.ObjectBoxes.class_columns`."""
+        """As :meth:`runtime.decoding.boxes.object_boxes.ObjectBoxes.class_columns`."""
         given = by_role(tensor)
         return class_columns(self._read, given["rows"], len(self._prototypes(given["prototypes"])))
 

@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from runtime.contract.node.decoders import read_options
-from runtime.decoding.box_reader import BoxReader, Doubles, Found, Given, by_role
+from runtime.decoding.boxes.object_boxes import class_columns
+from runtime.decoding.boxes.reader import BoxReader, Doubles, Found, Given, by_role
+from runtime.decoding.boxes.rotated import hulls, suppress_rotated
 from runtime.decoding.camera_geometry import cut, points_to_frame, scales
 from runtime.decoding.frame_boxes import OrientedBoxes, View
 from runtime.decoding.heads.candidates import Array, require_finite
-from runtime.decoding.object_boxes import class_columns
-from runtime.decoding.rotated import hulls, suppress_rotated
 
 
 class OrientedBoxDecoder:
@@ -51,7 +51,7 @@ class OrientedBoxDecoder:
         return OrientedBoxes(corners, scores, "", classes[stay], read.labels, capped, turned)
 
     def class_columns(self, tensor: Given) -> Array | None:
-        """As :meth:`runtime.decoding.object_boxes.ObjectBoxes.class_columns`."""
+        """As :meth:`runtime.decoding.boxes.object_boxes.ObjectBoxes.class_columns`."""
         return class_columns(self._read, tensor, 1)
 
     def _in_frame(self, found: Found, view: View) -> Doubles:
