@@ -192,6 +192,7 @@ class Updater:
             attestation = replace(attestation, host_problems=tuple(self.host_problems()))
         except WorldError as error:
             attestation = replace(attestation, host_problems=("cannot be looked at: " + error.message,))
+        attestation = self._with_registry(attestation)
         if not attestation.running_image:
             why = attestation.report_error or "no runtime container is running"
             return replace(attestation, verification_error=why)
@@ -203,7 +204,24 @@ class Updater:
         after = self.attest()
         if after.container_id != attestation.container_id or after.container_restarts != attestation.container_restarts:
             return replace(after, verification_error="the container was replaced or restarted meanwhile")
-        return replace(after, verification_json=found, host_problems=attestation.host_problems)
+        return replace(
+            after,
+            verification_json=found,
+            host_problems=attestation.host_problems,
+            registry=attestation.registry,
+            registry_problem=attestation.registry_problem,
+        )
+
+    def _with_registry(self, attestation: Attestation) -> Attestation:
+        """Return it with what the registry of the current image says to this robot's login."""
+        current = self._journal.current
+        if current is None:
+            return attestation
+        try:
+            host, problem = self.world.ask_registry(current.image)
+        except WorldError as error:
+            host, problem = current.image.partition("/")[0], error.message
+        return replace(attestation, registry=host, registry_problem=problem)
 
     def host_problems(self) -> List[str]:
         """Return what of the current release would not start on this host any more. Raises WorldError."""

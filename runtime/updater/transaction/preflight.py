@@ -6,7 +6,7 @@ import re
 from typing import Dict, List, Optional, Set, Tuple
 
 from runtime.contract.device import differing_facts
-from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.facts import DeviceFacts
 from runtime.contract.robot.release import LayerRef, ReleaseVariant
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import List
+from typing import List, Tuple
 
 from runtime.contract.codec import from_json
 from runtime.contract.node.attestation import Attestation
+from runtime.contract.printable import printable
 from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import REVERTING, RunningRelease, UpdateState
 from runtime.contract.robot.verification import Verification
@@ -182,6 +183,10 @@ def attestation_lines(attestation: Attestation) -> List[str]:
 def verification_lines(attestation: Attestation) -> List[str]:
     """Return what a robot found when it checked itself, as lines for a person."""
     lines = ["runs      {}".format(attestation.running_image or "nothing")]
+    lines += ["FAILED host      : {}".format(printable(problem)) for problem in attestation.host_problems]
+    if attestation.registry:
+        problem = printable(attestation.registry_problem)
+        lines.append("{} registry  {}: {}".format(*_asked(attestation.registry, problem)))
     if attestation.verification_error:
         return [*lines, "agent     {}".format(attestation.verification_error)]
     verification = from_json(Verification, attestation.verification_json)
@@ -189,6 +194,10 @@ def verification_lines(attestation: Attestation) -> List[str]:
         passed = "ok    " if finding.passed else "FAILED"
         lines.append("{} {:<9} {}: {}".format(passed, finding.check, finding.model, finding.reason))
     return lines
+
+
+def _asked(host: str, problem: str) -> Tuple[str, str, str]:
+    return ("FAILED", host, problem) if problem else ("ok    ", host, "gives this image to the robot's login")
 
 
 def history_lines(entries: List[HistoryEntry]) -> List[str]:
