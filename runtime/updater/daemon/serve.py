@@ -33,7 +33,7 @@ from runtime.updater.storage.durable import share
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
-BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+BELIEVED = ("take-root", "take-updater", "take-newest", "take-pull", "logs")
 """What `runtime.updater.daemon.believed` answers."""
 
 
@@ -135,7 +135,7 @@ def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], An
     def make() -> Any:
         from runtime.updater.daemon.believed import Believed
 
-        return Believed(root, world, updater, lambda: identity(root)[1])
+        return Believed(root, world, updater, lambda: identity(root))
 
     return make
 
