@@ -10,6 +10,7 @@ and exits with ``exit_code``. ::
     │   ├── RegistryError           3
     │   │   ├── RegistryAuthError   3
     │   │   └── RepositoryMissing   3   it must be created before anything is pushed
+    │   ├── HubError                3   the hub cannot be asked, or answers what it should not
     │   ├── DockerError             3
     │   │   ├── BuilderLost         3   the Engine stopped answering while something ran there
     │   │   ├── JobExists           3   a job of that name is there already
@@ -109,6 +110,10 @@ class RegistryAuthError(RegistryError):
 
 class RepositoryMissing(RegistryError):
     """The registry makes no repository by itself, and nobody has created this one."""
+
+
+class HubError(OutsideError):
+    """The hub could not be asked, or answered what it should not."""
 
 
 class DockerError(OutsideError):

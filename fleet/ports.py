@@ -7,10 +7,11 @@ Every method translates its library's errors into `fleet.errors` (``from`` the c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from runtime.contract.node.report import SignedReport
 from runtime.contract.robot.trust import SignatureFacts
 
 LogLine = Callable[[str], None]
@@ -286,6 +287,61 @@ class HttpPoster(Protocol):
 
         Redirects are not followed. Errors name the host and never the rest of the address.
         """
+        ...
+
+
+# ── hub ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class HubRow:
+    """What a hub shows for one robot. Nobody has judged it."""
+
+    robot: str
+    received_at: float | None
+    """Unix seconds by the hub's clock; None: it has no report."""
+    envelope: SignedReport | None
+
+
+@dataclass(frozen=True)
+class HubPage:
+    """Robots in the order of their names."""
+
+    rows: tuple[HubRow, ...]
+    next: str | None
+    """Ask for what comes after this name; None: this was the last page."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Robot → why what the hub shows for it is no report."""
+
+
+@dataclass(frozen=True)
+class WaitingRobot:
+    """A robot whose key no pin names, as a hub saw it."""
+
+    robot: str
+    fingerprint: str
+    first_seen_at: float
+    """Unix seconds by the hub's clock; so is ``received_at``."""
+    received_at: float
+    pinned: str | None
+    """Fingerprint of another key that is pinned for this name: the robot was reinstalled, or somebody poses as it."""
+
+
+class HubClient(Protocol):
+    """One hub, for reading. What it says is bounded and not believed. Raises HubError."""
+
+    url: str
+
+    def robots(self, after: str = "", limit: int = 500) -> HubPage:
+        """Return the newest report of each robot whose name follows ``after``."""
+        ...
+
+    def robot(self, name: str) -> HubRow | None:
+        """Return one robot's newest report; None when the hub does not know it."""
+        ...
+
+    def waiting(self) -> tuple[WaitingRobot, ...]:
+        """Return the robots that wait to be accepted, those that were seen first first."""
         ...
 
 

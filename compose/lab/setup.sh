@@ -61,7 +61,7 @@ step_packages() {
 }
 
 # --------------------------------------------------------------------------------------------------------- testing
-# What tests start for themselves: an SSH server, robots' login shells, a registry. Nothing of it runs afterwards.
+# What tests start for themselves: an SSH server, robots' login shells, a registry, a PostgreSQL. Nothing of it runs afterwards.
 step_testing() {
   local missing=()
   have fish || missing+=(fish)
@@ -70,6 +70,7 @@ step_testing() {
   have sshpass || missing+=(sshpass)
   have openssl || missing+=(openssl)
   have sshd || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
+  have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] || install_asleep "what the tests log in to" "${missing[@]}"
   have docker-registry || [ -x "$LAB/cache/registry/usr/bin/docker-registry" ] || unpack docker-registry registry
 }
@@ -86,12 +87,19 @@ install_asleep() { # WHY PACKAGE...: packages that bring servers, of which none 
     trap - EXIT
   fi
   case " $* " in *" openssh-server "*) server_asleep ;; esac
+  case " $* " in *" postgresql "*) postgresql_asleep ;; esac
 }
 
 server_asleep() {
   [ -d /run/systemd/system ] || return 0
   as_root systemctl disable --now ssh.service ssh.socket >>"$LAB/apt.log" 2>&1 || true # the socket is not everywhere
   say "openssh-server is installed for the tests and switched off (systemctl enable --now ssh: switch it on)"
+}
+
+postgresql_asleep() {
+  [ -d /run/systemd/system ] || return 0
+  as_root systemctl disable --now postgresql.service >>"$LAB/apt.log" 2>&1 || true
+  say "postgresql is installed for the tests and switched off (systemctl enable --now postgresql: switch it on)"
 }
 
 unpack() { # PACKAGE FOLDER: into .lab/cache, as installing it would start a server; needs no rights

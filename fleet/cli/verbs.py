@@ -34,6 +34,10 @@ VERBS = {
         "Go back to an earlier release. A release that failed on a robot stays refused there.",
     ),
     "status": ("status", "Ask every robot what really runs on it, now."),
+    "hub": (
+        "hub",
+        "Keep signed reports of robots and give them to readers. It holds no key and gives no orders.",
+    ),
     "verify": (
         "verify",
         "Have robots check themselves: engine files, sensors, models, inference, published results. Changes nothing.",

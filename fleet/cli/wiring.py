@@ -8,10 +8,11 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from fleet.bootstrap.secret import read_secret
 from fleet.build.sources import SourceCache
 from fleet.manifest.load import LoadedManifest, load_manifest
 from fleet.manifest.schema.manifest_schema import Profile
-from fleet.ports import Clock, ContainerHost, HttpPoster, Registry, RobotShells, Signer
+from fleet.ports import Clock, ContainerHost, HttpPoster, HubClient, Registry, RobotShells, Signer
 from fleet.resolve.desired import Desired
 from fleet.resolve.documents.trust import ROOT_FOLDER
 from fleet.resolve.images.recipe import recipe_for
@@ -84,6 +85,17 @@ class Wiring:
         from fleet.adapters.http_post import RequestsPoster
 
         return RequestsPoster()
+
+    @cached_property
+    def hub(self) -> HubClient | None:
+        """The manifest's hub, its token read; None where it names none. Raises UsageError for a missing token."""
+        from fleet.adapters.http_hub import RequestsHub
+
+        named = self.desired.hub
+        if named is None:
+            return None
+        token = read_secret(named.token, "hub/token") if named.token is not None else ""
+        return RequestsHub(named.url, ca_file=Path(named.ca_file) if named.ca_file else None, token=token)
 
     def _registry_at(self, host: str) -> Registry:
         """Return the client of a registry that a model's OCI source names."""

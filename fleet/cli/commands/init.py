@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,9 @@ from fleet.cli.ui.console import emit
 from fleet.cli.wiring import Wiring
 from fleet.errors import ManifestError, UsageError
 from fleet.manifest.load import load_manifest
-from fleet.manifest.model_draft import ModelDraft, read_draft, write_noise
+from fleet.manifest.proposal.model_draft import ModelDraft, read_draft
+from fleet.manifest.proposal.noise import write_noise
+from runtime.contract.printable import printable
 
 
 def run(
@@ -38,7 +41,7 @@ def run(
     if model is None and robot is None:
         raise UsageError(
             "no model is given, and no device to ask",
-            hint="fleet init FOLDER --model path/to/model.onnx (one image input), or --robot user@host, or both",
+            hint="fleet init FOLDER --model path/to/model.onnx, or --robot user@host, or both",
         )
     if (folder / "fleet.yaml").exists():
         raise UsageError(f"{folder / 'fleet.yaml'} exists", hint="choose another folder, or edit that file")
@@ -49,16 +52,19 @@ def run(
         if robot is not None:
             start = asked_device(Wiring(folder), folder, start, robot)
             draft = dataclasses.replace(draft, text=draft.text.replace(TOPIC, start.topic))
+        if draft.quantized:
+            start = dataclasses.replace(start, precision="int8")
         written = _write(folder, source, draft, start, Path(place) / "trial")
+    for note in draft.notes:  # guesses are for a person to read: not in the way of what is piped
+        print(f"note: {printable(note)}", file=sys.stderr)
     emit(
         as_json,
-        {"written": [str(path) for path in written], "found": list(start.found)},
+        {"written": [str(path) for path in written], "found": list(start.found), "notes": list(draft.notes)},
         lambda console: console.print(
             "\n".join(
                 [
                     *(f"found {line}" for line in start.found),
                     *(f"wrote {path}" for path in written),
-                    *(f"note: {note}" for note in draft.notes),
                 ]
             )
             + f"\nNow: {start.now}; `fleet validate` names what is left.",
@@ -102,5 +108,5 @@ def _fill(folder: Path, model: Path, draft: ModelDraft, start: Start) -> list[Pa
     for target, source in copied.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    write_noise(golden, draft)
+    write_noise(golden, draft.frames, sequence=draft.sequence)
     return [*files, *copied, golden]

@@ -14,6 +14,7 @@ from fleet.manifest.schema.manifest_schema import Model, ModelInput
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
+from runtime.contract.engine.image_layout import IMAGE_DTYPES
 
 _NO_ARRAYS = frozenset({"bfloat16", "string", "undefined", "complex64", "complex128"})
 MIN_CALIBRATION = 8
@@ -119,7 +120,7 @@ class _Checks:
             self._add((*at, "shape"), f"{list(value.shape)} does not fit the ONNX file's {tensor.shown}", hint)
         elif why := why_not_open(value, tensor):
             self._add((*at, "shape_range"), *why)
-        if tensor.dtype != "float32":
+        if tensor.dtype != "float32" and not (value.is_image and tensor.dtype in IMAGE_DTYPES):
             hint = "export the model with float32 inputs: the camera's frames are converted to that"
             self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not float32", hint)
 

@@ -10,6 +10,7 @@ from fleet.manifest.checks.check_metric import check_metric
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
+from runtime.contract.engine.image_layout import from_nchw
 from runtime.contract.node.encodings import ENCODINGS
 
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
@@ -67,19 +68,23 @@ def _check_image(value: ModelInput, index: int, source: SourceFile, report: Repo
     at = ("inputs", index)
     shape, preprocess = value.shape, value.preprocess
     channels = CHANNELS[preprocess.color]
-    if len(shape) != 4 or shape[0] != 1:
-        hint = f"write [1, {channels}, height, width]"
-        report.add(source, (*at, "shape"), f"{list(shape)} is not the shape of one image", hint)
+    layout = preprocess.layout
+    if len(shape) != len(layout) or (layout[0] == "n" and shape[0] != 1):
+        sizes = {"n": "1", "c": str(channels), "h": "height", "w": "width"}
+        hint = f"write [{', '.join(sizes[axis] for axis in layout)}], or the layout that the model has"
+        report.add(source, (*at, "shape"), f"{list(shape)} is not the shape of one image of layout {layout}", hint)
         return
-    if shape[1] != channels:
-        hint = f"write [1, {channels}, {shape[2]}, {shape[3]}], or the color that the model was trained on"
-        report.add(source, (*at, "shape"), f"{shape[1]} channels, but color {preprocess.color} has {channels}", hint)
+    _, found, *size = value.image_shape
+    if found != channels:
+        right = list(from_nchw((1, channels, *size), layout))
+        hint = f"write {right}, the color that the model was trained on, or its layout"
+        report.add(source, (*at, "shape"), f"{found} channels, but color {preprocess.color} has {channels}", hint)
     height, width = value.height or 0, value.width or 0
     if misfit := ENCODINGS[value.encoding].misfit(height, width):
         report.add(source, (*at, "encoding"), misfit, "correct width and height, or the encoding")
     rows, columns = (width, height) if preprocess.rotate in (90, 270) else (height, width)
-    if preprocess.resize == "none" and (rows, columns) != shape[2:]:
-        message = f"resize none, but frames of {columns}x{rows} and a tensor of {shape[3]}x{shape[2]}"
+    if preprocess.resize == "none" and [rows, columns] != size:
+        message = f"resize none, but frames of {columns}x{rows} and a tensor of {size[1]}x{size[0]}"
         report.add(source, (*at, "preprocess", "resize"), message, "write stretch or letterbox")
     for key in ("mean", "std"):
         numbers = getattr(preprocess, key)

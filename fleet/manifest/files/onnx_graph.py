@@ -83,8 +83,8 @@ def read_graph(path: Path, _sha256: str) -> Graph:
             raise NotOnnx(f"keeps tensor {files[place][:80]!a} in {place[:80]!a}, which {why}", hint)
     weights = {weight.name for weight in model.graph.initializer}
     return Graph(
-        inputs={value.name: _tensor(value) for value in model.graph.input if value.name not in weights},
-        outputs={value.name: _tensor(value) for value in model.graph.output},
+        inputs={value.name: tensor_of(value) for value in model.graph.input if value.name not in weights},
+        outputs={value.name: tensor_of(value) for value in model.graph.output},
         operators=tuple(dict.fromkeys(node.op_type for node in model.graph.node)),
         nodes=tuple(node.name for node in model.graph.node if node.name),
         nameless=any(not node.name for node in model.graph.node),
@@ -93,7 +93,8 @@ def read_graph(path: Path, _sha256: str) -> Graph:
     )
 
 
-def _tensor(value: Any) -> Tensor:
+def tensor_of(value: Any) -> Tensor:
+    """Return type and shape of an input or output (onnx.ValueInfoProto)."""
     import onnx
 
     kind = value.type.tensor_type

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, 
 
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
+from runtime.contract.engine.image_layout import as_nchw
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.encodings import ENCODINGS, meant_by
@@ -80,6 +81,8 @@ class ImagePreprocess(Frozen):
     """Degrees clockwise, before the resize."""
     flip: Literal["horizontal", "vertical"] | None = None
     """After the rotation."""
+    layout: Literal["nchw", "nhwc", "chw", "hwc"] = "nchw"
+    """How the model's tensor lies, as its ``shape`` says."""
 
 
 class OutputRef(Frozen):
@@ -131,6 +134,11 @@ class ModelInput(Frozen):
     def frame(self) -> tuple[int, int, int]:
         """Rows, columns and channels of an image's frames as the engine takes them."""
         return ENCODINGS[self.encoding].shape(self.height or 0, self.width or 0)[1:]
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(1, channels, rows, columns) of an image's tensor, whatever its layout. ValueError for another rank."""
+        return as_nchw(self.shape, self.preprocess.layout)
 
     @property
     def frame_dtype(self) -> str:

@@ -150,8 +150,9 @@ def _input(value: ModelInput) -> TensorSpec:
         std=wanted.std[:channels],
         rotate=wanted.rotate,
         flip=wanted.flip or "",
+        layout="" if wanted.layout == "nchw" else wanted.layout,
     )
-    return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
+    return TensorSpec(name=value.tensor, shape=value.image_shape, preprocess=preprocess)
 
 
 def _output(value: ModelOutput) -> TensorSpec:

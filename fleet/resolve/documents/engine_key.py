@@ -72,7 +72,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
     found = {name: value for name, value in to_dict(spec).items() if name not in unset}
     if spec.preprocess is not None:
-        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip")
+        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip", "layout")
     return found
 
 

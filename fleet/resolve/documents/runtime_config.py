@@ -81,7 +81,7 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
 
 def _input(value: ModelInput) -> InputBinding:
     if value.is_image:
-        rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
+        rows, columns = value.image_shape[2:]
         return InputBinding(
             value.tensor,
             value.topic or "",

@@ -31,7 +31,8 @@ class Preprocess:
     """How a camera's frame becomes the model's tensor; made part of the graph, so the engine takes the frame's bytes.
 
     In this order: crop nothing, convert from ``encoding`` to ``color``, rotate, flip, resize (linear, half-pixel
-    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis.
+    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis; then the
+    model's own ``layout`` and element type (integers rounded, and cut at their limits).
     """
 
     height: int
@@ -51,6 +52,8 @@ class Preprocess:
     """Degrees clockwise: 0, 90, 180 or 270."""
     flip: str = ""
     """After that: horizontal (left and right change places), vertical, or nothing."""
+    layout: str = ""
+    """How the model's own tensor lies: one of ``image_layout.AXES``. Empty: nchw."""
 
     @property
     def upright(self) -> Tuple[int, int]:
@@ -64,9 +67,9 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Batch first. Empty for an output whose shape is whatever the graph gives; -1 in an engine's output where the size
-    depends on the frame. Of an input with a range: what the engine is tuned for, measured with, and run at unless
-    somebody asks for another."""
+    """Batch first; of an image (1, channels, rows, columns) whatever its ``layout``. Empty for an output whose shape is
+    whatever the graph gives; -1 in an engine's output where the size depends on the frame. Of an input with a range:
+    what the engine is tuned for, measured with, and run at unless somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine then takes the frame's bytes, as its encoding's ``shape`` and ``dtype`` say."""

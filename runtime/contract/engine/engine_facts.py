@@ -24,6 +24,15 @@ class LayerFacts:
     kind: str
     precision: Optional[str] = None
     """None: it only moves values, or nothing says which."""
+    ms: Optional[float] = None
+    """Milliseconds of one inference, the median of several. None: not measured, and in reports of older builders."""
+    reads: Tuple[str, ...] = ()
+    """Tensors that other layers, or the frame, give it; weights are not among them."""
+    writes: Tuple[str, ...] = ()
+    formats: str = ""
+    """Types and memory layouts of what it reads and writes, as the runtime words them: ``float -> uint8``."""
+    nodes: Tuple[str, ...] = ()
+    """ONNX nodes that it stands for, where the runtime says so and they are not just its name."""
 
 
 @dataclass(frozen=True)

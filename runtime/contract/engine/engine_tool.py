@@ -12,11 +12,12 @@ from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.engine.build import BuildFailure, BuildOptions, EngineReport
 from runtime.contract.engine.engine_facts import BenchAnswer, CompareAnswer, EngineFacts, RunAnswer
+from runtime.contract.engine.tuning import TuneAnswer
 
 TOOL_MODULE = "runtime.engines.tool"
 USAGE = "usage"
 """Kind of a failure that the person asking can mend: a missing file, one of another kind, an option that is wrong."""
-JOB, BUILD, INSPECT, BENCH, RUN, COMPARE = "job", "build", "inspect", "bench", "run", "compare"
+JOB, BUILD, INSPECT, BENCH, RUN, COMPARE, TUNE = "job", "build", "inspect", "bench", "run", "compare", "tune"
 
 Shapes = Dict[str, Tuple[int, ...]]
 """Input → the shape to give it, where a model leaves dimensions free."""
@@ -120,6 +121,16 @@ class CompareRequest:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class TuneRequest:
+    """Look for the fastest mix that passes the gates of a job's folder. Answer: TuneAnswer."""
+
+    folder: str
+    """Holds :class:`~runtime.contract.engine.tuning.TuneJob`, model, golden and calibration data."""
+    state: str
+    """A folder of this search's own: what an earlier run left there is gone on with."""
+
+
 #: Verb → (request, answer).
 DOCUMENTS: Dict[str, Tuple[type, type]] = {
     JOB: (JobRequest, EngineReport),
@@ -128,6 +139,7 @@ DOCUMENTS: Dict[str, Tuple[type, type]] = {
     BENCH: (BenchRequest, BenchAnswer),
     RUN: (RunRequest, RunAnswer),
     COMPARE: (CompareRequest, CompareAnswer),
+    TUNE: (TuneRequest, TuneAnswer),
 }
 
 

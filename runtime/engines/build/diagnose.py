@@ -1,54 +1,27 @@
-"""After a failed accuracy gate: which nodes cost it, and which to leave in float. On the CPU, in ONNX Runtime.
-
-The graphs are those that the builder makes. Half precision is rounded after every node, whatever this CPU would keep in
-fp32 between them. For TensorRT they run without ONNX Runtime's optimizations, so that Q/DQ pairs do what they say:
-close to what the GPU does, and not the same. The next build tells.
-"""
+"""After a failed accuracy gate: which nodes cost it, and which to leave in float. On the CPU, in ONNX Runtime."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from onnx import ModelProto
-
-from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FILE, BuildJob, Int8Options
-from runtime.contract.engine.decoded import NOTHING
+from runtime.contract.engine.build import BuildJob
 from runtime.contract.engine.sensitivity import Sensitivity
-from runtime.contract.engine.task_metric import violation as metric_violation
-from runtime.engines.backend import Progress, backend_named
-from runtime.engines.build.measure import fp32_answers
-from runtime.engines.build.qsnr import half, qsnr_db, steps_of, values_of
+from runtime.engines.backend import Progress
 from runtime.engines.build.sensitivity import (
     MOST_ALONE,
     MOST_SECONDS,
     Budget,
     Candidate,
     Found,
-    Measurement,
     search,
-    severity_of,
 )
+from runtime.engines.build.simulate import Simulation, declared_nodes
 from runtime.engines.errors import EngineError
-from runtime.engines.golden.accuracy import violation, worst
-from runtime.engines.golden.calibration import open_calibration
-from runtime.engines.golden.golden_data import Arrays, load_golden
-from runtime.engines.golden.task_metric import measure_metric, share_used
-from runtime.engines.graph.fp16 import halvable, to_fp16
-from runtime.engines.graph.normalize import declared_shapes, freeze, load_model, serialize
-from runtime.engines.graph.precision import MAIN_OPERATORS, moves
-from runtime.engines.graph.preprocess import engine_input, prepend, preprocess_model
-from runtime.engines.graph.quantize import STYLES, Quantizer
-from runtime.engines.graph.quantized import PAIRS, check_quantized
-from runtime.engines.graph.rounding import rounded
+from runtime.engines.graph.precision import MAIN_OPERATORS
 from runtime.engines.graph.shapes import fixed
-from runtime.engines.graph.transform import folded
-from runtime.engines.onnxruntime_.session import free_outputs, open_session
 
 CALIBRATOR = "calibrator"
 _SHARE_OF_REST = 0.7
@@ -67,7 +40,7 @@ def diagnose(
 
     ``folder`` is the job's, ``elapsed_s`` what the job has taken so far. Raises EngineError.
     """
-    declared = _declared(job)
+    declared = declared_nodes(job)
     if job.options.int8 is not None and job.options.int8.method == CALIBRATOR and job.precision == "int8":
         raise EngineError(
             "calibration",
@@ -85,133 +58,12 @@ def diagnose(
             "raise the profile's builder.timeout",
         )
     job = replace(job, inputs=fixed(job.inputs))  # golden frames have the opt shape of a range
-    trial = _Trial(job, folder, log)
+    trial = Simulation(job, folder, log)
     candidates = trial.candidates()
     log(f"sensitivity: {len(candidates)} nodes at {job.precision}, at most {seconds:.0f} s")
     budget = Budget(seconds, clock=clock)
     found = search(candidates, trial, budget)
     return _report(job, declared, candidates, found, budget)
-
-
-def _newest_opset(backend: str) -> int | None:
-    """Return what the backend's parser reads; what TensorRT reads is known only where it is installed."""
-    try:
-        return backend_named(backend).newest_opset()
-    except EngineError:
-        return None
-
-
-def _declared(job: BuildJob) -> tuple[str, ...]:
-    if job.precision == "int8":
-        return (job.options.int8 or Int8Options()).exclude_nodes
-    return job.options.keep_fp32_nodes
-
-
-class _Trial:
-    """Measures a job's graph with some nodes in float, on its golden frames."""
-
-    def __init__(self, job: BuildJob, folder: Path, log: Progress) -> None:
-        self._job, self._declared = job, frozenset(_declared(job))
-        inputs = tuple(map(engine_input, job.inputs))
-        golden = load_golden(
-            folder / GOLDEN_FILE,
-            inputs,
-            [spec.name for spec in job.outputs],
-            may_be_empty=job.golden_expect == NOTHING,
-        )
-        self._fp32 = fp32_answers(folder / MODEL_FILE, job, inputs, golden)
-        self._expected = golden.expected_samples() if golden.expected else []
-        self._feeds = [{spec.name: golden.frame(index, spec) for spec in inputs} for index in range(len(golden))]
-        int8 = job.options.int8 or Int8Options()
-        source = load_model(folder / MODEL_FILE, _newest_opset(job.backend))
-        if check_quantized(source, job.precision, int8) == PAIRS:
-            raise EngineError(
-                "calibration",
-                "the source model is quantized already, so there is nothing to leave in float here",
-                "leave nodes in float where the model is quantized, or give the float model",
-            )
-        self._shapes = declared_shapes(source)
-        core = freeze(source, job.inputs, job.outputs)
-        self._low: Callable[[Collection[str]], ModelProto]
-        if job.precision == "int8":
-            self._core = folded(core, "int8.exclude_ops", int8.exclude_ops)
-            frames = open_calibration(folder / CALIBRATION_DIR, job.inputs)
-            quantizer = Quantizer(self._core, job.inputs, frames, int8, style=STYLES[job.backend], progress=log)
-            self._low, self._operators = quantizer, frozenset(quantizer.operators)
-        else:
-            self._core = folded(core, "fp16.keep_fp32_ops", job.options.keep_fp32_ops)
-            self._low = self._halved
-
-    def _halved(self, excluded: Collection[str]) -> ModelProto:
-        return rounded(to_fp16(self._core, self._job.options.keep_fp32_ops, excluded))
-
-    def __call__(self, nodes: frozenset[str]) -> Measurement:
-        """Return what the gate says with ``nodes`` and the declared ones in float. Raises EngineError."""
-        graph = prepend(self._low(self._declared | nodes), self._job.inputs)
-        session = open_session(serialize(graph), optimize=self._job.backend == "onnxruntime")
-        names = [spec.name for spec in self._job.outputs]
-        free = free_outputs(session, self._fp32[0], self._shapes)
-        answers: list[Arrays] = [dict(zip(names, session.run(names, feed), strict=True)) for feed in self._feeds]
-        gate = self._job.accuracy
-        empty = self._job.golden_expect == NOTHING
-        against_fp32 = worst(answers, self._fp32, free, zeros_agree=empty)
-        given = worst(answers, self._expected, free, zeros_agree=empty) if self._expected else ()
-        measured = (*against_fp32, *given)
-        metric = None
-        if self._job.metric is not None:
-            metric = measure_metric(self._job.metric, answers, self._fp32, self._expected, self._job.inputs)
-        of_metric = share_used(metric) if metric else 0.0
-        return Measurement(
-            min(item.min_cosine for item in against_fp32),
-            max(item.max_abs_error for item in against_fp32),
-            max(severity_of(measured, gate), of_metric),
-            violation(measured, gate) is None and not (metric and metric_violation(metric, metric.limit)),
-        )
-
-    def candidates(self) -> list[Candidate]:
-        """Return the nodes that the precision changes, with their local noise."""
-        reads = {node.name: [*node.input, *self._written(node.output)] for node in self._core.graph.node}
-        chosen = [node for node in self._core.graph.node if node.name in self._changed()]
-        noise = self._noise({name for node in chosen for name in reads[node.name]})
-        return [
-            Candidate(
-                node.name,
-                node.op_type,
-                min((noise[name] for name in reads[node.name] if name in noise), default=None),
-            )
-            for node in chosen
-        ]
-
-    def _written(self, names: Sequence[str]) -> Sequence[str]:
-        """A half-precision node's result may overflow; an int8 node's is somebody's input, and judged there."""
-        return names if self._job.precision == "fp16" else ()
-
-    def _changed(self) -> set[str]:
-        if self._job.precision == "fp16":
-            names = set(halvable(self._core, self._job.options.keep_fp32_ops))
-        else:
-            names = {node.name for node in self._core.graph.node if node.op_type in self._operators}
-        moving = {node.name for node in self._core.graph.node if moves(node.op_type)}
-        return names - moving - self._declared
-
-    def _noise(self, tensors: Collection[str]) -> dict[str, float]:
-        """Return the signal to noise of each tensor on the first golden frame, where it is changed at all."""
-        values = values_of(self._core, tensors, self._tensors())
-        if self._job.precision == "fp16":
-            return {name: qsnr_db(array, half(array)) for name, array in values.items()}
-        steps = steps_of(self._low(self._declared))
-        return {name: qsnr_db(array, steps[name].applied(array)) for name, array in values.items() if name in steps}
-
-    def _tensors(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Return the first golden frame as the model takes it, after its preprocessing."""
-        found: dict[str, npt.NDArray[Any]] = {}
-        for spec in self._job.inputs:
-            frame = self._feeds[0][spec.name]
-            if spec.preprocess is not None:
-                session = open_session(preprocess_model(spec).SerializeToString(), optimize=False)
-                frame = np.asarray(session.run(None, {"frame": frame})[0])
-            found[spec.name] = frame
-        return found
 
 
 def _report(

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.image_inputs import as_model_takes
 from runtime.engines.graph.normalize import session_source
 from runtime.engines.graph.preprocess import preprocess_model
-from runtime.engines.onnxruntime_.session import open_session
+from runtime.engines.onnxruntime_.session import DTYPES, open_session
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -31,6 +32,8 @@ class Reference:
         self._inputs = tuple(inputs)
         self._outputs = [spec.name for spec in outputs]
         self._model = open_session(session_source(source), optimize=False)
+        self._specs = {spec.name: spec for spec in inputs}
+        self._takes = {node.name: DTYPES.get(node.type, "float32") for node in self._model.get_inputs()}
         self._preprocess = {
             spec.name: open_session(preprocess_model(spec).SerializeToString(), optimize=False)
             for spec in inputs
@@ -62,4 +65,4 @@ class Reference:
         if session is None:
             return frame
         tensor: npt.NDArray[Any] = session.run(None, {"frame": frame})[0]
-        return tensor
+        return as_model_takes(tensor, self._specs[name], self._takes[name])

@@ -60,6 +60,12 @@ def read_job(folder: Path) -> BuildJob:
         raise EngineError(
             "internal", f"{JOB_FILE} cannot be read: {error}", "builder image and fleet must be of the same version"
         ) from error
+    check_source(job, folder)
+    return job
+
+
+def check_source(job: BuildJob, folder: Path) -> None:
+    """Hold the model and its weights in ``folder`` against what the job pins. Raises EngineError."""
     model = folder / MODEL_FILE
     if not model.is_file():
         raise EngineError("bad-model", f"the job has no {MODEL_FILE}", "check the model's source in the manifest")
@@ -71,7 +77,6 @@ def read_job(folder: Path) -> BuildJob:
             "the model changed after it was pinned: update source.sha256 or restore the file",
         )
     _check_weights(job, folder, model)
-    return job
 
 
 def _check_weights(job: BuildJob, folder: Path, model: Path) -> None:
@@ -159,7 +164,7 @@ def run(folder: Path, out: Path) -> int:
     try:
         build(folder, out, log, log.started)
     except Exception as error:  # noqa: BLE001  (the boundary: what is not foreseen is reported whole, not lost)
-        failure = _explained(error)
+        failure = explained(error)
         log(f"failed: {failure}")
         code = fail(out, failure)
         if failure.kind == "accuracy":  # the answer is written already: whatever happens now, it is not lost
@@ -181,12 +186,13 @@ def _sensitivity(folder: Path, log: Log) -> Sensitivity | None:
     try:
         return diagnose(job, folder, log, elapsed_s=log.elapsed())
     except Exception as error:  # noqa: BLE001  (the gate has spoken: this only adds to it, and says when it cannot)
-        why = _explained(error).message
+        why = explained(error).message
         log(f"no sensitivity report: {why}")
         return Sensitivity(job.precision, (), (), (), False, None, None, bound="", note=f"not measured: {why}")
 
 
-def _explained(error: Exception) -> EngineError:
+def explained(error: Exception) -> EngineError:
+    """Return any failure as one with a kind, a sentence and what to do."""
     if isinstance(error, EngineError):
         return error
     if isinstance(error, MemoryError):

@@ -53,15 +53,16 @@ def severity_of(measured: Sequence[OutputAccuracy], gate: AccuracyGate) -> float
     """Return the largest share of what ``gate`` allows that a measurement uses up; over 1 it fails."""
     shares = [0.0]
     for item in measured:
-        shares.append(_share(1.0 - item.min_cosine, 1.0 - gate.min_cosine))
+        shares.append(share_of(1.0 - item.min_cosine, 1.0 - gate.min_cosine))
         if item.relative_error is not None:
-            shares.append(_share(item.relative_error, relative_limit(gate)))
+            shares.append(share_of(item.relative_error, relative_limit(gate)))
         if gate.max_abs_error is not None:
-            shares.append(_share(item.max_abs_error, gate.max_abs_error))
+            shares.append(share_of(item.max_abs_error, gate.max_abs_error))
     return max(shares)
 
 
-def _share(used: float, allowed: float) -> float:
+def share_of(used: float, allowed: float) -> float:
+    """Return what share of ``allowed`` is used up, at most WORST_SEVERITY."""
     return min(max(used, 0.0) / allowed, WORST_SEVERITY) if allowed > 0.0 else (WORST_SEVERITY if used > 0.0 else 0.0)
 
 
@@ -129,9 +130,9 @@ def search(candidates: Sequence[Candidate], measure: Measure, budget: Budget, *,
         alone[item.node] = _alone(item, budget.run(measure, every - {item.node}))
     ranked = sorted(alone.values(), key=lambda node: -node.severity)
     order = [node.node for node in ranked] + [item.node for item in noisy if item.node not in alone]
-    keep, outcome = _smallest_prefix(order, measure, budget)
+    keep, outcome = smallest_prefix(order, measure, budget)
     if outcome is not None:
-        keep, outcome = _pruned(keep, outcome, measure, budget)
+        keep, outcome = pruned(keep, outcome, measure, budget)
     else:  # a guess is better than nothing, and is told to be one
         keep = [node.node for node in ranked if node.severity > 1.0] or [node.node for node in ranked[:3]]
     in_graph_order = tuple(item.node for item in candidates if item.node in keep)
@@ -148,7 +149,7 @@ def _alone(item: Candidate, outcome: Measurement) -> SensitiveNode:
     )
 
 
-def _smallest_prefix(order: Sequence[str], measure: Measure, budget: Budget) -> tuple[list[str], Measurement | None]:
+def smallest_prefix(order: Sequence[str], measure: Measure, budget: Budget) -> tuple[list[str], Measurement | None]:
     """Return the shortest beginning of ``order`` that passes, as far as the budget reaches.
 
     By doubling, then halving: nodes in float only ever help, but for rounding. The whole of ``order`` is no answer.
@@ -171,7 +172,7 @@ def _smallest_prefix(order: Sequence[str], measure: Measure, budget: Budget) -> 
     return list(order[:passing]), found
 
 
-def _pruned(keep: list[str], outcome: Measurement, measure: Measure, budget: Budget) -> tuple[list[str], Measurement]:
+def pruned(keep: list[str], outcome: Measurement, measure: Measure, budget: Budget) -> tuple[list[str], Measurement]:
     """Take back nodes that are not needed, the cheapest first."""
     for node in reversed(list(keep)):
         if len(keep) == 1 or not budget.room():

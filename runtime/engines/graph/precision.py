@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from runtime.engines.errors import EngineError
 
@@ -37,6 +38,12 @@ class Layer:
     input_types: tuple[str, ...]
     """Element types of its inputs, in order."""
     name: str = ""
+    output_types: tuple[str, ...] = ()
+    ms: float | None = None
+    """Milliseconds of one inference; None: not measured."""
+    reads: tuple[str, ...] = ()
+    """Tensors that other layers or the frame give it."""
+    writes: tuple[str, ...] = ()
 
 
 def count_precisions(layers: Iterable[Layer]) -> tuple[dict[str, int], dict[str, int]]:
@@ -57,16 +64,24 @@ def count_precisions(layers: Iterable[Layer]) -> tuple[dict[str, int], dict[str,
     return dict(sorted(every.items())), dict(sorted(main.items()))
 
 
-def layer_rows(layers: Iterable[Layer]) -> list[dict[str, str | None]]:
+def layer_rows(layers: Iterable[Layer]) -> list[dict[str, Any]]:
     """Return layers as a report's ``extra["layers"]`` lists them; no precision where a layer only moves values."""
     return [
         {
             "name": layer.name,
             "kind": layer.operator,
             "precision": None if layer.operator in _MOVES else _precision(layer),
+            "ms": layer.ms,
+            "reads": list(layer.reads),
+            "writes": list(layer.writes),
+            "formats": f"{_some(layer.input_types)} -> {_some(layer.output_types)}",
         }
         for layer in layers
     ]
+
+
+def _some(types: Iterable[str]) -> str:
+    return ", ".join(list(types)[:4]) or "nothing"
 
 
 def moves(operator: str) -> bool:

@@ -111,7 +111,7 @@ class Quantizer:
             )
         check_names("int8.exclude_nodes", "node", options.exclude_nodes, (node.name for node in model.graph.node))
         self._style = style
-        self.operators = _operators(options, style)
+        self.operators = operators_for(options, style)
         progress(f"calibrating with {len(frames)} frames, method {options.method}")
         with tempfile.TemporaryDirectory(prefix="jetfleet-int8-") as folder, _quiet():
             source = Path(folder) / "float.onnx"
@@ -206,7 +206,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _operators(options: Int8Options, style: Style) -> list[str]:
+def operators_for(options: Int8Options, style: Style) -> list[str]:
+    """Return the operators that a backend quantizes, sorted."""
     known = _TENSORRT if style.for_tensorrt else set(QDQRegistry) | set(QLinearOpsRegistry)
     return sorted(known - _NEVER - set(options.exclude_ops))
 

@@ -1,7 +1,8 @@
 """The ONNX node behind a layer that ran: ONNX Runtime's optimizer renames what it fuses and lays out anew.
 
-Seen in 1.32: a convolution in blocked layout is called after its output (``relu_0_nchwc``), one at int8 after its node
-with a number (``conv1_token_74``). What cannot be led back keeps the runtime's name.
+Seen in 1.32: a convolution in blocked layout is called after its output (``relu_0_nchwc``), with
+``InsertedPrecisionFreeCast_`` in front where it was half precision, one at int8 after its node with a number
+(``conv1_token_74``). What cannot be led back keeps the runtime's name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from onnx import ModelProto, NodeProto
 from runtime.engines.graph.nodes import all_nodes
 from runtime.engines.graph.precision import Layer
 
-_MADE = re.compile(r"(_nchwc|_token_\d+|_nhwc)$")
+_MADE = re.compile(r"^InsertedPrecisionFreeCast_|(_nchwc|_token_\d+|_nhwc)$")
 _MOST_FUSED = 6
 """How many nodes one layer may stand for."""
 

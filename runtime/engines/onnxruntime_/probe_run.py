@@ -13,15 +13,13 @@ import onnx
 import onnxruntime as ort
 
 from runtime.contract.engine.build import BuildJob, TensorSpec
-from runtime.contract.json_decoder import Limits, decode
 from runtime.engines.errors import EngineError
 from runtime.engines.graph.precision import Layer
 from runtime.engines.graph.preprocess import engine_input
 from runtime.engines.onnxruntime_.layer_names import named_by_node
+from runtime.engines.onnxruntime_.layer_profile import layers_in, run_again
 from runtime.engines.onnxruntime_.session import DTYPES, open_session, shape_of
 
-#: ONNX Runtime writes one event a kernel, each of some hundred bytes.
-_PROFILE = Limits(size=1 << 30, values=1 << 26)
 Specs = tuple[TensorSpec, ...]
 
 
@@ -33,10 +31,10 @@ def trial_run(
     ``declared``: what the source model says of its outputs' shapes. Raises EngineError of kind ``bad-model``.
     """
     with tempfile.TemporaryDirectory(prefix="jetfleet-trial-") as folder:
-        session = open_session(content, profile_to=Path(folder) / "profile")
+        session = _open(content, Path(folder))
         inputs = _inputs(session, job)
         values = _run(session, inputs)
-        layers = named_by_node(_layers(Path(session.end_profiling())), onnx.load_from_string(content))
+        layers = named_by_node(_layers(session, inputs, Path(folder)), onnx.load_from_string(content))
     outputs = tuple(
         TensorSpec(node.name, shape_of(node.shape, value.shape, declared.get(node.name, ())), str(value.dtype))
         for node, value in zip(session.get_outputs(), values, strict=True)
@@ -48,9 +46,26 @@ def trial_run(
 def layers_of(model: Path, inputs: Sequence[TensorSpec]) -> list[Layer]:
     """Run an ONNX file once on an empty frame of these inputs; return the layers that ran. Raises EngineError."""
     with tempfile.TemporaryDirectory(prefix="jetfleet-trial-") as folder:
-        session = open_session(model, profile_to=Path(folder) / "profile")
+        session = _open(model, Path(folder))
         _run(session, tuple(inputs))
-        return named_by_node(_layers(Path(session.end_profiling())), onnx.load(str(model)))
+        return named_by_node(_layers(session, tuple(inputs), Path(folder)), onnx.load(str(model)))
+
+
+_OPTIMIZED = "optimized.onnx"
+
+
+def _open(model: bytes | Path, folder: Path) -> ort.InferenceSession:
+    return open_session(model, profile_to=folder / "profile", optimized_to=folder / _OPTIMIZED)
+
+
+def _layers(session: ort.InferenceSession, inputs: Specs, folder: Path) -> list[Layer]:
+    """Run some more times, end the profile and read it."""
+    run_again(session, _empty(inputs))
+    return layers_in(Path(session.end_profiling()), folder / _OPTIMIZED)
+
+
+def _empty(inputs: Specs) -> dict[str, Any]:
+    return {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs}
 
 
 def _inputs(session: ort.InferenceSession, job: BuildJob) -> Specs:
@@ -60,9 +75,8 @@ def _inputs(session: ort.InferenceSession, job: BuildJob) -> Specs:
 
 
 def _run(session: ort.InferenceSession, inputs: Specs) -> list[Any]:
-    feeds: dict[str, Any] = {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs}
     try:
-        values: list[Any] = session.run(None, feeds)
+        values: list[Any] = session.run(None, _empty(inputs))
     except Exception as error:  # onnxruntime's exceptions have no common base of their own
         raise EngineError(
             "bad-model",
@@ -70,18 +84,6 @@ def _run(session: ort.InferenceSession, inputs: Specs) -> list[Any]:
             "check the declared input shapes: many networks need rows and columns that are multiples of 32",
         ) from error
     return values
-
-
-def _layers(profile: Path) -> list[Layer]:
-    """Read ONNX Runtime's profile: every kernel that ran, once, with the types of what it read."""
-    found: dict[str, Layer] = {}
-    for event in decode(profile.read_bytes(), "ONNX Runtime's profile", _PROFILE):
-        details = event.get("args", {})
-        if event.get("cat") == "Node" and "op_name" in details and "input_type_shape" in details:
-            types = tuple(kind for item in details["input_type_shape"] for kind in item)
-            name = event["name"].removesuffix("_kernel_time")
-            found[name] = Layer(details["op_name"], types, name)
-    return list(found.values())
 
 
 def _check_declared(job: BuildJob, outputs: Specs) -> None:

@@ -33,9 +33,16 @@ _DISABLED = ["WeightBiasQuantization"]
 
 
 def open_session(
-    model: bytes | Path, threads: int = 1, *, optimize: bool = True, profile_to: Path | None = None
+    model: bytes | Path,
+    threads: int = 1,
+    *,
+    optimize: bool = True,
+    profile_to: Path | None = None,
+    optimized_to: Path | None = None,
 ) -> ort.InferenceSession:
     """Open a session with ``threads`` CPU threads. Raises EngineError of kind ``bad-model``.
+
+    ``profile_to``: beginning of the name of the profile's file; ``optimized_to``: where the optimizer's graph goes.
 
     Threads do not spin while they wait: a robot's cores belong to others between two frames. The arena and memory
     pattern stay on, so that after the first run nothing is allocated per frame.
@@ -54,6 +61,8 @@ def open_session(
     if profile_to is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile_to)
+    if optimized_to is not None:
+        options.optimized_model_filepath = str(optimized_to)
     source: Any = model if isinstance(model, bytes) else str(model)
     try:
         return _opened(source, options)

@@ -34,6 +34,7 @@ from runtime.engines.tensorrt_.capabilities import Capabilities, detect
 from runtime.engines.tensorrt_.device import ROOT, Gpu, device_facts, find_gpu, host_memory
 from runtime.engines.tensorrt_.run.inspect import LayerFacts, count_layers, layer_rows, others, parse_layers
 from runtime.engines.tensorrt_.run.latency import breakdown, host_percentiles
+from runtime.engines.tensorrt_.run.layer_profile import layer_times
 from runtime.engines.tensorrt_.run.plan import OpenPlan
 from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 from runtime.engines.tensorrt_.versions import full_version
@@ -131,8 +132,8 @@ class TensorRtBackend:
             layers = parse_layers(Path(request.layers).read_text("utf-8"))
         notes += _timing_notes(len(given), request, answer)
         built = _built(job, Path(request.plan), answer, layers, notes)
-        latency = self._measure(job, built, gpu, progress)
-        facts = {**_facts(request, answer, capabilities, gpu, timing), "layers": layer_rows(layers)}
+        latency, times = self._measure(job, built, gpu, progress)
+        facts = {**_facts(request, answer, capabilities, gpu, timing), "layers": layer_rows(layers, times)}
         return replace(built, extra={**facts, **latency}, weight_losses=tuple(losses))
 
     def _request(self, job: BuildJob, paths: BuildPaths, folder: Path, gpu: Gpu, keep: tuple[str, ...]) -> PlanRequest:
@@ -153,8 +154,13 @@ class TensorRtBackend:
             cache_folder=str(paths.cache or folder / "cache"),
         )
 
-    def _measure(self, job: BuildJob, built: BuiltEngine, gpu: Gpu, progress: Progress) -> dict[str, Any]:
-        """Return where an inference's time goes, and what CUDA graph replay would make of it. Raises EngineError."""
+    def _measure(
+        self, job: BuildJob, built: BuiltEngine, gpu: Gpu, progress: Progress
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """Return where an inference's time goes, what CUDA graph replay would make of it, and each layer's time.
+
+        Raises EngineError.
+        """
         identity = _provisional(job, built)
         plan = OpenPlan(built.file, gpu, dla_core=job.options.dla_core)
         try:
@@ -165,6 +171,7 @@ class TensorRtBackend:
             finally:
                 runner.close()
             graph = _graph_latency(plan, identity, job.bench_seconds / 3)
+            times = layer_times(plan, identity)
         finally:
             plan.close()
         progress(
@@ -172,7 +179,7 @@ class TensorRtBackend:
             f"out {found['d2h_ms']['p50']:.3f} ms; host {plain.p50:.3f} ms"
             + (f", as a CUDA graph {graph:.3f} ms" if isinstance(graph, float) else "")
         )
-        return {"gpu_latency": found, "host_p50_ms": plain.p50, "cuda_graph_host_p50_ms": graph}
+        return {"gpu_latency": found, "host_p50_ms": plain.p50, "cuda_graph_host_p50_ms": graph}, times
 
     def load(self, engine_dir: Path, threads: int = 1, *, cuda_graph: bool = False) -> TensorRtRunner:  # noqa: ARG002
         """Check the engine in ``engine_dir`` against its sidecar and this device, load it and run it once.

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from runtime.contract.codec import canonical_json, from_json, to_dict
 from runtime.contract.engine.build import BuildFailure
-from runtime.contract.engine.engine_tool import BENCH, BUILD, COMPARE, DOCUMENTS, INSPECT, JOB, RUN, ToolAnswer
+from runtime.contract.engine.engine_tool import BENCH, BUILD, COMPARE, DOCUMENTS, INSPECT, JOB, RUN, TUNE, ToolAnswer
 from runtime.engines.errors import EngineError
 
 #: Verb → the module whose ``run(request, progress)`` answers it. Imported late: it may need packages that are missing.
@@ -28,6 +28,7 @@ _MODULES = {
     BENCH: "runtime.engines.tool.bench",
     RUN: "runtime.engines.tool.frames",
     COMPARE: "runtime.engines.tool.compare",
+    TUNE: "runtime.engines.tool.tune",
 }
 _CORRUPT = "fetch it again, or build it again: fleet engine build"
 

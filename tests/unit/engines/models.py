@@ -77,6 +77,23 @@ def conv_net(*, opset: int = 17, dynamic: bool = True, seed: int = 7, layers: in
     return model_of(nodes, {"image": shape}, ["scores", "hidden"], weights, opset=opset)
 
 
+def dead_channel(node: int, *, weight: float) -> ModelProto:
+    """The network whose convolution ``node`` reads a channel that is always zero, with a huge weight.
+
+    In float nothing comes of it. In int8 that weight takes all the steps of its output channel's scale, and the others
+    become zero; in half precision it is only a number.
+    """
+    model = conv_net(layers=5)
+    by_name = {tensor.name: tensor for tensor in model.graph.initializer}
+    before, biases = (numpy_helper.to_array(by_name[f"{kind}{node - 1}"]).copy() for kind in "wb")
+    before[0], biases[0] = 0.0, -1.0  # ReLU makes it zero
+    after = numpy_helper.to_array(by_name[f"w{node}"]).copy()
+    after[:, 0] = weight
+    for name, array in ((f"w{node - 1}", before), (f"b{node - 1}", biases), (f"w{node}", after)):
+        by_name[name].CopyFrom(numpy_helper.from_array(array, name))
+    return model
+
+
 def frames(count: int, seed: int = 1, size: tuple[int, int] = FRAME, channels: int = 3) -> np.ndarray:
     """Smooth random pictures, uint8 (count, rows, columns, channels): noise alone would average away."""
     rng = np.random.default_rng(seed)

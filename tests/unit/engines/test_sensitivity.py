@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import ModelProto, numpy_helper
+from onnx import numpy_helper
 
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import (
@@ -27,27 +27,10 @@ from runtime.engines.build.job import EXIT_GATE, run
 from runtime.engines.build.qsnr import CLEAN_DB, half, qsnr_db
 from runtime.engines.build.sensitivity import Budget, Candidate, Found, Measurement, search, severity_of
 from runtime.engines.errors import EngineError
-from tests.unit.engines.models import conv_net, frames, make_job
+from tests.unit.engines.models import dead_channel, frames, make_job
 
 INT8 = BuildOptions(int8=Int8Options("minmax"))
 GATE = AccuracyGate(0.995)
-
-
-def dead_channel(node: int, *, weight: float) -> ModelProto:
-    """The network whose convolution ``node`` reads a channel that is always zero, with a huge weight.
-
-    In float nothing comes of it. In int8 that weight takes all the steps of its output channel's scale, and the others
-    become zero; in half precision it is only a number.
-    """
-    model = conv_net(layers=5)
-    by_name = {tensor.name: tensor for tensor in model.graph.initializer}
-    before, biases = (numpy_helper.to_array(by_name[f"{kind}{node - 1}"]).copy() for kind in "wb")
-    before[0], biases[0] = 0.0, -1.0  # ReLU makes it zero
-    after = numpy_helper.to_array(by_name[f"w{node}"]).copy()
-    after[:, 0] = weight
-    for name, array in ((f"w{node - 1}", before), (f"b{node - 1}", biases), (f"w{node}", after)):
-        by_name[name].CopyFrom(numpy_helper.from_array(array, name))
-    return model
 
 
 def report_of(tmp_path: Path, **changes: Any) -> Sensitivity:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from runtime.contract.json_decoder import Limits, decode
@@ -33,6 +35,8 @@ _NAMES = (
 _TACTICS = ((re.compile(r"_i8i8|_int8|imma"), "int8"), (re.compile(r"_f16f16|_fp16|h16816|hmma"), "fp16"),
             (re.compile(r"_f32f32|_tf32|s1688|sgemm|scudnn"), "fp32"))  # fmt: skip
 FUSED = "fused"
+_ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
+_MOST_FORMATS, _MOST_LETTERS = 3, 80
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ class LayerFacts:
     """None: it handles no floating point or 8-bit values, or nothing says which."""
     is_main: bool
     """A convolution or matrix product."""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    formats: str = ""
+    nodes: tuple[str, ...] = ()
+    """ONNX nodes that it stands for, where the plan holds them (from 8.6 on)."""
 
     @property
     def moves(self) -> bool:
@@ -80,10 +89,22 @@ def count_layers(layers: list[LayerFacts]) -> tuple[dict[str, int], dict[str, in
     return dict(sorted(every.items())), dict(sorted(main.items()))
 
 
-def layer_rows(layers: list[LayerFacts]) -> list[dict[str, str | None]]:
-    """Return layers as a report's ``extra["layers"]`` lists them; no precision where a layer only moves values."""
+def layer_rows(layers: list[LayerFacts], times: Mapping[str, float] = MappingProxyType({})) -> list[dict[str, Any]]:
+    """Return layers as a report's ``extra["layers"]`` lists them; no precision where a layer only moves values.
+
+    ``times``: milliseconds by the layer's name, as the profiler gives them.
+    """
     return [
-        {"name": _printable(layer.name), "kind": layer.kind, "precision": None if layer.moves else layer.precision}
+        {
+            "name": _printable(layer.name),
+            "kind": layer.kind,
+            "precision": None if layer.moves else layer.precision,
+            "ms": times.get(layer.name),
+            "reads": list(map(_printable, layer.reads)),
+            "writes": list(map(_printable, layer.writes)),
+            "formats": layer.formats,
+            "nodes": list(map(_printable, layer.nodes)),
+        }
         for layer in layers
     ]
 
@@ -102,11 +123,21 @@ def _layer(item: Any) -> LayerFacts:
     if not isinstance(item, dict):  # an engine built without detailed verbosity gives names alone
         return LayerFacts(str(item), "", None, is_main=False)
     name = str(item.get("Name", ""))
+    tensors = {
+        side: [each for each in item.get(side) or () if isinstance(each, dict)] for side in ("Inputs", "Outputs")
+    }
+    reads, writes = (tuple(str(each.get("Name", "")) for each in found) for found in tensors.values())
+    formats = " -> ".join(", ".join(map(_format, found[:_MOST_FORMATS])) or "nothing" for found in tensors.values())
+    nodes = tuple(_ONNX_LAYER.findall(str(item.get("Metadata", ""))))
     kind = f"{item.get('ParameterType') or ''} {item.get('LayerType') or ''}".strip().lower()
     is_main = any(word in kind for word in _MAIN)
     if "ForeignNode" in name and not is_main:
-        return LayerFacts(name, kind, FUSED, is_main=False)
-    return LayerFacts(name, kind, _precision(item, is_main=is_main), is_main)
+        return LayerFacts(name, kind, FUSED, False, reads, writes, formats, nodes)
+    return LayerFacts(name, kind, _precision(item, is_main=is_main), is_main, reads, writes, formats, nodes)
+
+
+def _format(tensor: dict[str, Any]) -> str:
+    return str(tensor.get("Format/Datatype", "?"))[:_MOST_LETTERS]
 
 
 def _precision(item: dict[str, Any], *, is_main: bool) -> str | None:

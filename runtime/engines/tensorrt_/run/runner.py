@@ -110,6 +110,15 @@ class TensorRtRunner:
             if buffer.copies:
                 self._cuda.memcpy_dtoh_async(buffer.host, buffer.address, self._stream)
 
+    def profile_with(self, profiler: trt.IProfiler) -> None:
+        """Have TensorRT report each layer's time to ``profiler`` from the next :meth:`infer` on.
+
+        Raises EngineError on a closed engine.
+        """
+        if self._context is None:
+            raise EngineError("internal", f"engine {self.identity.model!r} is closed", "load it again")
+        self._context.profiler = profiler
+
     def timed(self) -> tuple[float, float, float]:
         """Run once; return the milliseconds of copies in, kernels, copies out, by the GPU's own clock.
 

@@ -1,0 +1,59 @@
+"""What a search knows, on disk: a process that is killed at any point loses one trial at most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from runtime.contract.codec import ContractError, canonical_json, digest_of, from_json, to_dict
+from runtime.contract.engine.tuning import STATE_FILE, Mix, TuneJob, TuneState
+from runtime.contract.json_decoder import Limits
+from runtime.engines.store import write_atomic
+
+_STATE = Limits(size=1 << 26, values=1 << 21)
+
+
+def mix_digest(mix: Mix) -> str:
+    """Return what tells mixes apart, ``sha256:…``: precision and options, not what they are called."""
+    return digest_of([mix.precision, to_dict(mix.options)])
+
+
+def asked_digest(job: TuneJob, versions: dict[str, str], data: list[tuple[str, str]]) -> str:
+    """Return the digest of all that decides what a search finds.
+
+    ``data``: name and sha256 of golden and calibration files. How long to look is not in it.
+    """
+    jobs = {
+        name: {**to_dict(each), "key": "", "bench_seconds": 0, "deadline_s": None} for name, each in job.jobs.items()
+    }
+    return digest_of({"jobs": jobs, "levels": list(job.levels), "versions": versions, "data": data})
+
+
+class StateFolder:
+    """A folder with the state of one search, and the engines of its trials."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def load(self, asked: str) -> tuple[TuneState, str]:
+        """Return the state, and what is to be said of it: an empty one where there is none of this search."""
+        path = self.folder / STATE_FILE
+        if not path.is_file():
+            return TuneState(asked), ""
+        try:
+            state = from_json(TuneState, path.read_bytes(), _STATE)
+        except (ContractError, OSError) as error:
+            return TuneState(asked), f"the state of an earlier search cannot be read, so it begins again: {error}"
+        if state.asked != asked:
+            return TuneState(asked), (
+                "the state of an earlier search is of another model, gate, data or library version, so it begins again"
+            )
+        return state, ""
+
+    def save(self, state: TuneState) -> None:
+        """Write the state whole."""
+        write_atomic(self.folder / STATE_FILE, canonical_json(state))
+
+    def engine(self, mix: Mix) -> Path:
+        """Return the folder of a mix's engine."""
+        return self.folder / f"engine-{mix_digest(mix).removeprefix('sha256:')[:16]}"
