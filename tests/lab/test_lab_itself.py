@@ -94,15 +94,15 @@ def test_ssh_refuses_another_key(up: RunningLab, tmp_path: Path) -> None:
 
 
 def test_commands_end_as_they_do_by_docker_exec(up: RunningLab) -> None:
-    both = up.exec("amr-001", ["sh", "-c", "echo out; echo err >&2; exit 7"])
+    both = up.exec("amr-002", ["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (both.exit_code, both.stdout, both.stderr) == (7, "out\n", "err\n")
-    assert up.exec("amr-001", ["id", "-un"], user="jetson").stdout == "jetson\n"
-    assert up.exec("amr-001", ["sh", "-c", "kill -9 $$"]).exit_code == 137
-    assert up.exec("amr-001", ["no-such-program"]).exit_code == 127
-    late = up.exec("amr-001", ["sh", "-c", "echo early; sleep 600"], deadline_s=1)
+    assert up.exec("amr-002", ["id", "-un"], user="jetson").stdout == "jetson\n"
+    assert up.exec("amr-002", ["sh", "-c", "kill -9 $$"]).exit_code == 137
+    assert up.exec("amr-002", ["no-such-program"]).exit_code == 127
+    late = up.exec("amr-002", ["sh", "-c", "echo early; sleep 600"], deadline_s=1)
     assert (late.exit_code, late.stdout) == (124, "early\n")
-    assert len(up.exec("amr-001", ["head", "-c", "3000000", "/dev/zero"]).stdout) == 3_000_000
-    assert up.ask_updater("amr-001", "status") is None, "nobody has installed an updater"
+    assert len(up.exec("amr-002", ["head", "-c", "3000000", "/dev/zero"]).stdout) == 3_000_000
+    assert up.ask_updater("amr-002", "status") is None, "nobody has installed an updater"
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
