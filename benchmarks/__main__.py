@@ -14,6 +14,7 @@ BENCHMARKS = (
     "benchmarks.bench_decoders",
     "benchmarks.bench_switch",
     "benchmarks.bench_ssh",
+    "benchmarks.bench_ssh_rollout",
 )
 DEADLINE_S = 1800
 

@@ -364,6 +364,11 @@ class RobotAddress:
     jump: tuple[str, ...] | None = None
     """Hosts to go through (``[user@]host[:port]``), the nearest first; empty: none. None: nobody said, the same."""
 
+    @property
+    def place(self) -> str:
+        """Host and port for a person, ``10.0.0.11:22``, ``[fd00::11]:22``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @dataclass(frozen=True)
 class CommandResult:

@@ -69,6 +69,7 @@ step_testing() {
   have busybox || missing+=(busybox)
   have sshpass || missing+=(sshpass)
   have openssl || missing+=(openssl)
+  have age || missing+=(age)
   have sshd || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] || install_asleep "what the tests log in to" "${missing[@]}"

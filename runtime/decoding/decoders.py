@@ -6,17 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.contract.node.decoders import is_plugin, unknown_decoder
+from runtime.decoding.joints import JointsDecoder
 from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.decoding.options import OptionError, Options
 from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
 from runtime.decoding.plugin_decoder import plugin_decoder, plugin_result
-from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.results import Boxes, Classes, Decoder, JointCommand, Mask, Result, Tensor, Velocity, View
 from runtime.decoding.text_boxes import TextBoxes
 from runtime.decoding.velocity import VelocityDecoder
 
 DECODERS: dict[str, type[Any]] = {
     "boxes": ObjectBoxes,
     "classification": Classification,
+    "joints": JointsDecoder,
     "mask": MaskDecoder,
     "tensor": TensorDecoder,
     "text_boxes": TextBoxes,
@@ -55,6 +57,7 @@ __all__ = [
     "Boxes",
     "Classes",
     "Decoder",
+    "JointCommand",
     "Mask",
     "OptionError",
     "Options",

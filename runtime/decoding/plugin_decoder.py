@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_guard
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_guard, velocity_guard
 from runtime.decoding.options import OptionError
 from runtime.decoding.plugins import DECODERS_GROUP, PluginError, load_plugin
-from runtime.decoding.results import Boxes, Classes, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.results import Boxes, Classes, JointCommand, Mask, Result, Tensor, Velocity, View
 
-_RESULTS = (Boxes, Classes, Mask, Tensor, Velocity)
-_GUARD = {spec.name for spec in GUARD_OPTIONS}
+_RESULTS = (Boxes, Classes, JointCommand, Mask, Tensor, Velocity)
+_GUARDS = {
+    Velocity: ({spec.name for spec in GUARD_OPTIONS}, velocity_guard, "velocity"),
+    JointCommand: ({spec.name for spec in JOINT_OPTIONS}, joint_guard, "joints"),
+}
 
 
 class PluginDecoder:
@@ -63,6 +66,8 @@ def _sound(result: Result) -> Result:
         if mask.dtype != np.uint8 or mask.ndim != 2:
             raise ValueError(f"classes are {mask.dtype} of shape {list(mask.shape)}, not uint8 of two dimensions")
         return Mask(mask)
+    if isinstance(result, JointCommand):
+        return JointCommand(np.array(result.values, np.float64).ravel())
     if isinstance(result, Velocity):
         return Velocity(_three(result.linear), _three(result.angular))
     return Tensor(str(result.name), np.array(result.values))
@@ -83,16 +88,16 @@ def plugin_result(name: str) -> type[Any]:
 
 
 def plugin_decoder(name: str, options: Mapping[str, Any]) -> PluginDecoder:
-    """Make the decoder ``package:name``. Options that bound a velocity are not the decoder's and are kept from it.
+    """Make the decoder ``package:name``. Options that bound a command are not the decoder's and are kept from it.
 
     Raises OptionError when the package cannot be used or the decoder refuses its options.
     """
     kind = _loaded(name)
     result = _declared(name, kind)
     own = dict(options)
-    if result is Velocity:
-        bounds = {key: own.pop(key) for key in options if key in _GUARD}
-        velocity_guard(bounds, f"velocity of {name}")
+    if result in _GUARDS:
+        names, guard, what = _GUARDS[result]
+        guard({key: own.pop(key) for key in options if key in names}, f"{what} of {name}")
     try:
         decode = kind(own)
     except OptionError:

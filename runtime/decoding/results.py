@@ -47,16 +47,24 @@ class Velocity:
     """rad/s."""
 
 
-__all__ = ["Boxes", "Classes", "Decoder", "Mask", "Result", "Tensor", "Velocity", "View"]
+@dataclass(frozen=True, slots=True)
+class JointCommand:
+    """What the model wants the joints to do, in the order that is declared."""
 
-Result = Boxes | Classes | Mask | Tensor | Velocity
+    values: npt.NDArray[np.float64]
+    """(joints,): rad, rad/s or Nm, by the declared interface; m, m/s or N of a sliding joint."""
+
+
+__all__ = ["Boxes", "Classes", "Decoder", "JointCommand", "Mask", "Result", "Tensor", "Velocity", "View"]
+
+Result = Boxes | Classes | JointCommand | Mask | Tensor | Velocity
 
 
 class Decoder(Protocol):
     """Turns one output tensor into one result. Made once from its options, called for every frame."""
 
     result: ClassVar[type[Any]]
-    """What ``__call__`` returns: Boxes, Classes, Mask, Tensor or Velocity. It decides the message's type."""
+    """What ``__call__`` returns: One of ``Result``. It decides the message's type."""
 
     def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
         """Decode. ``tensor`` is valid during the call only. Raises ValueError when its shape is not the decoder's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fleet.manifest.checks.check_decoder import count_problem
 from fleet.manifest.checks.check_metric import check_metric_frames
 from fleet.manifest.checks.check_precision_exclusions import check_precision_exclusions
 from fleet.manifest.checks.check_range import why_not_open
@@ -113,6 +114,8 @@ class _Checks:
                 hint = "export the model with a float32 output there (a Cast), or without it"
                 said = "no tensor" if kind == "undefined" else kind
                 self._add(("outputs", index, "tensor"), f"output {output.tensor} is {said}: no robot reads it", hint)
+            elif (wrong := count_problem(output, graph.outputs[output.tensor])) is not None:
+                self._add(("outputs", index, "decoder"), *wrong)
 
     def _input(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
         if not tensor.accepts(value.shape):

@@ -11,7 +11,7 @@ from fleet.manifest.yaml.yaml_text import KeyPath
 
 _OF_THE_TENSOR = {"tensor", "shape", "preprocess", "min_rate"}
 """Keys of an input that say nothing of the messages that feed it."""
-VELOCITY = "velocity"
+VELOCITY, JOINTS = "velocity", "joints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,19 @@ def _misfits(there: Fallback, own: Model, model: Model) -> Iterator[FallbackProb
 def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
     for output in own.outputs:
         decoder = str(output.decoder.name)
-        if decoder != VELOCITY:
+        if decoder == JOINTS:
+            zero = output.decoder.options.get("interface") == VELOCITY
+            if then != ("zero" if zero else "hold"):
+                message = f"{then}, but the joints of {output.topic} {'stop' if zero else 'hold'} without a result"
+                hint = f"write {'zero' if zero else 'hold'}; how they do is declared with the decoder"
+                yield FallbackProblem(("then",), message, hint)
+        elif decoder != VELOCITY:
             message = f"{name} publishes {output.topic} with {decoder}, which has no {then}"
-            yield FallbackProblem(("then",), message, "zero and hold are only for models with velocity outputs")
+            yield FallbackProblem(
+                ("then",),
+                message,
+                "zero and hold are only for models with velocity outputs, or joints",
+            )
         elif (said := output.decoder.options.get("on_failure", "zero")) != then:
             hint = "write the same value in both places"
             yield FallbackProblem(("then",), f"{then}, but the output {output.topic} has on_failure: {said}", hint)

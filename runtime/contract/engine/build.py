@@ -7,6 +7,8 @@ from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
+from runtime.contract.engine.facts import DeviceFacts as DeviceFacts  # noqa: PLC0414  (it is part of what a build says)
+from runtime.contract.engine.facts import Percentiles as Percentiles  # noqa: PLC0414
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 
@@ -131,21 +133,6 @@ class AccuracyGate:
 
 
 @dataclass(frozen=True)
-class DeviceFacts:
-    """What the engine key claims of the device, or what a device says it is. ``None`` means not applicable there."""
-
-    platform: str
-    """linux/arm64 or linux/amd64."""
-    module: Optional[str] = None
-    """Jetson module part number, ``p3767-0003``."""
-    l4t: Optional[str] = None
-    sm_count: Optional[int] = None
-    cuda: Optional[str] = None
-    tensorrt: Optional[str] = None
-    """Full version, four parts where known."""
-
-
-@dataclass(frozen=True)
 class BuildJob:
     """``job.json``: one engine to build. Paths are names inside the job archive."""
 
@@ -205,17 +192,6 @@ class EngineIdentity:
     golden_expect: str = ""
     """As in :class:`BuildJob`."""
     schema: int = SCHEMA
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Milliseconds over ``count`` samples."""
-
-    p50: float
-    p90: float
-    p99: float
-    mean: float
-    count: int
 
 
 @dataclass(frozen=True)

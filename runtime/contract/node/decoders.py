@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Tuple
 
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_rules
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_rules, velocity_rules
 from runtime.contract.node.options import (
     OptionError,
     OptionProblem,
@@ -56,6 +56,11 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("top_k", "whole", 5, 1, 1000),
         OptionSpec("softmax", "flag", False),
         OptionSpec("labels", "words", ()),
+    ),
+    "joints": (
+        OptionSpec("scale", "each", 1.0, -10000.0, 10000.0),
+        OptionSpec("offset", "each", 0.0, -10000.0, 10000.0),
+        *JOINT_OPTIONS,
     ),
     "mask": (
         OptionSpec("threshold", "number", 0.5, 0.0, 1.0),
@@ -121,5 +126,5 @@ def _box_rules(values: Dict[str, Any]) -> List[OptionProblem]:
     return []
 
 
-_RULES: Dict[str, Rules] = {"boxes": _box_rules, "velocity": velocity_rules}
+_RULES: Dict[str, Rules] = {"boxes": _box_rules, "joints": joint_rules, "velocity": velocity_rules}
 """Rules between the options of one decoder."""

@@ -144,8 +144,8 @@ class ModelRuntime:
     join: JoinRule = JoinRule()
     fallback: Optional[FallbackEngine] = None
     on_failure: str = ""
-    """``zero`` or ``hold``: the model's velocity outputs answer for it when no engine does, and that is declared to be
-    enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
+    """``zero`` or ``hold``: the outputs that command (velocity, joints) answer for it when no engine does, and that is
+    declared to be enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
+from runtime.contract.robot.pull_state import PullState
 from runtime.contract.robot.release import Probation, ReleaseVariant, SecretReference
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import Proof
@@ -141,6 +142,8 @@ class UpdateState:
     updater is too old for that."""
     stale: str = ""
     """Why the robot does not know what the newest release is; empty when it does, or need not."""
+    pull: Optional[PullState] = None
+    """None for a robot that does not pull."""
     schema: int = SCHEMA
 
 

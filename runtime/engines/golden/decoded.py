@@ -20,7 +20,7 @@ from runtime.contract.node.decoders import is_plugin
 from runtime.decoding.decoders import OptionError, decoder_named
 from runtime.decoding.frame_boxes import View
 from runtime.decoding.object_boxes import ObjectBoxes
-from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity
+from runtime.decoding.results import Boxes, Classes, Decoder, JointCommand, Mask, Result, Tensor, Velocity
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import Sample
 from runtime.engines.golden.agreement import agreement
@@ -180,6 +180,9 @@ def described(results: Sequence[Result]) -> str:
         names = ("linear x", "y", "z", "angular x", "y", "z")
         ranges = zip(names, rows.min(axis=0), rows.max(axis=0), strict=True)
         return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, low, high in ranges if low or high) or "stands"
+    if isinstance(first, JointCommand):
+        joints = np.array([result.values for result in results if isinstance(result, JointCommand)])
+        return f"{joints.shape[1]} joints in {len(results)} frames, {joints.min():.4g} to {joints.max():.4g}"
     if isinstance(first, Tensor):
         values = np.concatenate([np.asarray(r.values, np.float64).ravel() for r in results if isinstance(r, Tensor)])
         if values.size:

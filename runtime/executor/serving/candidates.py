@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime
-from runtime.decoding.decoders import Boxes, Decoder, Result, View, decoder_named
+from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
@@ -57,6 +57,18 @@ class Port:
     publish: Publish
 
 
+class Unpublished:
+    """Stands for a publisher that cannot be made: its model is not loaded, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, stamp: Stamp, result: Result) -> None:
+        """Never called: loading the model refuses it."""
+        del stamp, result
+        raise RuntimeError(self.reason)
+
+
 @dataclass(frozen=True, slots=True)
 class Serving:
     """A loaded engine, wired to the slots and the publishers of the model that it serves."""
@@ -92,6 +104,9 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
     """
     loaded_as = candidate.model
     decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
+    for out in loaded_as.outputs:
+        if isinstance(missing := publishers[out.topic], Unpublished):
+            raise OptionError(missing.reason)
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -112,7 +127,7 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
 
 
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:
-    """Tell the outputs that act on it (velocities) that a frame came to nothing."""
+    """Tell the outputs that act on it (commands) that a frame came to nothing."""
     for publish in publishers:
         failed = getattr(publish, "failed", None)
         if failed is not None:

@@ -19,6 +19,7 @@ from runtime.contract.node.health import (
     OK,
     UNHEALTHY,
     Check,
+    CommandHealth,
     ModelHealth,
     SystemHealth,
 )
@@ -33,7 +34,7 @@ from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
-_COMMANDS = {"zero": "send zero", "hold": "hold the last command, then send zero"}
+_COMMANDS = {"zero": "send zero", "hold": "hold as declared"}
 
 
 @dataclass
@@ -139,7 +140,7 @@ class Judge:
             why = "; ".join([*still, *health.clock]) or "drives again, recovering"
             yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
         else:
-            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}")
+            yield Check(name, LEVEL_OK, f"drives {'; '.join(map(_driven, health.commands))}")
 
     def _clock(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
         name = f"model:{model.name}:clock"
@@ -171,6 +172,11 @@ class Judge:
     def _held(self, reading: Reading, now: float) -> Check:
         bad = self._hysteresis.settle(reading.name, reading.bad, now)
         return Check(reading.name, LEVEL_WARN if bad else LEVEL_OK, reading.text)
+
+
+def _driven(command: CommandHealth) -> str:
+    limits = f" ({command.limited} over a limit: {command.limit})" if command.limited else ""
+    return f"{command.topic}{limits}"
 
 
 def executor_check(process: Snapshot) -> Check:
@@ -231,7 +237,7 @@ def standing_in_check(name: str, model: ModelRuntime, health: ModelHealth) -> Ch
     """Something that is declared to be enough answers for a model's own engine: worse than it should be, and works."""
     why = f": {health.serving_reason}" if health.serving_reason else ""
     if health.serving in ("zero", "hold"):
-        return Check(name, LEVEL_WARN, f"no engine, its velocity outputs {_COMMANDS[health.serving]}{why}")
+        return Check(name, LEVEL_WARN, f"no engine, its outputs {_COMMANDS[health.serving]}{why}")
     engine = f"{health.serving_model} {health.precision} {health.engine_key[7:19]}"
     if health.serving == "swapped":
         return Check(

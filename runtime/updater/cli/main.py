@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Callable, List, Optional
 
@@ -73,8 +74,19 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     return uninstall(arguments)
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter as wide as the terminal; argparse's own loads shutil and three compressors into the daemon."""
+    try:
+        columns = os.get_terminal_size(1).columns
+    except OSError:  # no terminal
+        columns = 0
+    return argparse.HelpFormatter(prog, width=(columns or 80) - 2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
+    parser = argparse.ArgumentParser(
+        prog="fleet-updater", description="The robot's side of an update.", formatter_class=_formatter
+    )
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
     parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
@@ -97,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", verbs.unpin, "keep it no longer"),
         ("logs", _of_trust("logs"), "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
+        ("poll", verbs.poll, "look into the registry now for what this robot is to run (link: pull)"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
         ("take-root", _of_trust("take_root"), "take the trust roots that come as JSON on stdin, when rightly signed"),
         (
@@ -109,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
     ):
-        verb = commands.add_parser(name, help=text, description=text)
+        verb = commands.add_parser(name, help=text, description=text, formatter_class=_formatter)
         verb.set_defaults(command=command)
         verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
         _options(name, verb)

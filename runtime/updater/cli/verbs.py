@@ -90,6 +90,16 @@ def confirm(arguments: argparse.Namespace) -> int:
     return _told(arguments, {"verb": "confirm", "order_id": arguments.order_id})
 
 
+def poll(arguments: argparse.Namespace) -> int:
+    """Look into the registry now."""
+    state = from_dict(UpdateState, ask(arguments.socket, {"verb": "poll"}))
+    if state.pull is None:
+        hint = "set link: pull in the manifest, then `fleet bootstrap` or `fleet enroll`"
+        raise Rejected("refused", "this robot does not pull", hint)
+    show(for_whom(arguments), state, state_lines)
+    return EXIT["outside"] if state.pull.problem else EXIT["refused"] if state.pull.held else 0
+
+
 def keep(arguments: argparse.Namespace) -> int:
     """End the trial of a new updater well."""
     return _told(arguments, {"verb": "keep", "version": arguments.new_version})

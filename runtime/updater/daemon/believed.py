@@ -47,7 +47,7 @@ class Believed:
         if verb == "take-root":
             return to_dict(self.take_root(_chain(request)))
         if verb == "take-newest":
-            return to_dict(self._take_newest(_signed(request)))
+            return to_dict(self.take_newest(_signed(request)))
         if verb == "logs":
             return {"lines": self._logs(request)}
         return self._take_updater(request)
@@ -69,7 +69,8 @@ class Believed:
 
         keep_statement(self._root, self._world)
 
-    def _take_newest(self, signed: Signed) -> UpdateState:
+    def take_newest(self, signed: Signed) -> UpdateState:
+        """Take a statement of the newest release. Raises Rejected."""
         held = self._world.held_root()
         root = None if held is None else held.root
         try:

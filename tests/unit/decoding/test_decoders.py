@@ -207,7 +207,7 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         (
             "text_box",
             {},
-            "no decoder 'text_box': it is one of boxes, classification, mask, tensor, text_boxes, velocity",
+            "no decoder 'text_box': it is one of boxes, classification, joints, mask, tensor, text_boxes, velocity",
         ),
         ("text_boxes", {"treshold": 0.3}, "text_boxes has no option 'treshold'"),
         ("text_boxes", {"threshold": 2}, "text_boxes.threshold is 2: give a number from 0 to 1"),
