@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from fleet.manifest.checks.check_decoder import check_decoder
 from fleet.manifest.checks.check_input import check_input, check_timing, check_topics
 from fleet.manifest.checks.check_metric import check_metric
+from fleet.manifest.checks.check_observations import check_observations
+from fleet.manifest.checks.check_state import check_state
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
@@ -23,6 +25,8 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
     for index, value in enumerate(model.inputs):
         if check_input(value, index, source, report) and value.is_image:
             _check_image(value, index, source, report)
+    check_state(model, source, report)
+    check_observations(model, source, report)
     check_topics(model, source, report)
     check_timing(model, source, report)
     for index, output in enumerate(model.outputs):
@@ -41,10 +45,14 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
 
 
 def _check_calibrator(model: Model, source: SourceFile, report: Report) -> None:
-    """TensorRT's own calibrator chooses by itself what runs at int8."""
+    """TensorRT's own calibrator chooses by itself what runs at int8, and takes frames as they are."""
     int8 = model.precisions.int8
     if int8 is None or int8.method != "calibrator":
         return
+    if model.state:
+        hint = "use method minmax, percentile or entropy: they run the frames as one sequence"
+        message = "method calibrator cannot be used with state: TensorRT would see none of its values"
+        report.add(source, ("precisions", "int8", "method"), message, hint)
     for key, names in (("exclude_ops", int8.exclude_ops), ("exclude_nodes", int8.exclude_nodes)):
         if names:
             hint = "leave it out, or use method minmax, percentile or entropy, which leave them in float"

@@ -38,6 +38,12 @@ class Tensor:
         )
 
     @property
+    def fixed(self) -> tuple[int, ...] | None:
+        """The shape where no dimension is free."""
+        sizes = tuple(size for size in self.shape or () if size is not None)
+        return None if self.shape is None or len(sizes) != len(self.shape) else sizes
+
+    @property
     def shown(self) -> str:
         """``[1, 3, ?, ?]``."""
         return "[" + ", ".join("?" if size is None else str(size) for size in self.shape or ()) + "]"

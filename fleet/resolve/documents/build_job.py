@@ -12,6 +12,7 @@ from fleet.manifest.schema.model_schema import MetricGate as ManifestMetric
 from fleet.resolve.desired import EngineSpec, Recipe
 from fleet.resolve.documents.data_digest import calibration_digest, golden_digest
 from fleet.resolve.documents.engine_key import engine_key
+from fleet.resolve.documents.model_front import constants, observations, state
 from runtime.contract.engine.build import (
     AccuracyGate,
     BuildJob,
@@ -74,7 +75,7 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         precision=precision,
         onnx_sha256=model.source.sha256,
         external=dict(sorted(model.source.data.items())),
-        inputs=tuple(_input(value) for value in model.inputs),
+        inputs=tuple(_input(value) for value in model.fed),
         outputs=tuple(_output(value) for value in model.outputs),
         options=replace(_options(model, precision), dla_core=dla_core),
         device=device_facts(profile),
@@ -85,6 +86,9 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         metric=_metric(model, precision),
         decoders=tuple(_decoder(value) for value in model.outputs),
         golden_expect=model.golden.expect or "",
+        constants=constants(model),
+        state=state(model),
+        observations=observations(model),
     )
 
 
@@ -136,7 +140,7 @@ def _input(value: ModelInput) -> TensorSpec:
     if not value.is_image:
         span = value.shape_range
         low, high = (span.min, span.max) if span is not None else ((), ())
-        return TensorSpec(name=value.tensor, shape=value.shape, min_shape=low, max_shape=high)
+        return TensorSpec(name=value.tensor, shape=value.shape, dtype=value.dtype, min_shape=low, max_shape=high)
     wanted = value.preprocess
     channels = CHANNELS[wanted.color]
     preprocess = Preprocess(

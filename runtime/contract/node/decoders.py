@@ -37,6 +37,9 @@ _PLUGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za
 
 _AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
+TENSOR_MESSAGES = ("multiarray", "Float32MultiArray", "Float64MultiArray")
+"""Of std_msgs, what a whole tensor can be; ``multiarray`` is the Float32MultiArray."""
+
 DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     "boxes": (
         OptionSpec("layout", "choice", "cxcywh", choices=("cxcywh", "xyxy")),
@@ -70,7 +73,7 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     "tensor": (
         OptionSpec("name", "word", ""),
         OptionSpec("max_elements", "whole", 4096, 1, 65536),
-        OptionSpec("message", "choice", "json", choices=("json", "multiarray")),
+        OptionSpec("message", "choice", "json", choices=("json", *TENSOR_MESSAGES)),
     ),
     "text_boxes": (
         OptionSpec("threshold", "number", 0.3, 0.0, 1.0),

@@ -40,7 +40,9 @@ class InputBinding:
     """Rows of the network's own input, after the resize in the graph; 0 where that is not an image, or not known."""
     network_width: int = 0
     shape: Tuple[int, ...] = ()
-    """Of the engine's float32 tensor, batch first, where the input is no image."""
+    """Of the engine's tensor, where the input is no image."""
+    dtype: str = "float32"
+    """Of that tensor, as the model declares it: an engine of TensorRT takes int32 where that is int64."""
     options: Dict[str, Any] = field(default_factory=dict)
     """Of the type (``runtime.contract.node.inputs.INPUT_OPTIONS``), or of the adapter."""
     adapter: str = ""
@@ -70,6 +72,21 @@ class Trigger:
     """Runs so often instead, on the newest of every input. 0: not by time."""
     repeat: bool = False
     """With ``rate_hz``: also when no input has anything new."""
+
+
+DEFAULT_GAP_S = 1.0
+
+
+@dataclass(frozen=True)
+class StateRule:
+    """When a state, which is kept from frame to frame, begins anew. The engine's sidecar says from what and at what."""
+
+    input: str
+    reset: str = "on_gap"
+    """``on_gap``: frames more than ``gap_s`` apart, or a clock that was set back, begin a new sequence; ``never``."""
+    gap_s: float = DEFAULT_GAP_S
+    failed_frame: str = "reset"
+    """``reset``: a frame that came to nothing begins a new sequence; ``keep``: it is as if it had not been."""
 
 
 MATCH_NEAREST, MATCH_AT_ONCE = "nearest", "at_once"
@@ -126,6 +143,7 @@ class FallbackEngine:
     outputs: Tuple[OutputBinding, ...]
     """Its own tensors, in the order of the outputs whose topics they take over."""
     threads: int = 1
+    state: Tuple[StateRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,6 +164,7 @@ class ModelRuntime:
     on_failure: str = ""
     """``zero`` or ``hold``: the outputs that command (velocity, joints) answer for it when no engine does, and that is
     declared to be enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
+    state: Tuple[StateRule, ...] = ()
 
 
 @dataclass(frozen=True)

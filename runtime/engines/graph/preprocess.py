@@ -74,14 +74,17 @@ def prepend(model: ModelProto, inputs: Sequence[TensorSpec]) -> ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     nodes: list[NodeProto] = []
-    for index, spec in enumerate(inputs):
+    places = {value.name: index for index, value in enumerate(graph.input)}
+    for spec in inputs:
         frame = engine_input(spec)
         if spec.preprocess is None:
             continue
         part = _Part(f"{spec.name}/preprocess")
         rename_uses(graph, spec.name, part.output)
         part.build(spec.name, spec)
-        graph.input[index].CopyFrom(helper.make_tensor_value_info(spec.name, _ELEMENT[frame.dtype], frame.shape))
+        graph.input[places[spec.name]].CopyFrom(
+            helper.make_tensor_value_info(spec.name, _ELEMENT[frame.dtype], frame.shape)
+        )
         graph.value_info.append(helper.make_tensor_value_info(part.output, TensorProto.FLOAT, spec.shape))
         graph.initializer.extend(part.initializers)
         nodes.extend(part.nodes)

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, String
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, Header, MultiArrayDimension, String
 
+from runtime.contract.node.decoders import TENSOR_MESSAGES
 from runtime.decoding.decoders import Boxes, Classes, Mask, Result, Tensor
 from runtime.executor.inputs.frames import Stamp
 
@@ -37,8 +38,9 @@ def message_of(result: type[Any], model: str, options: Mapping[str, Any]) -> tup
     """Return the message type for a decoder's results, and what fills it."""
     if result is Mask:
         return Image, MaskImage()
-    if result is Tensor and options.get("message") == "multiarray":
-        return Float32MultiArray, MultiArray()
+    if result is Tensor and options.get("message") in TENSOR_MESSAGES:
+        kind = Float64MultiArray if options["message"] == "Float64MultiArray" else Float32MultiArray
+        return kind, MultiArray(kind)
     if HAS_VISION_MSGS and result is Boxes:
         return Detection2DArray, Detections()
     if HAS_VISION_MSGS and result is Classes:
@@ -121,15 +123,16 @@ class MaskImage:
 
 
 class MultiArray:
-    """A tensor as std_msgs/Float32MultiArray. It has no header: the first dimension's label is the frame's stamp and
-    frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
+    """A tensor as std_msgs/Float32MultiArray or Float64MultiArray. It has no header: the first dimension's label is the
+    frame's stamp and frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
 
-    def __init__(self) -> None:
-        self._message = Float32MultiArray()
-        self._values: npt.NDArray[np.float32] = np.zeros(0, np.float32)
+    def __init__(self, kind: type[Any] = Float32MultiArray) -> None:
+        self._message = kind()
+        self._code, self._dtype = ("d", np.float64) if kind is Float64MultiArray else ("f", np.float32)
+        self._values: npt.NDArray[Any] = np.zeros(0, self._dtype)
 
-    def __call__(self, stamp: Stamp, result: Tensor) -> Float32MultiArray:
-        """Fill the message; values become float32."""
+    def __call__(self, stamp: Stamp, result: Tensor) -> Any:
+        """Fill the message. Raises ValueError for numbers that its type cannot hold."""
         shape = result.values.shape
         shape = shape if shape[:1] == (1,) else (1, *shape)
         dimensions = self._message.layout.dim
@@ -142,10 +145,20 @@ class MultiArray:
             left //= max(1, size)
         dimensions[0].label = f"{stamp.sec}.{stamp.nanosec:09d} {stamp.frame_id}"
         if self._values.size != result.values.size:
-            self._message.data = array.array("f", bytes(4 * result.values.size))
-            self._values = _inside(self._message.data, np.float32)
-        np.copyto(self._values, result.values.ravel(), casting="unsafe")
+            self._message.data = array.array(self._code, bytes(self._values.itemsize * result.values.size))
+            self._values = _inside(self._message.data, self._dtype)
+        self._fill(result.values.ravel())
         return self._message
+
+    def _fill(self, values: npt.NDArray[Any]) -> None:
+        with np.errstate(over="ignore"):
+            np.copyto(self._values, values, casting="unsafe")
+        if values.dtype == self._values.dtype or not values.size:
+            return
+        lost = self._values != values if values.dtype.kind in "iu" else np.isfinite(values) & ~np.isfinite(self._values)
+        if lost.any():
+            wrong = values[int(np.argmax(lost))]
+            raise ValueError(f"{wrong} is no {self._values.dtype}: publish it as Float64MultiArray or json")
 
 
 def _inside(data: Any, kind: Any) -> npt.NDArray[Any]:

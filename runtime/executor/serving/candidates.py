@@ -18,6 +18,7 @@ from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View,
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
+from runtime.executor.serving.sequence import FrameSequence, Tell, not_told
 
 CONFIGURED, FALLBACK, SWAPPED = "configured", "fallback", "swapped"
 
@@ -79,6 +80,8 @@ class Serving:
     """The model's own input tensor (its slot) → the engine's input buffer."""
     ports: tuple[Port, ...]
     view: View
+    sequence: FrameSequence
+    """What it keeps from frame to frame."""
 
     def close(self) -> None:
         """Free the engine. Only on the worker thread."""
@@ -96,11 +99,17 @@ def fallback(model: ModelRuntime, engines_dir: Path, reason: str) -> Candidate |
     return None if there is None else Candidate(FALLBACK, _as_fallback(model, there), engines_dir, reason)
 
 
-def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, Publish], loader: Loader) -> Serving:
+def prepare(
+    model: ModelRuntime,
+    candidate: Candidate,
+    publishers: Mapping[str, Publish],
+    loader: Loader,
+    tell: Tell = not_told,
+) -> Serving:
     """Load, test and wire an engine; blocks for as long as that takes. Raises EngineError, OptionError.
 
-    ``publishers``: output topic → what sends its results. On the worker thread, or on any other where the engine's
-    backend allows that.
+    ``publishers``: output topic → what sends its results; ``tell`` is told when what it keeps begins anew. On the
+    worker thread, or on any other where the engine's backend allows that.
     """
     loaded_as = candidate.model
     decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
@@ -123,6 +132,7 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
             for out, decode in zip(loaded_as.outputs, decoders, strict=True)
         ),
         view_of(loaded_as, engine.identity),
+        FrameSequence(loaded_as.state, engine.identity.state, engine.runner.inputs, tell),
     )
 
 
@@ -161,6 +171,7 @@ def _as_fallback(model: ModelRuntime, there: FallbackEngine) -> ModelRuntime:
         inputs=tuple(ordered),
         outputs=outputs,
         threads=there.threads,
+        state=there.state,
         fallback=None,
     )
 

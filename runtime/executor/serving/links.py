@@ -22,7 +22,9 @@ class Link:
         """``output``: index of the output among those that the feeding model declares."""
         self.output = output
         self._target, self._binding = target, binding
-        self._values = np.zeros(binding.shape, np.float32)
+        self._values = np.zeros(binding.shape, binding.dtype)
+        # TensorRT gives int32 where the model has int64.
+        self._takes = {binding.dtype, "int32"} if binding.dtype == "int64" else {binding.dtype}
         self._finite = np.zeros(binding.shape, np.bool_)
 
     def deliver(self, stamp: Stamp, values: npt.NDArray[Any]) -> None:
@@ -30,8 +32,8 @@ class Link:
         target, binding = self._target, self._binding
         if not target.active:
             return
-        if values.shape != self._values.shape or values.dtype != np.float32:
-            found = f"{values.dtype} {list(values.shape)}, expected float32 {list(binding.shape)}"
+        if values.shape != self._values.shape or str(values.dtype) not in self._takes:
+            found = f"{values.dtype} {list(values.shape)}, expected {binding.dtype} {list(binding.shape)}"
             target.stats.refused_input(f"{binding.source} is {found}", 0, binding.tensor, "size")
         elif not np.isfinite(values, out=self._finite).all():
             target.stats.refused_input(

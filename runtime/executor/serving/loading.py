@@ -15,6 +15,7 @@ from runtime.engines.errors import EngineError
 from runtime.engines.golden.selftest import self_test
 from runtime.engines.store import load_engine_dir
 from runtime.executor.inputs.adapters import adapter_for, tensor_of
+from runtime.executor.serving.sequence import misfit as states_misfit
 
 WARM_UP_RUNS = 3
 """Inferences before the first that counts: the first ones allocate, and their latency says nothing."""
@@ -94,9 +95,13 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
         if spec is None:
             raise _misfit(model, f"the engine has no input {binding.tensor!r}")
         dtype, shape = _tensor(model, binding)
-        if spec.shape != shape or spec.dtype != dtype:
+        if spec.shape != shape or not _takes(spec.dtype, dtype):
             gives = f"{binding.source} gives {dtype} {list(shape)}"
             raise _misfit(model, f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, {gives}")
+    if why := states_misfit(model.state, identity.state):
+        raise _misfit(model, why)
+    for kept in identity.state:
+        inputs.pop(kept.input, None)
     if inputs:
         raise _misfit(model, f"there is no source for input {', '.join(sorted(inputs))}")
     outputs = {spec.name for spec in identity.outputs}
@@ -113,6 +118,11 @@ def _tensor(model: ModelRuntime, binding: InputBinding) -> tuple[str, tuple[int,
         except OptionError as error:
             raise _misfit(model, f"input {binding.tensor!r}: {error}") from error
     return tensor_of(binding)
+
+
+def _takes(engine: str, fed: str) -> bool:
+    """TensorRT takes int32 where the model has int64; numbers that do not fit refuse their frame."""
+    return engine == fed or (engine, fed) == ("int32", "int64")
 
 
 def _misfit(model: ModelRuntime, what: str) -> EngineError:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runtime.contract.node.decoders import TENSOR_MESSAGES
 from runtime.contract.node.encodings import ENCODINGS
-from runtime.contract.node.inputs import IMAGE_TYPES, LASER_SCAN, POINT_CLOUD, size_of
+from runtime.contract.node.inputs import ARRAYS, IMAGE_TYPES, LASER_SCAN, POINT_CLOUD, size_of
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime, OutputBinding, RuntimeConfig
 
 HEADER_BYTES = 4096
@@ -44,6 +45,8 @@ def message_bytes(binding: InputBinding) -> int:
         return points * POINT_BYTES + HEADER_BYTES
     if binding.type == LASER_SCAN and binding.shape:
         return 2 * size_of(binding.shape) * FLOAT_BYTES + HEADER_BYTES  # ranges, and as many intensities
+    if binding.type in ARRAYS and binding.shape and not binding.adapter:
+        return size_of(binding.shape) * int(ARRAYS[binding.type][1]) + HEADER_BYTES
     return 0
 
 
@@ -57,7 +60,10 @@ def result_bytes(model: ModelRuntime, output: OutputBinding) -> int:
         )
         return max(pixels, default=0) + HEADER_BYTES
     if output.decoder == "tensor":
-        each = FLOAT_BYTES if output.options.get("message") == "multiarray" else TEXT_BYTES
+        kind = output.options.get("message")
+        each = (
+            2 * FLOAT_BYTES if kind == "Float64MultiArray" else FLOAT_BYTES if kind in TENSOR_MESSAGES else TEXT_BYTES
+        )
         return _whole(output.options, "max_elements", MAX_ELEMENTS) * each + HEADER_BYTES
     return 0
 

@@ -55,7 +55,9 @@ def read_recording(folder: Path) -> Recording:
     return from_json(Recording, (folder / RECORDING_FILE).read_bytes())
 
 
-ADDED_SINCE = ('"max_relative_error":null,',)
+ADDED_SINCE = (
+    '"max_relative_error":null,', ',"tensors":{}', '"layout":"",', '"pad":[],', '"place":"",',
+)  # fmt: skip
 """Fields that jobs got after recordings were made, while unset."""
 
 

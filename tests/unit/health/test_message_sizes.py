@@ -56,6 +56,7 @@ def test_what_nobody_can_say_or_is_small_counts_for_nothing(binding: InputBindin
         ("mask", {"size": "camera"}, 640 * 480),
         ("tensor", {}, 4096 * 24),
         ("tensor", {"max_elements": 65_536, "message": "multiarray"}, 65_536 * 4),
+        ("tensor", {"max_elements": 65_536, "message": "Float64MultiArray"}, 65_536 * 8),
     ],
 )
 def test_what_goes_out(decoder: str, options: dict[str, Any], expected: int) -> None:
