@@ -19,6 +19,7 @@ from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
 from runtime.contract.robot.newest import Newest
+from runtime.contract.robot.pull_settings import PullSettings
 from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
@@ -39,7 +40,16 @@ class OnTrial:
     trial: bool
 
 
-T = TypeVar("T", UpdateState, Attestation, OnTrial)
+@dataclass(frozen=True)
+class PullTaken:
+    """What a robot answers when it is told of registry and hub."""
+
+    state: UpdateState
+    host_key: str
+    """``ssh-ed25519 AAAA…``; empty when it does not report."""
+
+
+T = TypeVar("T", UpdateState, Attestation, OnTrial, PullTaken)
 R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
@@ -170,6 +180,17 @@ class RobotClient:
         """Bring the statement of the newest release. The robot judges it."""
         told = json.dumps({"signed": to_dict(signed)})
         return self._ask(UpdateState, ["take-newest", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
+
+    def take_pull(self, settings: PullSettings | None, authority: bytes | None) -> str:
+        """Tell the robot of registry and hub; return its public host key, which signs its reports.
+
+        ``settings`` None: it neither pulls nor reports from now on. ``authority``: PEM of the hub's.
+        """
+        told = {
+            "settings": None if settings is None else to_dict(settings),
+            "hub_ca": None if authority is None else base64.b64encode(authority).decode("ascii"),
+        }
+        return self._ask(PullTaken, ["take-pull", "--json"], stdin=json.dumps(told), timeout_s=_ASK_TIMEOUT_S).host_key
 
     def attest(self) -> Attestation:
         """Ask what really runs."""

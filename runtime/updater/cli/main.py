@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
             "take the updater that comes as JSON on stdin, if rightly signed",
         ),
         ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
+        ("take-pull", _of_trust("take_pull"), "take registry and hub that come as JSON on stdin (link: pull)"),
         ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),

@@ -34,7 +34,7 @@ from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
 DEFAULT_WAIT_S = 10.0
-BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+BELIEVED = ("take-root", "take-updater", "take-newest", "take-pull", "logs")
 """What `runtime.updater.daemon.believed` answers."""
 
 
@@ -138,7 +138,7 @@ def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], An
     def make() -> Any:
         from runtime.updater.daemon.believed import Believed
 
-        return Believed(root, world, updater, lambda: identity(root)[1])
+        return Believed(root, world, updater, lambda: identity(root))
 
     return make
 
