@@ -9,6 +9,7 @@ from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
 from runtime.contract.engine.facts import DeviceFacts as DeviceFacts  # noqa: PLC0414  (it is part of what a build says)
 from runtime.contract.engine.facts import Percentiles as Percentiles  # noqa: PLC0414
+from runtime.contract.engine.model_front import ConstantSpec, ObservationSpec, StateSpec
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 
@@ -23,6 +24,9 @@ IDENTITY_FILE = "engine.json"
 TIMING_CACHE_FILE = "timing.cache"
 """In the job archive, where somebody puts it there by hand, what earlier builds measured; in the result archive that,
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
+
+TOP_LEFT = "top_left"
+"""Where a letterbox puts the frame, if not in the middle."""
 
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
 TRANSFORM_VERSION = 4
@@ -54,6 +58,10 @@ class Preprocess:
     """Degrees clockwise: 0, 90, 180 or 270."""
     flip: str = ""
     """After that: horizontal (left and right change places), vertical, or nothing."""
+    place: str = ""
+    """Of a letterbox: ``top_left``, or nothing: centred."""
+    pad: Tuple[float, ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; nothing: 114."""
     layout: str = ""
     """How the model's own tensor lies: one of ``image_layout.AXES``. Empty: nchw."""
 
@@ -164,6 +172,11 @@ class BuildJob:
     """``nothing``: a right model finds nothing in the golden frames. Empty: its decoders find something."""
     external: Dict[str, str] = field(default_factory=dict)
     """Files beside the model that hold its weights, as it names them → sha256; in the job under those names."""
+    constants: Tuple[ConstantSpec, ...] = ()
+    state: Tuple[StateSpec, ...] = ()
+    """Their inputs and outputs are not among ``inputs`` and ``outputs``, but for outputs that are published too."""
+    observations: Tuple[ObservationSpec, ...] = ()
+    """Inputs of the model that ``inputs`` and ``state`` are composed to."""
     schema: int = SCHEMA
 
 
@@ -191,6 +204,9 @@ class EngineIdentity:
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     golden_expect: str = ""
     """As in :class:`BuildJob`."""
+    state: Tuple[StateSpec, ...] = ()
+    """Whoever runs the engine keeps these from frame to frame; they are among ``inputs`` and ``outputs``. Golden frames
+    of such an engine are one sequence."""
     schema: int = SCHEMA
 
 

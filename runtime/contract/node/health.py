@@ -103,6 +103,11 @@ class ModelHealth:
     match."""
     mixed: Tuple[str, ...] = ()
     """Inputs on whose topic messages of several publishers are mixed, and whose."""
+    state_resets: Dict[str, int] = field(default_factory=dict)
+    """How often what it keeps from frame to frame began anew, by reason: ``gap``, ``clock_back``, ``failed_frame``,
+    ``not_finite``, ``engine`` (another one serves), ``activated``."""
+    last_state_reset: str = ""
+    """The last of them, with which states and why."""
 
 
 @dataclass(frozen=True)

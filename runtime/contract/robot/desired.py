@@ -35,6 +35,8 @@ STANDINGS = (RUNNING, PAUSED, ABORTED, REVERTING, ENDED)
 """``aborted``: nothing new begins, what committed stays. ``reverting``: robots that committed this rollout's release go
 back to the one before. ``ended``: every stage passed; robots of any stage, and new ones, may still come for it."""
 
+REST = -1
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -43,6 +45,11 @@ class Stage:
     robots: Tuple[str, ...]
     approve: bool = False
     """Somebody has to say why before it begins."""
+    wave: int = 0
+    """Stages of one wave stand in a row and are judged together; its number, from 1. 0: a wave of its own.
+    :data:`REST`: robots that were not asked for; no statement of this rollout reaches them."""
+    records: bool = False
+    """Containers of its robots stay as they are: they learn the release's number."""
 
 
 @dataclass(frozen=True)

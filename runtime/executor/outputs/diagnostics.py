@@ -89,6 +89,7 @@ def row(node: str, model: ModelHealth) -> Row:
         *((f"command {each.topic}", each.state) for each in model.commands),
         *((f"limited {each.topic}", f"{each.limited}: {each.limit}") for each in model.commands if each.limited),
         *((f"cause {name}", str(count)) for name, count in sorted(model.causes.items())),
+        *((f"state_reset {name}", str(count)) for name, count in sorted(model.state_resets.items())),
         *_times("processing_time", model.inference_ms),
         *_times("pipeline_latency", model.frame_age_ms),
     ]

@@ -34,6 +34,8 @@ from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
+MANY_RESETS = 10
+"""From so many resets of a state on, their share of the frames is judged."""
 _COMMANDS = {"zero": "send zero", "hold": "hold as declared"}
 
 
@@ -114,6 +116,7 @@ class Judge:
                 yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
             if health.mixed:
                 yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
+            yield from state_check(health)
         if health is None or not is_active(health):
             self._hysteresis.forget(f"model:{model.name}:")
             return
@@ -197,6 +200,9 @@ def executor_check(process: Snapshot) -> Check:
     return Check("executor", LEVEL_OK, f"process {process.pid}, {process.restarts} restarts")
 
 
+MANAGED = "a lifecycle manager activates the node (autostart: false), and has not, or no more"
+
+
 def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
     """Is the node active, or still within its time to become so?"""
     lifecycle = "unknown" if process.status is None else process.status.lifecycle
@@ -204,6 +210,8 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
         return Check("lifecycle", LEVEL_OK, lifecycle)
     if process.status is not None and process.status.standing_by:
         return Check("lifecycle", LEVEL_OK, f"{lifecycle}, standing by: {process.status.standing_by}")
+    if process.status is not None and process.status.managed and lifecycle != "unknown":
+        return Check("lifecycle", LEVEL_WARN, f"{lifecycle}: {MANAGED}")
     if process.state == STARTING and process.run_age_s <= grace_s and not _finished_starting(process):
         return Check("lifecycle", LEVEL_WARN, f"{lifecycle}, starting for {process.run_age_s:.0f} of {grace_s:g} s")
     return Check("lifecycle", LEVEL_ERROR, f"{lifecycle}, should be active")
@@ -212,6 +220,14 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
 def _finished_starting(process: Snapshot) -> bool:
     """The executor says it is done with starting, so there is nothing left to wait for."""
     return process.status is not None and process.status.phase != "starting"
+
+
+def state_check(health: ModelHealth) -> Iterator[Check]:
+    """A model that keeps nothing from most of its frames to the next works, and not as it was trained."""
+    resets = sum(health.state_resets.values())
+    if resets >= MANY_RESETS and 2 * resets > health.frames:
+        said = f"its state was reset {resets} times in {health.frames} frames, the last time by"
+        yield Check(f"model:{health.name}:state", LEVEL_WARN, f"{said} {health.last_state_reset}")
 
 
 def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: str) -> Check:
