@@ -25,6 +25,8 @@ from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrd
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
+_CHANGE_S = 10.0
+"""A robot that waits for its next change answers after so long in any case: Ctrl-C is looked at between questions."""
 _RETRY_S = 2.0
 _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
@@ -259,10 +261,10 @@ class RobotClient:
         """
         seen: UpdateState | None = None
         seen_at = self._clock.monotonic()
-        silent = False
+        silent, known = False, ""
         while True:
             check()
-            answer = self._state_or_why()
+            answer = self._state_or_why(known)
             now = self._clock.monotonic()
             if isinstance(answer, UpdateState):
                 seen, seen_at, silent = answer, now, False
@@ -279,11 +281,18 @@ class RobotClient:
                     on_silence(answer, until)
                 if now >= until:
                     raise RobotLost(self.name, answer.words, hint=answer.hint) from answer
-            self._clock.sleep(_POLL_S)
+            if not (isinstance(answer, UpdateState) and answer.mark and answer.mark != known):
+                self._clock.sleep(_POLL_S)
+            known = answer.mark if isinstance(answer, UpdateState) else ""
 
-    def _state_or_why(self) -> UpdateState | RobotError:
+    def next_state(self, mark: str) -> UpdateState:
+        """Ask for the state that follows the one with ``mark``; what it is after 10 s when nothing changes."""
+        verb = ["wait", "--json", "--for-change", mark, "--seconds", f"{_CHANGE_S:g}"]
+        return self._ask(UpdateState, verb, timeout_s=_CHANGE_S + self._status_timeout_s)
+
+    def _state_or_why(self, known: str) -> UpdateState | RobotError:
         try:
-            return self.status()
+            return self.next_state(known) if known else self.status()
         except RobotError as error:
             return error
 

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("serve", verbs.serve, "run the daemon (systemd does this)"),
         ("status", verbs.status, "what runs, the order in progress, how the last order ended"),
+        ("wait", verbs.wait, "as status, once something has changed"),
         ("doctor", _doctor, "check everything on this robot that an update needs, one line each"),
         ("recover", _recover, "finish or undo an interrupted order, and start the current release, in the foreground"),
         ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
@@ -146,6 +147,9 @@ def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "wait":
+        verb.add_argument("--for-change", metavar="MARK", default="", help="of the state that is known")
+        verb.add_argument("--seconds", type=float, default=10.0, help="answer after so long in any case, at most 30")
     if name == "uninstall":
         words = "also releases, journal and trust: the robot forgets what it was"
         verb.add_argument("--purge", action="store_true", help=words)
