@@ -127,8 +127,11 @@ def _in_graph(graph: Inspected, name: str) -> int:
     return 255 if size > 50.0 else 1 if 0.05 < size < 1.0 else 0
 
 
-def declared(image: Image, size: tuple[int, int], wanted: Preprocessing, allowed: frozenset[str]) -> Mapping[str, Any]:
-    """Return the image's entry of ``inputs``, without its topic; ``allowed`` are the keys of ``preprocess``."""
+def declared(
+    image: Image, size: tuple[int, int], wanted: Preprocessing, allowed: frozenset[str], frame: tuple[int, int]
+) -> Mapping[str, Any]:
+    """Return the image's entry of ``inputs``, without its topic; ``allowed`` are the keys of ``preprocess``, ``frame``
+    the rows and columns of the camera's frames."""
     colour = image.channels == 3
     preprocess: dict[str, Any] = {"color": wanted.color if colour else "gray", "resize": wanted.resize}
     if image.layout != "nchw":
@@ -140,8 +143,8 @@ def declared(image: Image, size: tuple[int, int], wanted: Preprocessing, allowed
     return {
         "shape": image.shape(size),
         "encoding": "rgb8" if colour else "mono8",
-        "width": FRAME[1],
-        "height": FRAME[0],
+        "width": frame[1],
+        "height": frame[0],
         "preprocess": preprocess,
     }
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from fleet.manifest.proposal.images import adjusted, declared
+from fleet.manifest.proposal.images import FRAME, adjusted, declared
 from fleet.manifest.proposal.model_yaml import Entry
 from fleet.manifest.proposal.proposal import Preprocessing
 from fleet.manifest.proposal.vectors import Vector, constants_of, vector_of
@@ -30,12 +30,16 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
 
 
-def propose_inputs(found: Recognised) -> Inputs:
-    """Return the entries. Raises UsageError for an input that no message can fill."""
+def propose_inputs(found: Recognised, frame: tuple[int, int] = FRAME) -> Inputs:
+    """Return the entries, for a camera whose frames have these rows and columns.
+
+    Raises UsageError for an input that no message can fill.
+    """
     made = Inputs()
     wanted = found.head.preprocessing if found.head else Preprocessing()
     for index, image in enumerate(found.images):
-        _picture(made, found, image, wanted, TOPIC if index == 0 else f"/camera_{index + 1}/image_raw")
+        topic = TOPIC if index == 0 else f"/camera_{index + 1}/image_raw"
+        _picture(made, found, image, wanted, topic, frame)
     kept = {image.name for image in found.images}
     for state in found.states:
         made.notes.append(f"state: {state.input} takes {state.output} of the frame before: {state.why}")
@@ -55,7 +59,9 @@ def propose_inputs(found: Recognised) -> Inputs:
     return made
 
 
-def _picture(made: Inputs, found: Recognised, image: Image, family: Preprocessing, topic: str) -> None:
+def _picture(
+    made: Inputs, found: Recognised, image: Image, family: Preprocessing, topic: str, frame: tuple[int, int]
+) -> None:
     wanted = adjusted(family, image, found.graph)
     shape = image.shape(found.size)
     size = f"{shape[image.layout.index('w')]}x{shape[image.layout.index('h')]}"
@@ -73,7 +79,7 @@ def _picture(made: Inputs, found: Recognised, image: Image, family: Preprocessin
         why.append(
             f"this version has no {' and '.join(dropped)}: boxes are in their places, scores may differ a little"
         )
-    values = declared(image, found.size, wanted, allowed)
+    values = declared(image, found.size, wanted, allowed, frame)
     made.entries.append(Entry(image.name, {"topic": topic, **values}, tuple(why)))
     made.frames[image.name] = ((values["height"], values["width"], image.channels), "uint8")
 

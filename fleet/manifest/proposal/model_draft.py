@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fleet.errors import UsageError
 from fleet.manifest.files.named_files import file_sha256
+from fleet.manifest.proposal.images import FRAME
 from fleet.manifest.proposal.inputs import propose_inputs
 from fleet.manifest.proposal.inspected import Inspected, inspect_onnx
 from fleet.manifest.proposal.model_yaml import model_text
 from fleet.manifest.proposal.outputs import propose_outputs
+from fleet.manifest.proposal.pictures import Pictures
 from fleet.manifest.proposal.proposal import Head, numbers
 from fleet.manifest.proposal.recognised import recognise
 
@@ -40,14 +43,23 @@ class ModelDraft:
     """It carries scales of its own: int8 is what it runs at."""
 
 
-def read_draft(path: Path) -> ModelDraft:
-    """Read an ONNX file. Raises UsageError for what no manifest can be made of."""
+def read_draft(path: Path, pictures: Pictures | None = None) -> ModelDraft:
+    """Read an ONNX file; ``pictures`` of the robot's camera, where there are some.
+
+    Raises UsageError for what no manifest can be made of.
+    """
     found = recognise(inspect_onnx(path))
+    if pictures is not None and (len(found.images) != 1 or len(found.graph.inputs) != 1):
+        raise UsageError(
+            f"{path}: pictures were given, and the model has other inputs than one picture",
+            hint="leave --frames out, and write golden data for every input (docs/engines.md)",
+        )
     graph, head = found.graph, found.head
-    inputs = propose_inputs(found)
+    _refuse_integer_operators(graph)
+    inputs = propose_inputs(found, pictures.size if pictures else FRAME)
     published, said = propose_outputs(head, {name: found.fixed.outputs[name] for name in found.outputs}, graph)
     name = model_name(path)
-    quantized = bool(graph.operators & {"QuantizeLinear", "QLinearConv", "QLinearMatMul"})
+    quantized = "QuantizeLinear" in graph.operators
     text = model_text(
         _declared(path, name, graph),
         inputs.entries,
@@ -55,9 +67,21 @@ def read_draft(path: Path) -> ModelDraft:
         found.states,
         _heading(graph, head),
         quantized=quantized,
+        pictures=pictures,
     )
     notes = tuple(dict.fromkeys([*inputs.notes, *said]))
     return ModelDraft(name, text, inputs.frames, bool(found.states), graph.files, notes, quantized)
+
+
+def _refuse_integer_operators(graph: Inspected) -> None:
+    """Raise UsageError for a model that no engine is built from (`runtime.engines.graph.quantized` says the same)."""
+    own = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+    found = sorted(each for each in graph.operators if each in own or each.startswith("QLinear"))
+    if found:
+        raise UsageError(
+            f"{graph.path}: quantized already, by ONNX Runtime's own ({found[0]}): no engine is built from it",
+            hint="give the float model; or quantize it to Q/DQ pairs (quant_format=QuantFormat.QDQ)",
+        )
 
 
 def model_name(path: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleet.manifest.proposal.pictures import CALIBRATION, Pictures
 from fleet.manifest.proposal.proposal import Published
 from fleet.manifest.proposal.vectors import State
 from runtime.contract.printable import printable
@@ -42,6 +43,7 @@ def model_text(
     heading: Sequence[str],
     *,
     quantized: bool,
+    pictures: Pictures | None = None,
 ) -> str:
     """Return the file. ``declared`` has name, source and golden."""
     name = declared["name"]
@@ -52,11 +54,14 @@ def model_text(
     if states:
         parts.append("state:\n")
         parts += [_item((state.why,), _state(state)) for state in states]
-    parts.append(_comment(("noise for now: give frames in which the model finds something",)))
+    if pictures is None:
+        parts.append(_comment(("noise for now: give frames in which the model finds something",)))
     parts.append(_dump({"golden": declared["golden"]}))
     if quantized:
         parts.append(_comment(("the file is quantized: its own scales are the engine's",)))
         parts.append(_dump({"precisions": {"int8": {}}, "gates": {"accuracy": {"int8": {"min_cosine": 0.999}}}}))
+    elif pictures is not None and pictures.calibrate:
+        parts.append(_dump({"precisions": {"int8": {"calibration": CALIBRATION}}, "gates": {"accuracy": _GATES}}))
     else:
         parts += [_comment(_INT8), _dump({"gates": {"accuracy": _GATES}})]
     return "".join(parts)

@@ -200,6 +200,9 @@ def executor_check(process: Snapshot) -> Check:
     return Check("executor", LEVEL_OK, f"process {process.pid}, {process.restarts} restarts")
 
 
+MANAGED = "a lifecycle manager activates the node (autostart: false), and has not, or no more"
+
+
 def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
     """Is the node active, or still within its time to become so?"""
     lifecycle = "unknown" if process.status is None else process.status.lifecycle
@@ -207,6 +210,8 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
         return Check("lifecycle", LEVEL_OK, lifecycle)
     if process.status is not None and process.status.standing_by:
         return Check("lifecycle", LEVEL_OK, f"{lifecycle}, standing by: {process.status.standing_by}")
+    if process.status is not None and process.status.managed and lifecycle != "unknown":
+        return Check("lifecycle", LEVEL_WARN, f"{lifecycle}: {MANAGED}")
     if process.state == STARTING and process.run_age_s <= grace_s and not _finished_starting(process):
         return Check("lifecycle", LEVEL_WARN, f"{lifecycle}, starting for {process.run_age_s:.0f} of {grace_s:g} s")
     return Check("lifecycle", LEVEL_ERROR, f"{lifecycle}, should be active")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import threading
 import time
@@ -23,7 +24,18 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
-from tests.fakes.nodes.policy_engine import COMMANDED, COMMANDS, DRIVE, HANG, IMU_TOPIC, JOINTS, MEASURED, NAN, OBSERVED
+from tests.fakes.nodes.policy_engine import (
+    BASE_TOPIC,
+    COMMANDED,
+    COMMANDS,
+    DRIVE,
+    HANG,
+    IMU_TOPIC,
+    JOINTS,
+    MEASURED,
+    NAN,
+    OBSERVED,
+)
 
 DEADLINE_S = 60.0
 PERIOD_S, SUBSTEPS = 0.02, 4
@@ -53,9 +65,11 @@ class Plant:
         self.offset = np.zeros(len(JOINTS))
         """Of the encoders."""
         self.measures = True
+        self.seconds, self.seed = 60.0, 1
         self._observed = node.create_publisher(JointState, OBSERVED, 1)
         self._measured = node.create_publisher(JointState, MEASURED, 1)
         self._imu = node.create_publisher(Imu, IMU_TOPIC, 1)
+        self._base = node.create_publisher(Float64MultiArray, BASE_TOPIC, 1)
         self._twist = node.create_publisher(Twist, COMMANDED, 1)
         node.create_subscription(Float64MultiArray, COMMANDS, self._take, QoSProfile(depth=200))
         node.create_timer(PERIOD_S, self._step)
@@ -73,9 +87,10 @@ class Plant:
             self.position += self.velocity * PERIOD_S / SUBSTEPS
         now = self.node.get_clock().now()
         twist = Twist()
-        twist.linear.x, twist.linear.z = self.lean, self.mode
+        twist.linear.x, twist.angular.z = self.lean, self.mode
         self._twist.publish(twist)
         self._imu.publish(self._motion(now))
+        self._base.publish(Float64MultiArray(data=[0.1, 0.0, 0.0]))
         order = np.arange(len(JOINTS))[::-1]  # a driver's order is not the model's
         state = JointState(name=[JOINTS[place] for place in order])
         state.position = (self.position + self.offset)[order].tolist()
@@ -101,6 +116,12 @@ class Plant:
             if time.monotonic() > end:
                 raise SystemExit(f"waited {DEADLINE_S:g} s for {what}; commanded last {self.commands[-2:]}")
             rclpy.spin_once(self.node, timeout_sec=0.05)
+
+    def pass_by(self, seconds: float) -> None:
+        """Go on as it is for so long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            rclpy.spin_once(self.node, timeout_sec=0.02)
 
     def until_driving(self, lean: float) -> None:
         """Lean to another side, and wait until the joints are there: what is commanded comes from results."""
@@ -150,6 +171,26 @@ def faults(plant: Plant) -> None:
     )  # fmt: skip
 
 
+def soak(plant: Plant) -> None:
+    """Lean and fail at random, until ``plant.seconds`` are over; tell what came, and when what was wrong."""
+    chance, phases = random.Random(plant.seed), []
+    plant.until_driving(0.4)
+    end = time.monotonic() + plant.seconds
+    while time.monotonic() < end:
+        name = chance.choice(["lean", "lean", "lean", "NaN", "late", "unmeasured", "jump"])
+        plant.lean = chance.uniform(-4.0, 4.0)
+        plant.mode, plant.late_s = (NAN if name == "NaN" else DRIVE), (2.0 if name == "late" else 0.0)
+        plant.measures = name != "unmeasured"
+        phase = {"name": name, "from": len(plant.commands), "begun": time.monotonic()}
+        if name == "jump":
+            plant.offset = plant.offset + chance.choice([-JUMP, JUMP]) * (np.arange(len(JOINTS)) == 5)
+        plant.pass_by(chance.uniform(0.5, 2.0))
+        phases.append({**phase, "to": len(plant.commands)})
+        plant.mode, plant.late_s, plant.measures, plant.offset = DRIVE, 0.0, True, np.zeros(len(JOINTS))
+    plant.until_driving(0.2)
+    plant.tell(commands=plant.commands, measured=plant.measured, arrived=plant.arrived, phases=phases)
+
+
 def last(plant: Plant) -> None:
     """Drive until the publisher is gone; tell what was commanded last, and what the joints do then."""
     plant.until_driving(0.4)
@@ -185,12 +226,14 @@ def scene(plant: Plant) -> None:
     plant.tell(commands=len(plant.commands))
 
 
-ROLES = {"faults": faults, "last": last, "scene": scene}
+ROLES = {"faults": faults, "last": last, "soak": soak, "scene": scene}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=list(ROLES))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of a soak")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--silent", action="store_true", help="nothing is measured at first")
     arguments = parser.parse_args()
     rclpy.init()
@@ -198,6 +241,7 @@ def main() -> None:
     try:
         plant = Plant(node)
         plant.measures = not arguments.silent
+        plant.seconds, plant.seed = arguments.seconds, arguments.seed
         ROLES[arguments.role](plant)
     finally:
         node.destroy_node()

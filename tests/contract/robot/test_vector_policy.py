@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fleet.manifest.load import load_manifest
-from fleet.manifest.schema.manifest_schema import ModelUse
-from fleet.resolve.documents.build_job import _job
-from fleet.resolve.documents.runtime_config import _model
-from runtime.contract.codec import canonical_json
-from runtime.contract.engine.build import GOLDEN_FILE, JOB_FILE, MODEL_FILE
-from runtime.contract.node.runtime_config import RuntimeConfig
-from runtime.engines.build.job import run
+from tests.contract.robot.built_model import built
 from tests.contract.robot.robot_process import StartRobot
 from tests.contract.robot.test_runtime_inputs import play, send
-from tests.fakes.fleet_folder import npz, write_fleet
 from tests.fakes.nodes.policy_models import mlp_answer, mlp_policy, mlp_weights
-from tests.fakes.nodes.runtime_folder import KEY, write_config
 from tests.unit.engines.test_silero import FILE, as_its_authors_run_it, needs_file
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
@@ -65,23 +53,7 @@ MODEL: dict[str, Any] = {
 
 def robot_of(folder: Path, content: bytes, declared: dict[str, Any], golden: dict[str, np.ndarray]) -> Path:
     """Build what the manifest declares, and write what its robot runs."""
-    groups = {name: {"models": [{"model": "detector", "precision": "fp32"}]} for name in ("amr", "scout")}
-    place = write_fleet(folder / "fleet", onnx=content, golden=golden, model=declared, fleet={"groups": groups})
-    loaded = load_manifest(place)
-    profile, model = loaded.profiles["sim-x86"], loaded.models["detector"]
-    job = replace(_job(profile, model, "fp32", None), key=KEY, bench_seconds=0.02)
-    assert job.onnx_sha256 == hashlib.sha256(content).hexdigest()
-    work = folder / "job"
-    work.mkdir()
-    (work / MODEL_FILE).write_bytes(content)
-    (work / GOLDEN_FILE).write_bytes(npz(golden))
-    (work / JOB_FILE).write_bytes(canonical_json(job))
-    engine = folder / "rt" / "engines" / "detector"
-    engine.parent.mkdir(parents=True)
-    assert run(work, engine) == 0, (engine / "failure.json").read_text()
-    use = ModelUse(model="detector", precision="fp32")
-    configured = _model(profile, use, SimpleNamespace(precision="fp32", key=KEY), model)  # type: ignore[arg-type]
-    write_config(folder / "rt", RuntimeConfig(models=(configured,), heartbeat_timeout_s=30.0))
+    built(folder, content, golden, declared)
     return folder / "rt"
 
 

@@ -123,3 +123,14 @@ def test_a_quantized_model_runs_at_int8(tmp_path: Path) -> None:
     (model,) = loaded.models.values()
     assert model.precisions.int8 is not None
     assert model.precisions.int8.calibration is None
+
+
+@pytest.mark.parametrize("operator", ["QLinearConv", "DynamicQuantizeLinear", "MatMulInteger"])
+def test_what_no_engine_is_built_from_is_said_at_once(
+    operator: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = Net()
+    net.add(operator, net.input("x", [1, 3, 32, 32]), name="y")
+    net.output("y", [1, 4])
+    assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
+    assert f"own ({operator}): no engine is built from it" in " ".join(capsys.readouterr().err.split())
