@@ -77,7 +77,7 @@ class CameraInfoAdapter:
 
 def _moved(matrix: Doubles, offset: tuple[int, int], scale: tuple[float, float]) -> Doubles:
     """Return a camera matrix for a picture that begins at ``offset`` (columns, rows) and is scaled."""
-    moved = matrix.copy()
+    moved: Doubles = matrix.copy()
     moved[:2] -= np.outer(offset, matrix[2])
     moved[:2] *= np.array(scale)[:, None]
     return moved
