@@ -17,7 +17,7 @@ def test_odd_models_are_proposed_or_refused_in_a_sentence(tmp_path: Path, capsys
     for seed in range(SEEDS):
         (folder := tmp_path / str(seed)).mkdir()
         ends.append(proposed(seed, folder, lambda: capsys.readouterr().err))
-    assert ends.count("valid") >= SEEDS / 5, ends  # refusals alone would pass otherwise
+    assert ends.count("valid") >= SEEDS / 3, ends  # refusals alone would pass otherwise
 
 
 def test_what_was_proposed_builds_or_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
