@@ -325,6 +325,8 @@ class WaitingRobot:
     received_at: float
     pinned: str | None
     """Fingerprint of another key that is pinned for this name: the robot was reinstalled, or somebody poses as it."""
+    key: str = ""
+    """The public key, ``ssh-ed25519 AAAA…``; whoever accepts it holds it against the fingerprint."""
 
 
 class HubClient(Protocol):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError
 from fleet.signing.desired import DesiredStanding, Office, read_desired, renewed
 from fleet.signing.intent import at
+from fleet.signing.pins import publish_pins, read_pins, with_key
 from fleet.signing.roots import judge_with
+from runtime.contract.robot.desired import Pins
 
 
 def office(wiring: Wiring) -> Office:
@@ -38,3 +43,35 @@ def renew(wiring: Wiring) -> str:
         return f"the desired statement was not renewed: {found.problem}"
     desired = found.followed.desired
     return f"the desired statement of rollout {desired.rollout_id} counts until {at(desired.expires_at)}"
+
+
+def _with(pins: Pins, name: str, key: str, now: float) -> tuple[Pins, str]:
+    """Return the pins with a robot's key, or as they are and why."""
+    try:
+        return with_key(pins, name, key, now), ""
+    except FleetError as error:
+        return pins, f"not pinned: {error.message} → {error.hint}"
+
+
+def pin(wiring: Wiring, keys: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Pin the host keys of robots that were just spoken to over SSH; return robots and sentences about what did not go.
+
+    ``keys``: robot → public key. That a robot is not pinned stops nothing: its reports do not count until it is.
+    """
+    if not keys:
+        return []
+    said: list[tuple[str, str]] = []
+    try:
+        publisher = office(wiring)
+        before = read_pins(publisher).pins
+        pins = before
+        for name, key in sorted(keys.items()):
+            pins, why = _with(pins, name, key, wiring.clock.now())
+            said += [(name, why)] if why else []
+        if pins != before:
+            done = publish_pins(publisher, pins, wiring.desired.trust.sign_with)
+            if done.missing:
+                said.append(("", f"the pinned host keys are {done.missing} → further signers: fleet enroll accept"))
+    except FleetError as error:
+        said.append(("", f"host keys are not pinned, reports do not count yet: {error.message} → {error.hint}"))
+    return said

@@ -119,15 +119,21 @@ class _Checks:
                 hint = "declare it under inputs (what feeds it, or constant), state or observations"
                 self._add(("inputs",), f"input {name} of the ONNX file is not declared", hint)
         for index, output in enumerate(self._model.outputs):
-            if output.tensor not in graph.outputs:
-                hint = did_you_mean(output.tensor, graph.outputs)
-                self._add(("outputs", index, "tensor"), f"the ONNX file has no output {output.tensor}", hint)
-            elif (kind := graph.outputs[output.tensor].dtype) in _NO_ARRAYS:
-                hint = "export the model with a float32 output there (a Cast), or without it"
-                said = "no tensor" if kind == "undefined" else kind
-                self._add(("outputs", index, "tensor"), f"output {output.tensor} is {said}: no robot reads it", hint)
-            elif (wrong := count_problem(output, graph.outputs[output.tensor])) is not None:
-                self._add(("outputs", index, "decoder"), *wrong)
+            if output.tensor is not None:
+                self._output(output.tensor, graph, ("outputs", index, "tensor"))
+                tensor = graph.outputs.get(output.tensor)
+                if tensor is not None and (wrong := count_problem(output, tensor)) is not None:
+                    self._add(("outputs", index, "decoder"), *wrong)
+            for role, name in output.tensors.items():
+                self._output(name, graph, ("outputs", index, "tensors", role))
+
+    def _output(self, name: str, graph: Graph, at: KeyPath) -> None:
+        if name not in graph.outputs:
+            self._add(at, f"the ONNX file has no output {name}", did_you_mean(name, graph.outputs))
+        elif (kind := graph.outputs[name].dtype) in _NO_ARRAYS:
+            hint = "export the model with a float32 output there (a Cast), or without it"
+            said = "no tensor" if kind == "undefined" else kind
+            self._add(at, f"output {name} is {said}: no robot reads it", hint)
 
     def _only_composed(self) -> set[str]:
         """What observations and tails are made of: these need not be inputs of the ONNX file."""
@@ -181,7 +187,8 @@ class _Checks:
                 self._add(
                     at, f"{path} has no frames for input {value.tensor}", f"it has: {', '.join(arrays) or 'nothing'}"
                 )
-        known = {value.tensor for value in self._model.fed} | {value.tensor for value in self._model.outputs}
+        known = {value.tensor for value in self._model.fed}
+        known |= {name for value in self._model.outputs for name in value.sources}
         known |= {value.output for value in self._model.state if value.output}
         for name in arrays:
             if name not in known:

@@ -97,4 +97,5 @@ def _source(value: ModelInput) -> str:
 
 def _sink(value: ModelOutput) -> str:
     message = value.decoder.options.get("message")
-    return str(value.decoder.name) if message is None else f"{value.decoder.name} ({message})"
+    said = str(value.decoder.name) if message is None else f"{value.decoder.name} ({message})"
+    return f"{said} of {' and '.join(sorted(value.tensors))}" if value.tensors else said

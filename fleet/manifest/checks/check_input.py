@@ -176,7 +176,7 @@ def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, Sourc
                 report.add(sources[name], (*at, "model"), f"no model is called {feeding}", hint)
                 continue
             if feeder := models[feeding]:
-                outputs = [output.tensor for output in feeder.outputs]
+                outputs = [name for output in feeder.outputs for name in output.sources]
                 if value.from_output.tensor not in outputs:
                     hint = f"{did_you_mean(value.from_output.tensor, outputs)} (outputs of {feeding} that are declared)"
                     message = f"{feeding} has no output {value.from_output.tensor}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fleet.manifest.checks.check_decoder import check_decoder
+from fleet.manifest.checks.check_decoder import check_decoder, check_pictures, check_topics_below
 from fleet.manifest.checks.check_input import check_input, check_timing, check_topics
 from fleet.manifest.checks.check_metric import check_metric
 from fleet.manifest.checks.check_observations import check_observations
@@ -31,6 +31,8 @@ def check_model(model: Model, profiles: Mapping[str, Profile | None], source: So
     check_timing(model, source, report)
     for index, output in enumerate(model.outputs):
         check_decoder(output, index, source, report)
+    check_topics_below(model, source, report)
+    check_pictures(model, source, report)
     for name in model.gates.latency_p99:
         if name not in profiles:
             path = ("gates", "latency_p99", name)
@@ -64,9 +66,11 @@ def _check_names(key: str, values: Sequence[ModelInput | ModelOutput], source: S
     tensors: dict[str, int] = {}
     topics: dict[str, int] = {}
     for index, value in enumerate(values):
-        if tensors.setdefault(value.tensor, index) != index:
-            hint = f"{key}/{tensors[value.tensor]} names it already"
-            report.add(source, (key, index, "tensor"), f"{value.tensor} is named twice", hint)
+        name = value.tensor if isinstance(value, ModelInput) else value.output_name
+        if tensors.setdefault(name, index) != index:
+            hint = f"{key}/{tensors[name]} names it already"
+            where = "tensors" if isinstance(value, ModelOutput) and value.tensors else "tensor"
+            report.add(source, (key, index, where), f"{name} is named twice", hint)
         if isinstance(value, ModelOutput) and topics.setdefault(value.topic, index) != index:
             hint = "give every output a topic of its own"
             report.add(source, (key, index, "topic"), f"{value.topic} is published twice", hint)
@@ -94,8 +98,12 @@ def _check_image(value: ModelInput, index: int, source: SourceFile, report: Repo
     if preprocess.resize == "none" and [rows, columns] != size:
         message = f"resize none, but frames of {columns}x{rows} and a tensor of {size[1]}x{size[0]}"
         report.add(source, (*at, "preprocess", "resize"), message, "write stretch or letterbox")
-    for key in ("mean", "std"):
+    for key in ("place", "pad"):
+        if key in preprocess.model_fields_set and preprocess.resize != "letterbox":
+            hint = "write resize: letterbox, or leave it out"
+            report.add(source, (*at, "preprocess", key), f"{key} is of resize letterbox alone", hint)
+    for key in ("mean", "std", "pad"):
         numbers = getattr(preprocess, key)
-        if key in preprocess.model_fields_set and len(numbers) != channels:
+        if key in preprocess.model_fields_set and len(numbers) != channels and not (key == "pad" and len(numbers) == 1):
             message = f"{len(numbers)} numbers, but color {preprocess.color} has {channels} channels"
             report.add(source, (*at, "preprocess", key), message, f"write {channels}, one for each channel")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,8 @@ class Graph:
     """Files beside it that hold weights, as it names them."""
     quantized: bool = False
     """It carries scales of its own (Q/DQ pairs)."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What its exporter wrote down (metadata_props)."""
 
 
 @lru_cache(maxsize=64)
@@ -96,6 +98,7 @@ def read_graph(path: Path, _sha256: str) -> Graph:
         nameless=any(not node.name for node in model.graph.node),
         files=tuple(files),
         quantized=any(node.op_type == "QuantizeLinear" for node in model.graph.node),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
     )
 
 

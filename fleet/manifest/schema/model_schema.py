@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
@@ -9,6 +10,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, 
 from fleet.manifest.schema.number_values import Bounds, Constant, Initial, Numbers, NumbersByName, Span
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
+from runtime.contract.engine.decoded import output_name, tensors_read
 from runtime.contract.engine.image_layout import as_nchw
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
@@ -76,6 +78,10 @@ class ImagePreprocess(Frozen):
 
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     resize: Literal["stretch", "letterbox", "none"] = "stretch"
+    place: Literal["centre", "top_left"] = "centre"
+    """Of a letterbox: where the frame lies in it."""
+    pad: tuple[Annotated[float, Field(ge=0, le=65535)], ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; 114 if not given."""
     scale: Annotated[float, Field(gt=0)] = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     """One number a channel, in the order of ``color``, after ``scale``."""
@@ -238,11 +244,32 @@ class Decoder(Frozen):
 
 
 class ModelOutput(Frozen):
-    """One output tensor and the topic it is published on."""
+    """One output tensor, or several that one decoder reads, and the topic that the result is published on."""
 
-    tensor: Text
+    tensor: Text | None = None
+    tensors: dict[Text, Text] = Field(default_factory=dict)
+    """Role → tensor, of a decoder that reads several: boxes, scores, classes …"""
     topic: Topic
     decoder: Decoder
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ModelOutput:
+        if (self.tensor is None) == (not self.tensors):
+            raise ValueError("give tensor, or tensors with the role of each: one of the two")
+        for role in self.tensors:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", role):
+                raise ValueError(f"{role!r} is no role: write lower-case letters, digits and _, as in {{boxes: NAME}}")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor or "", self.tensors)
+
+    @property
+    def output_name(self) -> str:
+        """What messages and reports call it."""
+        return output_name(self.tensor or "", self.tensors)
 
 
 class Fp16Options(Frozen):

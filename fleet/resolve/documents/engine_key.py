@@ -63,8 +63,8 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "backend": job.backend,
         "device": to_dict(job.device),
         "builder_recipe": builder_recipe_digest,
-        "metric": _without_unset(to_dict(job.metric), "decoder") if job.metric else None,
-        "decoders": [to_dict(decoder) for decoder in job.decoders],
+        "metric": _without_unset(to_dict(job.metric), "decoder", "decoder_name", "tensors") if job.metric else None,
+        "decoders": [_without_unset(to_dict(decoder), "tensors") for decoder in job.decoders],
         "golden_expect": job.golden_expect,
         "constants": [to_dict(spec) for spec in job.constants],
         "state": [to_dict(spec) for spec in job.state],
@@ -79,7 +79,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
     found = {name: value for name, value in to_dict(spec).items() if name not in unset}
     if spec.preprocess is not None:
-        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip", "layout")
+        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip", "place", "pad", "layout")
     return found
 
 

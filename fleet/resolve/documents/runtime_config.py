@@ -135,7 +135,9 @@ def _join(model: Model) -> JoinRule:
 
 def _outputs(model: Model) -> tuple[OutputBinding, ...]:
     return tuple(
-        OutputBinding(value.tensor, value.topic, value.decoder.name, dict(value.decoder.options))
+        OutputBinding(
+            value.tensor or "", value.topic, value.decoder.name, dict(value.decoder.options), dict(value.tensors)
+        )
         for value in model.outputs
     )
 

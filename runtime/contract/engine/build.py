@@ -25,6 +25,9 @@ TIMING_CACHE_FILE = "timing.cache"
 """In the job archive, where somebody puts it there by hand, what earlier builds measured; in the result archive that,
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
+TOP_LEFT = "top_left"
+"""Where a letterbox puts the frame, if not in the middle."""
+
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
 TRANSFORM_VERSION = 4
 
@@ -55,6 +58,10 @@ class Preprocess:
     """Degrees clockwise: 0, 90, 180 or 270."""
     flip: str = ""
     """After that: horizontal (left and right change places), vertical, or nothing."""
+    place: str = ""
+    """Of a letterbox: ``top_left``, or nothing: centred."""
+    pad: Tuple[float, ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; nothing: 114."""
     layout: str = ""
     """How the model's own tensor lies: one of ``image_layout.AXES``. Empty: nchw."""
 

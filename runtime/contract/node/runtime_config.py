@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.engine.decoded import tensors_read
 
 #: Where things are inside a runtime image.
 CONFIG_PATH = "/opt/jetfleet/config/runtime.json"
@@ -116,10 +117,18 @@ class OutputBinding:
     """An engine output that a decoder turns into a ROS message on a topic."""
 
     tensor: str
+    """Empty where the decoder reads several."""
     topic: str
     decoder: str
     """A name of ``runtime.contract.node.decoders.DECODER_OPTIONS``, or ``package:name`` of an entry point."""
     options: Dict[str, Any] = field(default_factory=dict)
+    tensors: Dict[str, str] = field(default_factory=dict)
+    """Role → tensor, of a decoder that reads several."""
+
+    @property
+    def sources(self) -> Tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor, self.tensors)
 
 
 @dataclass(frozen=True)

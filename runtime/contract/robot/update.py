@@ -137,6 +137,9 @@ class UpdateState:
     """Unix seconds at which it expires."""
     login: str = ""
     """Why the account that asks is root there; empty when it is not."""
+    mark: str = ""
+    """Another one after every change: `fleet-updater wait --for-change MARK` answers at the next one. Empty: the
+    updater is too old for that."""
     stale: str = ""
     """Why the robot does not know what the newest release is; empty when it does, or need not."""
     pull: Optional[PullState] = None

@@ -16,7 +16,7 @@ from runtime.executor.inputs.frames import Stamp
 from runtime.executor.outputs.command_kinds import MissingMessageError, commands, kind_of
 from runtime.executor.outputs.command_output import CommandOutput
 from runtime.executor.outputs.listeners import unheard
-from runtime.executor.outputs.messages import HAS_VISION_MSGS, NO_VISION_MSGS, message_of
+from runtime.executor.outputs.messages import HAS_VISION_MSGS, NO_VISION_MSGS, message_of, more_of
 from runtime.executor.outputs.model_info import ModelInfo
 from runtime.executor.robot.commanders import Identity
 from runtime.executor.robot.graph import identity_of
@@ -45,36 +45,44 @@ NO_PARTICIPANT = (
 
 
 class ResultPublisher:
-    """Sends the results of one output of one model, between ``open`` and ``close``."""
+    """Sends the results of one output of one model, between ``open`` and ``close``: on its topic, and what belongs to
+    them (masks, keypoints) on topics below it, with the same stamp."""
 
     def __init__(self, node: LifecycleNode, model: ModelRuntime, output: OutputBinding, result: type[Any]) -> None:
-        self._node, self._topic = node, output.topic
-        self._kind, self._build = message_of(result, model.name, output.options)
+        self._node = node
+        first = {output.topic: message_of(result, model.name, output.options)}
+        below = {f"{output.topic}/{word}": kind_and_build for word, kind_and_build in more_of(result).items()}
+        self._parts = {**first, **below}
         self._lock = threading.Lock()
-        self._publisher: Any = None
+        self._publishers: dict[str, Any] = {}
 
     def __call__(self, stamp: Stamp, result: Result) -> None:
         """Publish one result. Runs on the worker thread."""
-        with self._lock:
-            if self._publisher is not None:  # an inference that ends after the node stopped serving says nothing
-                self._publisher.publish(self._build(stamp, result))
+        with self._lock:  # an inference that ends after the node stopped serving has no publishers
+            for topic, publisher in self._publishers.items():
+                publisher.publish(self._parts[topic][1](stamp, result))
 
     def listened(self) -> tuple[str, ...]:
         """Return who listens and never hears anything, and why."""
-        return unheard(self._node, self._node.resolve_topic_name(self._topic), self._kind, RESULT_QOS)
+        return tuple(
+            found
+            for topic, (kind, _) in self._parts.items()
+            for found in unheard(self._node, self._node.resolve_topic_name(topic), kind, RESULT_QOS)
+        )
 
     def open(self) -> None:
-        """Let the publisher exist."""
+        """Let the publishers exist."""
         with self._lock:
-            if self._publisher is None:
-                self._publisher = self._node.create_lifecycle_publisher(self._kind, self._topic, RESULT_QOS)
+            for topic, (kind, _) in self._parts.items():
+                if topic not in self._publishers:
+                    self._publishers[topic] = self._node.create_lifecycle_publisher(kind, topic, RESULT_QOS)
 
     def close(self) -> None:
-        """Take it away."""
+        """Take them away."""
         with self._lock:
-            if self._publisher is not None:
-                self._node.destroy_lifecycle_publisher(self._publisher)
-                self._publisher = None
+            for publisher in self._publishers.values():
+                self._node.destroy_lifecycle_publisher(publisher)
+            self._publishers.clear()
 
 
 class NodeOutputs:

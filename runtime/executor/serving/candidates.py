@@ -6,14 +6,16 @@ Slots are filled by the model's own inputs whoever serves, so a change of engine
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from runtime.contract.engine.decoded import OutputDecoder, pick, tensors_read
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime
+from runtime.contract.node.tensor_roles import tensors_problem
 from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
@@ -56,6 +58,17 @@ class Port:
     tensor: str
     decode: Decoder
     publish: Publish
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    """Role → tensor, where the decoder reads several."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor, self.tensors)
+
+    def result(self, outputs: Mapping[str, npt.NDArray[Any]], view: View) -> Result:
+        """Decode an engine's outputs. Raises ValueError."""
+        return self.decode(pick(self.tensor, self.tensors, outputs), view)
 
 
 class Unpublished:
@@ -112,7 +125,7 @@ def prepare(
     worker thread, or on any other where the engine's backend allows that.
     """
     loaded_as = candidate.model
-    decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
+    decoders = [_decoder(item) for item in decoders_of(loaded_as)]
     for out in loaded_as.outputs:
         if isinstance(missing := publishers[out.topic], Unpublished):
             raise OptionError(missing.reason)
@@ -128,12 +141,18 @@ def prepare(
             for slot, fed in zip(model.inputs, loaded_as.inputs, strict=True)
         },
         tuple(
-            Port(out.tensor, decode, publishers[out.topic])
+            Port(out.tensor, decode, publishers[out.topic], out.tensors)
             for out, decode in zip(loaded_as.outputs, decoders, strict=True)
         ),
         view_of(loaded_as, engine.identity),
         FrameSequence(loaded_as.state, engine.identity.state, engine.runner.inputs, tell),
     )
+
+
+def _decoder(item: OutputDecoder) -> Decoder:
+    if problem := tensors_problem(item.name, item.options, tuple(item.tensors)):
+        raise OptionError(f"{problem[0]}: {problem[1]}")
+    return decoder_named(item.name, item.options)
 
 
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:

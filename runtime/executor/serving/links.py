@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.node.runtime_config import InputBinding
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.synchronizer import Pending
 from runtime.executor.serving.pipeline import Pipeline
@@ -18,9 +18,9 @@ class Link:
     """Hands one output of a model over to an input of another. Both run on the worker thread, so one buffer is enough
     where what waits is replaced by what comes after it; where frames wait in queues, each is a copy."""
 
-    def __init__(self, output: int, target: Pipeline, binding: InputBinding) -> None:
-        """``output``: index of the output among those that the feeding model declares."""
-        self.output = output
+    def __init__(self, output: int, place: int, target: Pipeline, binding: InputBinding) -> None:
+        """``output``: index of the output among those that the feeding model declares; ``place``: of its tensors."""
+        self.output, self.place = output, place
         self._target, self._binding = target, binding
         self._values = np.zeros(binding.shape, binding.dtype)
         # TensorRT gives int32 where the model has int64.
@@ -61,12 +61,21 @@ def link(models: Iterable[Pipeline]) -> None:
             if not binding.from_model:
                 continue
             feeding = by_name.get(binding.from_model)
-            outputs = [output.tensor for output in feeding.model.outputs] if feeding is not None else []
-            if feeding is None or binding.from_tensor not in outputs:
+            places = _places(feeding.model) if feeding is not None else {}
+            if feeding is None or binding.from_tensor not in places:
                 target.refuse(
                     f"input {binding.tensor!r} comes from {binding.source}, which is not an output of a model here: "
                     "correct "
                     "the model's file and publish again"
                 )
             else:
-                feeding.links.append(Link(outputs.index(binding.from_tensor), target, binding))
+                feeding.links.append(Link(*places[binding.from_tensor], target, binding))
+
+
+def _places(model: ModelRuntime) -> dict[str, tuple[int, int]]:
+    """Return where each declared tensor is: index of the output, and among its tensors. The first one counts."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, output in enumerate(model.outputs):
+        for place, name in enumerate(output.sources):
+            found.setdefault(name, (index, place))
+    return found

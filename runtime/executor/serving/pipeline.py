@@ -44,6 +44,8 @@ class Follower(Protocol):
 
     output: int
     """Index among the outputs that the model declares."""
+    place: int
+    """Which of the output's tensors, in the order of their roles."""
 
     def deliver(self, stamp: Stamp, values: npt.NDArray[Any]) -> None:
         """Take the output of one frame. Never raises for values that do not fit."""
@@ -121,11 +123,11 @@ class Pipeline:
         serving.sequence.check(outputs)
         stamp = frames[self.model.trigger.input or self.model.inputs[0].tensor].stamp
         for port in serving.ports:
-            result = port.decode(outputs[port.tensor], serving.view)
+            result = port.result(outputs, serving.view)
             port.publish(stamp, result)
             self.stats.capped += left_out(result)
         for link in self.links:
-            link.deliver(stamp, outputs[serving.ports[link.output].tensor])
+            link.deliver(stamp, outputs[serving.ports[link.output].sources[link.place]])
         serving.sequence.keep(outputs)
         self.stats.published(inference_ms, self._age_ms(stamp))
 

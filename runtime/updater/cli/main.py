@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("serve", verbs.serve, "run the daemon (systemd does this)"),
         ("status", verbs.status, "what runs, the order in progress, how the last order ended"),
+        ("wait", verbs.wait, "as status, once something has changed"),
         ("doctor", _doctor, "check everything on this robot that an update needs, one line each"),
         ("recover", _recover, "finish or undo an interrupted order, and start the current release, in the foreground"),
         ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
             "take the updater that comes as JSON on stdin, if rightly signed",
         ),
         ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
+        ("take-pull", _of_trust("take_pull"), "take registry and hub that come as JSON on stdin (link: pull)"),
         ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
@@ -145,6 +147,9 @@ def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "wait":
+        verb.add_argument("--for-change", metavar="MARK", default="", help="of the state that is known")
+        verb.add_argument("--seconds", type=float, default=10.0, help="answer after so long in any case, at most 30")
     if name == "uninstall":
         words = "also releases, journal and trust: the robot forgets what it was"
         verb.add_argument("--purge", action="store_true", help=words)

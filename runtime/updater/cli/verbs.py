@@ -53,6 +53,13 @@ def status(arguments: argparse.Namespace) -> int:
     return show(arguments, state, state_lines)
 
 
+def wait(arguments: argparse.Namespace) -> int:
+    """Say what runs and what is going on, once it is another than the caller knows; no process each second."""
+    request = {"verb": "wait", "mark": arguments.for_change, "seconds": arguments.seconds}
+    state = from_dict(UpdateState, ask(arguments.socket, request, arguments.seconds + 15.0))
+    return show(arguments, state, state_lines)
+
+
 def attest(arguments: argparse.Namespace) -> int:
     """Say what really runs."""
     attestation = from_dict(Attestation, ask(arguments.socket, {"verb": "attest"}, 60.0))

@@ -33,7 +33,8 @@ from runtime.updater.storage.durable import share
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
-BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+DEFAULT_WAIT_S = 10.0
+BELIEVED = ("take-root", "take-updater", "take-newest", "take-pull", "logs")
 """What `runtime.updater.daemon.believed` answers."""
 
 
@@ -104,7 +105,7 @@ def answer(
         return to_dict(_by_hand(updater, request, root, believed))
     if verb in ("submit", "revert"):
         refuse_on_trial(root)
-    if verb in ("status", "attest", "power", "verify"):
+    if verb in ("status", "wait", "attest", "power", "verify"):
         return to_dict(_told(_look(updater, keeper, request), uid))
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
@@ -126,6 +127,8 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
         return keeper.status()
     if verb == "verify":
         return updater.verify(_number(request, "seconds", DEFAULT_SECONDS))
+    if verb == "wait":
+        return updater.wait(_text(request, "mark"), _number(request, "seconds", DEFAULT_WAIT_S))
     return updater.status()
 
 
@@ -135,7 +138,7 @@ def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], An
     def make() -> Any:
         from runtime.updater.daemon.believed import Believed
 
-        return Believed(root, world, updater, lambda: identity(root)[1])
+        return Believed(root, world, updater, lambda: identity(root))
 
     return make
 

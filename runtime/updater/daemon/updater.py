@@ -5,7 +5,9 @@ Only the driving thread changes an order in progress. Others leave a request in 
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
@@ -34,6 +36,8 @@ REQUEST_S = 300.0
 DISK_PAUSE_S = 10.0
 #: Until an old container that could not be removed is tried again.
 TIDY_PAUSE_S = 10.0
+#: Longest that a question waits for a change, and so long before news of progress alone answers it.
+MAX_WAIT_S, PROGRESS_S = 30.0, 5.0
 
 
 class Updater:
@@ -53,6 +57,7 @@ class Updater:
         self._history = History(folder)
         self._journal = Journal()
         self._changed = threading.Condition()
+        self._life, self._changes = os.urandom(4).hex(), 0
         self._repairing = False
         self._taken_up = False
         self.on_change: Callable[[], None] = lambda: None
@@ -159,8 +164,28 @@ class Updater:
         """Return the state by the journal, and what the trust root makes of it."""
         journal = self._journal
         said = self.world.said if is_active(journal) else ""
-        state = replace(state_of(journal, self.version, said), pull=self.pull_state())
+        state = replace(state_of(journal, self.version, said), mark=self._mark, pull=self.pull_state())
         return with_trust(state, journal, self.world.held_root, self.world.mark().wall)
+
+    @property
+    def _mark(self) -> str:
+        return "{}.{}".format(self._life, self._changes)
+
+    def wait(self, mark: str, seconds: float) -> UpdateState:
+        """Return the state once it is another than when ``mark`` was given, or after ``seconds``. Raises Rejected.
+
+        Progress alone is no change: it answers after PROGRESS_S, so that whoever shows it need not ask each second.
+        """
+        if not 0.0 < seconds <= MAX_WAIT_S:
+            raise Rejected("usage", "seconds must be more than 0 and at most {:g}".format(MAX_WAIT_S))
+        said, began = self.world.said, time.monotonic()
+        with self._changed:
+            while self._mark == mark and not self.stopping:
+                passed = time.monotonic() - began
+                if passed >= seconds or (passed >= PROGRESS_S and self.world.said != said):
+                    break
+                self._changed.wait(min(seconds - passed, 1.0))
+        return self.status()
 
     def attest(self) -> Attestation:
         """Return what really runs."""
@@ -400,6 +425,7 @@ class Updater:
         """Make ``journal`` the truth: on disk, then in memory. Saves only what differs from what is there."""
         if replace(journal, updated_at=self._journal.updated_at) != self._journal:
             self._store.save(journal)
+        self._changes += journal is not self._journal
         before, ended = self._journal, journal.last is not self._journal.last
         self._journal = journal
         if ended:

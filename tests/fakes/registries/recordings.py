@@ -56,7 +56,8 @@ def read_recording(folder: Path) -> Recording:
 
 
 ADDED_SINCE = (
-    '"max_relative_error":null,', ',"tensors":{}', '"layout":"",', '"pad":[],', '"place":"",',
+    '"max_relative_error":null,', ',"tensors":{}', '"layout":"",', '"pad":[],', '"place":"",', '"constants":[],',
+    '"observations":[],', ',"state":[]',
 )  # fmt: skip
 """Fields that jobs got after recordings were made, while unset."""
 
