@@ -11,7 +11,6 @@ from fleet.manifest.proposal.images import FRAME, adjusted, declared
 from fleet.manifest.proposal.model_yaml import Entry
 from fleet.manifest.proposal.proposal import Preprocessing
 from fleet.manifest.proposal.vectors import Vector, constants_of, vector_of
-from fleet.manifest.schema.model_schema import ImagePreprocess
 
 if TYPE_CHECKING:
     from fleet.manifest.proposal.images import Image
@@ -79,12 +78,7 @@ def _picture(
         made.notes.append(f"the network's input is {size} (width x height): {source}")
     why.append(f"preprocess: {wanted.why}")
     made.notes.append(f"input {image.name}: {wanted.why}")
-    allowed = frozenset(ImagePreprocess.model_fields)
-    if dropped := [key for key, _ in wanted.extra if key not in allowed]:
-        why.append(
-            f"this version has no {' and '.join(dropped)}: boxes are in their places, scores may differ a little"
-        )
-    values = declared(image, found.size, wanted, allowed, frame)
+    values = declared(image, found.size, wanted, frame)
     made.entries.append(Entry(image.name, {"topic": topic, **values}, tuple(why)))
     made.frames[image.name] = ((values["height"], values["width"], image.channels), "uint8")
 
