@@ -1,8 +1,8 @@
 """Small detectors in the layouts that people export, which really see: coloured squares in a picture of 64 pixels.
 
 Every cell of 8 x 8 pixels proposes one box of 24 pixels around its middle. Its score for class 0, 1, 2 is how red,
-green or blue it is. What a right decoder must find is then plain arithmetic on the picture (:func:`expected`), which shares no
-code with decoders or graphs.
+green or blue it is. What a right decoder must find is then plain arithmetic on the picture (:func:`expected`), which
+shares no code with decoders or graphs.
 """
 
 from __future__ import annotations
