@@ -282,7 +282,7 @@ class CommandOutput:
             with self._lock:
                 measured.take(message, self._monotonic(), publisher)
 
-        taken = take_with_info if HAS_MESSAGE_INFO else take
+        taken: Callable[..., None] = take_with_info if HAS_MESSAGE_INFO else take
         self._measuring = self._node.create_subscription(JointState, measured.topic, taken, MEASURED_QOS, raw=True)
 
     def _note_measured(self) -> None:
