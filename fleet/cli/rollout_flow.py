@@ -12,7 +12,8 @@ from rich.console import Console
 
 from fleet.cli.commands.plan import add_robots, changed_variables, summary
 from fleet.cli.newest import announced
-from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
@@ -311,8 +312,11 @@ def show_event(shown: Activity, event: RolloutEvent) -> None:
     if event.kind == "robot":
         shown.update(event.robot, f"{wave}  {event.robot}  {event.message}")
     elif event.kind == "robot-done":
-        shown.done(event.robot, f"{wave}  {event.robot}  {event.state}  {event.message}".strip())
+        text = f"{wave}  {event.robot}  {event.state}  {event.message}".strip()
+        shown.done(event.robot, text, state=event.state, well=event.state == Outcome.COMMITTED.value)
     else:
+        if event.kind == "wave":
+            shown.part(wave, event.robots)
         shown.done("rollout", f"{wave}  {event.message}".strip())
 
 

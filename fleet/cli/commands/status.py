@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import activity, conclude, plain, remarks, short, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, plain, remarks, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RegistryError, RobotsOffline
