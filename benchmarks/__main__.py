@@ -9,6 +9,7 @@ BENCHMARKS = (
     "benchmarks.bench_agent",
     "benchmarks.bench_executor",
     "benchmarks.bench_plan",
+    "benchmarks.bench_hub",
     "benchmarks.bench_publish",
     "benchmarks.bench_frames",
     "benchmarks.bench_decoders",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError
+from fleet.resolve.desired import DesiredRobot
 from fleet.signing.desired import DesiredStanding, Office, read_desired, renewed
 from fleet.signing.intent import at
 from fleet.signing.pins import publish_pins, read_pins, with_key
+from fleet.signing.pulled_roots import publish_roots
 from fleet.signing.roots import judge_with
 from runtime.contract.robot.desired import Pins
+from runtime.contract.robot.trust import Signed
 
 
 def office(wiring: Wiring) -> Office:
@@ -24,9 +27,24 @@ def any_pulls(wiring: Wiring) -> bool:
     return any(robot.link == "pull" for robot in wiring.desired.robots)
 
 
+def by_ssh(robots: Sequence[DesiredRobot]) -> tuple[tuple[DesiredRobot, ...], tuple[DesiredRobot, ...]]:
+    """Return the robots that have a host for SSH, and those that pull and have none."""
+    reached = tuple(robot for robot in robots if robot.address.host)
+    return reached, tuple(robot for robot in robots if not robot.address.host)
+
+
 def desired_of(wiring: Wiring) -> DesiredStanding | None:
     """Return what the registry says; None in a fleet without robots that pull. Raises RegistryError."""
     return read_desired(office(wiring), wiring.clock.now()) if any_pulls(wiring) else None
+
+
+def bring_roots(wiring: Wiring, roots: Sequence[Signed]) -> bool:
+    """Put the fleet's trust roots where robots that pull look; return whether that changed anything.
+
+    Raises RegistryError. An unsigned fleet has none to bring.
+    """
+    trust = wiring.desired.trust
+    return not trust.unsigned and any_pulls(wiring) and publish_roots(office(wiring), roots)
 
 
 def renew(wiring: Wiring) -> str:
@@ -36,7 +54,9 @@ def renew(wiring: Wiring) -> str:
     """
     if not any_pulls(wiring):
         return ""
-    trust = wiring.desired.trust
+    trust, standing = wiring.desired.trust, wiring.root_standing
+    if not standing.differs:
+        bring_roots(wiring, standing.chain)
     key = trust.advance_with or trust.sign_with
     found = renewed(office(wiring), wiring.clock.now(), wiring.desired.pull.statement, key)
     if found.followed is None or not found.counts:

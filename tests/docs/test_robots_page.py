@@ -23,6 +23,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/robots.md"
 FILE = re.compile(r"^```yaml\n# (\S+\.yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NV12 = np.zeros((2, *ENCODINGS["nv12"].shape(480, 640)[1:]), np.uint8)
 RGB8 = np.zeros((2, 480, 640, 3), np.uint8)
+
+
+def vector(size: int) -> np.ndarray:
+    return np.ones((8, size), np.float32)
+
+
 PROFILE = "profiles/orin-nano-8gb-jp62.yaml"
 
 
@@ -82,15 +88,26 @@ def test_the_wheeled_robot_s_manifest_loads_and_resolves(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("section", "name", "outputs", "inputs", "golden"),
     [
-        ("An arm", "picker", ("action", 6), {"image": [1, 3, 144, 192], "state": [1, 6]}, {"image": RGB8}),
-        ("A humanoid policy", "walk", ("action", 12), {"joints": [1, 24], "imu": [1, 7], "command": [1, 3]}, {}),
+        (
+            "An arm",
+            "picker",
+            ("action", 6),
+            {"image": [1, 3, 144, 192], "state": [1, 6]},
+            {"image": RGB8, "state": np.ones((2, 6), np.float32)},
+        ),
+        (
+            "A humanoid policy",
+            "walk",
+            ("action", 12),
+            {"obs": [1, 48]},
+            {name: vector(size) for name, size in {"odometry": 13, "imu": 10, "command": 6, "joints": 24}.items()},
+        ),
     ],
 )
 def test_the_manifests_of_robots_with_joints_load_and_resolve(
     tmp_path: Path, section: str, name: str, outputs: tuple[str, int], inputs: dict[str, list[int]], golden: Any
 ) -> None:
-    vectors = {tensor: np.ones((2, shape[1]), np.float32) for tensor, shape in inputs.items() if tensor not in golden}
-    found = resolved(tmp_path, section, name, policy(outputs, **inputs), **golden, **vectors)
+    found = resolved(tmp_path, section, name, policy(outputs, **inputs), **golden)
     [robot] = found.robots
     [model] = found.variants[robot.variant].config.models
     [output] = model.outputs

@@ -20,7 +20,7 @@ from fleet.adapters.ssh.keys import FileKeys
 from fleet.adapters.ssh.ssh_command import OUTPUT_LIMIT, RemoteCommand, Take
 from fleet.adapters.ssh.ssh_errors import interrupted
 from fleet.adapters.ssh.ssh_link import Link, Operator, learn_key, open_link
-from fleet.errors import RobotError
+from fleet.errors import NoHost, RobotError
 from fleet.ports import CommandResult, LogLine, RobotAddress
 
 _LINE_LIMIT = 65536
@@ -67,6 +67,7 @@ class SshShells:
         Raises RobotOffline, HostKeyError, RobotError (authentication), OutsideError (configuration).
         """
         self._refuse_when_interrupted(robot)
+        _refuse_without_host(robot)
         link = open_link(robot, self._operator, timeout_s)
         return SshShell(robot.name, link, self._interrupted, self._noisy)
 
@@ -76,11 +77,14 @@ class SshShells:
         Raises HostKeyError when another key is known and ``replace`` is not set.
         """
         self._refuse_when_interrupted(robot)
+        _refuse_without_host(robot)
         return learn_key(robot, self._operator, timeout_s, replace=replace)
 
     def _refuse_when_interrupted(self, robot: RobotAddress) -> None:
         if self._interrupted.is_set():
             raise interrupted(robot.name)
+        if not robot.host:
+            raise NoHost(robot.name)
 
     def _note(self, robot: str, words: str, about: str = "") -> None:
         with self._lock:
@@ -94,6 +98,15 @@ class SshShells:
         first = "".join(letter for letter in noise.splitlines()[0] if letter.isprintable())[:60]
         words = f"its login shell prints {first!r} with every command: cut off (see ~/.bashrc there)"
         self._note(robot, words, about="noise")
+
+
+def _refuse_without_host(robot: RobotAddress) -> None:
+    if not robot.host:
+        raise RobotError(
+            robot.name,
+            "it has no host in the manifest: it pulls, and SSH does not reach it",
+            hint=f"what it says is at the hub: fleet status --robots {robot.name}; or give it a host",
+        )
 
 
 class SshShell:

@@ -13,13 +13,13 @@ from fleet.bootstrap.pull_setup import hub_authority, pull_setup
 from fleet.bootstrap.registry_access import registry_access
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
-from fleet.cli.desired import pin
+from fleet.cli.desired import by_ssh, pin
 from fleet.cli.trust_root import roots_to_bring, updater_to_bring
 from fleet.cli.ui.activity import activity
 from fleet.cli.ui.console import conclude, note, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline
+from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline, UsageError
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
@@ -49,7 +49,11 @@ def run(
 ) -> None:
     """Pin each robot's host key, check its host, install the updater and wait until it answers."""
     wiring = Wiring(manifest)
-    chosen = select(wiring.desired, robots)
+    chosen, away = by_ssh(select(wiring.desired, robots))
+    if not chosen:
+        raise UsageError("none of these robots has a host: SSH cannot reach them", hint="fleet enroll ROBOT")
+    for robot in away:
+        note(robot.name, "has no host, so it is not bootstrapped: fleet enroll")
     zipapp, version = updater_zipapp(), updater_version()
     trust = SignedTrust(roots_to_bring(wiring), updater_to_bring(wiring))
     access = registry_access(wiring.desired.registry)

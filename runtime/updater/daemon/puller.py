@@ -178,6 +178,8 @@ class Puller:
             return 0.0
         self._failures, self._refusal = 0, ""
         order = None
+        if found.get("note"):
+            self._say("pull: {}".format(printable(str(found["note"]), MAX_SENTENCE)))
         if "seen" in found:
             order = self._follow(found)
         step = next_step(self._updater.journal, self._updater.world.mark().wall)

@@ -14,9 +14,13 @@ from runtime.contract.robot.desired import (
     PLAN_TYPE,
     PROOF_TYPE,
     REPOSITORY,
+    ROOTS_LIMITS,
+    ROOTS_TAG,
+    ROOTS_TYPE,
     RUNNING,
     STATEMENT_LIMITS,
     TAG,
+    RootChain,
     stage_of,
 )
 from runtime.contract.robot.desired_rules import FORGED, DesiredRefused, Followed, judged, why_older, why_out_of_time
@@ -24,6 +28,7 @@ from runtime.contract.robot.orders import order_id_of, order_of
 from runtime.contract.robot.pull_settings import PullSettings
 from runtime.contract.robot.release import EnvironmentPart, ReleaseDocument, release_digest
 from runtime.contract.robot.root import TrustRoot
+from runtime.contract.robot.root_chain import RootRefused
 from runtime.contract.robot.trust import RELEASE, Proof, Signed, Statement, document_digest
 from runtime.contract.robot.update import UpdateOrder
 from runtime.updater.pull.control import Control
@@ -64,11 +69,12 @@ class Look:
         trouble = clock_trouble(self._journal, self._now.wall)
         if trouble:
             raise Refused("held: " + trouble, "set the robot's clock (timedatectl set-ntp true)")
+        root, note = self._newer_root(root)
         statement, plan, proof = self._artifact(digest)
         followed = judged(root, statement, plan, self._trust.judge)
         self._check_order_of_time(followed)
         seen = self._seen(followed, digest)
-        found: Dict[str, Any] = {"seen": to_dict(seen)}
+        found: Dict[str, Any] = {"seen": to_dict(seen), "note": note}
         if self._is_due(followed, seen):
             order = self._order(followed, from_json(Proof, self._control.blob(*proof)), root)
             found["order"] = to_dict(order)
@@ -85,6 +91,27 @@ class Look:
             text = "pull.json is of fleet {}, this robot's trust root of {}"
             raise DesiredRefused(text.format(self._settings.fleet, held.root.fleet), "run `fleet bootstrap` again")
         return held.root
+
+    def _newer_root(self, root: TrustRoot) -> Tuple[TrustRoot, str]:
+        """Follow the chain that the registry has; return the root that counts then, and why a chain was not followed.
+
+        Whoever writes to the registry could as well hide the chain: one that is refused changes nothing, and is told.
+        """
+        if root.unsigned:
+            return root, ""
+        digest = self._control.head(ROOTS_TAG, "")
+        if not digest:
+            return root, ""
+        try:
+            layers = self._control.layers(digest)
+            if [kind for kind, _, _ in layers] != [ROOTS_TYPE]:
+                raise ContractError("something else was pushed there")
+            chain = from_json(RootChain, self._control.blob(layers[0][1], ROOTS_LIMITS.size), ROOTS_LIMITS)
+            return self._trust.take_root(chain.roots, self._settings.fleet).root, ""
+        except ContractError as error:
+            return root, "the trust roots in the registry cannot be read: {}".format(error)
+        except RootRefused as refused:
+            return root, "the trust roots in the registry are refused: {}".format(refused.reason)
 
     def _artifact(self, digest: str) -> Tuple[Signed, Signed, Tuple[str, int]]:
         try:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.contract.commands.executor_site import Site
-from tests.fakes.nodes.policy_engine import HIGH, LOW, MAX_VELOCITY, OPTIONS, write_policy
+from tests.contract.commands.policy_folder import write_policy
+from tests.fakes.nodes.policy_engine import HIGH, LOW, MAX_VELOCITY, OPTIONS
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 

@@ -24,7 +24,18 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Float64MultiArray
 
-from tests.fakes.nodes.policy_engine import COMMANDED, COMMANDS, DRIVE, HANG, IMU_TOPIC, JOINTS, MEASURED, NAN, OBSERVED
+from tests.fakes.nodes.policy_engine import (
+    BASE_TOPIC,
+    COMMANDED,
+    COMMANDS,
+    DRIVE,
+    HANG,
+    IMU_TOPIC,
+    JOINTS,
+    MEASURED,
+    NAN,
+    OBSERVED,
+)
 
 DEADLINE_S = 60.0
 PERIOD_S, SUBSTEPS = 0.02, 4
@@ -58,6 +69,7 @@ class Plant:
         self._observed = node.create_publisher(JointState, OBSERVED, 1)
         self._measured = node.create_publisher(JointState, MEASURED, 1)
         self._imu = node.create_publisher(Imu, IMU_TOPIC, 1)
+        self._base = node.create_publisher(Float64MultiArray, BASE_TOPIC, 1)
         self._twist = node.create_publisher(Twist, COMMANDED, 1)
         node.create_subscription(Float64MultiArray, COMMANDS, self._take, QoSProfile(depth=200))
         node.create_timer(PERIOD_S, self._step)
@@ -75,9 +87,10 @@ class Plant:
             self.position += self.velocity * PERIOD_S / SUBSTEPS
         now = self.node.get_clock().now()
         twist = Twist()
-        twist.linear.x, twist.linear.z = self.lean, self.mode
+        twist.linear.x, twist.angular.z = self.lean, self.mode
         self._twist.publish(twist)
         self._imu.publish(self._motion(now))
+        self._base.publish(Float64MultiArray(data=[0.1, 0.0, 0.0]))
         order = np.arange(len(JOINTS))[::-1]  # a driver's order is not the model's
         state = JointState(name=[JOINTS[place] for place in order])
         state.position = (self.position + self.offset)[order].tolist()

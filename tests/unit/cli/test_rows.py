@@ -27,9 +27,7 @@ def _as_before() -> Iterator[None]:
 
 def _result() -> RolloutResult:
     made = [RobotResult(f"r{number:03}", Outcome.COMMITTED, wave=1, seconds=float(number)) for number in range(190)]
-    made += [
-        RobotResult(f"r{number}", Outcome.OFFLINE, f"10.0.0.{number} is silent") for number in range(190, 199)
-    ]
+    made += [RobotResult(f"r{number}", Outcome.OFFLINE, f"10.0.0.{number} is silent") for number in range(190, 199)]
     made.append(RobotResult("r199", Outcome.REVERTED, "self-test cosine 0.08 < 0.999", wave=1, seconds=5.0))
     return RolloutResult("1.1.0", tuple(made), (), 1)
 

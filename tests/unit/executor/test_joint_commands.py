@@ -364,7 +364,8 @@ class Watch:
             self.lives_until = -math.inf
         elif kind == "measure":
             one.measure(*first, velocity=second)
-            if all(abs(each) < 1e6 for each in (*first, *second)):
+            needed = first if self.options is POSITION else (*first, *second)
+            if all(abs(each) <= 1e6 for each in needed):
                 self.measured_until = one.now + 0.2
         elif kind != "tick":
             one.guard.start(one.now) if kind == "start" else one.guard.stop()
