@@ -22,7 +22,8 @@ from fleet.cli.rollout_flow import (
     result_document,
     rollout_lock,
 )
-from fleet.cli.ui.console import Activity, activity, conclude, notice
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import conclude, notice
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, LockHeld, PlanOutdated, RolloutPaused, UsageError

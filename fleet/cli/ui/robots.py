@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from fleet.cli.desired import office
 from fleet.cli.newest import newest_of, to_bring, warning
-from fleet.cli.ui.console import Activity, notice
+from fleet.cli.ui.activity import Activity
+from fleet.cli.ui.console import notice
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, HubError, RegistryError, UsageError
 from fleet.link.reported import Asked, as_observed, read_reports
