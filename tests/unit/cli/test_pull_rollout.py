@@ -482,6 +482,25 @@ def test_a_hub_that_is_away_holds_the_rollout_and_it_goes_on_by_itself(yard: Yar
     assert yard.versions() == all_at("1.0.0")
 
 
+def test_pins_that_cannot_be_read_are_said_for_each_robot(yard: Yard) -> None:
+    """Whoever writes to the registry put something else there."""
+    yard.open()
+    yard.desk.registry.put_manifest(f"{PREFIX}/desired", "pins", b"{}", "application/vnd.oci.image.manifest.v1+json")
+    said = yard.desk.json("status", code=3)
+    assert {row["state"] for row in said["robots"]} == {"unknown"}
+    assert "desired:pins: not a usable image manifest" in said["robots"][0]["error"]
+
+
+def test_pins_that_nobody_signed_are_said(yard: Yard, signed: Signed) -> None:
+    signed.trust["threshold"] = 2
+    yard.open(trust=signed.trust)
+    signed.trust["threshold"] = 1
+    (yard.desk.folder / "allowed_signers").write_text("eve@x eve\n")
+    said = yard.desk.fleet("status", code=3)
+    assert "no pinned host keys count: the pins are signed by 0 of 2" in said.err
+    assert "amr-001: its key SHA256:" in said.out
+
+
 # ── mixed fleets, signed fleets ──────────────────────────────────────────────────────────────────────────────────
 
 
