@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fleet.cli.desired import office
+from fleet.cli.desired import bring_roots, office
 from fleet.cli.newest import announced
 from fleet.cli.plan_signing import let_sign
 from fleet.cli.pull_steps import Answer, PullSteps, words_of
@@ -130,6 +130,8 @@ def begin_pull(
                 f"the plan of rollout {plan.rollout_id} is {missing}",
                 hint=let_sign(plan.rollout_id),
             )
+        if not wiring.root_standing.differs:
+            bring_roots(wiring, wiring.root_standing.chain)
         words = first_words(read_desired(desk, now), plan, signed.statement, now, wiring.desired.pull.statement)
         publish(desk, words, signed, proof, trust.advance_with or trust.sign_with)
     return plan.rollout_id
