@@ -17,7 +17,7 @@ from fleet.signing.pulled_roots import publish_roots
 from runtime.contract.codec import canonical_json, from_dict
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.report import NAMESPACE, signed_bytes, unpack
-from runtime.contract.robot.desired import ABORTED, PAUSED, REVERTING
+from runtime.contract.robot.desired import PAUSED, REVERTING
 from runtime.contract.robot.trust import ROOT, Proof, Signed
 from runtime.contract.robot.update import RunningRelease, UpdateOrder, UpdateState
 from runtime.updater.robot.pull_file import ask_child
@@ -149,11 +149,6 @@ def junk(site: PullSite) -> None:
         (of_another_fleet, "the desired statement is of fleet depot, this is warehouse"),
         (lambda site: site.forge(stage=4), "says stage 4, and the signed plan has 3"),
         (lambda site: site.forge(by="eve", stage=2), "the desired statement is signed by 0 of 1"),
-        (lambda site: site.forge(by="eve", standing=ABORTED), "the desired statement is signed by 0 of 1"),
-        (lambda site: site.forge(rollout_id="r-9"), "is of rollout r-9, its plan of r-1"),
-        (lambda site: site.forge(expires_at=time.time() + 30 * DAY), "7 at most are taken"),
-        (lambda site: site.forge(standing="faster"), "says 'faster'"),
-        (lambda site: site.forge(kind="newest"), "signed is a newest"),
         (other_plan, "names another plan than the one that lies with it"),
         (other_release, "not the one that the plan names"),
         (unsigned_release, "release 1.1.0 is signed by 0 of 1"),
