@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
-from runtime.contract.engine.build import DEFAULT_INT8_METHOD
+from runtime.contract.engine.build import DEFAULT_INT8_METHOD, BuildOptions
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.encodings import ENCODINGS, meant_by
@@ -177,11 +177,17 @@ class ModelOutput(Frozen):
     decoder: Decoder
 
 
+DEFAULT_LEVEL = BuildOptions().optimization_level
+OptimizationLevel = Annotated[int, Field(ge=0, le=5)]
+"""Of TensorRT's builder: how much it tries. Other backends have none."""
+
+
 class Fp16Options(Frozen):
     """fp16: what stays in fp32."""
 
     keep_fp32_ops: tuple[str, ...] = ()
     keep_fp32_nodes: tuple[str, ...] = ()
+    optimization_level: OptimizationLevel = DEFAULT_LEVEL
 
 
 class Int8Options(Frozen):
@@ -192,6 +198,7 @@ class Int8Options(Frozen):
     method: Literal["entropy", "percentile", "minmax", "calibrator"] = DEFAULT_INT8_METHOD
     exclude_ops: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    optimization_level: OptimizationLevel = DEFAULT_LEVEL
 
 
 class Precisions(Frozen):

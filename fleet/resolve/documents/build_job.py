@@ -76,7 +76,7 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         external=dict(sorted(model.source.data.items())),
         inputs=tuple(_input(value) for value in model.inputs),
         outputs=tuple(_output(value) for value in model.outputs),
-        options=replace(_options(model, precision), dla_core=dla_core),
+        options=replace(_options(model, precision, profile.backend), dla_core=dla_core),
         device=device_facts(profile),
         accuracy=_accuracy(accuracy),
         enforce_accuracy=gates.waive_build_accuracy is None,
@@ -158,11 +158,15 @@ def _output(value: ModelOutput) -> TensorSpec:
     return TensorSpec(name=value.tensor, shape=())
 
 
-def _options(model: Model, precision: str) -> BuildOptions:
-    int8 = model.precisions.int8
+def _options(model: Model, precision: str, backend: str) -> BuildOptions:
+    int8, fp16 = model.precisions.int8, model.precisions.fp16
     if precision == "int8" and int8 is not None:
-        return BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
-    if precision == "fp16":
-        fp16 = model.precisions.fp16
-        return BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
-    return BuildOptions()
+        options = BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
+        level = int8.optimization_level
+    elif precision == "fp16":
+        options = BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
+        level = fp16.optimization_level
+    else:
+        return BuildOptions()
+    # A level that a backend does not have must not be another engine there.
+    return replace(options, optimization_level=level) if backend == "tensorrt" else options

@@ -32,7 +32,11 @@ def run(request: TuneRequest, progress: Progress) -> TuneAnswer:
     backend = backend_named(first.backend)
     check_source(first, folder)
     check_builder(first.device, backend.device_facts(), read_jetson())
-    return Search(asked, folder, Path(request.state), backend, progress).run()
+    search = Search(asked, folder, Path(request.state), backend, progress)
+    try:
+        return search.run()
+    finally:
+        search.close()
 
 
 def read_tune_job(folder: Path) -> TuneJob:
@@ -79,10 +83,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _leave_documents(out: Path) -> None:
-    """Remove engines and caches: what a builder hands over is plain files, and nobody asks for these."""
-    for folder in out.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    """Remove engines, caches and the lock: what a builder hands over is plain files, and these stay behind."""
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith("."):
+            path.unlink()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from runtime.contract.engine.tuning import (
     TuneJob,
     TuneState,
     TuneTrial,
+    described,
 )
 from runtime.engines.backend import Backend, Progress
 from runtime.engines.build.sensitivity import Budget
@@ -123,6 +124,10 @@ class Search:
             versions=self._backend.versions(),
             notes=tuple(self._notes),
         )
+
+    def close(self) -> None:
+        """Give the state's folder to others."""
+        self._kept.close()
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -266,15 +271,6 @@ def measured_in_turn(folders: Sequence[Path], seconds: float) -> list[tuple[floa
         for each in opened:
             each.runner.close()
     return [(each.p50, each.p99, each.count) for each in latencies]
-
-
-def described(mix: Mix) -> str:
-    """Return a mix in a few words: ``int8 minmax, 3 regions in float``."""
-    words = mix.line
-    if mix.regions:
-        rest = "fp32" if mix.precision == "fp16" else "float"
-        words += f", {mix.regions} region{'s' if mix.regions > 1 else ''} in {rest}"
-    return words
 
 
 def _busy() -> list[str]:
