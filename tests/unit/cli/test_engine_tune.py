@@ -32,12 +32,13 @@ inputs:
     encoding: rgb8
     width: 32
     height: 24
+    preprocess: {{color: bgr, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}}
 outputs:
   - {{tensor: scores, topic: ~/detector/scores, decoder: {{name: tensor}}}}
 precisions:
   int8:
     calibration: calibration       # 16 frames
-    method: percentile             # tried in March
+    method: minmax                 # tried in March
     exclude_nodes: [conv1]
 golden: {{data: golden/detector.npz}}
 gates:
@@ -83,7 +84,7 @@ def test_the_lines_make_the_engine_that_was_tried_and_keep_the_comments(
     assert file.read_text() == before
     assert found["proposal"]["applied"] is False
     trials = {(each["mix"]["line"], each["mix"]["regions"]): each["verdict"] for each in found["state"]["trials"]}
-    assert trials[("int8 percentile", 0)] == "accuracy"
+    assert trials[("int8 minmax", 0)] == "accuracy"
     applied = run(capsys, folder, "--apply")
     assert applied["gone_on_with"] == len(found["state"]["trials"])  # nothing is tried twice
     assert applied["proposal"]["key"] == found["proposal"]["key"]
@@ -101,7 +102,7 @@ def test_a_table_shows_what_was_tried(tmp_path: Path, capsys: pytest.CaptureFixt
     folder = fleet_folder(tmp_path)
     assert main.run(["engine", "tune", "detector", "-m", str(folder)]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "int8 percentile" in shown
+    assert "int8 minmax" in shown
     assert "is the fastest that passes; key" in shown
     assert "robots and groups take it with precision:" in shown
 
@@ -111,9 +112,9 @@ def test_nothing_that_passes_is_exit_4_with_the_table(tmp_path: Path, capsys: py
     file = folder / "models/detector.yaml"
     file.write_text(file.read_text().replace("accuracy: {", "latency_p99: {sim-x86: 0.00001ms}\n  accuracy: {"))
     before = file.read_text()
-    found = run(capsys, folder, "--apply", "--seconds", "60", code=4)
+    found = run(capsys, folder, "--apply", code=4)
     assert "passes its gates" in found["error"]["message"]
-    assert {each["verdict"] for each in found["state"]["trials"]} == {"latency"}
+    assert "latency" in {each["verdict"] for each in found["state"]["trials"]} <= {"latency", "accuracy"}
     assert file.read_text() == before
 
 
