@@ -9,6 +9,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fleet.build.builder_jobs import JOB_DIR, LABEL_FLEET, LABEL_OWNER, OUT_DIR, discard, owner
@@ -18,6 +19,7 @@ from fleet.build.job_archive import unpack_outputs, write_inputs
 from fleet.errors import BuildError, FleetError, JobExists, JobGone
 from fleet.ports import RUNNING, ContainerHost, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec
+from fleet.tar_entries import PlainTarInfo
 from runtime.contract.codec import ContractError, T, canonical_json, from_json
 from runtime.contract.engine.build import FAILURE_FILE, BuildFailure
 from runtime.contract.engine.tuning import ANSWER_FILE, STATE_FILE, TUNE_FILE, TuneAnswer, TuneJob
@@ -28,6 +30,10 @@ LABEL_TUNE = "io.jetfleet.tune"
 _SPARE_S = 300.0
 """Beside the search itself: start, calibration of the last trial, measuring the fastest in turn."""
 _TAIL_LINES = 20
+_TURNS = 4
+_MOST_STATE = 64 << 20
+EXIT_FAILED = 3
+"""Of the search: it could not begin, and says why."""
 
 
 def tune_on_builder(
@@ -49,23 +55,43 @@ def tune_on_builder(
     """
     digest = hashlib.sha256(canonical_json(asked) + str(host.image_id(image)).encode()).hexdigest()
     name = f"jetfleet-tune-{digest[:20]}"
-    try:
-        result = _run(asked, spec, host, image, model, work_dir, state, name, digest, fleet, on_log)
-    except JobGone as error:
+    for _ in range(_TURNS):
+        with suppress(JobGone):  # whoever it belonged to has its answer, and removed it
+            result = _run(asked, spec, host, image, model, work_dir, state, name, digest, fleet, on_log)
+            break
+    else:
         raise BuildError(
-            f"{describe(spec)}: the search's container was removed", hint="run the command again: it goes on"
-        ) from error
+            f"{describe(spec)}: others start and remove the search on {host.endpoint} again and again",
+            hint="see who else tunes this model there (docker ps), then run the command again",
+        )
     folder = work_dir / "result"
+    folder.mkdir()
     try:
         if result.output is not None:
-            unpack_outputs(result.output, folder, limits_of(spec.profile.builder).output_bytes)
-        kept = folder / STATE_FILE
-        if kept.is_file():
-            state.parent.mkdir(parents=True, exist_ok=True)
-            state.write_bytes(kept.read_bytes())
+            _keep_state(result.output, state)
+            if result.exit_code in (0, EXIT_FAILED):  # one that was killed leaves half-made engines
+                unpack_outputs(result.output, folder, limits_of(spec.profile.builder).output_bytes)
         return _answer(spec, result, folder)
     finally:
         discard(host, name)
+
+
+def _keep_state(archive: Path, state: Path) -> None:
+    """Take what is known out of a container's output, also of one that was killed. Raises BuildError."""
+    try:
+        with tarfile.open(archive, mode="r:", tarinfo=PlainTarInfo) as tar:
+            for entry in tar:
+                if entry.name == f"{Path(OUT_DIR).name}/{STATE_FILE}" and entry.isreg() and entry.size <= _MOST_STATE:
+                    source = tar.extractfile(entry)
+                    assert source is not None  # a plain file has content
+                    state.parent.mkdir(parents=True, exist_ok=True)
+                    temporary = state.with_name(f".{state.name}.tmp")
+                    temporary.write_bytes(source.read())
+                    temporary.replace(state)
+    except tarfile.TarError as error:
+        raise BuildError(
+            f"the builder's answer is not a readable archive: {error}", hint="run the command again"
+        ) from error
 
 
 def _run(
