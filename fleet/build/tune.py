@@ -19,12 +19,14 @@ from fleet.build.job_archive import unpack_outputs, write_inputs
 from fleet.errors import BuildError, FleetError, JobExists, JobGone
 from fleet.ports import RUNNING, ContainerHost, JobResult, LogLine
 from fleet.resolve.desired import EngineSpec
+from fleet.resolve.images.image_files import SEARCH_MODULE, search_sources
 from fleet.tar_entries import PlainTarInfo
 from runtime.contract.codec import ContractError, T, canonical_json, from_json
 from runtime.contract.engine.build import FAILURE_FILE, BuildFailure
 from runtime.contract.engine.tuning import ANSWER_FILE, STATE_FILE, TUNE_FILE, TuneAnswer, TuneJob
 
-COMMAND = ("python3", "-m", "runtime.engines.tool.tune", "--job", JOB_DIR, "--out", OUT_DIR)
+COMMAND = ("python3", "-m", SEARCH_MODULE, "--job", JOB_DIR, "--out", OUT_DIR)
+"""Runs in the image's work folder, ``/job``: Python takes `runtime` from there, with the search in it."""
 LABEL_TUNE = "io.jetfleet.tune"
 """What is asked, as a digest: `fleet build` neither goes on with such a container nor removes it."""
 _SPARE_S = 300.0
@@ -53,7 +55,11 @@ def tune_on_builder(
     ``spec``: the int8 engine where there is one: its calibration data goes along. ``state``: a file here, read and
     written. Raises BuildError, DockerError.
     """
-    digest = hashlib.sha256(canonical_json(asked) + str(host.image_id(image)).encode()).hexdigest()
+    digest = hashlib.sha256(
+        b"\n".join(
+            [canonical_json(asked), str(host.image_id(image)).encode(), *search_sources(spec.profile.backend).values()]
+        )
+    ).hexdigest()
     name = f"jetfleet-tune-{digest[:20]}"
     for _ in range(_TURNS):
         with suppress(JobGone):  # whoever it belonged to has its answer, and removed it
@@ -139,6 +145,8 @@ def _archive(asked: TuneJob, spec: EngineSpec, model: Path, state: Path, target:
         write_inputs(spec, model, file)
     with tarfile.open(target, mode="a") as tar:
         _add(tar, TUNE_FILE, canonical_json(asked))
+        for path, content in search_sources(spec.profile.backend).items():
+            _add(tar, path, content)
         if state.is_file():
             _add(tar, STATE_FILE, state.read_bytes())
     return target

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from fleet.build import tune
 from fleet.build.tune import COMMAND, LABEL_TUNE, tune_on_builder
 from fleet.errors import BuildError
 from fleet.resolve.documents.tuned import tune_job
+from fleet.resolve.images.image_files import runtime_sources, search_sources
 from runtime.contract.codec import from_json
 from runtime.contract.engine.tuning import STATE_FILE, TuneAnswer, TuneJob, TuneState
 from tests.fakes.container_host import FakeContainerHost
@@ -80,18 +82,25 @@ def test_a_container_that_is_killed_is_gone_on_with(site: Site) -> None:
     assert answer.state.trials[0] == known.trials[0]
 
 
-def test_another_operator_goes_on_with_the_container_that_runs(site: Site) -> None:
-    started = threading.Thread(target=site.tune, daemon=True)
-    started.start()
-    while not any("trial 1:" in line for line in list(site.log)):
-        time.sleep(0.02)
-    (facts,) = site.host.jobs({})
-    assert facts.command[1:] == COMMAND[1:]
+def test_a_container_whose_operator_died_is_gone_on_with(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as died:
+        died.setattr(tune, "discard", lambda host, name: None)
+        first = site.tune()
+    (facts,) = site.host.jobs({LABEL_TUNE: site.host.jobs_started[0][LABEL_TUNE]})
+    assert facts.command == COMMAND
+    site.state.unlink()
     other = site.tune()
-    started.join(timeout=120)
-    assert site.host.followed
-    assert other.proposal is not None
-    assert all(LABEL_TUNE in labels for labels in site.host.jobs_started)
+    assert site.host.followed == [facts.name]
+    assert other == first
+    assert site.host.jobs({}) == []
+
+
+def test_the_search_travels_with_the_question_and_is_no_part_of_engines_keys() -> None:
+    for backend in ("onnxruntime", "tensorrt"):
+        there = search_sources(backend)
+        image = {name.removeprefix("src/") for name in runtime_sources("builder", backend)}
+        assert "runtime/engines/tool/tuning/search.py" in there
+        assert not [name for name in image if "/tool/" in name or name.endswith("tuning.py")]
 
 
 def test_what_the_search_refuses_is_its_own_sentence(site: Site) -> None:
