@@ -9,11 +9,13 @@ BENCHMARKS = (
     "benchmarks.bench_agent",
     "benchmarks.bench_executor",
     "benchmarks.bench_plan",
+    "benchmarks.bench_hub",
     "benchmarks.bench_publish",
     "benchmarks.bench_frames",
     "benchmarks.bench_decoders",
     "benchmarks.bench_switch",
     "benchmarks.bench_ssh",
+    "benchmarks.bench_ssh_rollout",
 )
 DEADLINE_S = 1800
 

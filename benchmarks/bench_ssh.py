@@ -65,6 +65,10 @@ class Row:
         )
 
 
+def heading() -> str:
+    return f"{'':<28} robots   wall s    CPU s  ms/robot  MB rss  conn.  comm.  ssh -G"
+
+
 def addresses(count: int) -> list[str]:
     return [f"127.{10 + n // 62500}.{n // 250 % 250}.{n % 250 + 1}" for n in range(count)]
 
@@ -146,7 +150,7 @@ def compare(folder: Path, sizes: list[int], parallel: int, limit: float) -> int:
         (folder / "config").write_text(
             f"Host *\n  KexAlgorithms {KEX}\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
         )
-        print(f"{'':<28} robots   wall s    CPU s  ms/robot  MB rss  conn.  comm.  ssh -G")
+        print(heading())
         worst = 0.0
         for count in sizes:
             lay_out(folder, count)

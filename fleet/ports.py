@@ -325,6 +325,8 @@ class WaitingRobot:
     received_at: float
     pinned: str | None
     """Fingerprint of another key that is pinned for this name: the robot was reinstalled, or somebody poses as it."""
+    key: str = ""
+    """The public key, ``ssh-ed25519 AAAA…``; whoever accepts it holds it against the fingerprint."""
 
 
 class HubClient(Protocol):
@@ -363,6 +365,11 @@ class RobotAddress:
     """False: nobody said, so that the operator's SSH configuration may say otherwise."""
     jump: tuple[str, ...] | None = None
     """Hosts to go through (``[user@]host[:port]``), the nearest first; empty: none. None: nobody said, the same."""
+
+    @property
+    def place(self) -> str:
+        """Host and port for a person, ``10.0.0.11:22``, ``[fd00::11]:22``."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 #
 #   setup.sh [all]         packages, what tests log in to, Docker Engine, Python environment, Compose, base image, model
 #                          (in this order)
-#   setup.sh STEP...       only the named steps: packages testing engine venv compose base model
+#   setup.sh STEP...       only the named steps: packages testing engine venv compose base model audio
 #   setup.sh engine-stop   stop the Docker Engine, only if an earlier run of this script started it
 #
 # Can be run again at any time: what is there is left alone. It asks nothing. It needs root or passwordless sudo only
@@ -19,6 +19,10 @@ MODEL_WHEEL=rapidocr-onnxruntime==1.4.4
 MODEL_MEMBER=rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx
 MODEL_SHA256=d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9
 MODEL_FILE=$ROOT/manifests/models/onnx/sign_text.onnx
+AUDIO_WHEEL=silero-vad==6.2.3
+AUDIO_MEMBER=silero_vad/data/silero_vad.onnx
+AUDIO_SHA256=1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3
+AUDIO_FILE=$LAB/models/silero_vad.onnx
 BASE_TAG=jetfleet-lab/debian:bookworm
 BASE_PULL=debian:bookworm-slim
 DEBIAN_MIRROR=${JETFLEET_DEBIAN_MIRROR:-} # empty: Debian's own, as mmdebstrap knows it
@@ -69,6 +73,7 @@ step_testing() {
   have busybox || missing+=(busybox)
   have sshpass || missing+=(sshpass)
   have openssl || missing+=(openssl)
+  have age || missing+=(age)
   have sshd || [ -x /usr/sbin/sshd ] || missing+=(openssh-server)
   have initdb || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ ${#missing[@]} = 0 ] || install_asleep "what the tests log in to" "${missing[@]}"
@@ -362,6 +367,15 @@ step_model() {
   check_sha256 "$MODEL_FILE" "$MODEL_SHA256"
 }
 
+step_audio() { # a recurrent model as people have it, for tests of state
+  if [ "$(sha256_of "$AUDIO_FILE")" = "$AUDIO_SHA256" ]; then return; fi
+  say "fetching the tests' audio model (Silero VAD, 2.3 MB) out of $AUDIO_WHEEL"
+  fetch "$AUDIO_WHEEL" --only-binary :all:
+  mkdir -p "$(dirname "$AUDIO_FILE")"
+  extract_member "$FETCHED" "^$AUDIO_MEMBER\$" "$AUDIO_FILE"
+  check_sha256 "$AUDIO_FILE" "$AUDIO_SHA256"
+}
+
 # ------------------------------------------------------------------------------------------------------------ main
 main() {
   if ! mkdir -p "$LAB" 2>/dev/null || ! [ -w "$LAB" ]; then
@@ -371,10 +385,10 @@ main() {
   local step
   for step in "$@"; do
     case $step in
-      all) step_packages; step_testing; step_engine; step_venv; step_compose; step_base; step_model ;;
-      packages | testing | engine | venv | compose | base | model) "step_$step" ;;
+      all) step_packages; step_testing; step_engine; step_venv; step_compose; step_base; step_model; step_audio ;;
+      packages | testing | engine | venv | compose | base | model | audio) "step_$step" ;;
       engine-stop) step_engine_stop ;;
-      *) die "unknown step: $step" "steps: all packages testing engine venv compose base model engine-stop" ;;
+      *) die "unknown step: $step" "steps: all packages testing engine venv compose base model audio engine-stop" ;;
     esac
   done
 }

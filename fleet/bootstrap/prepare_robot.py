@@ -11,6 +11,7 @@ from pathlib import Path
 from fleet.bootstrap.host_facts import PROBE, HostFacts, facts_from_probe, host_notes, host_problems
 from fleet.bootstrap.login import LoginRights, drop_rights, join_operators, look_at_login, refuse_to_take
 from fleet.bootstrap.loopback import open_loopback_of
+from fleet.bootstrap.pull_setup import PullSetup
 from fleet.bootstrap.registry_access import RegistryAccess, install_access
 from fleet.bootstrap.systemd_unit import UNIT, UNIT_PATH
 from fleet.bootstrap.updater_package import launcher_text
@@ -52,6 +53,8 @@ class BootstrapReport:
     changed: bool
     """False: everything was there already."""
     notes: tuple[str, ...] = ()
+    host_key: str = ""
+    """The public key that signs its reports; empty for a robot that does not report."""
     login: str = ""
     """Why the operators' login is root at the robot; empty when it is not."""
 
@@ -81,6 +84,7 @@ def bootstrap(
     privileged_login: bool = True,
     open_loopback: bool = False,
     builds: str = "",
+    pull: PullSetup | None = None,
 ) -> BootstrapReport:
     """Do everything that is not done yet and wait until the updater answers.
 
@@ -91,7 +95,8 @@ def bootstrap(
     trial: only once it has answered over a new connection is it told to stay, otherwise the one before returns within
     ``trial_s``. Unless ``privileged_login``, the login is no longer root then: in neither sudo nor the group docker;
     with ``builds``, a profile whose engines that login builds there, it is refused.
-    ``open_loopback``: the Engine's settings may be changed, so that it speaks plain HTTP to 127.0.0.1.
+    ``open_loopback``: the Engine's settings may be changed, so that it speaks plain HTTP to 127.0.0.1. ``pull``: what
+    it is told of registry and hub; None leaves that as it is.
     Raises RobotOffline, HostKeyError, and RobotError with everything that must be put right at the robot
     first, when it is in the middle of an update, when it refuses root or updater, or when a new updater did not prove
     itself.
@@ -137,6 +142,7 @@ def bootstrap(
             changed |= client.take_root(trust.roots)
             client.take_updater(b"", trust.updater, version, trial_s)
             notes.append("it took the first trust root that it was brought")
+        key = "" if pull is None else _pull(client, pull, on_step)
         rights = "root logs in" if facts.is_root else f"{robot.user} has sudo" if facts.root else ""
         if taking:
             on_step("taking root's rights from the login")
@@ -144,7 +150,15 @@ def bootstrap(
             changed, rights = changed or dropped.changed, dropped.rights
     finally:
         client.close()
-    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(notes), rights)
+    return BootstrapReport(robot.name, fingerprint, version, changed, tuple(notes), key, rights)
+
+
+def _pull(client: RobotClient, pull: PullSetup, on_step: Callable[[str], None]) -> str:
+    """Tell the robot of registry and hub, or that there are none any more; return the key that signs its reports."""
+    if pull.settings is None and client.status().pull is None:
+        return ""
+    on_step("registry and hub")
+    return client.take_pull(pull.settings, pull.authority)
 
 
 def _access(

@@ -16,7 +16,7 @@ from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, re
 from fleet.cli.ui.robots import observe
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, UsageError
+from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, RobotsOffline, UsageError
 from fleet.link.robot import RobotClient
 from fleet.oci.releases import PublishedRelease
 from fleet.plan.compare import shown_variables
@@ -66,8 +66,11 @@ def run_rollout(
     stop_start: bool = False,
     notes: Sequence[str] = (),
     until_wave: int | None = None,
-) -> None:
+    tell: bool = True,
+) -> RolloutResult:
     """Bring ``robots`` to ``release``. Raises what the command ends with.
+
+    ``tell`` False: a part of a rollout, whose result the caller tells; only what ended it early is raised here.
 
     ``notes``: what is to be said before the question, and in the result.
 
@@ -116,7 +119,10 @@ def run_rollout(
         moved, unwritten = write_down(
             wiring, release, result, changes, kind=kind, at=started, selector=selector or "", override=override
         )
-    tell_result(release, result, moved, unwritten, as_json, hooks, notes)
+    error = result.error()
+    if tell or unwritten is not None or (error is not None and not isinstance(error, RobotsOffline)):
+        tell_result(release, result, moved, unwritten, as_json, hooks, notes)
+    return result
 
 
 def opening(wiring: Wiring, newest: tuple[Signed, Newest] | None) -> OpenClient:
@@ -193,10 +199,10 @@ def tell_result(
     ended = result.error() or unwritten
     hooks.ended(result, ended.message if ended else "")
     notice(f"{each.hook} failed {each.event}: {each.why}" for each in hooks.failures)
-    document = _document(release, result, moved) | {"notes": list(notes)}
+    document = result_document(release, result, moved) | {"notes": list(notes)}
     document["hook_failures"] = [dataclasses.asdict(each) for each in hooks.failures]
     error = (unwritten or result.error()) if result.paused else (result.error() or unwritten)
-    conclude(as_json, document, lambda console: _render(console, release, result, moved), error)
+    conclude(as_json, document, lambda console: render_result(console, release, result, moved), error)
 
 
 def write_down(
@@ -310,7 +316,8 @@ def show_event(shown: Activity, event: RolloutEvent) -> None:
         shown.done("rollout", f"{wave}  {event.message}".strip())
 
 
-def _document(release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> dict[str, Any]:
+def result_document(release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> dict[str, Any]:
+    """Return how a rollout ended, or stands, as JSON values."""
     return {
         "fleet": release.document.fleet,
         "version": release.version,
@@ -337,7 +344,8 @@ def _paused(where: Pause | None) -> dict[str, Any] | None:
     return {"wave": where.wave, "waves": len(where.waves), "approval": where.approval} if where else None
 
 
-def _render(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
+def render_result(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
+    """Print how a rollout ended, or stands, for a person."""
     rows = table("robot", "wave", "outcome", "pulled", "took")
     for robot in result.robots:
         rows.add_row(

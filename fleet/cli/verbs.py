@@ -48,6 +48,10 @@ VERBS = {
         "bootstrap",
         "Pin each robot's host key, check its host, install the updater and wait until it answers.",
     ),
+    "enroll": (
+        "enroll",
+        "Write a bundle that makes a machine a robot without SSH; accept, list and retire robots by their host keys.",
+    ),
     "logs": ("logs", "Show the log of a robot's runtime container."),
     "exec": ("execute", "Run a command on robots; arguments are passed as they are, without a shell's expansion."),
     "docs": ("docs", "Print the annotated manifest reference, or the JSON Schema for editors."),

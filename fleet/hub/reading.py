@@ -110,15 +110,18 @@ class Reading:
             ]
             last = rows[-1].name
         found.sort(key=lambda row: (row.first_seen_at, row.name))
+        found = found[: 2 * self._store.keep.strangers]
+        kept = self._store.newest(found)
         return [
             {
                 "robot": row.name,
                 "fingerprint": row.fingerprint,
+                "key": _key(kept.get((row.name, row.fingerprint))),
                 "first_seen_at": row.first_seen_at,
                 "received_at": row.received_at,
                 "pinned": pins.fingerprint(row.name) or None if pins else None,
             }
-            for row in found[: 2 * self._store.keep.strangers]
+            for row in found
         ]
 
     def _one(self, name: str) -> tuple[Row | None, bool]:
@@ -136,6 +139,11 @@ def _shown(rows: Sequence[Row], pins: PinnedKeys | None) -> Row | None:
 
 def _is_pinned(row: Row, pins: PinnedKeys | None) -> bool:
     return pins is not None and (pins.fingerprint(row.name) == row.fingerprint or pins.retired(row.name))
+
+
+def _key(kept: Kept | None) -> str:
+    """Return the public key of an envelope; empty when it is gone meanwhile."""
+    return "" if kept is None else str(json.loads(kept.envelope).get("key", ""))
 
 
 def _robot(name: str, kept: Kept | None) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import h11
@@ -109,6 +111,11 @@ class HubServer(uvicorn.Server):
             port = int(self.servers[0].sockets[0].getsockname()[1])
             threading.Thread(target=_maintain, args=(self._hub, self._over), name="hub-maintain", daemon=True).start()
             self._on_listening(dataclasses.replace(self._listen, port=port))
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  (its interface)
+        """End in order: a hub that was asked to end has done what it should. A second Ctrl-C waits for nobody."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Let requests under way end, then go."""

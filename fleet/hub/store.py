@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,6 +77,9 @@ class ReportStore:
     def __init__(self, engine: Engine, keep: Keep | None = None) -> None:
         self._engine = engine
         self.keep = keep or Keep()
+        # SQLite has one writer: threads that wait here come in turn, those that wait in it look now and then.
+        single = engine.dialect.name == "sqlite"
+        self._turn: AbstractContextManager[Any] = threading.Lock() if single else nullcontext()
 
     def put(
         self,
@@ -109,7 +114,7 @@ class ReportStore:
     def _written(self, report: Mapping[str, Any], host_key: str, most_robots: int | None, most_bytes: int) -> bool:
         """Write all of it or nothing. False: another hub wrote the robot's first row at the same moment."""
         try:
-            with self._engine.begin() as connection:
+            with self._turn, self._engine.begin() as connection:
                 self._advance(connection, report, host_key, most_robots)
                 connection.execute(insert(reports).values(**report))
                 self._trim(connection, report, most_bytes)

@@ -19,11 +19,14 @@ from runtime.contract.json_decoder import WORDS, decode_object
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.printable import printable
 from runtime.contract.robot.newest import Newest
+from runtime.contract.robot.pull_settings import PullSettings
 from runtime.contract.robot.trust import Signed
 from runtime.contract.robot.update import COMMAND_PATH, UPDATER_TRIAL, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import VERIFY_MARGIN_S
 
 _POLL_S = 1.0
+_CHANGE_S = 10.0
+"""A robot that waits for its next change answers after so long in any case: Ctrl-C is looked at between questions."""
 _RETRY_S = 2.0
 _ASK_TIMEOUT_S = 90.0
 _ACT_TIMEOUT_S = 345.0
@@ -37,7 +40,16 @@ class OnTrial:
     trial: bool
 
 
-T = TypeVar("T", UpdateState, Attestation, OnTrial)
+@dataclass(frozen=True)
+class PullTaken:
+    """What a robot answers when it is told of registry and hub."""
+
+    state: UpdateState
+    host_key: str
+    """``ssh-ed25519 AAAA…``; empty when it does not report."""
+
+
+T = TypeVar("T", UpdateState, Attestation, OnTrial, PullTaken)
 R = TypeVar("R")
 OnState = Callable[[UpdateState], None]
 
@@ -169,6 +181,17 @@ class RobotClient:
         told = json.dumps({"signed": to_dict(signed)})
         return self._ask(UpdateState, ["take-newest", "--json"], stdin=told, timeout_s=_ASK_TIMEOUT_S)
 
+    def take_pull(self, settings: PullSettings | None, authority: bytes | None) -> str:
+        """Tell the robot of registry and hub; return its public host key, which signs its reports.
+
+        ``settings`` None: it neither pulls nor reports from now on. ``authority``: PEM of the hub's.
+        """
+        told = {
+            "settings": None if settings is None else to_dict(settings),
+            "hub_ca": None if authority is None else base64.b64encode(authority).decode("ascii"),
+        }
+        return self._ask(PullTaken, ["take-pull", "--json"], stdin=json.dumps(told), timeout_s=_ASK_TIMEOUT_S).host_key
+
     def attest(self) -> Attestation:
         """Ask what really runs."""
         found = self._ask(Attestation, ["attest"], timeout_s=_ASK_TIMEOUT_S)
@@ -238,10 +261,10 @@ class RobotClient:
         """
         seen: UpdateState | None = None
         seen_at = self._clock.monotonic()
-        silent = False
+        silent, known = False, ""
         while True:
             check()
-            answer = self._state_or_why()
+            answer = self._state_or_why(known)
             now = self._clock.monotonic()
             if isinstance(answer, UpdateState):
                 seen, seen_at, silent = answer, now, False
@@ -258,11 +281,18 @@ class RobotClient:
                     on_silence(answer, until)
                 if now >= until:
                     raise RobotLost(self.name, answer.words, hint=answer.hint) from answer
-            self._clock.sleep(_POLL_S)
+            if not (isinstance(answer, UpdateState) and answer.mark and answer.mark != known):
+                self._clock.sleep(_POLL_S)
+            known = answer.mark if isinstance(answer, UpdateState) else ""
 
-    def _state_or_why(self) -> UpdateState | RobotError:
+    def next_state(self, mark: str) -> UpdateState:
+        """Ask for the state that follows the one with ``mark``; what it is after 10 s when nothing changes."""
+        verb = ["wait", "--json", "--for-change", mark, "--seconds", f"{_CHANGE_S:g}"]
+        return self._ask(UpdateState, verb, timeout_s=_CHANGE_S + self._status_timeout_s)
+
+    def _state_or_why(self, known: str) -> UpdateState | RobotError:
         try:
-            return self.status()
+            return self.next_state(known) if known else self.status()
         except RobotError as error:
             return error
 

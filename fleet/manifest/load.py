@@ -6,7 +6,7 @@ Reads files, never the network; an inventory that is a command is run. Every pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -19,6 +19,7 @@ from fleet.manifest.checks.check_profile import check_profile
 from fleet.manifest.checks.check_pull import check_pull
 from fleet.manifest.checks.check_registry import check_registry
 from fleet.manifest.checks.check_trust import check_trust
+from fleet.manifest.checks.resolve_labels import resolve_labels
 from fleet.manifest.draft import Draft, draft_from
 from fleet.manifest.files.named_files import inside, why_no_file
 from fleet.manifest.inventory import with_inventory
@@ -62,7 +63,7 @@ def load_manifest(path: Path) -> LoadedManifest:
         raise AssertionError("unreachable: a file that cannot be used is a problem")
     draft = with_inventory(draft_from(source, report), source, report)
     profiles = _load_all(Profile, "profiles", draft.profiles, source, report)
-    models = _load_all(Model, "models", draft.models, source, report)
+    models = _with_labels(_load_all(Model, "models", draft.models, source, report), source, report)
     _check(draft, profiles, models, source, report)
     report.raise_if_any()
     if draft.manifest is None:
@@ -127,6 +128,17 @@ def _check(
     if draft.trust is not None:
         check_trust(draft.trust, source_root(source), source, report)
     check_pull(draft, source_root(source), source, report)
+
+
+def _with_labels(models: list[_Loaded[Model]], source: SourceFile, report: Report) -> list[_Loaded[Model]]:
+    """Return the models with the class names of files and metadata in their place."""
+    root = source_root(source)
+    return [
+        replace(item, value=resolve_labels(item.value, root, item.path.parent, item.source, report))
+        if item.value is not None
+        else item
+        for item in models
+    ]
 
 
 def source_root(source: SourceFile) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.contract.node.attestation import Attestation
+from runtime.contract.node.report import PullState
 from runtime.contract.robot.update import ACTIVE_STATES, UpdateState
 
 
@@ -27,7 +28,9 @@ class Observed:
     attestation: Attestation | None = None
     """Only when it was asked for: costs the robot a look at its Engine and its agent."""
     fetched_at: float = 0.0
-    """Unix seconds, operator's clock."""
+    """Unix seconds, operator's clock; of a report, when the robot made it."""
+    pull: PullState | None = None
+    """How a robot that pulls stands to its rollout, where it reports that."""
 
     @property
     def version(self) -> str | None:

@@ -32,7 +32,7 @@ from runtime.contract.robot.update import (
 
 T = TypeVar("T")
 _RETRY_S = 2.0
-_OUTCOMES = {
+OUTCOMES = {
     COMMITTED: Outcome.COMMITTED,
     REVERTED: Outcome.REVERTED,
     REFUSED: Outcome.REFUSED,
@@ -223,7 +223,7 @@ class RobotUpdate:
     def _ended(self, state: UpdateState) -> RobotResult:
         if state.order_id != self._order_id:
             return self._result(Outcome.FAILED, f"another order ({state.order_id}) came in between", state)
-        outcome = _OUTCOMES.get(state.outcome, Outcome.FAILED)
+        outcome = OUTCOMES.get(state.outcome, Outcome.FAILED)
         if outcome is not Outcome.COMMITTED:
             return self._result(outcome, state.reason or f"ended as {state.outcome or state.state}", state)
         self._committed = True

@@ -15,7 +15,7 @@ class Tally:
     def __init__(self, robots: int, policy: Rollout) -> None:
         """``robots``: how many the whole rollout has, those that were offline included."""
         self._robots = robots
-        self._policy = policy
+        self.policy = policy
         self._may_be_lost = may_be_lost(robots, policy.lost.at_most)
         self._only_silence = False
         """What failed is that robots are silent: a reason to go back only where the manifest says so."""
@@ -34,7 +34,7 @@ class Tally:
     def no_use(self, wave: int, wave_size: int) -> bool:
         """Say whether the wave's other robots are spared: it cannot pass any more, or the rollout ends with it."""
         failed = sum(each.wave == wave and each.outcome in FAILURES for each in self.results.values())
-        return hopeless(failed, wave_size, self._policy.success) or self._too_many_lost() or bool(self.outdated)
+        return hopeless(failed, wave_size, self.policy.success) or self._too_many_lost() or bool(self.outdated)
 
     def judge(self, robots: Sequence[str], wave: str, *, interrupted: bool = False) -> WaveVerdict:
         """Judge a wave whose robots have ended, and set down why the rollout ends with it.
@@ -44,7 +44,7 @@ class Tally:
         results = [self.results[name] for name in robots if name in self.results]
         # One that could not be asked counts as one that was not there.
         outcomes = [result.outcome if result.tried else Outcome.OFFLINE for result in results]
-        verdict = judge_wave(outcomes, self._policy.success)
+        verdict = judge_wave(outcomes, self.policy.success)
         self.verdicts.append(verdict)
         if interrupted:
             return verdict
@@ -68,8 +68,8 @@ class Tally:
     def goes_back(self) -> bool:
         """What this rollout committed goes back."""
         if self._only_silence:
-            return self._policy.lost.then == "revert"
-        return bool(self.failed) and self._policy.on_failure == "revert"
+            return self.policy.lost.then == "revert"
+        return bool(self.failed) and self.policy.on_failure == "revert"
 
     def _lost(self) -> list[RobotResult]:
         return [result for result in self.results.values() if result.outcome is Outcome.LOST]
@@ -80,7 +80,7 @@ class Tally:
     def _lost_in_words(self) -> str:
         return (
             f"{len(self._lost())} of {self._robots} robots are lost, at most {self._may_be_lost} may be "
-            f"(rollout/lost/at_most: {self._policy.lost.at_most:.0%})"
+            f"(rollout/lost/at_most: {self.policy.lost.at_most:.0%})"
         )
 
 

@@ -10,13 +10,13 @@ from runtime.contract.printable import printable
 from runtime.contract.robot.release import ReleaseVariant
 from runtime.contract.robot.verification import Finding, Verification
 
-RELEASE, HOST, AGENT = "release", "host", "agent"
+RELEASE, HOST, REGISTRY, AGENT = "release", "host", "registry", "agent"
 """Checks made on this side: what runs against the release, and whether the robot could verify itself at all."""
 
 
 def findings(attestation: Attestation, version: str, variant: ReleaseVariant) -> tuple[Finding, ...]:
     """Return every check of one robot, those made here first. Nothing found is nothing proven: never empty."""
-    return (_release(attestation, version, variant), *_host(attestation), *_own(attestation))
+    return (_release(attestation, version, variant), *_host(attestation), *_registry(attestation), *_own(attestation))
 
 
 def _release(attestation: Attestation, version: str, variant: ReleaseVariant) -> Finding:
@@ -30,6 +30,16 @@ def _release(attestation: Attestation, version: str, variant: ReleaseVariant) ->
 def _host(attestation: Attestation) -> tuple[Finding, ...]:
     """Return what an upgrade of the host has broken for the next start; an older updater looks at nothing."""
     return tuple(Finding(HOST, "", False, printable(problem)) for problem in attestation.host_problems)
+
+
+def _registry(attestation: Attestation) -> tuple[Finding, ...]:
+    """Return whether the robot could fetch its image again, by its own login; an older updater does not ask."""
+    if not attestation.registry:
+        return ()
+    host = printable(attestation.registry)
+    if attestation.registry_problem:
+        return (Finding(REGISTRY, "", False, f"{host}: {printable(attestation.registry_problem)}"),)
+    return (Finding(REGISTRY, "", True, f"{host} gives the running release's image to this robot's login"),)
 
 
 def _own(attestation: Attestation) -> tuple[Finding, ...]:

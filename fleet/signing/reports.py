@@ -16,8 +16,9 @@ from runtime.contract.printable import printable
 from runtime.contract.robot.desired import Pins
 
 VERIFIED, UNPINNED, FORGED, RETIRED, STALE, NONE = "verified", "unpinned", "forged", "retired", "stale", "none"
+UNASKED = "unasked"
 """Standing of what a hub shows for a robot. ``stale``: signed by the pinned key, and older than it should be. ``none``:
-it shows nothing."""
+it shows nothing. ``unasked``: the hub did not answer."""
 MOST_SEQUENCE = 2**53 - 1
 #: A robot's clock may be this much ahead of ours before its reports say nothing of when they were made.
 CLOCK_S = 300.0

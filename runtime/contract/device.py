@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, List, Tuple
 
-from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.facts import DeviceFacts
 from runtime.contract.jetson import line_of, version_parts
 
 

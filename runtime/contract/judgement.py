@@ -104,7 +104,7 @@ def node_serves(report: HealthReport) -> bool:
 
 
 def idle_commands(model: ModelHealth) -> List[str]:
-    """Return the velocity outputs that do not drive the robot by a result of the model, each with its reason."""
+    """Return the outputs that command and do not drive the robot by a result of the model, each with its reason."""
     return ["{}: {}: {}".format(each.topic, each.state, each.reason) for each in model.commands if each.state != DRIVE]
 
 

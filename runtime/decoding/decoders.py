@@ -6,18 +6,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from runtime.contract.node.decoders import is_plugin, unknown_decoder
-from runtime.decoding.object_boxes import ObjectBoxes
+from runtime.decoding.boxes.instances import InstanceDecoder
+from runtime.decoding.boxes.keypoints import KeypointBoxes
+from runtime.decoding.boxes.object_boxes import ObjectBoxes
+from runtime.decoding.boxes.oriented_boxes import OrientedBoxDecoder
+from runtime.decoding.depth import DepthDecoder
+from runtime.decoding.joints import JointsDecoder
 from runtime.decoding.options import OptionError, Options
 from runtime.decoding.plain import Classification, MaskDecoder, TensorDecoder
 from runtime.decoding.plugin_decoder import plugin_decoder, plugin_result
-from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.results import (
+    Boxes,
+    Classes,
+    Decoder,
+    Depth,
+    Instances,
+    JointCommand,
+    Keypoints,
+    Mask,
+    OrientedBoxes,
+    Result,
+    Tensor,
+    Velocity,
+    View,
+)
 from runtime.decoding.text_boxes import TextBoxes
 from runtime.decoding.velocity import VelocityDecoder
 
 DECODERS: dict[str, type[Any]] = {
     "boxes": ObjectBoxes,
     "classification": Classification,
+    "depth": DepthDecoder,
+    "instances": InstanceDecoder,
+    "keypoints": KeypointBoxes,
+    "joints": JointsDecoder,
     "mask": MaskDecoder,
+    "oriented_boxes": OrientedBoxDecoder,
     "tensor": TensorDecoder,
     "text_boxes": TextBoxes,
     "velocity": VelocityDecoder,
@@ -55,9 +79,14 @@ __all__ = [
     "Boxes",
     "Classes",
     "Decoder",
+    "Depth",
+    "Instances",
+    "JointCommand",
+    "Keypoints",
     "Mask",
     "OptionError",
     "Options",
+    "OrientedBoxes",
     "Result",
     "Tensor",
     "Velocity",

@@ -20,9 +20,12 @@ class Letterbox:
     left: int
 
 
-def letterbox(frame_height: int, frame_width: int, height: int, width: int) -> Letterbox:
-    """Return where a frame lands in a tensor of ``height`` x ``width``: as large as fits, centred."""
+def letterbox(frame_height: int, frame_width: int, height: int, width: int, *, top_left: bool = False) -> Letterbox:
+    """Return where a frame lands in a tensor of ``height`` x ``width``: as large as fits, centred, or at the top left
+    with both bars behind it."""
     scale = min(height / frame_height, width / frame_width)
     rows = max(1, min(height, round(frame_height * scale)))
     columns = max(1, min(width, round(frame_width * scale)))
+    if top_left:
+        return Letterbox(rows, columns, 0, 0)
     return Letterbox(rows, columns, (height - rows) // 2, (width - columns) // 2)

@@ -12,6 +12,8 @@ everything that depends on at most n others is settled (Zheng et al., "Cluster-N
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,10 +27,15 @@ def suppress(corners: Floats, classes: Ints | None, limit: float) -> npt.NDArray
 
     With ``classes`` (n,) only boxes of the same class suppress each other.
     """
-    one, other = _meeting(corners, classes)
+    one, other = meeting(corners, classes)
     over = overlaps(corners, one, other) > limit
-    better, worse = np.minimum(one[over], other[over]), np.maximum(one[over], other[over])
-    keep = np.ones(corners.shape[0], np.bool_)
+    return settle(one[over], other[over], corners.shape[0])
+
+
+def settle(one: Ints, other: Ints, count: int) -> npt.NDArray[np.bool_]:
+    """Return which of ``count`` boxes, best first, stay, when those of the pairs ``one``-``other`` overlap too much."""
+    better, worse = np.minimum(one, other), np.maximum(one, other)
+    keep = np.ones(count, np.bool_)
     while better.size:
         settled = np.ones_like(keep)
         settled[worse[keep[better]]] = False
@@ -50,7 +57,7 @@ def overlaps(corners: Floats, one: Ints, other: Ints) -> Floats:
     return shared
 
 
-def _meeting(corners: Floats, classes: Ints | None) -> tuple[Ints, Ints]:
+def meeting(corners: npt.NDArray[Any], classes: Ints | None) -> tuple[Ints, Ints]:
     """Return the indices of all pairs of boxes (of one class) whose left and right edges overlap, each pair once."""
     left, right = corners[:, 0].astype(np.float64), corners[:, 2].astype(np.float64)
     if classes is not None and left.size:

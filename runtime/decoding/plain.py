@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from runtime.contract.node.decoders import read_options
 from runtime.decoding.camera_geometry import camera_grid
-from runtime.decoding.object_boxes import SCORE_ROUNDING
+from runtime.decoding.heads.candidates import SCORE_ROUNDING
 from runtime.decoding.results import Classes, Mask, Tensor, View
 
 

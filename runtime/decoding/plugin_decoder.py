@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_guard
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_guard, velocity_guard
 from runtime.decoding.options import OptionError
 from runtime.decoding.plugins import DECODERS_GROUP, PluginError, load_plugin
-from runtime.decoding.results import Boxes, Classes, Mask, Result, Tensor, Velocity, View
+from runtime.decoding.results import JointCommand, Result, Velocity, View
+from runtime.decoding.sound import RESULTS, sound
 
-_RESULTS = (Boxes, Classes, Mask, Tensor, Velocity)
-_GUARD = {spec.name for spec in GUARD_OPTIONS}
+_GUARDS = {
+    Velocity: ({spec.name for spec in GUARD_OPTIONS}, velocity_guard, "velocity"),
+    JointCommand: ({spec.name for spec in JOINT_OPTIONS}, joint_guard, "joints"),
+}
 
 
 class PluginDecoder:
@@ -25,7 +25,7 @@ class PluginDecoder:
     def __init__(self, name: str, decode: Any, result: type[Any]) -> None:
         self._name, self._decode, self._result = name, decode, result
 
-    def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
+    def __call__(self, tensor: Any, view: View) -> Result:
         """Decode. Raises ValueError, whatever the decoder itself raises."""
         try:
             result = self._decode(tensor, view)
@@ -36,45 +36,11 @@ class PluginDecoder:
                 f"decoder {self._name} returned {type(result).__name__}, it declares {self._result.__name__}"
             )
         try:
-            return _sound(result)
+            return sound(result)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"decoder {self._name} returned a {self._result.__name__} that is not valid: {error}"
             ) from error
-
-
-def _sound(result: Result) -> Result:
-    """Return the result with the types that messages are filled from. Raises TypeError or ValueError."""
-    if isinstance(result, Boxes):
-        count = len(result.scores)
-        classes = None if result.classes is None else np.asarray(result.classes, np.int64).reshape(count)
-        corners, scores = (
-            np.asarray(result.corners, np.float32).reshape(count, 4),
-            np.asarray(result.scores, np.float32),
-        )
-        return Boxes(corners, scores, str(result.label), classes, _words(result.labels), int(result.capped))
-    if isinstance(result, Classes):
-        ids, scores = np.asarray(result.ids, np.int64).ravel(), np.asarray(result.scores, np.float32).ravel()
-        if not ids.size == scores.size == len(result.labels):
-            raise ValueError(f"{ids.size} ids, {scores.size} scores, {len(result.labels)} labels")
-        return Classes(ids, scores, _words(result.labels))
-    if isinstance(result, Mask):
-        mask: npt.NDArray[Any] = np.asarray(result.classes)
-        if mask.dtype != np.uint8 or mask.ndim != 2:
-            raise ValueError(f"classes are {mask.dtype} of shape {list(mask.shape)}, not uint8 of two dimensions")
-        return Mask(mask)
-    if isinstance(result, Velocity):
-        return Velocity(_three(result.linear), _three(result.angular))
-    return Tensor(str(result.name), np.array(result.values))
-
-
-def _words(labels: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(str(label) for label in labels)
-
-
-def _three(vector: Iterable[Any]) -> tuple[float, float, float]:
-    x, y, z = (float(part) for part in vector)
-    return (x, y, z)
 
 
 def plugin_result(name: str) -> type[Any]:
@@ -83,16 +49,16 @@ def plugin_result(name: str) -> type[Any]:
 
 
 def plugin_decoder(name: str, options: Mapping[str, Any]) -> PluginDecoder:
-    """Make the decoder ``package:name``. Options that bound a velocity are not the decoder's and are kept from it.
+    """Make the decoder ``package:name``. Options that bound a command are not the decoder's and are kept from it.
 
     Raises OptionError when the package cannot be used or the decoder refuses its options.
     """
     kind = _loaded(name)
     result = _declared(name, kind)
     own = dict(options)
-    if result is Velocity:
-        bounds = {key: own.pop(key) for key in options if key in _GUARD}
-        velocity_guard(bounds, f"velocity of {name}")
+    if result in _GUARDS:
+        names, guard, what = _GUARDS[result]
+        guard({key: own.pop(key) for key in options if key in names}, f"{what} of {name}")
     try:
         decode = kind(own)
     except OptionError:
@@ -113,7 +79,7 @@ def _loaded(name: str) -> Any:
 
 def _declared(name: str, kind: Any) -> type[Any]:
     result = getattr(kind, "result", None)
-    if result not in _RESULTS:
-        known = ", ".join(one.__name__ for one in _RESULTS)
+    if result not in RESULTS:
+        known = ", ".join(one.__name__ for one in RESULTS)
         raise OptionError(f"decoder {name} does not say what it returns: give the class `result`, one of {known}")
     return result  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from runtime.decoding.frame_boxes import Boxes, View
+from runtime.decoding.frame_boxes import Boxes, Instances, Keypoints, OrientedBoxes, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class Mask:
 
 
 @dataclass(frozen=True, slots=True)
+class Depth:
+    """Distance along the camera's axis for every pixel, at the resolution of the model's output or of the camera."""
+
+    values: npt.NDArray[np.float32] | npt.NDArray[np.uint16]
+    """(height, width): float32 metres, NaN where there is none; or uint16 millimetres, 0 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """The output as it is."""
 
@@ -47,17 +55,42 @@ class Velocity:
     """rad/s."""
 
 
-__all__ = ["Boxes", "Classes", "Decoder", "Mask", "Result", "Tensor", "Velocity", "View"]
+@dataclass(frozen=True, slots=True)
+class JointCommand:
+    """What the model wants the joints to do, in the order that is declared."""
 
-Result = Boxes | Classes | Mask | Tensor | Velocity
+    values: npt.NDArray[np.float64]
+    """(joints,): rad, rad/s or Nm, by the declared interface; m, m/s or N of a sliding joint."""
+
+
+__all__ = [
+    "Boxes",
+    "Classes",
+    "Decoder",
+    "Depth",
+    "Instances",
+    "JointCommand",
+    "Keypoints",
+    "Mask",
+    "OrientedBoxes",
+    "Result",
+    "Tensor",
+    "Velocity",
+    "View",
+]
+
+Result = Boxes | Classes | Depth | JointCommand | Mask | Tensor | Velocity
+"""Keypoints, instances and oriented boxes are boxes with something more."""
 
 
 class Decoder(Protocol):
-    """Turns one output tensor into one result. Made once from its options, called for every frame."""
+    """Turns one output tensor, or several by their roles, into one result. Made once from its options, called for every
+    frame."""
 
     result: ClassVar[type[Any]]
-    """What ``__call__`` returns: Boxes, Classes, Mask, Tensor or Velocity. It decides the message's type."""
+    """What ``__call__`` returns, one of the types above. It decides the message's type."""
 
-    def __call__(self, tensor: npt.NDArray[Any], view: View) -> Result:
-        """Decode. ``tensor`` is valid during the call only. Raises ValueError when its shape is not the decoder's."""
+    def __call__(self, tensor: Any, view: View) -> Result:
+        """Decode. ``tensor`` is an array, or a mapping of roles to arrays where the output declares ``tensors``; valid
+        during the call only. Raises ValueError when its shape is not the decoder's."""
         ...

@@ -42,6 +42,9 @@ class BuildPaths:
     """More of them, of this and other devices, named by :func:`runtime.contract.engine.timing.timing_file`."""
     cache: Path | None = None
     """Folder that builds on this machine share, for what speeds up the next one; None: nothing is kept."""
+    sequence: Callable[[Any, Any], Any] | None = None
+    """Calibration frames of the job and the source model → frames with states and observations. None: there are no
+    such."""
 
 
 @dataclass(frozen=True)

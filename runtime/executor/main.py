@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from runtime.contract.node.ros_settings import ENV_RMW, RosNames, ros_names
+from runtime.contract.node.ros_settings import ENV_AUTOSTART, ENV_RMW, RosNames, ros_names, switch
 from runtime.contract.node.runtime_config import CONFIG_PATH, ENGINES_DIR, RuntimeConfig
 from runtime.health.process.round_trip import AGAIN_S, RoundTrip
 from runtime.health.process.status import SERVING, STARTING, STOPPING, ExecutorStatus, StatusSender
@@ -88,6 +88,7 @@ def main() -> int:
         )
     try:
         use_sim_time, names = sim_time_wanted(os.environ), ros_names(os.environ)
+        autostart = switch(os.environ, ENV_AUTOSTART, True, "the node becomes active by itself")
         # What is logged goes to the container's log; ROS's own files would fill the container's disk.
         arguments = ["--ros-args", "--disable-external-lib-logs", *names.arguments()]
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
@@ -97,7 +98,7 @@ def main() -> int:
         return _give_up(process, _no_ros(error, names), EXIT_USAGE)
     worker = Worker()
     engines_dir = Path(os.environ.get(ENV_ENGINES_DIR) or ENGINES_DIR)
-    node = ExecutorNode(config, engines_dir, worker, stop, use_sim_time=use_sim_time)
+    node = ExecutorNode(config, engines_dir, worker, stop, use_sim_time=use_sim_time, autostart=autostart)
     return _run(process, config, node, worker)
 
 
@@ -155,11 +156,14 @@ def _tend(process: Process, node: ExecutorNode, worker: Worker, traveller: Trave
 
 
 def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode, traveller: Traveller) -> None:
-    """Configure, try the transport and activate, or stand by; afterwards the worker's heartbeat counts. A node that
+    """Configure, try the transport and activate, stand by, or wait for a lifecycle manager; afterwards the worker's
+    heartbeat counts. A node that
     cannot become active stays, with the reasons in its models, so that they can be read."""
     from rclpy.lifecycle import TransitionCallbackReturn
 
-    if node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
+    if node.managed:
+        _travel(process, traveller)
+    elif node.trigger_configure() == TransitionCallbackReturn.SUCCESS and not process.stop.is_set():
         _travel(process, traveller)
         node.find_others()
         if not process.stop.is_set():
@@ -167,6 +171,7 @@ def _bring_up(process: Process, config: RuntimeConfig, node: ExecutorNode, trave
     process.phase = SERVING
     if not process.stop.is_set():
         why = f": {node.standing_by}" if node.standing_by else ""
+        why = f"{why}: a lifecycle manager brings it up (autostart: false)" if node.managed else why
         _say(f"{config.node_name} is {node.lifecycle}{why}")
 
 
@@ -207,6 +212,7 @@ def _status(process: Process, node: ExecutorNode, worker: Worker) -> ExecutorSta
         models=tuple(model.health() for model in node.models),
         notes=node.notes,
         standing_by=node.standing_by,
+        managed=node.managed,
         exclusive=node.takes_turns,
         fatal="" if process.fault is None else str(process.fault),
         transport=process.transport,

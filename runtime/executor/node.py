@@ -21,6 +21,7 @@ from runtime.executor.inputs.steady_timer import steady_timer
 from runtime.executor.inputs.subscriptions import Intake
 from runtime.executor.outputs.diagnostics import Diagnostics, hardware_id
 from runtime.executor.outputs.publishers import NodeOutputs
+from runtime.executor.robot.bond import Bond
 from runtime.executor.robot.cpu_reservation import CpuReservation
 from runtime.executor.robot.lock_keeper import LockKeeper
 from runtime.executor.robot.serving_gate import ServingGate
@@ -58,8 +59,10 @@ class ExecutorNode(LifecycleNode):
         stop: threading.Event,
         *,
         use_sim_time: bool = False,
+        autostart: bool = True,
     ) -> None:
-        """``use_sim_time``: the node's clock follows ``/clock`` from the start."""
+        """``use_sim_time``: the node's clock follows ``/clock`` from the start. ``autostart``: it becomes active by
+        itself; otherwise a lifecycle manager brings it up."""
         super().__init__(config.node_name, parameter_overrides=[Parameter("use_sim_time", value=use_sim_time)])
         self._config, self._engines_dir, self._worker, self._stop = config, engines_dir, worker, stop
         self.models = [Pipeline(model, worker.lock, self._now_ns) for model in config.models]
@@ -70,6 +73,9 @@ class ExecutorNode(LifecycleNode):
         self.swaps = SwapFolder(swap_dir(), engines_dir, self.models, self._changer, self._log, signed_by_environment())
         self.throttling = Throttling(self.models, engines_dir, self._changer.begin)
         self.gate = ServingGate.from_environment()
+        self.managed = not autostart
+        """A lifecycle manager brings the node up and down."""
+        self._bond = Bond(self) if self.managed else None
         self._standing_by = True
         self._transition = threading.RLock()
         self._intake: Intake | None = None
@@ -98,6 +104,7 @@ class ExecutorNode(LifecycleNode):
             *self._outputs.notes,
             *self._reserve.notes,
             *self._lock_keeper.notes,
+            *(self._bond.notes if self._bond is not None else ()),
             *gate,
             *swaps,
         )
@@ -105,10 +112,10 @@ class ExecutorNode(LifecycleNode):
     @property
     def takes_turns(self) -> bool:
         """Whether another container may be started next to this one: not where the DLA, of which there is one or two,
-        runs an engine, nor where the serving lock cannot be held."""
+        runs an engine, nor where the serving lock cannot be held, nor where a lifecycle manager knows one node."""
         engines = [model.slot.engine for model in self.models]
         on_dla = any(engine is not None and engine.identity.dla_core is not None for engine in engines)
-        return self.gate.exclusive and not on_dla
+        return self.gate.exclusive and not on_dla and not self.managed
 
     @property
     def lifecycle(self) -> str:
@@ -168,6 +175,8 @@ class ExecutorNode(LifecycleNode):
         self.gate.leave()
         if self.gate.elsewhere:
             self._standing_by = True
+        if self.managed:
+            return
         if self.lifecycle == "inactive" and self._standing_by and self.gate.enter():
             self.trigger_activate()
 
@@ -189,6 +198,8 @@ class ExecutorNode(LifecycleNode):
             model.activate()
         self._worker.serve(serving)
         self._intake = Intake(self, serving, self._now_ns)
+        if self._bond is not None:
+            self._bond.form()
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -225,6 +236,8 @@ class ExecutorNode(LifecycleNode):
 
     def _stop_serving(self) -> None:
         self._outputs.stop("the node does not serve")  # first: what follows may wait for an inference
+        if self._bond is not None:
+            self._bond.end()
         if self._intake is not None:
             self._intake.close()
             self._intake = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 
 class FakeClock:
@@ -22,3 +23,21 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         with self._lock:
             self._elapsed += seconds
+
+
+class LivelyClock(FakeClock):
+    """Whoever waits lets the world go on: ``world`` is called after each wait, never while it is at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: Callable[[], None] = lambda: None
+        self._at_it = False
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if not self._at_it:
+            self._at_it = True
+            try:
+                self.world()
+            finally:
+                self._at_it = False

@@ -52,7 +52,7 @@ class FakeHub:
         for (name, fingerprint), (first, row) in self._rows.items():
             pinned = self._pinned(name)
             if fingerprint != pinned and not (self.pins and name in self.pins.retired):
-                found.append(WaitingRobot(name, fingerprint, first, row.received_at or 0.0, pinned or None))
+                found.append(WaitingRobot(name, fingerprint, first, row.received_at or 0.0, pinned or None, _key(row)))
         return tuple(sorted(found, key=lambda each: (each.first_seen_at, each.robot)))
 
     def _shown(self, name: str) -> HubRow:
@@ -71,3 +71,7 @@ class FakeHub:
         self.asked += 1
         if self.down:
             raise HubError(f"the hub {self.url} cannot be asked: {self.down}", hint="start it")
+
+
+def _key(row: HubRow) -> str:
+    return row.envelope.key if row.envelope is not None else ""

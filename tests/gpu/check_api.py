@@ -20,7 +20,7 @@ FOLDER = ROOT / ".lab/tensorrt-api"
 STUBS = ("tensorrt-stubs==10.13.0.35.1",)
 LEAN = ("tensorrt-lean-cu12-libs==10.16.1.11", "tensorrt-lean-cu12-bindings==10.16.1.11")
 OURS = "runtime/engines/tensorrt_"
-RUNTIME = ("run/plan.py", "run/runner.py", "log.py")
+RUNTIME = ("run/plan.py", "run/runner.py", "run/found_output.py", "log.py")
 CLASSES = ("ICudaEngine", "IExecutionContext", "Runtime")
 MENDS = (
     (", in: list[", ", in_: list[", 4),  # a keyword as a parameter's name

@@ -127,7 +127,7 @@ def _updater(folder: Path) -> Iterator[Door]:
     driver = threading.Thread(target=updater.run, daemon=True)
     driver.start()
     keeper = PowerKeeper(Nvpmodel(root), Rules, lambda _line: None)
-    believed = Believed(root, RealWorld(root, machine=root), updater, lambda: "warehouse")
+    believed = Believed(root, RealWorld(root, machine=root), updater, lambda: ("amr-001", "warehouse"))
 
     def make() -> Believed:
         return believed

@@ -205,6 +205,7 @@ class WorkerBay:
         """Remove the bay's robots, its own registry and its states, and forget its corners of the registry."""
         self.bay.remove()
         self.bay.forget(f"road-{self._key}-bay{self.bay.spec.bay}-")
+        self.bay.lab.close()
         self.bay.lab.client.close()
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import http.client
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HONEST, OTHER_BYTES, ENDLESS, MANIFEST, ELSEWHERE = "honest", "other bytes", "endless", "endless manifest", "elsewhere"
+DRIP = "drip"
+"""A byte a second, for ever: never silent, and never done."""
 STORE = "/store/"
 """Where ``elsewhere`` leads: asks for a password."""
 KEPT = ("Content-Type", "Docker-Content-Digest", "Content-Range", "Docker-Distribution-Api-Version")
@@ -65,6 +68,13 @@ class _Handler(BaseHTTPRequestHandler):
             with contextlib.suppress(OSError):
                 while True:
                     self.wfile.write(b" " * 65536)
+        elif mode == DRIP and blob:
+            self.server.spoiled.append(self.path)
+            self._ends(200, {"Content-Type": "application/octet-stream", "Content-Length": "40000000"})
+            with contextlib.suppress(OSError):
+                while self.server.mode == DRIP:
+                    self.wfile.write(b"x")
+                    time.sleep(1.0)
         else:
             self._pass_on(mode == OTHER_BYTES and blob)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import time
 from collections.abc import Callable, Iterator
@@ -56,7 +57,9 @@ class Operator:
         """Break something while a builder runs; return its container's id and what `fleet build` said of it."""
         build = self.site.start("build")
         self.until("a running builder", lambda: bool(self.jobs(running=True)) or build.poll() is not None)
-        (job,) = self.jobs(running=True)
+        jobs = self.jobs(running=True)
+        assert len(jobs) == 1, f"no builder was caught at work: {finish(build, (0, 3))}"
+        (job,) = jobs
         break_it()
         broken = time.monotonic()
         said = finish(build, 3).stderr
@@ -77,7 +80,8 @@ def builder(bay: WorkerBay, tmp_path_factory: pytest.TempPathFactory) -> Operato
 @pytest.fixture
 def operator(builder: Operator, request: pytest.FixtureRequest) -> Iterator[Operator]:
     """The same with an empty place in the registry: every engine is missing."""
-    builder.site.move(f"{builder.lab.registry}/builder-{request.node.name[:40].replace('_', '-').lower()}")
+    own = hashlib.sha256(request.node.name.encode()).hexdigest()[:12]  # parameters of one test begin alike
+    builder.site.move(f"{builder.lab.registry}/builder-{own}")
     yield builder
     builder.lab.repair()
 

@@ -169,12 +169,18 @@ class Site:
         """Wait until every robot is `ok` (a busy machine makes a camera's rate degraded for a while)."""
         ends = time.monotonic() + deadline_s
         while True:
+            while time.monotonic() < ends and any(self.health(name) != "ok" for name in self.scope or self.robots):
+                time.sleep(0.1)
             robots = self.status()
             unwell = {name: robot for name, robot in robots.items() if robot["health"] != "ok"}
             if not unwell:
                 return robots
             assert time.monotonic() < ends, f"not well within {deadline_s:g} s: {unwell}"
-            time.sleep(0.1)
+
+    def health(self, robot: str) -> str:
+        """Return the state that the robot's agent reports, past SSH and without a process; empty when none comes."""
+        attested = self.lab.ask_updater(robot, "attest") or {}
+        return str(json.loads(attested.get("report_json") or "{}").get("state", ""))
 
     def containers(self) -> dict[str, str]:
         """Return the id of each robot's runtime container, from its own Engine."""

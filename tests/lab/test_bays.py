@@ -38,7 +38,7 @@ def test_a_ruined_robot_is_made_from_its_state_and_the_state_is_unharmed(bay: Wo
 def test_a_rollout_that_a_test_left_in_progress_ends_with_it(bay: WorkerBay) -> None:
     """Neither the order nor the rollout's lock is there for the next test."""
     process = bay.on_first(ROBOT).site.start("rollout", "1.1.0", "--yes", "--robots", ROBOT)
-    while "idle" in bay.running.exec(ROBOT, ["fleet-updater", "status"]).stdout:
+    while (bay.running.ask_updater(ROBOT, "status") or {"state": "idle"})["state"] == "idle":
         assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()

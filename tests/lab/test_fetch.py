@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fleetbox.running import RunningLab
 
-from runtime.contract.codec import canonical_json, from_json
+from runtime.contract.codec import canonical_json, from_dict, from_json
 from runtime.contract.robot.switching import SwitchRules, Window
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder, UpdateState
 from tests.lab.bays import WorkerBay
@@ -88,7 +88,17 @@ class Robot:
         self.orders.append(order.order_id)
 
     def state(self) -> UpdateState:
-        return from_json(UpdateState, self.ask(COMMAND, "status", "--json"))
+        """Return what the updater says, once it answers."""
+        ends = time.monotonic() + 300
+        while (found := self.asked()) is None:
+            assert time.monotonic() < ends, "the updater does not answer"
+            time.sleep(0.05)
+        return found
+
+    def asked(self) -> UpdateState | None:
+        """Return what the updater says; None while it is away."""
+        answer = self.lab.ask_updater(self.name, "status")
+        return None if answer is None else from_dict(UpdateState, answer)
 
     def arrived(self, big: Big) -> int:
         """Return the bytes of the layer that are in the robot's store."""
@@ -210,7 +220,7 @@ def test_the_rate_holds_and_the_updater_may_die_meanwhile(robot: Robot) -> None:
     robot.submit(big.order)
     robot.at(big, 0.3, "kill -9 $(cat /run/jetfleet-lab/updater.pid)")
     here = robot.arrived(big)
-    until("an answer", lambda: robot.lab.exec(robot.name, [COMMAND, "status", "--json"]).exit_code == 0)
+    until("an answer", lambda: robot.asked() is not None)
     state = robot.fetched(big)
     assert time.monotonic() - started > big.layer.size / (4 * MB) - 0.5
     assert 0 < robot.resumed(big) <= big.layer.size - here

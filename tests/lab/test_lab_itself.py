@@ -93,6 +93,18 @@ def test_ssh_refuses_another_key(up: RunningLab, tmp_path: Path) -> None:
     assert "Permission denied" in done.stderr
 
 
+def test_commands_end_as_they_do_by_docker_exec(up: RunningLab) -> None:
+    both = up.exec("amr-002", ["sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert (both.exit_code, both.stdout, both.stderr) == (7, "out\n", "err\n")
+    assert up.exec("amr-002", ["id", "-un"], user="jetson").stdout == "jetson\n"
+    assert up.exec("amr-002", ["sh", "-c", "kill -9 $$"]).exit_code == 137
+    assert up.exec("amr-002", ["no-such-program"]).exit_code == 127
+    late = up.exec("amr-002", ["sh", "-c", "echo early; sleep 600"], deadline_s=1)
+    assert (late.exit_code, late.stdout) == (124, "early\n")
+    assert len(up.exec("amr-002", ["head", "-c", "3000000", "/dev/zero"]).stdout) == 3_000_000
+    assert up.ask_updater("amr-002", "status") is None, "nobody has installed an updater"
+
+
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_inner_engine_compose_and_plain_http_registry(up: RunningLab, robot: str) -> None:
     output = up.ssh(
@@ -135,7 +147,9 @@ def test_power_cycle_keeps_volumes_and_host_key(breakable: RunningLab) -> None:
     lab.ssh(robot, "sudo mkdir -p /var/lib/jetfleet && date +%s%N | sudo tee /var/lib/jetfleet/lab-self-test").check()
     mark = lab.ssh(robot, "cat /var/lib/jetfleet/lab-self-test; docker info --format '{{.ID}}'").check()
     boot = lab.exec(robot, ["stat", "-c", "%Y", "/proc/1"]).check()
-    lab.power_cycle(robot)
+    lab.power_off(robot)
+    assert lab.exec(robot, ["true"]).exit_code in (125, 137), "a robot without power answers"
+    lab.power_on(robot)
     assert lab.exec(robot, ["stat", "-c", "%Y", "/proc/1"]).check() != boot
     # ssh runs with StrictHostKeyChecking=yes: a new host key would end this with 255.
     assert lab.ssh(robot, "cat /var/lib/jetfleet/lab-self-test; docker info --format '{{.ID}}'").check() == mark

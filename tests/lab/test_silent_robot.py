@@ -39,9 +39,7 @@ def site(bay: WorkerBay) -> Iterator[Site]:
 
 def state(site: Site) -> dict[str, Any]:
     """Ask the silent robot's updater, past SSH."""
-    told = site.lab.exec(SILENT, ["fleet-updater", "status", "--json"])
-    answer: dict[str, Any] = json.loads(told.stdout) if told.exit_code == 0 else {}
-    return answer
+    return site.lab.ask_updater(SILENT, "status") or {}
 
 
 def test_a_stopped_updater_is_lost_and_takes_nothing_from_the_others(

@@ -41,12 +41,10 @@ class Robot:
             time.sleep(0.2)
 
     def answers(self) -> bool:
-        return self.lab.exec(ROBOT, ["fleet-updater", "status"]).exit_code == 0
+        return self.lab.ask_updater(ROBOT, "status") is not None
 
     def state(self) -> str:
-        said = self.lab.exec(ROBOT, ["fleet-updater", "status"]).stdout
-        found = re.search(r"^state +(\w+)", said, re.MULTILINE)
-        return found[1] if found else ""
+        return str((self.lab.ask_updater(ROBOT, "status") or {}).get("state", ""))
 
     def journal(self) -> str:
         return self.lab.exec(ROBOT, ["journalctl", "--no-pager", "--unit", UNIT, "--lines", "60"]).stdout

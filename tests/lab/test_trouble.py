@@ -210,13 +210,15 @@ def test_a_controller_that_dies_strands_nobody(bay: WorkerBay) -> None:
 
 def _wait_for_transaction(site: Site, robot: str) -> None:
     def busy() -> bool:
-        output = site.lab.exec(robot, ["fleet-updater", "status", "--json"])
-        return (
-            output.exit_code == 0 and '"state": "idle"' not in output.stdout and '"state":"idle"' not in output.stdout
-        )
+        state = site.lab.ask_updater(robot, "status")
+        return state is not None and state["state"] != "idle"
 
     wait_until(f"{robot}'s transaction", busy, 60)
 
 
 def _wait_idle(site: Site, robot: str) -> None:
-    wait_until(f"the end of {robot}'s transaction", lambda: site.status()[robot]["state"] == "idle", 240)
+    wait_until(
+        f"the end of {robot}'s transaction",
+        lambda: (site.lab.ask_updater(robot, "status") or {}).get("state") == "idle",
+        240,
+    )

@@ -149,10 +149,9 @@ class SignedFleet:
 
     def at_rest(self, version: str) -> bool:
         """Whether the robot is idle and well on a version, and trusts whom it trusted at first."""
-        asked = self.lab.exec(ROBOT, ["fleet-updater", "status", "--json"])
-        if asked.exit_code != 0 or self.lab.exec(ROBOT, ["test", "-e", WRAPPER]).exit_code == 0:
+        state = self.lab.ask_updater(ROBOT, "status")
+        if state is None or self.lab.exec(ROBOT, ["test", "-e", WRAPPER]).exit_code == 0:
             return False
-        state = json.loads(asked.stdout)
         runs = state["current"] or {}
         return (state["state"], runs.get("version"), self.trusted()) == ("idle", version, self.trusts)
 

@@ -41,6 +41,8 @@ class Robot:
         """Wait until the robot is well (a busy machine degrades a camera); return the release that it attests."""
         ends = time.monotonic() + 300
         while True:
+            while time.monotonic() < ends and self.site.health(self.name) not in ("ok", "degraded"):
+                time.sleep(0.1)
             (shown,) = self.site.fleet_json("status", "--robots", self.name, code=(0, 6))["robots"]
             if shown["health"] in ("ok", "degraded"):
                 return str(shown["release"])
@@ -55,8 +57,7 @@ class Robot:
 
     def version(self) -> str:
         """Return the version of the daemon that answers."""
-        lines = [line.split() for line in self.ask("status").splitlines() if line.startswith("updater")]
-        return lines[0][1] if lines else ""
+        return str((self.lab.ask_updater(self.name, "status") or {}).get("updater_version", ""))
 
     def assert_untouched(self) -> None:
         assert self.containers() == self.container != ""

@@ -13,7 +13,7 @@ from tests.lab.road import Road
 from tests.lab.site import Site
 
 ROBOT = "amr-001"
-CHECKS = ["release", "engine", "model", "sensors", "inference", "outputs"]
+CHECKS = ["release", "registry", "engine", "model", "sensors", "inference", "outputs"]
 
 
 pytestmark = pytest.mark.xdist_group("lab-verify")

@@ -19,6 +19,7 @@ from docker.errors import DockerException
 from docker.models.containers import Container
 
 from fleetbox import containers, images, keys, network
+from fleetbox.exec_channel import ChannelClosed, Channels, run_request, socket_request
 from fleetbox.spec import USER, LabError, LabSpec, RobotSpec
 from fleetbox.waiting import wait_for
 
@@ -27,6 +28,7 @@ REGISTRY_DEADLINE_S = 30
 SSH_DEADLINE_S = 30
 ENGINE_DEADLINE_S = 90
 CAMERA_DEADLINE_S = 60
+UPDATER_SOCKET = "/run/jetfleet/updater.sock"
 EXEC_MARGIN_S = 60
 """A command ends at its own deadline; so much later its client is ended, if a busy Engine has not said so."""
 
@@ -53,6 +55,7 @@ class Lab:
         self.spec = spec
         self._say = say
         self._client: docker.DockerClient | None = None
+        self._channels = Channels(self._started_at)
 
     # ── up and down ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -133,23 +136,47 @@ class Lab:
         return found
 
     def exec(self, name: str, argv: Sequence[str], *, user: str = "root", deadline_s: float = 60) -> Output:
-        """Run a command inside the robot, without SSH; exit code 124 past the deadline, 125 when the Engine refuses.
+        """Run a command inside the robot, without SSH; exit code 124 past the deadline, 125 when it does not run.
 
-        By Docker's own client: docker-py loses what an Engine says together with the head of its answer, as it does
-        when this machine is busy.
+        137: the robot lost its power meanwhile.
         """
+        return self._in_robot(name, run_request(argv, deadline_s), user, deadline_s)
+
+    def ask_updater(self, name: str, verb: str, deadline_s: float = 60) -> dict[str, Any] | None:
+        """Ask the robot's updater through its socket, as `fleet-updater VERB` does without being a process each time.
+
+        None while it does not answer. Raises LabError when it refuses.
+        """
+        request = socket_request(UPDATER_SOCKET, {"verb": verb}, deadline_s)
+        output = self._in_robot(name, request, "root", deadline_s)
+        if output.exit_code != 0 or not output.stdout.endswith("\n"):
+            return None
+        answer: dict[str, Any] = json.loads(output.stdout)
+        if not answer["ok"]:
+            raise LabError(f"the updater of {name} refuses {verb}: {answer['error']}")
+        value: dict[str, Any] = answer["value"]
+        return value
+
+    def _in_robot(self, name: str, request: dict[str, Any], user: str, deadline_s: float) -> Output:
         robot = self.robot(name)
-        command = ["docker", "exec", "--user", user, robot.container, "timeout", f"{deadline_s:g}", *argv]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=deadline_s + EXEC_MARGIN_S, check=False)
-        except subprocess.TimeoutExpired:
+            said = self._channels.run(robot.container, user, request, deadline_s + EXEC_MARGIN_S)
+        except TimeoutError:
             return Output(124, "", f"no end within {deadline_s:g} s")
-        output = Output(done.returncode, done.stdout.decode(), done.stderr.decode())
-        if done.returncode != 0 and "No such container: " + robot.container in output.stderr:
-            raise LabError(f"{name} is not there", "run `make lab-up`")
-        if output.stderr.startswith("Error response from daemon"):
-            return Output(125, output.stdout, output.stderr)
-        return output
+        except ChannelClosed as error:
+            if containers.find(self.client, robot.container) is None:
+                raise LabError(f"{name} is not there", "run `make lab-up`") from error
+            return Output(125, "", f"{name} does not run, or takes no commands: {error}")
+        return Output(said.exit_code, said.stdout.decode(), said.stderr.decode())
+
+    def _started_at(self, container: str) -> str:
+        """Return since when a container runs; empty when it does not."""
+        found = containers.find(self.client, container)
+        return str(found.attrs["State"]["StartedAt"]) if found is not None and found.status == "running" else ""
+
+    def close(self) -> None:
+        """End what is kept open to robots; it opens again by itself."""
+        self._channels.close()
 
     def ssh(self, name: str, command: str, *, deadline_s: float = 30) -> Output:
         """Run a shell command over SSH as the operator does; exit code 255 when the connection failed."""

@@ -39,6 +39,10 @@ class RunningLab(Faults):
         """Run a command inside the robot, past SSH; exit code 124 past the deadline."""
         return self.lab.exec(robot, argv, user=user, deadline_s=deadline_s)
 
+    def ask_updater(self, robot: str, verb: str) -> dict[str, Any] | None:
+        """Ask the robot's updater through its socket; None while it does not answer. To be asked often."""
+        return self.lab.ask_updater(robot, verb)
+
     def ssh(self, robot: str, command: str, *, deadline_s: float = 30) -> Output:
         """Run a shell command over SSH with OpenSSH's own client; exit code 255 when the connection failed."""
         return self.lab.ssh(robot, command, deadline_s=deadline_s)

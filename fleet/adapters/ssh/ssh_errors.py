@@ -50,7 +50,7 @@ class Attempt:
         """``jetson@10.0.0.11:22 (via bastion)``, or the jump host."""
         if self.jump:
             return f"the jump host {self.jump}"
-        place = f"{self.robot.user}@{self.robot.host}:{self.robot.port}"
+        place = f"{self.robot.user}@{self.robot.place}"
         return f"{place} via {self.via}" if self.via else place
 
 
@@ -84,7 +84,7 @@ def connect_error(error: Exception, attempt: Attempt) -> RobotError:
 
 def _not_forwarded(error: ChannelException, attempt: Attempt) -> RobotError:
     """A jump host that is logged in to does not open the way to the next host: by rule, or as that one is not there."""
-    name, target = attempt.robot.name, attempt.jump or f"{attempt.robot.host}:{attempt.robot.port}"
+    name, target = attempt.robot.name, attempt.jump or attempt.robot.place
     through = attempt.via.split(", ")[-1] or "the jump host"
     if error.code == _PROHIBITED:
         return RobotError(

@@ -67,6 +67,7 @@ class SshShells:
         Raises RobotOffline, HostKeyError, RobotError (authentication), OutsideError (configuration).
         """
         self._refuse_when_interrupted(robot)
+        _refuse_without_host(robot)
         link = open_link(robot, self._operator, timeout_s)
         return SshShell(robot.name, link, self._interrupted, self._noisy)
 
@@ -76,6 +77,7 @@ class SshShells:
         Raises HostKeyError when another key is known and ``replace`` is not set.
         """
         self._refuse_when_interrupted(robot)
+        _refuse_without_host(robot)
         return learn_key(robot, self._operator, timeout_s, replace=replace)
 
     def _refuse_when_interrupted(self, robot: RobotAddress) -> None:
@@ -94,6 +96,15 @@ class SshShells:
         first = "".join(letter for letter in noise.splitlines()[0] if letter.isprintable())[:60]
         words = f"its login shell prints {first!r} with every command: cut off (see ~/.bashrc there)"
         self._note(robot, words, about="noise")
+
+
+def _refuse_without_host(robot: RobotAddress) -> None:
+    if not robot.host:
+        raise RobotError(
+            robot.name,
+            "it has no host in the manifest: it pulls, and SSH does not reach it",
+            hint=f"what it says is at the hub: fleet status --robots {robot.name}; or give it a host",
+        )
 
 
 class SshShell:

@@ -185,7 +185,7 @@ class RobotTrust(Trust):
 
     @property
     def _who(self) -> str:
-        return f"{self.robot.host}:{self.robot.port}"
+        return self.robot.place
 
     @property
     def _hint(self) -> str:

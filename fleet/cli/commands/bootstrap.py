@@ -9,14 +9,16 @@ from rich.console import Console
 
 from fleet.bootstrap.login import builds_here
 from fleet.bootstrap.prepare_robot import BootstrapReport, SignedTrust, bootstrap
+from fleet.bootstrap.pull_setup import hub_authority, pull_setup
 from fleet.bootstrap.registry_access import registry_access
 from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
+from fleet.cli.desired import by_ssh, pin
 from fleet.cli.trust_root import roots_to_bring, updater_to_bring
-from fleet.cli.ui.console import activity, conclude, plain, table
+from fleet.cli.ui.console import activity, conclude, note, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
-from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline
+from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline, UsageError
 from fleet.resolve.desired import DesiredRobot
 from fleet.resolve.inventory import select
 
@@ -46,10 +48,15 @@ def run(
 ) -> None:
     """Pin each robot's host key, check its host, install the updater and wait until it answers."""
     wiring = Wiring(manifest)
-    chosen = select(wiring.desired, robots)
+    chosen, away = by_ssh(select(wiring.desired, robots))
+    if not chosen:
+        raise UsageError("none of these robots has a host: SSH cannot reach them", hint="fleet enroll ROBOT")
+    for robot in away:
+        note(robot.name, "has no host, so it is not bootstrapped: fleet enroll")
     zipapp, version = updater_zipapp(), updater_version()
     trust = SignedTrust(roots_to_bring(wiring), updater_to_bring(wiring))
     access = registry_access(wiring.desired.registry)
+    authority = hub_authority(wiring.desired)
     profiles = wiring.desired.profiles()
 
     with activity() as shown:
@@ -68,6 +75,7 @@ def run(
                     access=access,
                     privileged_login=privileged_login,
                     open_loopback=open_loopback,
+                    pull=pull_setup(wiring.desired, robot, authority),
                     builds=builds_here(robot.address, profiles),
                     on_step=lambda step: shown.update(robot.name, f"{robot.name}: {step}"),
                 )
@@ -78,6 +86,9 @@ def run(
             return report
 
         results = each(wiring, chosen, one, shown, "bootstrap")
+    keys = {name: each_.host_key for name, each_ in results.items() if isinstance(each_, BootstrapReport)}
+    for name, words in pin(wiring, {name: key for name, key in keys.items() if key}):
+        note(name, words)
     document = {"fleet": wiring.desired.fleet, "robots": [_document(name, each_) for name, each_ in results.items()]}
     conclude(as_json, document, lambda console: _render(console, document), _error(list(results.values())))
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fleet.cli import options
+from fleet.cli.desired import office
 from fleet.cli.ui.console import emit, notice, plain, stderr
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
+from fleet.signing.pins import read_pins
 
 if TYPE_CHECKING:
     from fleet.hub.pinned import ReadPins
@@ -121,7 +123,7 @@ def _remarks(where: Listen, token: str, has_pins: bool, dev: bool) -> list[str]:
 def _pins(wiring: Wiring, fleet: str, path: Path | None) -> tuple[str, ReadPins | None]:
     """Return the fleet, and what reads its pins. Raises UsageError, ManifestError."""
     if path is None and not fleet:
-        return wiring.desired.fleet, None
+        return wiring.desired.fleet, lambda: read_pins(office(wiring)).pins
     _needs_hub_extra()
     if path is None:
         return fleet, None

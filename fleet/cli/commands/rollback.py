@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from fleet.cli import complete, options
-from fleet.cli.rollout_flow import run_rollout
+from fleet.cli.mixed_flow import roll_out_to_all
+from fleet.cli.pull_flow import Mode
 from fleet.cli.ui.console import notice
 from fleet.cli.ui.signature_view import rollback_proof
 from fleet.cli.wiring import Wiring
 from fleet.oci.releases import list_releases, load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
+from fleet.rollout.pull.stages import Wishes
 from fleet.rollout.rollback import choose_target, versions_committed
 
 #: Records that are read to find the release before: more rollouts than a person remembers.
@@ -37,6 +39,9 @@ def run(
     renew: Annotated[
         bool, typer.Option("--renew", help="Sign a new rollback order, also when one is pending or was used already.")
     ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Robots that pull: begin it and end; fleet rollout --watch goes on.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Go back to an earlier release. A release that failed on a robot stays refused there."""
@@ -48,18 +53,17 @@ def run(
     target = choose_target(records, published, version)
     release = load_release(wiring.registry, prefix, target)
     prove = rollback_proof(wiring, release, chosen, renew=renew, reason=override)
-    run_rollout(
+    roll_out_to_all(
         wiring,
         release,
         chosen,
         kind=audit.ROLLBACK,
         selector=robots,
         yes=yes,
-        force=False,
-        override=override,
+        wishes=Wishes(False, override, stop_start),
         prove=prove,
         as_json=as_json,
-        stop_start=stop_start,
+        mode=Mode(once),
         notes=_notes(target, records),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 
 from fleet.cli import options
@@ -34,6 +35,9 @@ STYLES = {"ok": "green", "degraded": "yellow", "unhealthy": "red", "offline": "y
 def run(
     manifest: options.ManifestOption = options.DEFAULT_MANIFEST,
     robots: options.Robots = None,
+    by_hub: Annotated[
+        bool, typer.Option("--hub", help="By the reports that the hub has, for all robots; those that pull always.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Ask every robot what really runs on it, now."""
@@ -42,7 +46,7 @@ def run(
     asking = ThreadPoolExecutor(1, thread_name_prefix="paused")
     waits = asking.submit(_paused, wiring)
     with activity() as shown:
-        observed = observe(wiring, chosen, shown, attest=True)
+        observed = observe(wiring, chosen, shown, attest=True, all_by_hub=by_hub)
     asking.shutdown()
     paused, unknown = waits.result()
     rows = [robot_document(robot, observed[robot.name]) for robot in chosen]
@@ -127,6 +131,7 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
     current = state.current if state else None
     running = attestation.running_image if attestation else ""
     outcome = state.outcome if state else ""
+    pull = observed.pull
     return {
         "name": robot.name,
         "group": robot.group,
@@ -153,7 +158,11 @@ def robot_document(robot: DesiredRobot, observed: Observed) -> dict[str, Any]:
         "power": to_dict(report.power) if report and report.power else None,
         "outcome": outcome or None,
         "reason": (state.reason if state else "") or None,
-        "last_seen": observed.fetched_at if observed.online else None,
+        "last_seen": observed.fetched_at or None,
+        "link": robot.link,
+        "held": (pull.held or pull.problem or None) if pull else None,
+        "stage": (pull.stage or None) if pull else None,
+        "rollout": (pull.rollout_id or None) if pull else None,
         "error": observed.error or report_error or None,
         "hint": observed.hint or None,
     }
@@ -205,6 +214,8 @@ def _signed(row: dict[str, Any]) -> str:
 
 def _remarks(row: dict[str, Any]) -> str:
     parts = [row["error"] or ""]
+    if row["held"]:
+        parts.append(f"held because {row['held']}" if not row["held"].startswith("held") else row["held"])
     if row["unsigned"] is False and row["root"] is None:
         parts.append("no signed trust root yet: fleet bootstrap")
     if row["login"] and row["unsigned"] is False:

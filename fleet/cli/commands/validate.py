@@ -9,17 +9,19 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.ui.console import emit, many, plain, short, table
 from fleet.cli.wiring import Wiring
+from fleet.errors import FleetError
 from fleet.manifest.placeholders import placeholders
 from fleet.resolve.desired import Desired
 from fleet.signing.allowed_signers import known_keys
 from fleet.signing.provenance import PROVENANCE
+from fleet.signing.roots import chain_of
 
 
 def run(manifest: options.ManifestOption = options.DEFAULT_MANIFEST, as_json: options.Json = False) -> None:
     """Check the manifest and every file that it names; show a summary."""
     wiring = Wiring(manifest)
     desired = wiring.desired
-    said = [*placeholders(wiring.loaded), *notes(desired)]
+    said = [*placeholders(wiring.loaded), *_root_notes(wiring), *notes(desired)]
     emit(as_json, document(desired) | {"notes": said}, lambda console: _render(console, desired, said))
 
 
@@ -40,6 +42,16 @@ def document(desired: Desired) -> dict[str, object]:
         ],
         "tags": dict(desired.tags),
     }
+
+
+def _root_notes(wiring: Wiring) -> Iterator[str]:
+    """Yield why robots would not be brought this manifest's trust: no root is signed, or it is another one's."""
+    if wiring.desired.trust.unsigned:
+        return
+    try:
+        chain_of(wiring.root_standing)
+    except FleetError as error:
+        yield f"trust: {error.message}, so fleet bootstrap and fleet keys push refuse: {error.hint}"
 
 
 def notes(desired: Desired) -> Iterator[str]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
+from fleet.cli.desired import office
 from fleet.cli.newest import newest_of, to_bring, warning
 from fleet.cli.ui.console import Activity, notice
 from fleet.cli.wiring import Wiring
+from fleet.errors import HubError, UsageError
+from fleet.link.reported import Asked, as_observed, read_reports
 from fleet.link.robot import RobotClient
 from fleet.parallel import side_by_side
 from fleet.plan.observed import Observed
 from fleet.ports import RobotShell
 from fleet.resolve.desired import DesiredRobot
+from fleet.signing.pins import read_pins
+from fleet.signing.reports import UNASKED, ReportVerdict
 
 #: SSH connections opened at once. 16 would do for robots that answer (docs/rollout.md has the measurement); the others
 #: keep a thread busy until their deadline.
@@ -51,10 +57,43 @@ def each(
 
 
 def observe(
-    wiring: Wiring, robots: Sequence[DesiredRobot], shown: Activity, *, attest: bool = False
+    wiring: Wiring, robots: Sequence[DesiredRobot], shown: Activity, *, attest: bool = False, all_by_hub: bool = False
 ) -> Mapping[str, Observed]:
-    """Look at every robot once; one that can't be asked is a value too."""
+    """Look at every robot once; one that can't be asked is a value too.
 
+    Robots that pull are looked at in the reports that the hub has of them. ``all_by_hub``: the others too.
+    """
+    reporting = [robot.name for robot in robots if all_by_hub or robot.link == "pull"]
+    shown.update("each", f"asking the hub for {len(reporting)} robots" if reporting else "asking")
+    observed = {name: as_observed(verdict) for name, verdict in reports_of(wiring, reporting).items()}
+    others = [robot for robot in robots if robot.name not in observed]
+    return {**observed, **(_observe_by_ssh(wiring, others, shown, attest) if others else {})}
+
+
+def reports_of(
+    wiring: Wiring, names: Sequence[str], known: Mapping[str, int] = MappingProxyType({})
+) -> Mapping[str, ReportVerdict]:
+    """Return what the hub has of these robots, held against the fleet's pins; a hub that fails is each one's problem.
+
+    ``known``: robot → highest sequence seen before. Raises RegistryError when the pins cannot be read.
+    """
+    if not names:
+        return {}
+    hub = wiring.hub
+    if hub is None:
+        raise UsageError("the manifest names no hub to ask", hint="name it in fleet.yaml: hub: {url: https://…}")
+    pins = read_pins(office(wiring)).pins
+    asked = Asked(pins, wiring.clock.now(), wiring.desired.pull.reachable, known)
+    try:
+        return read_reports(hub, names, asked)
+    except HubError as error:
+        notice([f"{error.message} → {error.hint}"])
+        return {name: ReportVerdict(name, UNASKED, error.message) for name in names}
+
+
+def _observe_by_ssh(
+    wiring: Wiring, robots: Sequence[DesiredRobot], shown: Activity, attest: bool
+) -> Mapping[str, Observed]:
     newest = newest_of(wiring)
     notice(warning(newest))
     brought = to_bring(newest)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
+from fleet.manifest.checks.check_decoder import count_problem
+from fleet.manifest.checks.check_front_tensors import check_front_tensors, why_not_held
 from fleet.manifest.checks.check_metric import check_metric_frames
 from fleet.manifest.checks.check_precision_exclusions import check_precision_exclusions
 from fleet.manifest.checks.check_range import why_not_open
@@ -11,11 +14,16 @@ from fleet.manifest.files.named_files import calibration_files, file_sha256, ins
 from fleet.manifest.files.npz_header import NotNpz, read_npz_header
 from fleet.manifest.files.onnx_graph import MAX_ONNX_BYTES, Graph, NotOnnx, Tensor, read_graph
 from fleet.manifest.schema.manifest_schema import Model, ModelInput
+from fleet.manifest.schema.model_schema import InputType
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from fleet.manifest.yaml.yaml_text import KeyPath
+from runtime.contract.engine.image_layout import IMAGE_DTYPES
+from runtime.contract.node.inputs import size_of
 
 _NO_ARRAYS = frozenset({"bfloat16", "string", "undefined", "complex64", "complex128"})
+MIN_SEQUENCE = 8
+"""Golden frames of a model with state."""
 MIN_CALIBRATION = 8
 """Fewer samples say too little of the ranges of activations; hundreds are better."""
 
@@ -26,6 +34,7 @@ def check_data(model: Model, root: Path, folder: Path, source: SourceFile, repor
     graph = checks.graph()
     if graph is not None:
         checks.tensors(graph)
+        check_front_tensors(model, graph, source, report)
         checks.precisions(graph)
         check_precision_exclusions(model, graph, source, report)
     checks.golden()
@@ -94,34 +103,71 @@ class _Checks:
         """Check that inputs and outputs are the graph's."""
         for index, value in enumerate(self._model.inputs):
             tensor = graph.inputs.get(value.tensor)
+            if tensor is None and value.tensor in self._only_composed():
+                continue
             if tensor is None:
                 hint = did_you_mean(value.tensor, graph.inputs)
                 self._add(("inputs", index, "tensor"), f"the ONNX file has no input {value.tensor}", hint)
             else:
                 self._input(value, tensor, ("inputs", index))
         declared = {value.tensor for value in self._model.inputs}
+        declared |= {value.tensor for value in self._model.observations}
+        declared |= {value.input for value in self._model.state}
+        declared -= self._only_composed() - graph.inputs.keys()
         for name in graph.inputs:
             if name not in declared and declared <= graph.inputs.keys():
-                hint = "declare it under inputs: every input needs something that feeds it"
+                hint = "declare it under inputs (what feeds it, or constant), state or observations"
                 self._add(("inputs",), f"input {name} of the ONNX file is not declared", hint)
         for index, output in enumerate(self._model.outputs):
-            if output.tensor not in graph.outputs:
-                hint = did_you_mean(output.tensor, graph.outputs)
-                self._add(("outputs", index, "tensor"), f"the ONNX file has no output {output.tensor}", hint)
-            elif (kind := graph.outputs[output.tensor].dtype) in _NO_ARRAYS:
-                hint = "export the model with a float32 output there (a Cast), or without it"
-                said = "no tensor" if kind == "undefined" else kind
-                self._add(("outputs", index, "tensor"), f"output {output.tensor} is {said}: no robot reads it", hint)
+            if output.tensor is not None:
+                self._output(output.tensor, graph, ("outputs", index, "tensor"))
+                tensor = graph.outputs.get(output.tensor)
+                if tensor is not None and (wrong := count_problem(output, tensor)) is not None:
+                    self._add(("outputs", index, "decoder"), *wrong)
+            for role, name in output.tensors.items():
+                self._output(name, graph, ("outputs", index, "tensors", role))
+
+    def _output(self, name: str, graph: Graph, at: KeyPath) -> None:
+        if name not in graph.outputs:
+            self._add(at, f"the ONNX file has no output {name}", did_you_mean(name, graph.outputs))
+        elif (kind := graph.outputs[name].dtype) in _NO_ARRAYS:
+            hint = "export the model with a float32 output there (a Cast), or without it"
+            said = "no tensor" if kind == "undefined" else kind
+            self._add(at, f"output {name} is {said}: no robot reads it", hint)
+
+    def _only_composed(self) -> set[str]:
+        """What observations and tails are made of: these need not be inputs of the ONNX file."""
+        parts = {part.input for each in self._model.observations for part in each.parts if part.input}
+        return parts | {each.tail_of for each in self._model.state if each.tail_of}
 
     def _input(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
+        if value.is_constant:
+            self._constant(value, tensor, at)
+            return
         if not tensor.accepts(value.shape):
             hint = f"write a shape that fits {tensor.shown}"
             self._add((*at, "shape"), f"{list(value.shape)} does not fit the ONNX file's {tensor.shown}", hint)
         elif why := why_not_open(value, tensor):
             self._add((*at, "shape_range"), *why)
-        if tensor.dtype != "float32":
-            hint = "export the model with float32 inputs: the camera's frames are converted to that"
-            self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not float32", hint)
+        if tensor.dtype != value.dtype and not (value.is_image and tensor.dtype in IMAGE_DTYPES):
+            known = tensor.dtype in get_args(InputType) and not value.is_image
+            hint = f"write dtype: {tensor.dtype}" if known else "export the model with a float32 input"
+            self._add((*at, "tensor"), f"input {value.tensor} is {tensor.dtype}, not {value.dtype}", hint)
+
+    def _constant(self, value: ModelInput, tensor: Tensor, at: KeyPath) -> None:
+        """Check that a constant has as many values as its tensor, whose shape is known."""
+        given = value.constant or ()
+        shape = value.shape if "shape" in value.model_fields_set else tensor.fixed
+        if shape is None:
+            message = f"the ONNX file leaves the shape of {value.tensor} open: {tensor.shown}"
+            self._add((*at, "constant"), message, "add shape")
+        elif not tensor.accepts(shape):
+            self._add((*at, "shape"), f"{list(shape)} does not fit the ONNX file's {tensor.shown}", "correct shape")
+        elif len(given) not in (1, size_of(shape)):
+            message = f"{len(given)} values, but {value.tensor} takes {size_of(shape)}"
+            self._add((*at, "constant"), message, "give one value, or as many as the tensor has")
+        elif problem := why_not_held(given, tensor.dtype):
+            self._add((*at, "constant"), f"{value.tensor} is {tensor.dtype}, which {problem}", "correct the value")
 
     def golden(self) -> None:
         """Check that golden data has frames for every input, and nothing unknown."""
@@ -134,26 +180,33 @@ class _Checks:
         except NotNpz as error:
             self._add(at, f"{path} {error}", "write it with numpy.savez_compressed(path, tensor_name=frames)")
             return
-        for value in self._model.inputs:
+        for value in self._model.fed:
             if value.tensor in arrays:
                 self._frames(arrays[value.tensor], value, path, at)
             else:
                 self._add(
                     at, f"{path} has no frames for input {value.tensor}", f"it has: {', '.join(arrays) or 'nothing'}"
                 )
-        known = {value.tensor for value in self._model.inputs} | {value.tensor for value in self._model.outputs}
+        known = {value.tensor for value in self._model.fed}
+        known |= {name for value in self._model.outputs for name in value.sources}
+        known |= {value.output for value in self._model.state if value.output}
         for name in arrays:
             if name not in known:
                 self._add(at, f"{path} has {name}, which is no tensor of the model", did_you_mean(name, known))
         counts = {shape[:1] for name, (shape, _) in arrays.items() if name in known}
         if len(counts) > 1:
             self._add(at, f"arrays of {path} differ in their first dimension", "give every array one entry a sample")
+        if self._model.state and len(counts) == 1 and min(counts)[:1] < (MIN_SEQUENCE,):
+            message = f"{path} has {min(counts)[0]} frames, and the model keeps state"
+            hint = f"give {MIN_SEQUENCE} frames or more that follow each other, as the robot's sensors gave them"
+            self._add(at, message, hint)
         for count in (count for count in counts if len(counts) == 1 and count != () and count[0] > 0):
             check_metric_frames(self._model, count[0], self._source, self._report)
 
     def _frames(self, array: tuple[tuple[int, ...], str], value: ModelInput, path: Path, at: KeyPath) -> None:
         shape, dtype = array
-        kind, frame = (value.frame_dtype, value.frame) if value.is_image else ("float32", value.shape[1:])
+        own = value.shape[1:] if value.shape[:1] == (1,) else value.shape
+        kind, frame = (value.frame_dtype, value.frame) if value.is_image else (value.dtype, own)
         if dtype != kind or shape[1:] != frame or not shape or shape[0] < 1:
             wanted = ", ".join(map(str, ("N", *frame)))
             message = f"{value.tensor} of {path} is {dtype} of shape {list(shape)}"
@@ -189,12 +242,12 @@ class _Checks:
 
     def _samples(self, file: Path) -> int:
         if file.suffix.lower() != ".npz":
-            if len(self._model.inputs) != 1 or not self._model.inputs[0].is_image:
+            if len(self._model.fed) != 1 or not self._model.fed[0].is_image:
                 raise NotNpz("pictures calibrate a model of one image input alone")
             return 1
         arrays = read_npz_header(file)
-        counts = [arrays[value.tensor][0][:1] for value in self._model.inputs if value.tensor in arrays]
-        if len(counts) < len(self._model.inputs) or () in counts:
+        counts = [arrays[value.tensor][0][:1] for value in self._model.fed if value.tensor in arrays]
+        if len(counts) < len(self._model.fed) or () in counts:
             raise NotNpz("has no samples for every input of the model")
         return min(count[0] for count in counts)
 

@@ -9,9 +9,9 @@ from fleet.manifest.schema.manifest_schema import Fallback, Model, ModelInput, M
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.yaml_text import KeyPath
 
-_OF_THE_TENSOR = {"tensor", "shape", "preprocess", "min_rate"}
+_OF_THE_TENSOR = {"tensor", "shape", "preprocess", "min_rate", "dtype", "constant"}
 """Keys of an input that say nothing of the messages that feed it."""
-VELOCITY = "velocity"
+VELOCITY, JOINTS = "velocity", "joints"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def fallback_problems(use: ModelUse, models: Mapping[str, Model | None], *, unre
 
 def _misfits(there: Fallback, own: Model, model: Model) -> Iterator[FallbackProblem]:
     at: KeyPath = ("model",) if there.model is not None else ()
-    wanted, given = sorted(map(_source, own.inputs)), sorted(map(_source, model.inputs))
+    wanted, given = sorted(map(_source, own.fed)), sorted(map(_source, model.fed))
     if wanted != given:
         message = f"{model.name} has other inputs than {own.name}: {'; '.join(given)} instead of {'; '.join(wanted)}"
         hint = "a fallback takes the same messages from the same topics; its tensors may have other names"
@@ -68,9 +68,19 @@ def _misfits(there: Fallback, own: Model, model: Model) -> Iterator[FallbackProb
 def _commands(name: str, then: str, own: Model) -> Iterator[FallbackProblem]:
     for output in own.outputs:
         decoder = str(output.decoder.name)
-        if decoder != VELOCITY:
+        if decoder == JOINTS:
+            zero = output.decoder.options.get("interface") == VELOCITY
+            if then != ("zero" if zero else "hold"):
+                message = f"{then}, but the joints of {output.topic} {'stop' if zero else 'hold'} without a result"
+                hint = f"write {'zero' if zero else 'hold'}; how they do is declared with the decoder"
+                yield FallbackProblem(("then",), message, hint)
+        elif decoder != VELOCITY:
             message = f"{name} publishes {output.topic} with {decoder}, which has no {then}"
-            yield FallbackProblem(("then",), message, "zero and hold are only for models with velocity outputs")
+            yield FallbackProblem(
+                ("then",),
+                message,
+                "zero and hold are only for models with velocity outputs, or joints",
+            )
         elif (said := output.decoder.options.get("on_failure", "zero")) != then:
             hint = "write the same value in both places"
             yield FallbackProblem(("then",), f"{then}, but the output {output.topic} has on_failure: {said}", hint)
@@ -80,10 +90,12 @@ def _source(value: ModelInput) -> str:
     if value.is_image:
         facts = value.model_dump(exclude=_OF_THE_TENSOR)
     else:  # nothing resizes it, so the shape says what the messages are like
-        facts = value.model_dump(include={"topic", "from_output", "type", "adapter", "options", "shape"})
+        facts = value.model_dump(include={"topic", "from_output", "type", "adapter", "options", "shape", "dtype"})
+        facts = {key: item for key, item in facts.items() if (key, item) != ("dtype", "float32")}
     return " ".join(str(item) for item in facts.values() if item not in (None, {}))
 
 
 def _sink(value: ModelOutput) -> str:
     message = value.decoder.options.get("message")
-    return str(value.decoder.name) if message is None else f"{value.decoder.name} ({message})"
+    said = str(value.decoder.name) if message is None else f"{value.decoder.name} ({message})"
+    return f"{said} of {' and '.join(sorted(value.tensors))}" if value.tensors else said

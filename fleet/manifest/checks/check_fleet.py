@@ -241,7 +241,7 @@ def _check_feeders(context: _Context, index: int, robot: Robot, uses: tuple[Mode
             if feeding not in running and feeding in context.models:
                 hint = f"add {feeding} to the models of {robot.name}, of its group or of the defaults"
                 context.add(path, f"{use.model} takes an output of {feeding}, which {robot.name} does not run", hint)
-        for value in model.inputs:
+        for value in model.fed:
             other, kind = types.setdefault(value.topic or "", (use.model, value.type))
             if value.topic is not None and kind != value.type and other != use.model:
                 text = f"{use.model} takes {value.topic} as {value.type}, {other} as {kind}"

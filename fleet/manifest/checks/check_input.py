@@ -13,6 +13,7 @@ from runtime.contract.node.encodings import COMPRESSED_ENCODINGS
 from runtime.contract.node.inputs import (
     COMPRESSED_IMAGE,
     INPUT_OPTIONS,
+    dtype_problem,
     image_problem,
     read_input_options,
     shape_problem,
@@ -20,12 +21,13 @@ from runtime.contract.node.inputs import (
 
 _OF_IMAGES = ("encoding", "width", "height", "preprocess")
 _OF_TOPICS = ("type", "adapter", "options", "stamp")
+_OF_FED = ("dtype", "shape_range", "offset", "min_rate")
 
 
 def check_input(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
     """Note what is wrong with an input. Returns whether its form is right, so that more can be checked."""
     form = _check_feed(value, index, source, report)
-    if form and not report.has(source, ("inputs", index, "shape")):
+    if form and not value.is_constant and not report.has(source, ("inputs", index, "shape")):
         check_range(value, index, source, report)
     return form
 
@@ -35,33 +37,41 @@ def _check_feed(value: ModelInput, index: int, source: SourceFile, report: Repor
     found = list(_form(value))
     for key, message, hint in found:
         report.add(source, (*at, *key), message, hint)
-    if found or value.adapter is not None:
+    if found or value.adapter is not None or value.is_constant or value.from_output is not None:
         return not found
     if value.is_image:
         return _options(value, index, source, report) and _image_options(value, index, source, report)
-    if value.from_output is not None:
-        if not value.shape or value.shape[0] != 1:
-            report.add(source, (*at, "shape"), f"{list(value.shape)} does not begin with a batch of 1", "write [1, …]")
-        return True
     if not _options(value, index, source, report):
         return False
     for problem in shape_problem(value.type, value.shape, read_input_options(value.type, value.options)):
         report.add(source, (*at, "shape"), problem.message, problem.hint)
+    for problem in dtype_problem(value.type, value.dtype):
+        report.add(source, (*at, "dtype"), problem.message, problem.hint)
     return True
 
 
 def _form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Yield which keys are missing, and which do not go together: key, message, hint."""
     given = value.model_fields_set
-    if (value.topic is None) == (value.from_output is None):
-        hint = "give topic (a ROS topic), or from (another model's output)"
-        yield (), "an input has one source: give exactly one of topic and from", hint
+    if sum((value.topic is not None, value.from_output is not None, value.is_constant)) != 1:
+        hint = "give topic (a ROS topic), or from (another model's output), or constant; what it keeps is state"
+        yield (), "an input has one source: give exactly one of topic, from and constant", hint
         return
+    if value.is_constant:
+        for key in sorted(given & {*_OF_IMAGES, *_OF_TOPICS, *_OF_FED}):
+            yield (key,), f"{key} is for what is fed, but this input is constant", "remove it"
+        return
+    if "shape" not in given:
+        yield (), "shape is missing", "add shape: what the ONNX file has, [] for a single value without dimensions"
+    yield from _fed_form(value, given)
+
+
+def _fed_form(value: ModelInput, given: set[str]) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """The same of an input with a source."""
     if value.from_output is not None:
         for key in sorted(given & {*_OF_IMAGES, *_OF_TOPICS}):
             yield (key,), f"{key} is for topics, but this input comes from {value.from_output.model}", "remove it"
-        return
-    if value.adapter is not None and "type" not in given:
+    elif value.adapter is not None and "type" not in given:
         yield (), "an adapter needs the message type that it takes", "add type, as in sensor_msgs/msg/Range"
     elif value.adapter is None and value.type not in INPUT_OPTIONS:
         hint = f"{did_you_mean(value.type, INPUT_OPTIONS)}; for another type give your own adapter, package:name"
@@ -71,9 +81,15 @@ def _form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
         for key in sorted(given & set(_OF_IMAGES)):
             yield (key,), f"{key} is for images, but this input is {what}", "remove it"
     else:
-        for key in ("width", "height"):
-            if getattr(value, key) is None:
-                yield (), f"{key} is missing", f"add the {key} of the camera's frames, in pixels"
+        yield from _image_form(value)
+
+
+def _image_form(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    if value.dtype != "float32":
+        yield ("dtype",), f"images become float32, not {value.dtype}", "remove dtype, or export a float32 input"
+    for key in ("width", "height"):
+        if getattr(value, key) is None:
+            yield (), f"{key} is missing", f"add the {key} of the camera's frames, in pixels"
 
 
 def _options(value: ModelInput, index: int, source: SourceFile, report: Report) -> bool:
@@ -114,7 +130,7 @@ def check_topics(model: Model, source: SourceFile, report: Report) -> None:
 def check_timing(model: Model, source: SourceFile, report: Report) -> None:
     """Note what does not fit together in trigger and join."""
     trigger, join = model.trigger, model.join
-    tensors = [value.tensor for value in model.inputs]
+    tensors = [value.tensor for value in model.fed]
     if trigger.input is not None and trigger.input not in tensors:
         hint = did_you_mean(trigger.input, tensors)
         report.add(source, ("trigger", "input"), f"the model has no input {trigger.input}", hint)
@@ -132,7 +148,7 @@ def check_timing(model: Model, source: SourceFile, report: Report) -> None:
 
 def _check_join(model: Model, source: SourceFile, report: Report) -> None:
     join = model.join
-    if join.tolerance is not None and len(model.inputs) == 1:
+    if join.tolerance is not None and len(model.fed) == 1:
         hint = "remove it; max_age is for a single input too"
         report.add(source, ("join", "tolerance"), "there is only one input: nothing to join", hint)
     if join.tolerance is None:
@@ -160,14 +176,15 @@ def check_chains(models: Mapping[str, Model | None], sources: Mapping[str, Sourc
                 report.add(sources[name], (*at, "model"), f"no model is called {feeding}", hint)
                 continue
             if feeder := models[feeding]:
-                outputs = [output.tensor for output in feeder.outputs]
+                outputs = [name for output in feeder.outputs for name in output.sources]
                 if value.from_output.tensor not in outputs:
                     hint = f"{did_you_mean(value.from_output.tensor, outputs)} (outputs of {feeding} that are declared)"
                     message = f"{feeding} has no output {value.from_output.tensor}"
                     report.add(sources[name], (*at, "tensor"), message, hint)
             if way := _way_back(name, feeding, models):
                 message = f"{name} depends on itself: {' → '.join(reversed((name, *way)))}"
-                report.add(sources[name], (*at, "model"), message, "give one of them a topic")
+                hint = "give one of them a topic; what a model keeps for its own next frame is its state"
+                report.add(sources[name], (*at, "model"), message, hint)
 
 
 def feeders(model: Model | None) -> list[str]:

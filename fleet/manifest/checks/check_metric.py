@@ -6,9 +6,9 @@ from fleet.manifest.schema.manifest_schema import Model
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.manifest.yaml.report import Report, SourceFile
 from runtime.contract.engine.task_metric import AGREEMENTS, MAP50, MASK_IOU, METRICS, frames_needed, why_too_few
+from runtime.contract.node.box_options import BOX_DECODERS
 
 _AT = ("gates", "metric")
-BOXES = "boxes"
 
 
 def check_metric(model: Model, source: SourceFile, report: Report) -> None:
@@ -16,7 +16,7 @@ def check_metric(model: Model, source: SourceFile, report: Report) -> None:
     metric = model.gates.metric
     if metric is None:
         return
-    outputs = [value.tensor for value in model.outputs]
+    outputs = [name for value in model.outputs for name in value.sources]
     if metric.output not in outputs:
         hint = did_you_mean(metric.output, outputs)
         report.add(source, (*_AT, "output"), f"the model has no output {metric.output}", hint)
@@ -43,10 +43,11 @@ def check_metric(model: Model, source: SourceFile, report: Report) -> None:
 
 def _check_boxes(model: Model, output: str, source: SourceFile, report: Report) -> None:
     """The builder decodes as the robot does: by the options of the output's decoder, into the camera's frame."""
-    decoder = next((value.decoder.name for value in model.outputs if value.tensor == output), BOXES)
-    if decoder != BOXES:
-        hint = f"choose the output that decoder {BOXES} reads, or another metric"
-        report.add(source, (*_AT, "output"), f"{MAP50} needs boxes, and {output} has decoder {decoder}", hint)
+    read = [value for value in model.outputs if output in value.sources]
+    if read and not any(value.decoder.name in BOX_DECODERS for value in read):
+        hint = f"choose an output of the decoders {', '.join(BOX_DECODERS)}, or another metric"
+        message = f"{MAP50} needs boxes, and {output} has decoder {read[0].decoder.name}"
+        report.add(source, (*_AT, "output"), message, hint)
     if not any(value.is_image for value in model.inputs):
         hint = "choose another metric"
         report.add(source, (*_AT, "name"), f"{MAP50} needs an image input, and there is none", hint)

@@ -55,7 +55,7 @@ def _problems(value: ModelInput) -> Iterator[tuple[tuple[str, ...], str, str]]:
         if len(sizes) != len(shape):
             yield (key,), f"{list(sizes)} has {len(sizes)} dimensions, but shape {len(shape)}", f"write {len(shape)}"
             return
-        if sizes[:1] != (1,):
+        if sizes[:1] != (1,) and shape[:1] == (1,):
             hint = f"write {[1, *sizes[1:]]}"
             yield (key,), f"{list(sizes)} does not begin with a batch of 1: models run on one message at a time", hint
             return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,12 @@ class Tensor:
         )
 
     @property
+    def fixed(self) -> tuple[int, ...] | None:
+        """The shape where no dimension is free."""
+        sizes = tuple(size for size in self.shape or () if size is not None)
+        return None if self.shape is None or len(sizes) != len(self.shape) else sizes
+
+    @property
     def shown(self) -> str:
         """``[1, 3, ?, ?]``."""
         return "[" + ", ".join("?" if size is None else str(size) for size in self.shape or ()) + "]"
@@ -60,6 +66,8 @@ class Graph:
     """Files beside it that hold weights, as it names them."""
     quantized: bool = False
     """It carries scales of its own (Q/DQ pairs)."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What its exporter wrote down (metadata_props)."""
 
 
 @lru_cache(maxsize=64)
@@ -83,17 +91,19 @@ def read_graph(path: Path, _sha256: str) -> Graph:
             raise NotOnnx(f"keeps tensor {files[place][:80]!a} in {place[:80]!a}, which {why}", hint)
     weights = {weight.name for weight in model.graph.initializer}
     return Graph(
-        inputs={value.name: _tensor(value) for value in model.graph.input if value.name not in weights},
-        outputs={value.name: _tensor(value) for value in model.graph.output},
+        inputs={value.name: tensor_of(value) for value in model.graph.input if value.name not in weights},
+        outputs={value.name: tensor_of(value) for value in model.graph.output},
         operators=tuple(dict.fromkeys(node.op_type for node in model.graph.node)),
         nodes=tuple(node.name for node in model.graph.node if node.name),
         nameless=any(not node.name for node in model.graph.node),
         files=tuple(files),
         quantized=any(node.op_type == "QuantizeLinear" for node in model.graph.node),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
     )
 
 
-def _tensor(value: Any) -> Tensor:
+def tensor_of(value: Any) -> Tensor:
+    """Return type and shape of an input or output (onnx.ValueInfoProto)."""
     import onnx
 
     kind = value.type.tensor_type

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, model_validator
 
+from fleet.manifest.schema.number_values import Bounds, Constant, Initial, Numbers, NumbersByName, Span
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD, BuildOptions
+from runtime.contract.engine.decoded import output_name, tensors_read
+from runtime.contract.engine.image_layout import as_nchw
 from runtime.contract.engine.task_metric import METRICS
 from runtime.contract.node.decoders import DECODER_OPTIONS
 from runtime.contract.node.encodings import ENCODINGS, meant_by
 from runtime.contract.node.inputs import IMAGE, IMAGE_TYPES
-from runtime.contract.node.runtime_config import DEFAULT_QUEUE
+from runtime.contract.node.runtime_config import DEFAULT_GAP_S, DEFAULT_QUEUE
+
+InputType = Literal["float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 
 DecoderName = Annotated[
     Text,
@@ -72,6 +78,10 @@ class ImagePreprocess(Frozen):
 
     color: Literal["rgb", "bgr", "gray"] = "rgb"
     resize: Literal["stretch", "letterbox", "none"] = "stretch"
+    place: Literal["centre", "top_left"] = "centre"
+    """Of a letterbox: where the frame lies in it."""
+    pad: tuple[Annotated[float, Field(ge=0, le=65535)], ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; 114 if not given."""
     scale: Annotated[float, Field(gt=0)] = 1.0 / 255.0
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     """One number a channel, in the order of ``color``, after ``scale``."""
@@ -80,6 +90,8 @@ class ImagePreprocess(Frozen):
     """Degrees clockwise, before the resize."""
     flip: Literal["horizontal", "vertical"] | None = None
     """After the rotation."""
+    layout: Literal["nchw", "nhwc", "chw", "hwc"] = "nchw"
+    """How the model's tensor lies, as its ``shape`` says."""
 
 
 class OutputRef(Frozen):
@@ -100,8 +112,12 @@ class ModelInput(Frozen):
     """One input tensor and what feeds it: a ROS topic, or another model. Which keys go together: `check_input.py`."""
 
     tensor: Text
-    shape: tuple[Annotated[int, Field(ge=1)], ...]
-    """What the robot runs at, whatever the range."""
+    shape: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """What the robot runs at, whatever the range. Must be given, but for a constant."""
+    constant: Constant | None = None
+    """The value for good, which becomes part of the engine: one for the whole tensor, or as many as it has."""
+    dtype: InputType = "float32"
+    """Element type of the ONNX file's input."""
     shape_range: ShapeRange | None = None
     """Of a TensorRT engine, which then takes any shape in it; tuned for ``shape``."""
     topic: Topic | None = None
@@ -123,9 +139,15 @@ class ModelInput(Frozen):
     """Hz; below it the robot says degraded."""
 
     @property
+    def is_constant(self) -> bool:
+        """Nothing feeds it: its value is in the engine."""
+        return self.constant is not None
+
+    @property
     def is_image(self) -> bool:
-        """The engine takes the camera's bytes, preprocessing in front; otherwise a float32 tensor as it is."""
-        return self.from_output is None and self.adapter is None and self.type in IMAGE_TYPES
+        """The engine takes the camera's bytes, preprocessing in front; otherwise a tensor as it is."""
+        fed = self.from_output is not None or self.is_constant
+        return not fed and self.adapter is None and self.type in IMAGE_TYPES
 
     @property
     def frame(self) -> tuple[int, int, int]:
@@ -133,9 +155,61 @@ class ModelInput(Frozen):
         return ENCODINGS[self.encoding].shape(self.height or 0, self.width or 0)[1:]
 
     @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(1, channels, rows, columns) of an image's tensor, whatever its layout. ValueError for another rank."""
+        return as_nchw(self.shape, self.preprocess.layout)
+
+    @property
     def frame_dtype(self) -> str:
         """Of an image's frames as the engine takes them."""
         return ENCODINGS[self.encoding].dtype
+
+
+class ModelState(Frozen):
+    """What an output (or the end of an input) gives at one frame, and an input takes at the next. `check_state.py`."""
+
+    input: Text
+    """An input of the ONNX file, or a name that observations use."""
+    output: Text | None = None
+    tail_of: Text | None = None
+    """Instead: an input or observation whose last values are kept."""
+    shape: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """Where the ONNX file leaves it open."""
+    initial: Initial = 0.0
+    reset: Literal["on_gap", "never"] = "on_gap"
+    gap: Annotated[Seconds, Field(gt=0)] = DEFAULT_GAP_S
+    """Frames further apart begin a new sequence."""
+    failed_frame: Literal["reset", "keep"] | None = None
+    """What a frame that came to nothing makes of it: reset when not given, keep with reset: never."""
+
+
+class ModelObservationPart(Frozen):
+    """Some values of an observation. In this order: chosen, less subtract, clipped, times scale. `check_state.py`."""
+
+    input: Text | None = None
+    """A declared input, or a state's."""
+    fields: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Of a message whose numbers have names."""
+    joints: Annotated[tuple[Text, ...], Field(min_length=1)] | None = None
+    """Of a JointState: these, in this order."""
+    slice: Span | None = None
+    """Of numbers without names: the first, and the first that is none of them."""
+    projected_gravity: bool = False
+    """Of a quaternion: the direction of gravity in the body's frame."""
+    subtract: NumbersByName | None = None
+    """Numbers, or by joint."""
+    clip: Bounds | None = None
+    scale: Numbers | None = None
+    constant: Numbers | None = None
+
+
+class ModelObservation(Frozen):
+    """An input of the ONNX file that is composed in the engine: its parts one after another."""
+
+    tensor: Text
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
+    parts: Annotated[tuple[ModelObservationPart, ...], Field(min_length=1)]
+    clip: Bounds | None = None
 
 
 class ModelTrigger(Frozen):
@@ -170,11 +244,32 @@ class Decoder(Frozen):
 
 
 class ModelOutput(Frozen):
-    """One output tensor and the topic it is published on."""
+    """One output tensor, or several that one decoder reads, and the topic that the result is published on."""
 
-    tensor: Text
+    tensor: Text | None = None
+    tensors: dict[Text, Text] = Field(default_factory=dict)
+    """Role → tensor, of a decoder that reads several: boxes, scores, classes …"""
     topic: Topic
     decoder: Decoder
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> ModelOutput:
+        if (self.tensor is None) == (not self.tensors):
+            raise ValueError("give tensor, or tensors with the role of each: one of the two")
+        for role in self.tensors:
+            if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", role):
+                raise ValueError(f"{role!r} is no role: write lower-case letters, digits and _, as in {{boxes: NAME}}")
+        return self
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor or "", self.tensors)
+
+    @property
+    def output_name(self) -> str:
+        """What messages and reports call it."""
+        return output_name(self.tensor or "", self.tensors)
 
 
 DEFAULT_LEVEL = BuildOptions().optimization_level
@@ -262,8 +357,15 @@ class Model(Frozen):
     source: Source
     inputs: Annotated[tuple[ModelInput, ...], Field(min_length=1)]
     outputs: Annotated[tuple[ModelOutput, ...], Field(min_length=1)]
+    state: tuple[ModelState, ...] = ()
+    observations: tuple[ModelObservation, ...] = ()
     trigger: ModelTrigger = ModelTrigger()
     join: ModelJoin = ModelJoin()
     precisions: Precisions = Precisions()
     golden: Golden
     gates: ModelGates = ModelGates()
+
+    @property
+    def fed(self) -> tuple[ModelInput, ...]:
+        """The inputs that messages or other models feed: all but constants."""
+        return tuple(value for value in self.inputs if not value.is_constant)

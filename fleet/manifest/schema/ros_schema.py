@@ -28,6 +28,8 @@ class Ros(Frozen):
     domain_id: Annotated[int, Field(ge=0, le=232), AfterValidator(_usable)] | None = None
     use_sim_time: bool | None = None
     """The node's clock follows /clock from the start."""
+    autostart: bool | None = None
+    """false: a lifecycle manager configures and activates the node."""
     rmw: Literal["fastrtps", "cyclonedds", "zenoh"] | None = None
     """The middleware; its package is in the profile's base image."""
 

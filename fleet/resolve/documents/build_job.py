@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from fleet.manifest.load import LoadedManifest
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelOutput, Profile
 from fleet.manifest.schema.model_schema import AccuracyGate as ManifestGate
-from fleet.manifest.schema.model_schema import MetricGate as ManifestMetric
 from fleet.resolve.desired import EngineSpec, Recipe
 from fleet.resolve.documents.data_digest import calibration_digest, golden_digest
 from fleet.resolve.documents.engine_key import engine_key
+from fleet.resolve.documents.model_front import constants, observations, state
 from runtime.contract.engine.build import (
+    TOP_LEFT,
     AccuracyGate,
     BuildJob,
     BuildOptions,
@@ -23,6 +23,7 @@ from runtime.contract.engine.build import (
 )
 from runtime.contract.engine.decoded import OutputDecoder
 from runtime.contract.engine.task_metric import MAP50, MetricGate
+from runtime.contract.node.box_options import BOX_DECODERS
 
 BOXES = "boxes"
 CHANNELS = {"rgb": 3, "bgr": 3, "gray": 1}
@@ -74,8 +75,8 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         precision=precision,
         onnx_sha256=model.source.sha256,
         external=dict(sorted(model.source.data.items())),
-        inputs=tuple(_input(value) for value in model.inputs),
-        outputs=tuple(_output(value) for value in model.outputs),
+        inputs=tuple(_input(value) for value in model.fed),
+        outputs=_outputs(model),
         options=replace(_options(model, precision, profile.backend), dla_core=dla_core),
         device=device_facts(profile),
         accuracy=_accuracy(accuracy),
@@ -85,6 +86,9 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         metric=_metric(model, precision),
         decoders=tuple(_decoder(value) for value in model.outputs),
         golden_expect=model.golden.expect or "",
+        constants=constants(model),
+        state=state(model),
+        observations=observations(model),
     )
 
 
@@ -94,9 +98,9 @@ def _decoder(value: ModelOutput) -> OutputDecoder:
     if options.get("labels"):
         options["classes"] = len(options["labels"])
     options.pop("labels", None)
-    if value.decoder.name != BOXES:
+    if value.decoder.name not in BOX_DECODERS:
         options.pop("classes", None)
-    return OutputDecoder(value.tensor, value.decoder.name, options)
+    return OutputDecoder(value.output_name, value.decoder.name, options, dict(value.tensors))
 
 
 def _accuracy(gate: ManifestGate | None) -> AccuracyGate:
@@ -110,14 +114,14 @@ def _metric(model: Model, precision: str) -> MetricGate | None:
     if metric is None:
         return None
     limit = next((value for name, value in metric.limits.items() if name == precision), None)
-    return MetricGate(metric.name, metric.output, limit, metric.threshold, _box_options(model, metric))
-
-
-def _box_options(model: Model, metric: ManifestMetric) -> dict[str, Any]:
-    """Return how the robot decodes the boxes that are measured; names of classes change nothing of that."""
+    gate = MetricGate(metric.name, metric.output, limit, metric.threshold)
     if metric.name != MAP50:
-        return {}
-    return _decoder(next(value for value in model.outputs if value.tensor == metric.output)).options
+        return gate
+    # Boxes are measured as the robot decodes them; names of classes change nothing of that.
+    read = [value for value in model.outputs if metric.output in value.sources]
+    decoder = _decoder(next((value for value in read if value.decoder.name in BOX_DECODERS), read[0]))
+    name = decoder.name if decoder.name != BOXES else ""
+    return replace(gate, decoder=decoder.options, decoder_name=name, tensors=decoder.tensors)
 
 
 def device_facts(profile: Profile) -> DeviceFacts:
@@ -136,7 +140,7 @@ def _input(value: ModelInput) -> TensorSpec:
     if not value.is_image:
         span = value.shape_range
         low, high = (span.min, span.max) if span is not None else ((), ())
-        return TensorSpec(name=value.tensor, shape=value.shape, min_shape=low, max_shape=high)
+        return TensorSpec(name=value.tensor, shape=value.shape, dtype=value.dtype, min_shape=low, max_shape=high)
     wanted = value.preprocess
     channels = CHANNELS[wanted.color]
     preprocess = Preprocess(
@@ -150,12 +154,17 @@ def _input(value: ModelInput) -> TensorSpec:
         std=wanted.std[:channels],
         rotate=wanted.rotate,
         flip=wanted.flip or "",
+        place=TOP_LEFT if wanted.place == TOP_LEFT else "",
+        pad=wanted.pad * channels if len(wanted.pad) == 1 else wanted.pad,
+        layout="" if wanted.layout == "nchw" else wanted.layout,
     )
-    return TensorSpec(name=value.tensor, shape=value.shape, preprocess=preprocess)
+    return TensorSpec(name=value.tensor, shape=value.image_shape, preprocess=preprocess)
 
 
-def _output(value: ModelOutput) -> TensorSpec:
-    return TensorSpec(name=value.tensor, shape=())
+def _outputs(model: Model) -> tuple[TensorSpec, ...]:
+    """Return every tensor that some decoder reads, once, in the order of the outputs."""
+    names = dict.fromkeys(name for value in model.outputs for name in value.sources)
+    return tuple(TensorSpec(name=name, shape=()) for name in names)
 
 
 def _options(model: Model, precision: str, backend: str) -> BuildOptions:

@@ -15,6 +15,9 @@ device. What goes in (canonical JSON, then sha256):
 ``self_test``         what the robot's self-test asks for: it is in the layer too
 ``decoders``          outputs' decoders and their options, without names of classes: the report says what they find
 ``golden_expect``     whether the golden frames show nothing
+``constants``         inputs whose value is in the engine
+``state``             what is kept from frame to frame, and what a sequence begins with
+``observations``      inputs that are composed in the engine
 ``metric``            the task metric and its limit, where one is declared: the report must hold it
 ``options``           builder options: excluded operators, workspace, optimisation level …
 ``backend``           tensorrt or onnxruntime
@@ -60,11 +63,15 @@ def engine_key(job: BuildJob, *, calibration_digest: str | None, golden_digest: 
         "backend": job.backend,
         "device": to_dict(job.device),
         "builder_recipe": builder_recipe_digest,
-        "metric": _without_unset(to_dict(job.metric), "decoder") if job.metric else None,
-        "decoders": [to_dict(decoder) for decoder in job.decoders],
+        "metric": _without_unset(to_dict(job.metric), "decoder", "decoder_name", "tensors") if job.metric else None,
+        "decoders": [_without_unset(to_dict(decoder), "tensors") for decoder in job.decoders],
         "golden_expect": job.golden_expect,
+        "constants": [to_dict(spec) for spec in job.constants],
+        "state": [to_dict(spec) for spec in job.state],
+        "observations": [to_dict(spec) for spec in job.observations],
     }
-    return digest_of(_without_unset(document, "metric", "decoders", "golden_expect", "external"))
+    later = ("metric", "decoders", "golden_expect", "external", "constants", "state", "observations")
+    return digest_of(_without_unset(document, *later))
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     unset = {"min_shape", "max_shape"} if not (spec.min_shape or spec.max_shape) else set()
     found = {name: value for name, value in to_dict(spec).items() if name not in unset}
     if spec.preprocess is not None:
-        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip")
+        found["preprocess"] = _without_unset(found["preprocess"], "rotate", "flip", "place", "pad", "layout")
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from fleet.manifest.schema.manifest_schema import Model, ModelInput, ModelUse, Profile
 from fleet.resolve.desired import EngineSpec
+from fleet.resolve.documents.model_front import state_rules
 from runtime.contract.node.runtime_config import (
     FallbackEngine,
     InputBinding,
@@ -59,9 +60,10 @@ def _fallback_engine(use: ModelUse, engine: EngineSpec | None, models: Mapping[s
         model=engine.model,
         precision=engine.precision,
         engine_key=engine.key,
-        inputs=tuple(_input(value) for value in model.inputs),
+        inputs=tuple(_input(value) for value in model.fed),
         outputs=tuple(replace(output, topic=mine.topic) for output, mine in zip(outputs, own.outputs, strict=True)),
         threads=use.threads or 1,
+        state=state_rules(model),
     )
 
 
@@ -70,18 +72,19 @@ def _model(profile: Profile, use: ModelUse, engine: EngineSpec, model: Model) ->
         name=model.name,
         precision=engine.precision,
         engine_key=engine.key,
-        inputs=tuple(_input(value) for value in model.inputs),
+        inputs=tuple(_input(value) for value in model.fed),
         outputs=_outputs(model),
         thresholds=_thresholds(profile, model),
         threads=use.threads or 1,
         trigger=_trigger(model),
         join=_join(model),
+        state=state_rules(model),
     )
 
 
 def _input(value: ModelInput) -> InputBinding:
     if value.is_image:
-        rows, columns = value.shape[2:] if len(value.shape) == 4 else (0, 0)
+        rows, columns = value.image_shape[2:]
         return InputBinding(
             value.tensor,
             value.topic or "",
@@ -102,6 +105,7 @@ def _input(value: ModelInput) -> InputBinding:
             "",
             "",
             shape=value.shape,
+            dtype=value.dtype,
             from_model=feeding.model,
             from_tensor=feeding.tensor,
             offset_s=value.offset,
@@ -111,6 +115,7 @@ def _input(value: ModelInput) -> InputBinding:
         value.topic or "",
         value.type,
         shape=value.shape,
+        dtype=value.dtype,
         options=dict(value.options),
         adapter=value.adapter or "",
         stamp=value.stamp,
@@ -130,7 +135,9 @@ def _join(model: Model) -> JoinRule:
 
 def _outputs(model: Model) -> tuple[OutputBinding, ...]:
     return tuple(
-        OutputBinding(value.tensor, value.topic, value.decoder.name, dict(value.decoder.options))
+        OutputBinding(
+            value.tensor or "", value.topic, value.decoder.name, dict(value.decoder.options), dict(value.tensors)
+        )
         for value in model.outputs
     )
 

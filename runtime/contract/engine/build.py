@@ -7,6 +7,9 @@ from typing import Any, Dict, Final, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
 from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
+from runtime.contract.engine.facts import DeviceFacts as DeviceFacts  # noqa: PLC0414  (it is part of what a build says)
+from runtime.contract.engine.facts import Percentiles as Percentiles  # noqa: PLC0414
+from runtime.contract.engine.model_front import ConstantSpec, ObservationSpec, StateSpec
 from runtime.contract.engine.sensitivity import Sensitivity
 from runtime.contract.engine.task_metric import MetricGate, TaskMetric
 
@@ -22,6 +25,9 @@ TIMING_CACHE_FILE = "timing.cache"
 """In the job archive, where somebody puts it there by hand, what earlier builds measured; in the result archive that,
 what ``TIMING_DIR`` gave for this device, and what this build measured. TensorRT only."""
 
+TOP_LEFT = "top_left"
+"""Where a letterbox puts the frame, if not in the middle."""
+
 #: Version of what `runtime.engines.graph.transform` makes of a model. Part of the engine key: raised when that changes.
 TRANSFORM_VERSION = 4
 
@@ -31,7 +37,8 @@ class Preprocess:
     """How a camera's frame becomes the model's tensor; made part of the graph, so the engine takes the frame's bytes.
 
     In this order: crop nothing, convert from ``encoding`` to ``color``, rotate, flip, resize (linear, half-pixel
-    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis.
+    centres), ``value * scale``, ``(value - mean) / std`` per channel, HWC → CHW, add the batch axis; then the
+    model's own ``layout`` and element type (integers rounded, and cut at their limits).
     """
 
     height: int
@@ -51,6 +58,12 @@ class Preprocess:
     """Degrees clockwise: 0, 90, 180 or 270."""
     flip: str = ""
     """After that: horizontal (left and right change places), vertical, or nothing."""
+    place: str = ""
+    """Of a letterbox: ``top_left``, or nothing: centred."""
+    pad: Tuple[float, ...] = ()
+    """Of a letterbox's bars, in the frame's unit, one number a channel in the order of ``color``; nothing: 114."""
+    layout: str = ""
+    """How the model's own tensor lies: one of ``image_layout.AXES``. Empty: nchw."""
 
     @property
     def upright(self) -> Tuple[int, int]:
@@ -64,9 +77,9 @@ class TensorSpec:
 
     name: str
     shape: Tuple[int, ...]
-    """Batch first. Empty for an output whose shape is whatever the graph gives; -1 in an engine's output where the size
-    depends on the frame. Of an input with a range: what the engine is tuned for, measured with, and run at unless
-    somebody asks for another."""
+    """Batch first; of an image (1, channels, rows, columns) whatever its ``layout``. Empty for an output whose shape is
+    whatever the graph gives; -1 in an engine's output where the size depends on the frame. Of an input with a range:
+    what the engine is tuned for, measured with, and run at unless somebody asks for another."""
     dtype: str = "float32"
     preprocess: Optional[Preprocess] = None
     """Set for image inputs: the engine then takes the frame's bytes, as its encoding's ``shape`` and ``dtype`` say."""
@@ -128,21 +141,6 @@ class AccuracyGate:
 
 
 @dataclass(frozen=True)
-class DeviceFacts:
-    """What the engine key claims of the device, or what a device says it is. ``None`` means not applicable there."""
-
-    platform: str
-    """linux/arm64 or linux/amd64."""
-    module: Optional[str] = None
-    """Jetson module part number, ``p3767-0003``."""
-    l4t: Optional[str] = None
-    sm_count: Optional[int] = None
-    cuda: Optional[str] = None
-    tensorrt: Optional[str] = None
-    """Full version, four parts where known."""
-
-
-@dataclass(frozen=True)
 class BuildJob:
     """``job.json``: one engine to build. Paths are names inside the job archive."""
 
@@ -174,6 +172,11 @@ class BuildJob:
     """``nothing``: a right model finds nothing in the golden frames. Empty: its decoders find something."""
     external: Dict[str, str] = field(default_factory=dict)
     """Files beside the model that hold its weights, as it names them → sha256; in the job under those names."""
+    constants: Tuple[ConstantSpec, ...] = ()
+    state: Tuple[StateSpec, ...] = ()
+    """Their inputs and outputs are not among ``inputs`` and ``outputs``, but for outputs that are published too."""
+    observations: Tuple[ObservationSpec, ...] = ()
+    """Inputs of the model that ``inputs`` and ``state`` are composed to."""
     schema: int = SCHEMA
 
 
@@ -201,18 +204,10 @@ class EngineIdentity:
     """Core of the DLA that the engine was built for, and must be loaded on; None: the GPU alone."""
     golden_expect: str = ""
     """As in :class:`BuildJob`."""
+    state: Tuple[StateSpec, ...] = ()
+    """Whoever runs the engine keeps these from frame to frame; they are among ``inputs`` and ``outputs``. Golden frames
+    of such an engine are one sequence."""
     schema: int = SCHEMA
-
-
-@dataclass(frozen=True)
-class Percentiles:
-    """Milliseconds over ``count`` samples."""
-
-    p50: float
-    p90: float
-    p99: float
-    mean: float
-    count: int
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,11 @@ class MetricGate:
     threshold: float = 0.5
     """mask_iou of one channel: what is above it belongs to the mask."""
     decoder: Dict[str, Any] = field(default_factory=dict)
-    """map50: options of the decoder ``boxes``, as the robot gets them, without its labels."""
+    """map50: options of the output's decoder, as the robot gets them, without its labels."""
+    decoder_name: str = ""
+    """map50: the output's decoder; empty: ``boxes``."""
+    tensors: Dict[str, str] = field(default_factory=dict)
+    """map50: role → tensor, where the decoder reads several, ``output`` among them."""
 
 
 @dataclass(frozen=True)

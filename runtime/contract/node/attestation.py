@@ -29,6 +29,10 @@ class Attestation:
     verification_error: str = ""
     host_problems: Tuple[str, ...] = ()
     """What of the running release would not start on this host any more. Looked at when a verification is made."""
+    registry: str = ""
+    """Host of the registry of the current image, when it was asked for it: with a verification."""
+    registry_problem: str = ""
+    """Why it would not give that image to this robot; empty: it would."""
     schema: int = SCHEMA
 
     @cached_property

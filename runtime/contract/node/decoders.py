@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, List, Mapping, Tuple
 
-from runtime.contract.node.commands import GUARD_OPTIONS, velocity_rules
+from runtime.contract.node.box_options import BOX_OPTIONS, head_problems, with_head
+from runtime.contract.node.commands import GUARD_OPTIONS, JOINT_OPTIONS, joint_rules, velocity_rules
 from runtime.contract.node.options import (
     OptionError,
     OptionProblem,
@@ -37,25 +38,29 @@ _PLUGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?:[A-Za-z_][A-Za
 
 _AXES = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 
+TENSOR_MESSAGES = ("multiarray", "Float32MultiArray", "Float64MultiArray")
+"""Of std_msgs, what a whole tensor can be; ``multiarray`` is the Float32MultiArray."""
+
 DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
-    "boxes": (
-        OptionSpec("layout", "choice", "cxcywh", choices=("cxcywh", "xyxy")),
-        OptionSpec("objectness", "flag", False),
-        OptionSpec("channels_first", "flag", False),
-        OptionSpec("normalized", "flag", False),
-        OptionSpec("sigmoid", "flag", False),
-        OptionSpec("threshold", "number", 0.25, 0.0, 1.0),
-        OptionSpec("iou", "number", 0.45, 0.0, 1.0),
-        OptionSpec("class_agnostic", "flag", False),
-        OptionSpec("max_candidates", "whole", 1000, 1, 2000),
-        OptionSpec("max_detections", "whole", 100, 1, 1000),
-        OptionSpec("labels", "words", ()),
-        OptionSpec("classes", "whole", 0, 0, 100000),
-    ),
+    **BOX_OPTIONS,
     "classification": (
         OptionSpec("top_k", "whole", 5, 1, 1000),
         OptionSpec("softmax", "flag", False),
         OptionSpec("labels", "words", ()),
+    ),
+    "depth": (
+        OptionSpec("unit", "choice", "m", choices=("m", "mm")),
+        OptionSpec("scale", "number", 1.0, -1e6, 1e6),
+        OptionSpec("offset", "number", 0.0, -1e6, 1e6),
+        OptionSpec("inverse", "flag", False),
+        OptionSpec("min", "number", 0.0, 0.0, 1000.0, unit="m"),
+        OptionSpec("max", "number", 1000.0, 0.0, 1000.0, unit="m"),
+        OptionSpec("size", "choice", "model", choices=("model", "camera")),
+    ),
+    "joints": (
+        OptionSpec("scale", "each", 1.0, -10000.0, 10000.0),
+        OptionSpec("offset", "each", 0.0, -10000.0, 10000.0),
+        *JOINT_OPTIONS,
     ),
     "mask": (
         OptionSpec("threshold", "number", 0.5, 0.0, 1.0),
@@ -65,7 +70,7 @@ DECODER_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
     "tensor": (
         OptionSpec("name", "word", ""),
         OptionSpec("max_elements", "whole", 4096, 1, 65536),
-        OptionSpec("message", "choice", "json", choices=("json", "multiarray")),
+        OptionSpec("message", "choice", "json", choices=("json", *TENSOR_MESSAGES)),
     ),
     "text_boxes": (
         OptionSpec("threshold", "number", 0.3, 0.0, 1.0),
@@ -95,7 +100,7 @@ def unknown_decoder(name: str) -> OptionError:
 
 def option_problems(decoder: str, options: Mapping[str, Any]) -> List[OptionProblem]:
     """Return everything that is wrong with the options of a built-in decoder. Raises KeyError for another name."""
-    return problems_with(DECODER_OPTIONS[decoder], options, _RULES.get(decoder, no_rules))
+    return problems_with(DECODER_OPTIONS[decoder], options, _rules(decoder, options))
 
 
 def read_options(decoder: str, options: Mapping[str, Any]) -> Dict[str, Any]:
@@ -105,21 +110,26 @@ def read_options(decoder: str, options: Mapping[str, Any]) -> Dict[str, Any]:
     """
     if decoder not in DECODER_OPTIONS:
         raise unknown_decoder(decoder)
-    return read_with(decoder, DECODER_OPTIONS[decoder], options, _RULES.get(decoder, no_rules))
+    values = read_with(decoder, DECODER_OPTIONS[decoder], options, _rules(decoder, options))
+    return with_head(values, options) if decoder in BOX_OPTIONS else values
 
 
-def _box_rules(values: Dict[str, Any]) -> List[OptionProblem]:
-    if not values["classes"] and not values["labels"]:
-        hint = (
-            "give labels (the classes' names) or classes (how many there are): every number of the output has a place"
-        )
-        return [OptionProblem(None, "needs labels or classes", hint)]
-    if values["labels"] and values["classes"] not in (0, len(values["labels"])):
-        hint = "leave classes out, or give as many labels"
-        message = "is {}, and there are {} labels".format(values["classes"], len(values["labels"]))
-        return [OptionProblem("classes", message, hint)]
-    return []
+def _rules(decoder: str, given: Mapping[str, Any]) -> Rules:
+    """Return the rules between the options of one decoder; those of heads ask which were given."""
+    if decoder in BOX_OPTIONS:
+        return lambda values: head_problems(values, given)
+    return _RULES.get(decoder, no_rules)
 
 
-_RULES: Dict[str, Rules] = {"boxes": _box_rules, "velocity": velocity_rules}
+def _depth_rules(values: Dict[str, Any]) -> List[OptionProblem]:
+    found = []
+    if not values["min"] < values["max"]:
+        message = "is {:g} m, and min is {:g} m".format(values["max"], values["min"])
+        found.append(OptionProblem("max", message, "give a largest depth above the smallest"))
+    if not values["scale"]:
+        found.append(OptionProblem("scale", "is 0", "give another number: every pixel would have the same depth"))
+    return found
+
+
+_RULES: Dict[str, Rules] = {"depth": _depth_rules, "joints": joint_rules, "velocity": velocity_rules}
 """Rules between the options of one decoder."""

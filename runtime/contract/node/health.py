@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
-from runtime.contract.engine.build import Percentiles
 from runtime.contract.engine.decoded import DecodedOutput
+from runtime.contract.engine.facts import Percentiles
 from runtime.contract.robot.power import PowerStatus
 
 #: Overall verdict, three states: only ``UNHEALTHY`` reverts a release.
@@ -34,18 +34,25 @@ class SelfTest:
 
 @dataclass(frozen=True)
 class CommandHealth:
-    """What one command output (a velocity) does to the robot now, and why it does not drive it."""
+    """What one command output (a velocity, joints) does to the robot now, and why it does not drive it."""
 
     topic: str
     """Resolved name."""
     state: str
-    """drive | hold | stopped (zero is sent) | held (nothing is sent: somebody else has the topic)."""
+    """drive | hold (the last command, the measured position, or damping) | stopped (zero is sent, or nothing, by the
+    output's options) | held (nothing is sent: somebody else has the topic, or nobody listens)."""
     reason: str = ""
     """Why it does not drive; empty while it does."""
     driven: int = 0
     """Commands of a model's result that were sent since the executor started."""
     sent: int = 0
     """All commands that were sent, zeros included."""
+    limited: int = 0
+    """Results of which a joint was over a limit, and commands that were held back at one."""
+    limit: str = ""
+    """The last of them: joint, value and limit."""
+    unmeasured: int = 0
+    """Measurements of the joints that were refused: a joint missing, not finite, a jump, another clock."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class ModelHealth:
     of the robot's clock (``clock_ahead``) or far behind it (``clock_behind``). Names are few and fixed."""
     serving: str = ""
     """Whose engine answers: ``configured``, ``fallback`` (of ``serving_model``), ``swapped`` (put in while running), or
-    ``zero`` | ``hold`` (no engine; the velocity outputs answer). Empty: nothing does, or an older executor."""
+    ``zero`` | ``hold`` (no engine; the outputs that command answer). Empty: nothing does, or an older executor."""
     serving_model: str = ""
     """Name of the model that the serving engine was built from; another one only for a fallback."""
     serving_reason: str = ""
@@ -85,10 +92,10 @@ class ModelHealth:
     by_udp: Tuple[str, ...] = ()
     """Large inputs that do not come through shared memory, ``<topic> from <node>``: their frames get lost."""
     held: str = ""
-    """Why a velocity output of it commands nothing: who else commands the topic, with participant and host. Empty:
+    """Why an output of it commands nothing: who else commands the topic, with participant and host. Empty:
     nobody does, or an older executor."""
     commands: Tuple[CommandHealth, ...] = ()
-    """Of each velocity output. Empty: it has none, or an older executor."""
+    """Of each output that commands. Empty: it has none, or an older executor."""
     clock: Tuple[str, ...] = ()
     """Inputs whose newest stamp does not fit the robot's clock, each with by how much, and what to do."""
     unheard: Tuple[str, ...] = ()
@@ -96,6 +103,11 @@ class ModelHealth:
     match."""
     mixed: Tuple[str, ...] = ()
     """Inputs on whose topic messages of several publishers are mixed, and whose."""
+    state_resets: Dict[str, int] = field(default_factory=dict)
+    """How often what it keeps from frame to frame began anew, by reason: ``gap``, ``clock_back``, ``failed_frame``,
+    ``not_finite``, ``engine`` (another one serves), ``activated``."""
+    last_state_reset: str = ""
+    """The last of them, with which states and why."""
 
 
 @dataclass(frozen=True)

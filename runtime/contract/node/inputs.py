@@ -25,9 +25,27 @@ POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
 FLOAT32_ARRAY = "std_msgs/msg/Float32MultiArray"
 FLOAT64_ARRAY = "std_msgs/msg/Float64MultiArray"
 
+ARRAYS: Dict[str, str] = {
+    FLOAT32_ARRAY: "f4",
+    FLOAT64_ARRAY: "f8",
+    **{"std_msgs/msg/Int{}MultiArray".format(8 * size): "i{}".format(size) for size in (1, 2, 4, 8)},
+    **{"std_msgs/msg/UInt{}MultiArray".format(8 * size): "u{}".format(size) for size in (1, 2, 4, 8)},
+}
+"""Arrays of numbers, and how one is written in them (as numpy writes it)."""
+SINGLES: Dict[str, str] = {
+    "std_msgs/msg/Bool": "u1",
+    "std_msgs/msg/Float32": "f4",
+    "std_msgs/msg/Float64": "f8",
+    **{"std_msgs/msg/Int{}".format(8 * size): "i{}".format(size) for size in (1, 2, 4, 8)},
+    **{"std_msgs/msg/UInt{}".format(8 * size): "u{}".format(size) for size in (1, 2, 4, 8)},
+}
+"""Messages of one number."""
+FLOATS = ("float32", "float64")
+WHOLE = ("int64", "int32", "int16", "int8", "uint8", "bool")
+
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
-"""Their preprocessing is in the engine, which takes the frame's bytes (`encodings.py`). All others feed float32 tensors
-of the declared shape, batch of one first, with nothing in front of them."""
+"""Their preprocessing is in the engine, which takes the frame's bytes (`encodings.py`). All others feed tensors of the
+declared shape and type, with nothing in front of them but what observations declare."""
 
 TWIST_FIELDS = ("linear.x", "linear.y", "linear.z", "angular.x", "angular.y", "angular.z")
 POSE_FIELDS = (
@@ -73,8 +91,7 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("fields", "words", ("position", "velocity"), choices=JOINT_FIELDS),
         OptionSpec("missing", "choice", "refuse", choices=("refuse", "zero")),
     ),
-    FLOAT32_ARRAY: (),
-    FLOAT64_ARRAY: (),
+    **dict.fromkeys((*ARRAYS, *SINGLES), ()),
     POINT_CLOUD: (
         OptionSpec("fields", "words", ("x", "y", "z")),
         OptionSpec("layout", "choice", "points_first", choices=("points_first", "fields_first")),
@@ -146,9 +163,12 @@ def chosen_fields(kind: str, fields: Tuple[str, ...], size: int) -> Tuple[str, .
 
 
 def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any]) -> Tuple[ShapeProblem, ...]:
-    """Return why ``kind`` cannot fill a float tensor of ``shape``; empty when it can. ``options`` are valid."""
-    if len(shape) < 2 or shape[0] != 1:
+    """Return why ``kind`` cannot fill a tensor of ``shape``; empty when it can. ``options`` are valid."""
+    if kind in (LASER_SCAN, POINT_CLOUD) and (len(shape) < 2 or shape[0] != 1):
         return (ShapeProblem("{} does not begin with a batch of 1".format(list(shape)), "write [1, …]"),)
+    if kind in SINGLES and size_of(shape) != 1:
+        message = "{} takes {} values, but {} is one".format(list(shape), size_of(shape), kind)
+        return (ShapeProblem(message, "write [1] or [], or take a MultiArray"),)
     if kind == JOINT_STATE:
         return _joint_problem(shape, tuple(options["joints"]), tuple(options["fields"]))
     if kind in DEFAULT_FIELDS:
@@ -157,6 +177,21 @@ def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any])
         return _scan_problem(shape, tuple(options["angles"]), str(options["resample"]))
     if kind == POINT_CLOUD:
         return _cloud_problem(shape, tuple(options["fields"]), options["layout"] == "points_first")
+    return ()
+
+
+def dtype_problem(kind: str, dtype: str) -> Tuple[ShapeProblem, ...]:
+    """Return why ``kind`` cannot fill a tensor of ``dtype``; empty when it can."""
+    if kind in ARRAYS or kind in SINGLES:
+        form = (ARRAYS.get(kind) or SINGLES[kind])[0]
+        if form == "f" and dtype in WHOLE:
+            whole = "std_msgs/msg/Bool or UInt8MultiArray" if dtype == "bool" else "std_msgs/msg/Int32MultiArray"
+            return (ShapeProblem("{} cannot fill {}".format(kind, dtype), "take {}".format(whole)),)
+        return ()
+    takes = FLOATS if kind in DEFAULT_FIELDS or kind == JOINT_STATE else FLOATS[:1]
+    if dtype not in takes:
+        message = "{} cannot fill {}, but {}".format(kind, dtype, " or ".join(takes))
+        return (ShapeProblem(message, "take a MultiArray of std_msgs, or export the model with a float32 input"),)
     return ()
 
 

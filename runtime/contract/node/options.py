@@ -22,7 +22,8 @@ class OptionSpec:
 
     name: str
     kind: str
-    """number | whole | flag | word | choice | duration | words | numbers | each (a number, or a list of them)."""
+    """number | whole | flag | word | choice | duration | words | numbers | each (a number, or a list of them) |
+    wholes | names (a list of different words, or how many there are)."""
     default: Any = None
     """``None``: it must be given."""
     low: float = 0.0
@@ -110,7 +111,20 @@ def _value(spec: OptionSpec, value: Any) -> Any:
         return value if isinstance(value, bool) else None
     if spec.kind in ("word", "choice"):
         return value if _is_word(spec, value) else None
+    return _list_value(spec, value)
+
+
+def _list_value(spec: OptionSpec, value: Any) -> Any:
+    """As :func:`_value`, for options that are lists."""
+    if spec.kind == "names" and _is_number(value):
+        fits = spec.low <= value <= spec.high and value == int(value)
+        return tuple(str(number) for number in range(int(value))) if fits else None
     if not isinstance(value, (list, tuple)):
+        return None
+    if spec.kind == "wholes":
+        fits = all(_is_number(item) and spec.low <= item <= spec.high and item == int(item) for item in value)
+        return tuple(int(item) for item in value) if fits else None
+    if spec.kind == "names" and (not value or len(set(map(str, value))) != len(value)):
         return None
     if spec.kind in ("numbers", "each"):
         if spec.kind == "each" and not value:
@@ -149,5 +163,7 @@ def _wanted(spec: OptionSpec) -> str:
         "duration": "a duration such as 300ms or 1s, {}".format(bounds + " s"),
         "words": "a list of strings",
         "numbers": "a list of numbers " + bounds,
+        "wholes": "a list of whole numbers " + bounds,
+        "names": "a list of different names, or how many there are, {}".format(bounds),
         "each": "a number {}, or a list of them, one for each".format(bounds),
     }[spec.kind]

@@ -15,6 +15,9 @@ from typing import Dict, Optional, Tuple
 from runtime.contract.codec import SCHEMA, canonical_json, from_json
 from runtime.contract.json_decoder import ContractError, Limits
 from runtime.contract.node.attestation import Attestation
+from runtime.contract.robot.pull_state import PullState
+
+__all__ = ["PullState", "Report", "SignedReport", "pack", "signed_bytes", "unpack"]
 
 NAMESPACE = "jetfleet.report"
 REPORTS_PATH = "/v1/reports"
@@ -22,23 +25,6 @@ REPORTS_PATH = "/v1/reports"
 MAX_ENVELOPE, MAX_REPORT = 256 * 1024, 2 * 1024 * 1024
 ENVELOPE_LIMITS = Limits(size=MAX_ENVELOPE, depth=3, values=50, text=MAX_ENVELOPE)
 REPORT_LIMITS = Limits(size=MAX_REPORT, depth=24, values=60000, text=MAX_REPORT)
-
-
-@dataclass(frozen=True)
-class PullState:
-    """How a robot that pulls stands to the desired statement."""
-
-    generation: int = 0
-    """Of the statement that it follows; 0: it has seen none."""
-    rollout_id: str = ""
-    stage: int = 0
-    """Its own stage in that plan, from 1; 0: no plan."""
-    held: str = ""
-    """Why it does not run what it should, or waits: a sentence for people; empty when nothing holds it."""
-    next_poll_at: float = 0.0
-    """Unix seconds by the robot's clock."""
-    problem: str = ""
-    """Why the last look at the registry failed; empty when it did not."""
 
 
 @dataclass(frozen=True)

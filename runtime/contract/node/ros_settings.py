@@ -11,6 +11,8 @@ from runtime.contract.codec import SCHEMA, ContractError, from_json
 ENV_ROS = "JETFLEET_ROS"
 #: ``true``: the node's clock follows ``/clock`` from its start, as the parameter ``use_sim_time`` does when set later.
 ENV_USE_SIM_TIME = "JETFLEET_USE_SIM_TIME"
+#: ``false``: a lifecycle manager configures and activates the node, which waits for it.
+ENV_AUTOSTART = "JETFLEET_AUTOSTART"
 #: ROS's own: which robots and tools can hear each other, and the middleware.
 ENV_DOMAIN, ENV_RMW = "ROS_DOMAIN_ID", "RMW_IMPLEMENTATION"
 
@@ -20,6 +22,9 @@ RMW_PACKAGES: Dict[str, str] = {
     "zenoh": "rmw_zenoh_cpp",
 }
 """Middlewares by the name that a manifest uses."""
+
+
+_WORDS = {"false": False, "0": False, "true": True, "1": True}
 
 
 @dataclass(frozen=True)
@@ -54,3 +59,11 @@ def ros_names(environment: Mapping[str, str]) -> RosNames:
         return from_json(RosNames, text)
     except ContractError as error:
         raise ValueError("{} cannot be read: {}".format(ENV_ROS, error)) from error
+
+
+def switch(environment: Mapping[str, str], name: str, usual: bool, meaning: str) -> bool:
+    """Return a variable that is true or false. Raises ValueError for another word; ``meaning``: of true."""
+    word = environment.get(name, "").strip().lower()
+    if word and word not in _WORDS:
+        raise ValueError("{}={}: write true ({}) or false".format(name, word, meaning))
+    return _WORDS.get(word, usual)

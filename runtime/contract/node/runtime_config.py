@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.engine.decoded import tensors_read
 
 #: Where things are inside a runtime image.
 CONFIG_PATH = "/opt/jetfleet/config/runtime.json"
@@ -40,7 +41,9 @@ class InputBinding:
     """Rows of the network's own input, after the resize in the graph; 0 where that is not an image, or not known."""
     network_width: int = 0
     shape: Tuple[int, ...] = ()
-    """Of the engine's float32 tensor, batch first, where the input is no image."""
+    """Of the engine's tensor, where the input is no image."""
+    dtype: str = "float32"
+    """Of that tensor, as the model declares it: an engine of TensorRT takes int32 where that is int64."""
     options: Dict[str, Any] = field(default_factory=dict)
     """Of the type (``runtime.contract.node.inputs.INPUT_OPTIONS``), or of the adapter."""
     adapter: str = ""
@@ -72,6 +75,21 @@ class Trigger:
     """With ``rate_hz``: also when no input has anything new."""
 
 
+DEFAULT_GAP_S = 1.0
+
+
+@dataclass(frozen=True)
+class StateRule:
+    """When a state, which is kept from frame to frame, begins anew. The engine's sidecar says from what and at what."""
+
+    input: str
+    reset: str = "on_gap"
+    """``on_gap``: frames more than ``gap_s`` apart, or a clock that was set back, begin a new sequence; ``never``."""
+    gap_s: float = DEFAULT_GAP_S
+    failed_frame: str = "reset"
+    """``reset``: a frame that came to nothing begins a new sequence; ``keep``: it is as if it had not been."""
+
+
 MATCH_NEAREST, MATCH_AT_ONCE = "nearest", "at_once"
 DEFAULT_QUEUE = 10
 
@@ -99,10 +117,18 @@ class OutputBinding:
     """An engine output that a decoder turns into a ROS message on a topic."""
 
     tensor: str
+    """Empty where the decoder reads several."""
     topic: str
     decoder: str
     """A name of ``runtime.contract.node.decoders.DECODER_OPTIONS``, or ``package:name`` of an entry point."""
     options: Dict[str, Any] = field(default_factory=dict)
+    tensors: Dict[str, str] = field(default_factory=dict)
+    """Role → tensor, of a decoder that reads several."""
+
+    @property
+    def sources(self) -> Tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor, self.tensors)
 
 
 @dataclass(frozen=True)
@@ -126,6 +152,7 @@ class FallbackEngine:
     outputs: Tuple[OutputBinding, ...]
     """Its own tensors, in the order of the outputs whose topics they take over."""
     threads: int = 1
+    state: Tuple[StateRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,8 +171,9 @@ class ModelRuntime:
     join: JoinRule = JoinRule()
     fallback: Optional[FallbackEngine] = None
     on_failure: str = ""
-    """``zero`` or ``hold``: the model's velocity outputs answer for it when no engine does, and that is declared to be
-    enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
+    """``zero`` or ``hold``: the outputs that command (velocity, joints) answer for it when no engine does, and that is
+    declared to be enough: degraded, not unhealthy. Empty: a model without an engine is unhealthy."""
+    state: Tuple[StateRule, ...] = ()
 
 
 @dataclass(frozen=True)

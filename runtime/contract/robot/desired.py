@@ -17,11 +17,14 @@ from runtime.contract.codec import SCHEMA
 from runtime.contract.json_decoder import Limits
 from runtime.contract.robot.trust import DESIRED, PINS, PLAN, Signed
 
-REPOSITORY, TAG, PINS_TAG = "desired", "desired", "pins"
+REPOSITORY, TAG, PINS_TAG, ROOTS_TAG = "desired", "desired", "pins", "roots"
 DESIRED_TYPE = "application/vnd.jetfleet.desired.v1+json"
 PLAN_TYPE = "application/vnd.jetfleet.plan.v1+json"
 PROOF_TYPE = "application/vnd.jetfleet.proof.v1+json"
 PINS_TYPE = "application/vnd.jetfleet.pins.v1+json"
+ROOTS_TYPE = "application/vnd.jetfleet.roots.v1+json"
+#: A chain of trust roots; each has its own limits when it is followed.
+ROOTS_LIMITS = Limits(size=16 * 1024 * 1024, depth=6, values=20000, text=1024 * 1024)
 #: A plan lists the robots of a fleet by name; ten thousand are some 200 kB.
 PLAN_LIMITS = Limits(size=8 * 1024 * 1024, depth=8, values=400000, text=256 * 1024)
 STATEMENT_LIMITS = Limits(size=64 * 1024, depth=4, values=100, text=8 * 1024)
@@ -35,6 +38,8 @@ STANDINGS = (RUNNING, PAUSED, ABORTED, REVERTING, ENDED)
 """``aborted``: nothing new begins, what committed stays. ``reverting``: robots that committed this rollout's release go
 back to the one before. ``ended``: every stage passed; robots of any stage, and new ones, may still come for it."""
 
+REST = -1
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -43,6 +48,11 @@ class Stage:
     robots: Tuple[str, ...]
     approve: bool = False
     """Somebody has to say why before it begins."""
+    wave: int = 0
+    """Stages of one wave stand in a row and are judged together; its number, from 1. 0: a wave of its own.
+    :data:`REST`: robots that were not asked for; no statement of this rollout reaches them."""
+    records: bool = False
+    """Containers of its robots stay as they are: they learn the release's number."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,14 @@ class Pins:
     """Names whose reports count no more."""
     issued_at: float = 0.0
     kind: str = PINS
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True)
+class RootChain:
+    """The fleet's trust roots, oldest first, as robots that pull take them; each is checked by the one before it."""
+
+    roots: Tuple[Signed, ...]
     schema: int = SCHEMA
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, canonical_json, digest_of_bytes
-from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.facts import DeviceFacts
 from runtime.contract.robot.switching import SwitchRules
 
 #: The artifact that a release is in the registry: media types, the empty blob that its config is, our annotations.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Mapping, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA, digest_of
+from runtime.contract.robot.pull_state import PullState
 from runtime.contract.robot.release import Probation, ReleaseVariant, SecretReference
 from runtime.contract.robot.switching import SwitchRules
 from runtime.contract.robot.trust import Proof
@@ -136,8 +137,13 @@ class UpdateState:
     """Unix seconds at which it expires."""
     login: str = ""
     """Why the account that asks is root there; empty when it is not."""
+    mark: str = ""
+    """Another one after every change: `fleet-updater wait --for-change MARK` answers at the next one. Empty: the
+    updater is too old for that."""
     stale: str = ""
     """Why the robot does not know what the newest release is; empty when it does, or need not."""
+    pull: Optional[PullState] = None
+    """None for a robot that does not pull."""
     schema: int = SCHEMA
 
 

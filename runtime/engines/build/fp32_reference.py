@@ -16,9 +16,11 @@ import numpy.typing as npt
 
 from runtime.contract.engine.build import TensorSpec
 from runtime.engines.errors import EngineError
+from runtime.engines.graph.front import NOTHING, Front, constant_arrays
+from runtime.engines.graph.image_inputs import as_model_takes
 from runtime.engines.graph.normalize import session_source
 from runtime.engines.graph.preprocess import preprocess_model
-from runtime.engines.onnxruntime_.session import open_session
+from runtime.engines.onnxruntime_.session import DTYPES, open_session
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -26,11 +28,18 @@ Arrays = dict[str, npt.NDArray[Any]]
 class Reference:
     """A source model with its preprocessing, ready to run."""
 
-    def __init__(self, source: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
-        """Open the model. Raises EngineError of kind ``bad-model``."""
+    def __init__(
+        self, source: Path | bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], front: Front = NOTHING
+    ) -> None:
+        """Open the model, a file or its bytes. Raises EngineError of kind ``bad-model``."""
         self._inputs = tuple(inputs)
-        self._outputs = [spec.name for spec in outputs]
-        self._model = open_session(session_source(source), optimize=False)
+        self._outputs = [spec.name for spec in front.core_outputs(outputs)]
+        self._model = open_session(session_source(source) if isinstance(source, Path) else source, optimize=False)
+        self._specs = {spec.name: spec for spec in inputs}
+        self._takes = {node.name: DTYPES.get(node.type, "float32") for node in self._model.get_inputs()}
+        self._constants = constant_arrays(front.constants, self._takes)
+        composed = front.compose_model(self._inputs)
+        self._compose = None if composed is None else open_session(composed.SerializeToString(), optimize=False)
         self._preprocess = {
             spec.name: open_session(preprocess_model(spec).SerializeToString(), optimize=False)
             for spec in inputs
@@ -40,8 +49,10 @@ class Reference:
     def __call__(self, frame: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Return the declared outputs for one frame (engine input name → array, batch 1). Raises EngineError."""
         tensors = {spec.name: self._tensor(spec.name, frame[spec.name]) for spec in self._inputs}
+        kept = self._composed(tensors)
+        tensors.update(self._constants)
         try:
-            values = self._model.run(self._outputs, tensors)
+            values = self._model.run(self._outputs, {name: tensors[name] for name in self._takes})
         except Exception as error:  # onnxruntime's exceptions have no common base of their own
             raise EngineError(
                 "bad-model",
@@ -55,11 +66,21 @@ class Reference:
                     f"the source model itself gives values that are not finite for a golden frame (output {name!r})",
                     "check the model and its preprocessing",
                 )
-        return dict(zip(self._outputs, values, strict=True))
+        return {**dict(zip(self._outputs, values, strict=True)), **kept}
+
+    def _composed(self, tensors: Arrays) -> Arrays:
+        """Add observations to ``tensors``; return what tails keep."""
+        if self._compose is None:
+            return {}
+        names = [node.name for node in self._compose.get_outputs()]
+        given = {node.name: tensors[node.name] for node in self._compose.get_inputs()}
+        found = dict(zip(names, self._compose.run(names, given), strict=True))
+        tensors.update({name: found[name] for name in names if name in self._takes})
+        return {name: found[name] for name in names if name not in self._takes}
 
     def _tensor(self, name: str, frame: npt.NDArray[Any]) -> npt.NDArray[Any]:
         session = self._preprocess.get(name)
         if session is None:
             return frame
         tensor: npt.NDArray[Any] = session.run(None, {"frame": frame})[0]
-        return tensor
+        return as_model_takes(tensor, self._specs[name], self._takes[name])

@@ -10,6 +10,7 @@ from runtime.contract.engine.build import BuildJob
 from runtime.engines.backend import BuiltEngine
 from runtime.engines.golden.accuracy import Sample, free_axes, violation, worst
 from runtime.engines.golden.golden_data import Golden
+from runtime.engines.golden.run_golden import Buffers, run_frames
 from runtime.engines.graph.rounding import rounded
 from runtime.engines.onnxruntime_.session import open_session
 
@@ -23,11 +24,12 @@ def half_precision_notes(job: BuildJob, built: BuiltEngine, golden: Golden, fp32
         return []
     session = open_session(rounded(onnx.load(str(built.file))).SerializeToString(), optimize=False)
     names = [spec.name for spec in built.outputs]
-    answers = []
-    for index in range(len(golden)):
-        feeds = {spec.name: golden.frame(index, spec) for spec in built.inputs}
-        answers.append(dict(zip(names, session.run(names, feeds), strict=True)))
-    wrong = violation(worst(answers, fp32, free_axes(built.outputs)), job.accuracy)
+
+    def answer(feeds: Buffers) -> Buffers:
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    answers = run_frames(answer, built.inputs, golden, job.state)
+    wrong = violation(worst(answers, fp32, free_axes(built.outputs), state=job.state), job.accuracy)
     if wrong is None:
         return []
     note = f"with half precision between nodes, as GPUs have it, this engine would miss its gate: {wrong}"

@@ -10,6 +10,7 @@ import argparse
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
@@ -53,7 +54,9 @@ class Log:
 
 
 def read_job(folder: Path) -> BuildJob:
-    """Read ``job.json`` and check the model against it. Raises EngineError."""
+    """Read ``job.json`` and check the model against it; put states among its inputs and outputs. Raises EngineError."""
+    from runtime.engines.build.resolved_job import resolved
+
     try:
         job = from_json(BuildJob, (folder / JOB_FILE).read_bytes())
     except (OSError, ContractError) as error:
@@ -61,7 +64,7 @@ def read_job(folder: Path) -> BuildJob:
             "internal", f"{JOB_FILE} cannot be read: {error}", "builder image and fleet must be of the same version"
         ) from error
     check_source(job, folder)
-    return job
+    return resolved(job, folder / MODEL_FILE)
 
 
 def check_source(job: BuildJob, folder: Path) -> None:
@@ -112,6 +115,7 @@ def _check_weights(job: BuildJob, folder: Path, model: Path) -> None:
 def build(folder: Path, out: Path, log: Progress, started: float) -> None:
     """Build one engine into ``out``. Raises EngineError; ``out`` may then hold some of the files."""
     # What quantization and measurement import takes a second: a job that cannot be read fails without it.
+    from runtime.engines.build.calibration_sequence import with_front
     from runtime.engines.build.fitting_size import with_fitting_size
     from runtime.engines.build.measure import finish
     from runtime.engines.golden.task_metric import check_metric
@@ -130,6 +134,7 @@ def build(folder: Path, out: Path, log: Progress, started: float) -> None:
         out,
         timing_cache=folder / TIMING_CACHE_FILE,
         timing_folder=folder / TIMING_DIR,
+        sequence=partial(with_front, job),
     )
     before = time.monotonic()
     try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from runtime.contract.codec import canonical_json
 from runtime.contract.engine.accuracy_gate import described
@@ -28,12 +27,14 @@ from runtime.contract.engine.task_metric import TaskMetric
 from runtime.engines.backend import Backend, BuiltEngine, Progress, Runner
 from runtime.engines.build.decoded_gate import judge_decoded
 from runtime.engines.build.half_precision import half_precision_notes
+from runtime.engines.build.resolved_job import require_sequence
 from runtime.engines.errors import EngineError, ForeignOperatorError
 from runtime.engines.golden.accuracy import free_axes, violation, worst
 from runtime.engines.golden.bench import bench
 from runtime.engines.golden.golden_data import Arrays, Golden, load_golden, save_golden, stack
-from runtime.engines.golden.run_golden import run_golden
+from runtime.engines.golden.run_golden import run_frames, run_golden
 from runtime.engines.golden.task_metric import measure_metric, require_metric
+from runtime.engines.graph.front import front_of
 from runtime.engines.graph.precision import require_precision
 from runtime.engines.graph.transform import OWN_SCALES
 from runtime.engines.store import sha256_of, write_atomic
@@ -57,7 +58,8 @@ def finish(
     """
     names = [spec.name for spec in built.outputs]
     empty = job.golden_expect == NOTHING
-    given = load_golden(folder / GOLDEN_FILE, built.inputs, names, may_be_empty=empty)
+    given = load_golden(folder / GOLDEN_FILE, built.inputs, names, may_be_empty=empty, state=job.state)
+    require_sequence(job, given)
     free = free_axes(built.outputs)
     fp32, unrunnable = _reference(folder / MODEL_FILE, job, built, given, log)
     save_golden(out / GOLDEN_FILE, given if given.expected else Golden(given.frames, stack(fp32, free)))
@@ -66,9 +68,9 @@ def finish(
     runner = backend.load(out)
     try:
         own = run_golden(runner, given)
-        accuracy = worst(own, fp32, free, zeros_agree=empty)
+        accuracy = worst(own, fp32, free, zeros_agree=empty, state=job.state)
         answered = given.expected_samples() if given.expected else []
-        expected = worst(own, answered, free, zeros_agree=empty) if answered else ()
+        expected = worst(own, answered, free, zeros_agree=empty, state=job.state) if answered else ()
         notes = [
             *built.notes,
             *unrunnable,
@@ -119,7 +121,8 @@ def _usable_on_robots(job: BuildJob, built: BuiltEngine, out: Path) -> list[str]
     """
     try:
         names = [spec.name for spec in built.outputs]
-        load_golden(out / GOLDEN_FILE, built.inputs, names, may_be_empty=job.golden_expect == NOTHING)
+        empty = job.golden_expect == NOTHING
+        load_golden(out / GOLDEN_FILE, built.inputs, names, may_be_empty=empty, state=job.state)
     except EngineError as error:
         if job.enforce_accuracy:
             hint = f"{error.hint}; where a right model answers nothing else, say so: golden: {{expect: nothing}}"
@@ -155,13 +158,11 @@ def fp32_answers(source: Path, job: BuildJob, inputs: Sequence[TensorSpec], gold
     """Return what the source model answers to every golden frame at fp32. Raises EngineError."""
     from runtime.engines.build.fp32_reference import Reference
 
-    reference = Reference(source, job.inputs, job.outputs)
-    buffers = {spec.name: np.zeros(spec.shape, np.dtype(spec.dtype)) for spec in inputs}
-    samples = []
-    for index in range(len(golden)):
-        golden.feed(index, buffers.items())
-        samples.append(reference(buffers))
-    return samples
+    reference = Reference(source, job.inputs, job.outputs, front_of(job))
+    # TensorRT takes int32 where the model has int64: the source model gets what it declares.
+    own = {spec.name: spec.dtype for spec in job.inputs if spec.preprocess is None}
+    takes = [replace(spec, dtype=own.get(spec.name, spec.dtype)) for spec in inputs]
+    return run_frames(reference, takes, golden, job.state)
 
 
 def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIdentity:
@@ -179,6 +180,7 @@ def _identity(job: BuildJob, backend: Backend, built: BuiltEngine) -> EngineIden
         self_test=job.accuracy,
         dla_core=job.options.dla_core,
         golden_expect=job.golden_expect,
+        state=job.state,
     )
 
 

@@ -8,6 +8,7 @@ close to what the GPU does, and not the same. The next build tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,20 @@ from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FI
 from runtime.contract.engine.decoded import NOTHING
 from runtime.contract.engine.task_metric import violation as metric_violation
 from runtime.engines.backend import Progress, backend_named
+from runtime.engines.build.calibration_sequence import with_front
 from runtime.engines.build.measure import fp32_answers
 from runtime.engines.build.qsnr import half, qsnr_db, steps_of, values_of
 from runtime.engines.build.sensitivity import WORST_SEVERITY, Candidate, Measurement, severity_of, share_of
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import violation, worst
-from runtime.engines.golden.calibration import open_calibration
+from runtime.engines.golden.calibration import calibration_of
 from runtime.engines.golden.decoded import DecodingError, decoders_of, view_of
 from runtime.engines.golden.golden_data import Arrays, load_golden
+from runtime.engines.golden.run_golden import Buffers, first_frame, run_frames
 from runtime.engines.golden.task_metric import measure_metric, share_used
+from runtime.engines.graph.branches import decided
 from runtime.engines.graph.fp16 import halvable, to_fp16
+from runtime.engines.graph.front import front_of, with_constants
 from runtime.engines.graph.normalize import declared_shapes, freeze, load_model, serialize
 from runtime.engines.graph.precision import moves
 from runtime.engines.graph.preprocess import engine_input, prepend, preprocess_model
@@ -68,13 +73,15 @@ class Simulation:
             inputs,
             [spec.name for spec in job.outputs],
             may_be_empty=job.golden_expect == NOTHING,
+            state=job.state,
         )
         self._fp32 = fp32_answers(folder / MODEL_FILE, job, inputs, golden)
         self._decoders, _ = decoders_of(job.decoders, view_of(job.inputs), plugins=False)
         self._expected = golden.expected_samples() if golden.expected else []
-        self._feeds = [{spec.name: golden.frame(index, spec) for spec in inputs} for index in range(len(golden))]
+        self._golden, self._inputs = golden, inputs
         int8 = job.options.int8 or Int8Options()
-        source = load_model(folder / MODEL_FILE, _newest_opset(job.backend))
+        self._front = front_of(job)
+        source = with_constants(load_model(folder / MODEL_FILE, _newest_opset(job.backend)), job.constants)
         if check_quantized(source, job.precision, int8) == PAIRS:
             raise EngineError(
                 "calibration",
@@ -82,12 +89,15 @@ class Simulation:
                 "leave nodes in float where the model is quantized, or give the float model",
             )
         self._shapes = declared_shapes(source)
-        core = freeze(source, job.inputs, job.outputs)
+        self._own = self._front.core_inputs(source, job.inputs)
+        core = freeze(source, self._own, self._front.core_outputs(job.outputs))
+        core = decided(core) if job.constants else core
         self._low: Callable[[Collection[str]], ModelProto]
         if job.precision == "int8":
             self._core = folded(core, "int8.exclude_ops", int8.exclude_ops)
-            frames = open_calibration(folder / CALIBRATION_DIR, job.inputs)
-            quantizer = Quantizer(self._core, job.inputs, frames, int8, style=STYLES[job.backend], progress=log)
+            frames, _ = calibration_of(job, folder / CALIBRATION_DIR, source, partial(with_front, job))
+            assert frames is not None
+            quantizer = Quantizer(self._core, self._own, frames, int8, style=STYLES[job.backend], progress=log)
             self._low, self._operators = quantizer, frozenset(quantizer.operators)
         else:
             self._core = folded(core, "fp16.keep_fp32_ops", job.options.keep_fp32_ops)
@@ -104,15 +114,22 @@ class Simulation:
 
     def __call__(self, nodes: frozenset[str]) -> Measurement:
         """Return what the gate says with ``nodes`` and the declared ones in float. Raises EngineError."""
-        graph = prepend(self._low(self._declared | nodes), self._job.inputs)
+        core = self._low(self._declared | nodes)
+        self._front.compose(core, self._job.inputs)
+        graph = prepend(core, self._job.inputs)
         session = open_session(serialize(graph), self._threads, optimize=self._job.backend == "onnxruntime")
         names = [spec.name for spec in self._job.outputs]
         free = free_outputs(session, self._fp32[0], self._shapes)
-        answers: list[Arrays] = [dict(zip(names, session.run(names, feed), strict=True)) for feed in self._feeds]
+
+        def answer(feeds: Buffers) -> Buffers:
+            return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+        state = self._job.state
+        answers: list[Arrays] = run_frames(answer, self._inputs, self._golden, state)
         gate = self._job.accuracy
         empty = self._job.golden_expect == NOTHING
-        against_fp32 = worst(answers, self._fp32, free, zeros_agree=empty)
-        given = worst(answers, self._expected, free, zeros_agree=empty) if self._expected else ()
+        against_fp32 = worst(answers, self._fp32, free, zeros_agree=empty, state=state)
+        given = worst(answers, self._expected, free, zeros_agree=empty, state=state) if self._expected else ()
         measured = (*against_fp32, *given)
         metric = None
         if self._job.metric is not None:
@@ -176,9 +193,10 @@ class Simulation:
 
     def _tensors(self) -> Mapping[str, npt.NDArray[Any]]:
         """Return the first golden frame as the model takes it, after its preprocessing."""
+        first = self._front.with_composed(first_frame(self._inputs, self._golden, self._job.state), self._job.inputs)
         found: dict[str, npt.NDArray[Any]] = {}
-        for spec in self._job.inputs:
-            frame = self._feeds[0][spec.name]
+        for spec in self._own:
+            frame = first[spec.name]
             if spec.preprocess is not None:
                 session = open_session(preprocess_model(spec).SerializeToString(), optimize=False)
                 frame = np.asarray(session.run(None, {"frame": frame})[0])

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_COSINE, NOT_A_NUMBER_ERROR, broken
 from runtime.contract.engine.build import AccuracyGate, OutputAccuracy, TensorSpec
+from runtime.contract.engine.model_front import StateSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.matched_rows import compare_rows
 
@@ -60,19 +61,22 @@ def worst(
     free: Mapping[str, int] = MappingProxyType({}),
     *,
     zeros_agree: bool = False,
+    state: Iterable[StateSpec] = (),
 ) -> tuple[OutputAccuracy, ...]:
     """Return for every output of ``expected`` its worst deviation over all frames. Raises EngineError.
 
     Integers are compared for equality: a class or a count is right or wrong, and a cosine of 756 and 882 is 1.
     ``free`` names outputs that have as many rows as are found, and their axis: rows are looked for on the other side,
-    as one more moves all that come after it. ``zeros_agree``: the frames are declared to show nothing.
+    as one more moves all that come after it. ``zeros_agree``: the frames are declared to show nothing. Outputs that
+    are kept as ``state`` have one shape, and may be zeros.
     """
+    kept = {spec.kept for spec in state}
     found = []
     for name in expected[0]:
         ours, theirs = [each[name] for each in actual], [each[name] for each in expected]
         axis = free.get(name)
-        if axis is None:
-            found.append(_of_output(name, ours, theirs, zeros_agree=zeros_agree))
+        if axis is None or name in kept:
+            found.append(_of_output(name, ours, theirs, zeros_agree=zeros_agree or name in kept))
         else:
             found.append(compare_rows(name, ours, theirs, axis))
     return tuple(found)

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from runtime.decoding.frame_boxes import Boxes
+from runtime.decoding.boxes.rotated import rotated_overlaps
+from runtime.decoding.frame_boxes import Boxes, OrientedBoxes
 from runtime.decoding.nms import overlaps
 
 LEAST_OVERLAP = 0.5
@@ -61,7 +62,7 @@ def _match(own: Boxes, reference: Boxes, number: int, score_error: float) -> Hit
     ours, theirs = _classes(own) == number, _classes(reference) == number
     scores = own.scores[ours].astype(np.float64)
     hits = np.zeros(scores.size, np.bool_)
-    shared = _overlaps(own.corners[ours], reference.corners[theirs])
+    shared = box_overlaps(own, reference)[ours][:, theirs]
     apart = np.abs(scores[:, None] - reference.scores[theirs].astype(np.float64)[None, :])
     shared[apart > score_error] = -1.0
     for index, row in enumerate(shared if shared.shape[1] else ()):
@@ -72,10 +73,15 @@ def _match(own: Boxes, reference: Boxes, number: int, score_error: float) -> Hit
     return scores, hits, int(np.count_nonzero(theirs))
 
 
-def matches(own: Boxes, reference: Boxes, score_error: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return which boxes of one frame find one of the other side, each taken once: of ``own``, of ``reference``."""
+def matches(
+    own: Boxes, reference: Boxes, score_error: float, shared: npt.NDArray[np.float32] | None = None
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return which boxes of one frame find one of the other side, each taken once: of ``own``, of ``reference``.
+
+    ``shared``: how far each of ``own`` is each of ``reference``, 0 to 1; not given: by :func:`box_overlaps`.
+    """
     ours, theirs = np.zeros(len(own.scores), np.bool_), np.zeros(len(reference.scores), np.bool_)
-    shared = _overlaps(own.corners, reference.corners)
+    shared = box_overlaps(own, reference) if shared is None else shared.copy()
     shared[_classes(own)[:, None] != _classes(reference)[None, :]] = -1.0
     apart = np.abs(own.scores[:, None].astype(np.float64) - reference.scores[None, :].astype(np.float64))
     shared[apart > score_error] = -1.0
@@ -98,13 +104,17 @@ def _average(hits: npt.NDArray[np.bool_], there: int) -> float:
     return float(np.sum(falling[at[at < hits.size]]) / _POINTS.size)
 
 
-def _overlaps(own: npt.NDArray[np.float32], reference: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return intersection over union of every pair (own, reference); boxes are left, top, width, height."""
-    corners = np.concatenate((own, reference))
+def box_overlaps(own: Boxes, reference: Boxes) -> npt.NDArray[np.float32]:
+    """Return intersection over union of every pair (own, reference): of boxes at an angle that of their polygons."""
+    one = np.repeat(np.arange(len(own.scores)), len(reference.scores))
+    other = len(own.scores) + np.tile(np.arange(len(reference.scores)), len(own.scores))
+    size = (len(own.scores), len(reference.scores))
+    if isinstance(own, OrientedBoxes) and isinstance(reference, OrientedBoxes):
+        rotated = np.concatenate((own.rotated.reshape(-1, 5), reference.rotated.reshape(-1, 5)))
+        return rotated_overlaps(rotated, one, other).reshape(size)
+    corners = np.concatenate((own.corners, reference.corners))
     edges = np.concatenate((corners[:, :2], corners[:, :2] + corners[:, 2:]), axis=1)
-    one = np.repeat(np.arange(len(own)), len(reference))
-    other = len(own) + np.tile(np.arange(len(reference)), len(own))
-    return overlaps(edges, one, other).reshape(len(own), len(reference))
+    return overlaps(edges, one, other).reshape(size)
 
 
 def _classes(boxes: Boxes) -> npt.NDArray[np.int64]:

@@ -6,7 +6,7 @@ are decoded to the encoding that the input declares, then go through the model's
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,7 +23,9 @@ from runtime.engines.golden.camera_frames import camera_frame, resized
 from runtime.engines.golden.golden_data import frame_shape
 from runtime.engines.golden.npz import NpzError, read_npz
 from runtime.engines.graph.preprocess import engine_input
+from runtime.engines.graph.quantize import Frames
 from runtime.engines.graph.quantized import PAIRS, check_quantized
+from runtime.engines.recurrent import fed
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 MIN_FRAMES = 8
@@ -36,6 +38,10 @@ MOST_SECONDS = 1800.0
 MOST_APART = 100.0
 """Largest magnitude of a frame of floats over that of the usual frame, and the other way round. One pixel a hundred
 times too large leaves two of 256 steps for all others."""
+
+
+Sequenced = Callable[["Frames", ModelProto], "Frames"]
+"""Adds what a model's own frames have besides those that messages feed."""
 
 
 class ImageFolder:
@@ -88,10 +94,10 @@ class Arrays:
 
 
 def calibration_of(
-    job: BuildJob, path: Path | None, model: ModelProto
-) -> tuple[ImageFolder | Arrays | None, tuple[str, ...]]:
+    job: BuildJob, path: Path | None, model: ModelProto, sequence: Sequenced | None = None
+) -> tuple[Frames | None, tuple[str, ...]]:
     """Return a job's calibration frames, and what the report should note. No frames (None) where its precision needs
-    none, or ``model``, its source, carries scales of its own.
+    none, or ``model``, its source, carries scales of its own. ``sequence`` adds states and observations to frames.
 
     Raises EngineError ``calibration`` for int8 without data, or with too few frames.
     """
@@ -100,7 +106,8 @@ def calibration_of(
         return None, ()
     if path is None:
         raise EngineError("calibration", "int8 needs calibration data and the job has none", "name a set")
-    frames = open_calibration(path, job.inputs)
+    given = open_calibration(path, fed(job.inputs, job.state))
+    frames = sequence(given, model) if sequence is not None else given
     few = f"calibrated with {len(frames)} frames; {ENOUGH_FRAMES} or more usually lose less accuracy"
     return frames, (few,) if len(frames) < ENOUGH_FRAMES else ()
 

@@ -6,29 +6,29 @@ green build. So decoders run where the engine is judged: in the builder, and aga
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.engine.build import TensorSpec
-from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder
+from runtime.contract.engine.build import TOP_LEFT, TensorSpec
+from runtime.contract.engine.decoded import DecodedOutput, OutputDecoder, pick
+from runtime.contract.node.box_options import BOX_DECODERS
 from runtime.contract.node.decoders import is_plugin
+from runtime.contract.node.tensor_roles import tensors_problem
 from runtime.decoding.decoders import OptionError, decoder_named
 from runtime.decoding.frame_boxes import View
-from runtime.decoding.object_boxes import ObjectBoxes
-from runtime.decoding.results import Boxes, Classes, Decoder, Mask, Result, Tensor, Velocity
+from runtime.decoding.results import Boxes, Decoder, Result
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import Sample
 from runtime.engines.golden.agreement import agreement
+from runtime.engines.golden.described import count, described, total
 
 Array = npt.NDArray[Any]
 Results = dict[str, list[Result]]
 """Output → what its decoder makes of every frame."""
-_MOST_NAMED = 4
 _EXPECT = "if a right model finds nothing in them, say so: golden: {expect: nothing}"
 
 
@@ -53,11 +53,10 @@ class Decoders:
         for item, decode in zip(self.declared, self.made, strict=True):
             found[item.output] = []
             for index, sample in enumerate(samples):
-                values = np.asarray(sample[item.output])
-                if shaped_like is not None:
-                    values = _shaped(values, np.asarray(shaped_like[index][item.output]))
+                like = sample if shaped_like is None else shaped_like[index]
+                values = {name: _shaped(np.asarray(sample[name]), np.asarray(like[name])) for name in item.sources}
                 try:
-                    found[item.output].append(decode(values, self.view))
+                    found[item.output].append(decode(pick(item.output, item.tensors, values), self.view))
                 except ValueError as error:
                     raise DecodingError(
                         f"decoder {item.name} refuses output {item.output!r} on golden frame {index}: {error}"
@@ -72,8 +71,8 @@ class Decoders:
                 item.name,
                 len(own[item.output]),
                 described(own[item.output]),
-                _total(own[item.output]),
-                sum(_count(result) == 0 for result in own[item.output]),
+                total(own[item.output]),
+                sum(count(result) == 0 for result in own[item.output]),
                 agreement(own[item.output], reference[item.output], _threshold(item)),
             )
             for item in self.declared
@@ -85,32 +84,28 @@ class Decoders:
         Raises EngineError ``golden``, with the numbers.
         """
         for item in self.declared:
-            if _total(reference[item.output]) == 0:
+            if total(reference[item.output]) == 0:
                 raise EngineError("golden", self._why_nothing(item, samples), _hint(item))
 
     def _why_nothing(self, item: OutputDecoder, samples: Sequence[Sample]) -> str:
-        values = [np.asarray(sample[item.output]) for sample in samples]
-        sizes = [each for each in values if each.size]
-        low = min((float(each.min()) for each in sizes), default=0.0)
-        high = max((float(each.max()) for each in sizes), default=0.0)
-        best = self._best_score(item, values)
-        return (
-            f"decoder {item.name} finds nothing in any of the {len(values)} golden frames, at fp32 either: output "
-            f"{item.output!r} {list(values[0].shape)} reaches from {low:.4g} to {high:.4g}{best}"
-        )
+        said = "; ".join(_ranges(name, [np.asarray(sample[name]) for sample in samples]) for name in item.sources)
+        best = self._best_score(item, samples)
+        frames = f"any of the {len(samples)} golden frames"
+        return f"decoder {item.name} finds nothing in {frames}, at fp32 either: {said}{best}"
 
-    def _best_score(self, item: OutputDecoder, values: Sequence[Array]) -> str:
+    def _best_score(self, item: OutputDecoder, samples: Sequence[Sample]) -> str:
         """Return candidates and best score without a threshold, where the decoder has one of scores."""
-        if item.name != "boxes":
+        if item.name not in BOX_DECODERS:
             return ""
         try:
-            every = ObjectBoxes({**item.options, "threshold": 0.0, "iou": 1.0})
-            found = [every(each, self.view) for each in values]
+            every = decoder_named(item.name, {**item.options, "threshold": 0.0, "iou": 1.0})
+            found = [every(pick(item.output, item.tensors, sample), self.view) for sample in samples]
         except (OptionError, ValueError):
             return ""
-        best = max((float(each.scores[0]) for each in found if each.scores.size), default=0.0)
-        count = sum(each.scores.size + each.capped for each in found)
-        return f", {count} candidates, the best score is {best:.3f}, the threshold {_threshold(item):g}"
+        boxes = [each for each in found if isinstance(each, Boxes)]
+        best = max((float(each.scores[0]) for each in boxes if each.scores.size), default=0.0)
+        there = sum(each.scores.size + each.capped for each in boxes)
+        return f", {there} candidates, the best score is {best:.3f}, the threshold {_threshold(item):g}"
 
 
 def decoders_of(
@@ -122,6 +117,9 @@ def decoders_of(
     """
     left = tuple(item for item in declared if is_plugin(item.name) and not plugins)
     kept = tuple(item for item in declared if item not in left)
+    for item in kept:
+        if problem := tensors_problem(item.name, item.options, tuple(item.tensors)):
+            raise EngineError("bad-model", *problem)
     try:
         made = tuple(decoder_named(item.name, item.options) for item in kept)
     except OptionError as error:
@@ -133,7 +131,8 @@ def view_of(inputs: Sequence[TensorSpec]) -> View:
     """Return how the network sees the first image of a job's inputs; an empty frame where there is none."""
     for spec in inputs:
         if (image := spec.preprocess) is not None:
-            return View(image.height, image.width, image.resize == "letterbox", *network_size(spec))
+            bars = image.resize == "letterbox"
+            return View(*image.upright, bars, *network_size(spec), bars and image.place == TOP_LEFT)
     return View(0, 0)
 
 
@@ -148,76 +147,22 @@ def require_no_class_numbers(decoders: Decoders, samples: Sequence[Sample]) -> N
     With as many classes as there are columns the two cannot be told apart by their shape. Raises EngineError.
     """
     for item, decode in zip(decoders.declared, decoders.made, strict=True):
-        if not isinstance(decode, ObjectBoxes):
+        read = getattr(decode, "class_columns", None) if item.name in BOX_DECODERS else None
+        every: list[Array | None] = [
+            None if read is None else read(pick(item.output, item.tensors, sample)) for sample in samples
+        ]
+        columns = [each for each in every if each is not None]
+        if not columns:
             continue
-        columns = np.concatenate([decode.class_columns(np.asarray(sample[item.output])) for sample in samples])
-        whole = np.flatnonzero(np.all(columns == np.rint(columns), axis=0) & np.any(columns != 0.0, axis=0))
+        scores = np.concatenate(columns)
+        whole = np.flatnonzero(np.all(scores == np.rint(scores), axis=0) & np.any(scores != 0.0, axis=0))
         if whole.size:
             raise EngineError(
                 "bad-model",
-                f"decoder boxes reads scores where output {item.output!r} has whole numbers alone (class "
+                f"decoder {item.name} reads scores where output {item.output!r} has whole numbers alone (class "
                 f"{int(whole[0])}): they look like class numbers of an end-to-end export",
                 "give the decoder the layout that the model was exported with, or export it without its own selection",
             )
-
-
-def described(results: Sequence[Result]) -> str:
-    """Return what was found in all frames, in one line."""
-    first = results[0]
-    if isinstance(first, Boxes):
-        return _said_of_boxes([result for result in results if isinstance(result, Boxes)])
-    if isinstance(first, Classes):
-        best = Counter(str(result.labels[0]) for result in results if isinstance(result, Classes) and result.labels)
-        scores = [float(result.scores[0]) for result in results if isinstance(result, Classes) and result.scores.size]
-        return f"best {_counted(best)}, scores {min(scores):.3f} to {max(scores):.3f}" if scores else "no classes"
-    if isinstance(first, Mask):
-        masks = [result.classes for result in results if isinstance(result, Mask)]
-        classes = sorted({int(each) for mask in masks for each in np.unique(mask)})
-        share = float(np.mean([np.mean(mask != 0) for mask in masks if mask.size] or [0.0]))
-        return f"classes {', '.join(map(str, classes[:8]))}, {share:.1%} of the pixels are not class 0"
-    if isinstance(first, Velocity):
-        rows = np.array([(*r.linear, *r.angular) for r in results if isinstance(r, Velocity)])
-        names = ("linear x", "y", "z", "angular x", "y", "z")
-        ranges = zip(names, rows.min(axis=0), rows.max(axis=0), strict=True)
-        return ", ".join(f"{name} {low:.3g} to {high:.3g}" for name, low, high in ranges if low or high) or "stands"
-    if isinstance(first, Tensor):
-        values = np.concatenate([np.asarray(r.values, np.float64).ravel() for r in results if isinstance(r, Tensor)])
-        if values.size:
-            return f"{len(results)} frames of {list(first.values.shape)}, {values.min():.4g} to {values.max():.4g}"
-    return f"{len(results)} results of type {type(first).__name__}"
-
-
-def _said_of_boxes(results: Sequence[Boxes]) -> str:
-    counts = [len(result.scores) for result in results]
-    total = sum(counts)
-    if not total:
-        return f"no boxes in {len(results)} frames"
-    scores = np.concatenate([result.scores for result in results])
-    named = Counter(name or "box" for result in results for name in result.names())
-    return (
-        f"{total} boxes in {len(results)} frames ({min(counts)} to {max(counts)} a frame), scores "
-        f"{scores.min():.3f} to {scores.max():.3f}: {_counted(named)}"
-    )
-
-
-def _counted(named: Mapping[str, int]) -> str:
-    most = sorted(named.items(), key=lambda item: (-item[1], item[0]))
-    more = f" and {len(most) - _MOST_NAMED} more" if len(most) > _MOST_NAMED else ""
-    return ", ".join(f"{name} x{count}" for name, count in most[:_MOST_NAMED]) + more
-
-
-def _count(result: Result) -> int | None:
-    """Return how much a result has found; None for one that looks for nothing."""
-    if isinstance(result, Boxes):
-        return len(result.scores)
-    if isinstance(result, Mask):
-        return int(np.count_nonzero(result.classes))
-    return None
-
-
-def _total(results: Sequence[Result]) -> int | None:
-    counts = [count for result in results if (count := _count(result)) is not None]
-    return sum(counts) if counts else None
 
 
 def _threshold(item: OutputDecoder) -> float:
@@ -229,6 +174,13 @@ def _threshold(item: OutputDecoder) -> float:
 def _hint(item: OutputDecoder) -> str:
     what = f"give golden frames in which the model finds something, or correct the options of decoder {item.name}"
     return f"{what}; {_EXPECT}"
+
+
+def _ranges(name: str, values: Sequence[Array]) -> str:
+    sizes = [each for each in values if each.size]
+    low = min((float(each.min()) for each in sizes), default=0.0)
+    high = max((float(each.max()) for each in sizes), default=0.0)
+    return f"output {name!r} {list(values[0].shape)} reaches from {low:.4g} to {high:.4g}"
 
 
 def _shaped(values: Array, like: Array) -> Array:

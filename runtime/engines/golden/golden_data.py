@@ -1,9 +1,9 @@
 """Golden data: known frames, and what a right model answers to them.
 
 An ``.npz`` file: under each engine input's name the frames (frames first, each as the camera gives it), and under
-output names the expected values (frames first). An input whose first dimension is not 1 (a state of two layers) has the
-frames in front of its whole shape. An output with another number of rows in every frame is an array a frame, NAME@0,
-NAME@1 and so on. Written so that the same content gives the same bytes.
+output names the expected values (frames first). An input whose first dimension is not 1 has the frames in front of its
+whole shape. States are not in it: the frames are one sequence. An output with another number of rows in every frame is
+an array a frame, NAME@0, NAME@1 and so on. Written so that the same content gives the same bytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.contract.engine.build import TensorSpec
+from runtime.contract.engine.model_front import StateSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.npz import NpzError, read_npz
+from runtime.engines.recurrent import fed
 from runtime.engines.store import write_atomic
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -42,9 +44,10 @@ class Golden:
         return len(next(iter(self.frames.values())))
 
     def feed(self, index: int, inputs: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
-        """Copy frame ``index`` into engine input buffers (name, buffer), in place."""
+        """Copy frame ``index`` into engine input buffers (name, buffer), in place; states, which it has not, stay."""
         for name, buffer in inputs:
-            buffer[...] = self.frames[name][index].reshape(buffer.shape)
+            if name in self.frames:
+                buffer[...] = self.frames[name][index].reshape(buffer.shape)
 
     def frame(self, index: int, spec: TensorSpec) -> npt.NDArray[Any]:
         """Return frame ``index`` of one input in the shape that the engine takes."""
@@ -56,12 +59,20 @@ class Golden:
 
 
 def load_golden(
-    path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str], *, may_be_empty: bool = False
+    path: Path,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[str],
+    *,
+    may_be_empty: bool = False,
+    state: Sequence[StateSpec] = (),
 ) -> Golden:
     """Read golden data for an engine with these inputs and outputs. Raises EngineError of kind ``golden``.
 
-    ``may_be_empty``: all zeros are answers, as the frames are declared to show nothing.
+    ``may_be_empty``: all zeros are answers, as the frames are declared to show nothing. ``state``: what the engine
+    keeps itself, so that the file has no frames of it, and need not say what becomes of it.
     """
+    kept = {spec.kept for spec in state}
+    inputs = fed(inputs, state)
     arrays = gathered(_read(path), outputs)
     known = {spec.name for spec in inputs} | set(outputs)
     unknown = sorted(set(arrays) - known)
@@ -73,13 +84,15 @@ def load_golden(
         )
     frames = {spec.name: _frames(path, spec, arrays.get(spec.name)) for spec in inputs}
     expected = {name: arrays[name] for name in outputs if name in arrays}
-    if expected and len(expected) != len(outputs):
-        missing = ", ".join(repr(name) for name in outputs if name not in expected)
+    absent = [name for name in outputs if name not in expected and name not in kept]
+    if expected and absent:
+        missing = ", ".join(map(repr, absent))
         raise _error(path, f"has expected values for some outputs, but not for {missing}", "give all of them, or none")
     counts = {name: len(array) for name, array in {**frames, **expected}.items()}
     if len(set(counts.values())) != 1:
         raise _error(path, f"has different numbers of frames: {counts}", "give one expected value for every frame")
-    _require_content(path, expected, may_be_empty=may_be_empty)
+    judged = {name: array for name, array in expected.items() if name not in kept}
+    _require_content(path, judged, may_be_empty=may_be_empty)
     return Golden(frames, expected)
 
 
@@ -161,6 +174,7 @@ def _frames(path: Path, spec: TensorSpec, array: npt.NDArray[Any] | None) -> npt
     wanted = f"{spec.dtype} {['N', *shape]}"
     if array is None:
         raise _error(path, f"has no frames for input {spec.name!r}", f"store {wanted} under that name")
+    array = _as_engine_takes(array, spec)
     if str(array.dtype) != spec.dtype or array.shape[1:] != shape or len(array) == 0:
         raise _error(
             path,
@@ -170,6 +184,16 @@ def _frames(path: Path, spec: TensorSpec, array: npt.NDArray[Any] | None) -> npt
     return array
 
 
+def _as_engine_takes(array: npt.NDArray[Any], spec: TensorSpec) -> npt.NDArray[Any]:
+    """Return integers in the engine's width where that changes none: TensorRT takes int32 where the model has int64."""
+    kind = np.dtype(spec.dtype)
+    if array.dtype.kind not in "iu" or kind.kind not in "iu" or array.dtype == kind or not array.size:
+        return array
+    bounds = np.iinfo(kind)
+    fits = bounds.min <= int(array.min()) and int(array.max()) <= bounds.max
+    return array.astype(kind) if fits and array.dtype.itemsize > 1 and kind.itemsize > 1 else array
+
+
 def _require_content(path: Path, expected: Arrays, *, may_be_empty: bool) -> None:
     for name, array in expected.items():
         for index, sample in enumerate(array):
@@ -177,12 +201,20 @@ def _require_content(path: Path, expected: Arrays, *, may_be_empty: bool) -> Non
                 raise _error(path, f"expects values that are not finite of output {name!r}, frame {index}", "mend it")
             if may_be_empty or array.dtype == object or not np.size(sample):
                 continue
-            if not np.any(sample) and not (_tells_by_zero(array) and np.any(array)):
-                raise _error(
-                    path,
-                    f"expects all zeros of output {name!r}, frame {index}: that proves nothing",
-                    "choose frames in which the model finds something",
-                )
+            if np.any(sample) or (_tells_by_zero(array) and np.any(array)) or _class_zero(name, index, expected):
+                continue
+            raise _error(
+                path,
+                f"expects all zeros of output {name!r}, frame {index}: that proves nothing",
+                "choose frames in which the model finds something",
+            )
+
+
+def _class_zero(name: str, index: int, expected: Arrays) -> bool:
+    """Say whether zeros can be numbers of the first class: integers, where another output found something there."""
+    if expected[name].dtype.kind not in "iu":
+        return False
+    return any(np.any(array[index]) for other, array in expected.items() if other != name and index < len(array))
 
 
 def _tells_by_zero(array: npt.NDArray[Any]) -> bool:

@@ -37,11 +37,11 @@ def self_test(
     try:
         empty = identity.golden_expect == NOTHING
         outputs = [spec.name for spec in identity.outputs]
-        golden = load_golden(golden_path, identity.inputs, outputs, may_be_empty=empty)
+        golden = load_golden(golden_path, identity.inputs, outputs, may_be_empty=empty, state=identity.state)
         if not golden.expected:
             return _failed(gate.min_cosine, f"golden data {golden_path.name} has no expected outputs")
         own, right = run_golden(runner, golden), golden.expected_samples()
-        measured = worst(own, right, free_axes(identity.outputs), zeros_agree=empty)
+        measured = worst(own, right, free_axes(identity.outputs), zeros_agree=empty, state=identity.state)
         decoders, _ = decoders_of(declared, view, plugins=True)
     except EngineError as error:
         return _failed(gate.min_cosine, error.message)

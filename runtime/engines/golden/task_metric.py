@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from runtime.contract.engine.accuracy_gate import NOT_A_NUMBER_ERROR
 from runtime.contract.engine.build import TensorSpec
+from runtime.contract.engine.decoded import OutputDecoder, output_name, tensors_read
 from runtime.contract.engine.task_metric import (
     AGREEMENTS,
     MAP50,
@@ -21,15 +22,18 @@ from runtime.contract.engine.task_metric import (
     violation,
     why_too_few,
 )
-from runtime.contract.node.decoders import OptionError
+from runtime.contract.node.box_options import BOX_DECODERS
 from runtime.decoding.frame_boxes import Boxes, View
-from runtime.decoding.object_boxes import ObjectBoxes
+from runtime.decoding.results import Result
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import Sample
 from runtime.engines.golden.average_precision import SCORE_ERROR, mean_average_precision
+from runtime.engines.golden.decoded import Decoders, DecodingError, decoders_of, view_of
 
 Values = npt.NDArray[np.float64]
 """One output of all golden frames: (frames, …), the batch of one taken off."""
+BOXES = "boxes"
+_FP32, _GOLDEN = "the fp32 source model", "the golden data's expected outputs"
 WORST_SHARE = 1e9
 """Stands for a limit that allows nothing, broken."""
 
@@ -45,8 +49,7 @@ def check_metric(gate: MetricGate, inputs: Sequence[TensorSpec], outputs: Sequen
         message = f"metric {gate.name} is declared for output {gate.output!r}, which the model does not have"
         raise EngineError("bad-model", message, _nearest(gate.output, outputs))
     if gate.name == MAP50:
-        _box_decoder(gate)
-        _view(inputs)
+        _box_decoder(gate, _view(inputs))
 
 
 def measure_metric(
@@ -66,14 +69,18 @@ def measure_metric(
     check_metric(gate, inputs, list(own[0]))
     if gate.limit is not None and (why := why_too_few(gate.name, gate.limit, len(own))):
         raise EngineError("golden", why, "give more golden frames, or write a limit of 1: all of them")
+    to_golden = None
+    if gate.name == MAP50:
+        view = _view(inputs)
+        to_fp32 = _map50(gate, own, fp32, _FP32, view)
+        to_golden = _map50(gate, own, expected, _GOLDEN, view) if expected else None
+        return TaskMetric(gate.name, gate.output, to_fp32, to_golden, len(own), gate.limit)
     shape = np.shape(own[0][gate.output])
     shape = shape[1:] if len(shape) > 1 and shape[0] == 1 else shape
     actual = _values(own, gate.output, shape)
-    to_fp32 = _measure(gate, actual, _values(fp32, gate.output, shape), "the fp32 source model", inputs)
-    to_golden = None
+    to_fp32 = _measure(gate, actual, _values(fp32, gate.output, shape), _FP32)
     if expected:
-        answered = _values(expected, gate.output, shape)
-        to_golden = _measure(gate, actual, answered, "the golden data's expected outputs", inputs)
+        to_golden = _measure(gate, actual, _values(expected, gate.output, shape), _GOLDEN)
     return TaskMetric(gate.name, gate.output, to_fp32, to_golden, len(own), gate.limit)
 
 
@@ -103,14 +110,12 @@ def _values(samples: Sequence[Sample], output: str, shape: tuple[int, ...]) -> V
     return np.stack([np.asarray(sample[output], np.float64).reshape(shape) for sample in samples])
 
 
-def _measure(gate: MetricGate, actual: Values, reference: Values, against: str, inputs: Sequence[TensorSpec]) -> float:
+def _measure(gate: MetricGate, actual: Values, reference: Values, against: str) -> float:
     finite = bool(np.isfinite(actual).all() and np.isfinite(reference).all())
     if gate.name == TOP1:
         return _top1(actual, reference, gate.output) if finite else 0.0
     if gate.name == MASK_IOU:
         return _mask_iou(gate, actual, reference, against) if finite else 0.0
-    if gate.name == MAP50:
-        return _map50(gate, actual, reference, against, _view(inputs)) if finite else 0.0
     if not finite:
         return NOT_A_NUMBER_ERROR
     return min(float(np.mean(np.abs(actual - reference))), NOT_A_NUMBER_ERROR)
@@ -151,17 +156,21 @@ def _mask_iou(gate: MetricGate, actual: Values, reference: Values, against: str)
     return float(np.mean(found))
 
 
-def _map50(gate: MetricGate, actual: Values, reference: Values, against: str, view: View) -> float:
+def _map50(gate: MetricGate, own: Sequence[Sample], reference: Sequence[Sample], against: str, view: View) -> float:
     """Return the mean average precision at IoU 0.5 of the boxes that the robot would publish, of ``reference``'s."""
-    decode = _box_decoder(gate)
+    names = tensors_read(gate.output, gate.tensors)
+    if not all(np.isfinite(np.asarray(sample[name])).all() for sample in (*own, *reference) for name in names):
+        return 0.0
+    decoders = _box_decoder(gate, view)
     try:
-        ours, theirs = ([_boxes(decode, frame, view) for frame in values] for values in (actual, reference))
-    except ValueError as error:
+        ours = decoders(own)[decoders.declared[0].output]
+        theirs = decoders(reference, shaped_like=own)[decoders.declared[0].output]
+    except DecodingError as error:
         message = f"metric {MAP50} does not apply to output {gate.output!r}: {error}"
         raise EngineError(
             "bad-model", message, "choose another output, or correct the options of its decoder"
         ) from error
-    found = mean_average_precision(ours, theirs, SCORE_ERROR)
+    found = mean_average_precision(_boxes(ours), _boxes(theirs), SCORE_ERROR)
     if found is None:
         raise EngineError(
             "golden",
@@ -172,24 +181,28 @@ def _map50(gate: MetricGate, actual: Values, reference: Values, against: str, vi
     return found
 
 
-def _boxes(decode: ObjectBoxes, values: npt.NDArray[np.float64], view: View) -> Boxes:
-    return decode(values.astype(np.float32), view)
+def _boxes(results: Sequence[Result]) -> list[Boxes]:
+    return [each for each in results if isinstance(each, Boxes)]
 
 
-def _box_decoder(gate: MetricGate) -> ObjectBoxes:
+def _box_decoder(gate: MetricGate, view: View) -> Decoders:
+    name = gate.decoder_name or BOXES
+    if name not in BOX_DECODERS:
+        message = f"metric {MAP50} needs boxes, and output {gate.output!r} has decoder {name}"
+        raise EngineError("unsupported", message, f"use one of the decoders {', '.join(BOX_DECODERS)}")
+    declared = OutputDecoder(output_name(gate.output, gate.tensors), name, gate.decoder, gate.tensors)
     try:
-        return ObjectBoxes(gate.decoder)
-    except OptionError as error:
+        return decoders_of([declared], view, plugins=False)[0]
+    except EngineError as error:
         raise EngineError(
-            "unsupported", f"metric {MAP50}: {error}", "correct the options of the output's decoder"
+            "unsupported", f"metric {MAP50}: {error.message}", "correct the options of the output's decoder"
         ) from error
 
 
 def _view(inputs: Sequence[TensorSpec]) -> View:
     """Return how the network sees the first image, as the robot's node says it. Raises EngineError."""
-    for spec in inputs:
-        if (image := spec.preprocess) is not None:
-            return View(image.height, image.width, image.resize == "letterbox", spec.shape[2], spec.shape[3])
+    if any(spec.preprocess is not None for spec in inputs):
+        return view_of(inputs)
     message = f"metric {MAP50} is declared for a model without an image input"
     raise EngineError("unsupported", message, "choose another metric in gates.metric")
 

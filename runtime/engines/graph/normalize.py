@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import GraphProto, ModelProto, TensorProto, helper, inliner, shape_inference, version_converter
+from onnx import (
+    GraphProto,
+    ModelProto,
+    TensorProto,
+    ValueInfoProto,
+    helper,
+    inliner,
+    shape_inference,
+    version_converter,
+)
 
 from runtime.contract.engine.build import TensorSpec
 from runtime.contract.engine.onnx_tensors import external_files, external_tensors
 from runtime.engines.errors import EngineError, of_onnxruntime
+from runtime.engines.graph.image_inputs import accept_images, model_shape
 from runtime.engines.graph.nodes import STANDARD_DOMAINS, all_nodes, name_nodes
 from runtime.engines.graph.opset import EXPORT_HINT, lowered
 from runtime.engines.graph.shapes import is_free
@@ -175,9 +186,11 @@ def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[Te
         )
     require_arrays(model)
     for spec in inputs:
-        _fix_shape(by_name[spec.name], spec)
+        _fix_shape(by_name[spec.name], replace(spec, shape=model_shape(spec)))
+    ordered = [ValueInfoProto.FromString(by_name[spec.name].SerializeToString()) for spec in inputs]
     del graph.input[:]
-    graph.input.extend(by_name[spec.name] for spec in inputs)
+    graph.input.extend(ordered)
+    accept_images(graph, inputs)
     produced = {value.name: value for value in graph.output}
     del graph.output[:]
     for spec in outputs:

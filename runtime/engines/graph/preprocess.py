@@ -14,7 +14,7 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
-from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.contract.engine.build import TOP_LEFT, Preprocess, TensorSpec
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
@@ -55,6 +55,10 @@ def engine_input(spec: TensorSpec) -> TensorSpec:
             f"input {spec.name!r} has shape {list(spec.shape)}, but color {pre.color!r} makes {[*expected, 'H', 'W']}",
             "image inputs are NCHW with batch 1: correct `shape` or `preprocess.color`",
         )
+    if pre.place not in ("", TOP_LEFT):
+        raise EngineError(
+            "unsupported", f"input {spec.name!r}: place {pre.place!r}", "write top_left, or nothing: centred"
+        )
     if pre.resize == "none" and spec.shape[2:] != pre.upright:
         raise EngineError(
             "bad-model",
@@ -74,14 +78,17 @@ def prepend(model: ModelProto, inputs: Sequence[TensorSpec]) -> ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     nodes: list[NodeProto] = []
-    for index, spec in enumerate(inputs):
+    places = {value.name: index for index, value in enumerate(graph.input)}
+    for spec in inputs:
         frame = engine_input(spec)
         if spec.preprocess is None:
             continue
         part = _Part(f"{spec.name}/preprocess")
         rename_uses(graph, spec.name, part.output)
         part.build(spec.name, spec)
-        graph.input[index].CopyFrom(helper.make_tensor_value_info(spec.name, _ELEMENT[frame.dtype], frame.shape))
+        graph.input[places[spec.name]].CopyFrom(
+            helper.make_tensor_value_info(spec.name, _ELEMENT[frame.dtype], frame.shape)
+        )
         graph.value_info.append(helper.make_tensor_value_info(part.output, TensorProto.FLOAT, spec.shape))
         graph.initializer.extend(part.initializers)
         nodes.extend(part.nodes)
@@ -121,7 +128,7 @@ class _Part(Part):
         self._normalise(value, pre)
 
     def _resize(self, value: str, pre: Preprocess, height: int, width: int) -> str:
-        place = letterbox(*pre.upright, height, width)
+        place = letterbox(*pre.upright, height, width, top_left=pre.place == TOP_LEFT)
         rows, columns = (place.height, place.width) if pre.resize == "letterbox" else (height, width)
         if (rows, columns) != pre.upright:
             channels = _COLOR_CHANNELS[pre.color]
@@ -133,7 +140,17 @@ class _Part(Part):
             return value
         bottom, right = height - rows - place.top, width - columns - place.left
         pads = self.constant("pads", np.asarray([0, 0, place.top, place.left, 0, 0, bottom, right], np.int64))
-        return self.add("Pad", [value, pads, self.constant("grey", np.asarray(PAD_VALUE, np.float32))])
+        return self._padded(value, pads, pre)
+
+    def _padded(self, value: str, pads: str, pre: Preprocess) -> str:
+        """Put bars around the frame. ONNX pads with one number: where channels differ, the frame less their colour is
+        padded with 0, and the colour added to all of it."""
+        channels = _COLOR_CHANNELS[pre.color]
+        color = _per_channel("pad", pre.pad or (PAD_VALUE,), channels).astype(np.float32)
+        if np.all(color == color[0]):
+            return self.add("Pad", [value, pads, self.constant("grey", np.asarray(color[0], np.float32))])
+        bars = self.constant("pad", color.reshape(1, channels, 1, 1))
+        return self.add("Add", [self.add("Pad", [self.add("Sub", [value, bars]), pads]), bars])
 
     def _normalise(self, value: str, pre: Preprocess) -> None:
         channels = _COLOR_CHANNELS[pre.color]

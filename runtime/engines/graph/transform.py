@@ -15,7 +15,9 @@ from onnx import ModelProto
 from runtime.contract.engine.build import BuildOptions, Int8Options, TensorSpec
 from runtime.engines.backend import Progress
 from runtime.engines.errors import EngineError, ForeignOperatorError
+from runtime.engines.graph.branches import decided
 from runtime.engines.graph.fp16 import to_fp16
+from runtime.engines.graph.front import NOTHING, Front, with_constants
 from runtime.engines.graph.normalize import fold, freeze, load_model
 from runtime.engines.graph.preprocess import prepend
 from runtime.engines.graph.quantize import MOST_SECONDS, Frames, Quantizer, Style, check_names
@@ -43,13 +45,14 @@ def transform(
     progress: Progress = lambda _: None,
     losses: list[WeightLoss] | None = None,
     notes: list[str] | None = None,
+    front: Front = NOTHING,
 ) -> ModelProto:
     """Return the engine's graph of a file, or of a model that :func:`load_model` has read.
 
     ``calibration`` (frames as the engine takes them) is needed for int8 of a float model, and may take ``seconds``.
     ``style`` is the kind of int8 that the backend's kernels take, ``newest_opset`` the newest operator set that its
-    parser reads. At fp16, what weights lose is added to ``losses``; ``notes`` gets what the report should say. Raises
-    EngineError.
+    parser reads. ``front``: what else stands in front of the model. At fp16, what weights lose is added to ``losses``;
+    ``notes`` gets what the report should say. Raises EngineError.
     """
     if precision not in PRECISIONS:
         raise EngineError("unsupported", f"there is no precision {precision!r}", f"use one of {', '.join(PRECISIONS)}")
@@ -57,7 +60,11 @@ def transform(
     said = notes if notes is not None else []
     int8 = options.int8 or Int8Options()
     quantized = check_quantized(model, precision, int8)
-    core = freeze(model, inputs, outputs)
+    model = with_constants(model, front.constants)
+    inner = front.core_inputs(model, inputs)
+    core = freeze(model, inner, front.core_outputs(outputs))
+    if front.constants:
+        core = decided(core)
     progress(f"model read: {len(core.graph.node)} nodes")
     if precision == "fp16":
         core = folded(core, "fp16.keep_fp32_ops", options.keep_fp32_ops)
@@ -73,11 +80,12 @@ def transform(
             raise EngineError("calibration", "int8 needs calibration data and none was given", "name a calibration set")
         core = folded(core, "int8.exclude_ops", int8.exclude_ops)
         quantizer = Quantizer(
-            core, inputs, calibration, int8, style=style or Style(), progress=progress, seconds=seconds
+            core, inner, calibration, int8, style=style or Style(), progress=progress, seconds=seconds
         )
         core = quantizer(int8.exclude_nodes)
         said += quantizer.notes
         progress("quantized to int8")
+    front.compose(core, inputs)
     return prepend(core, inputs)
 
 

@@ -52,6 +52,7 @@ class OnnxRuntimeBackend:
     def build(self, job: BuildJob, paths: BuildPaths, progress: Progress) -> BuiltEngine:
         """Transform the model, write ``engine.onnx``, and count what really runs. Raises EngineError."""
         from runtime.engines.golden.calibration import calibration_of, most_seconds
+        from runtime.engines.graph.front import front_of
         from runtime.engines.graph.normalize import declared_shapes, load_model, serialize
         from runtime.engines.graph.quantize import STYLES
         from runtime.engines.graph.transform import transform
@@ -74,7 +75,7 @@ class OnnxRuntimeBackend:
         job = replace(job, inputs=fixed(job.inputs))
         source = load_model(paths.model, self.newest_opset())
         declared = declared_shapes(source)  # before they are taken off
-        frames, few = calibration_of(job, paths.calibration, source)
+        frames, few = calibration_of(job, paths.calibration, source, paths.sequence)
         notes += few
         losses: list[WeightLoss] = []
         model = transform(
@@ -89,6 +90,7 @@ class OnnxRuntimeBackend:
             progress=progress,
             losses=losses,
             notes=notes,
+            front=front_of(job),
         )
         if job.precision == "fp16":
             notes += half_of(model)

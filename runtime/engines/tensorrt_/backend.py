@@ -244,11 +244,11 @@ def _built(job: BuildJob, plan: Path, answer: PlanAnswer, layers: list[LayerFact
 
 def _check_outputs(declared: tuple[TensorSpec, ...], found: tuple[TensorSpec, ...]) -> None:
     for want, have in zip(declared, found, strict=True):
-        if -1 in have.shape or (want.shape and want.shape != have.shape):
+        if want.shape and want.shape != have.shape:
             raise EngineError(
                 "bad-model",
-                f"output {want.name!r} is {list(have.shape)}, the job says {list(want.shape) or 'nothing'}",
-                "give the model fixed output shapes, and correct the declared one or leave it out",
+                f"output {want.name!r} is {list(have.shape)}, the job says {list(want.shape)}",
+                "correct the declared shape, or leave it out",
             )
 
 

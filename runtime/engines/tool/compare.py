@@ -126,7 +126,8 @@ def _answers(
     if not common:
         return (), words, len(frames)
     kept = [{name: value for name, value in answer.items() if name in common} for answer in expected]
-    return worst(actual, kept, free_axes(first.identity.outputs)), words, len(frames)
+    state = first.identity.state
+    return worst(actual, kept, free_axes(first.identity.outputs), state=state), words, len(frames)
 
 
 def _times(opened: Sequence[Opened], request: CompareRequest, progress: Progress) -> BenchAnswer:

@@ -12,9 +12,11 @@ import numpy.typing as npt
 from runtime.contract.engine.build import TensorSpec
 from runtime.contract.engine.decoded import NOTHING
 from runtime.contract.engine.engine_tool import USAGE
+from runtime.contract.engine.model_front import StateSpec
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.calibration import IMAGE_SUFFIXES, ImageFolder
 from runtime.engines.golden.golden_data import Golden, load_golden
+from runtime.engines.recurrent import fed
 from runtime.engines.tool.open_engine import Opened
 
 RANDOM_FRAMES = 3
@@ -26,25 +28,27 @@ def frames_for(opened: Opened, given: str | None, seed: int) -> tuple[Golden, st
     identity = opened.identity
     outputs = [spec.name for spec in identity.outputs]
     if given is not None:
-        return read_frames(Path(given), identity.inputs, outputs)
+        return read_frames(Path(given), identity.inputs, outputs, identity.state)
     if opened.golden is not None:
         empty = identity.golden_expect == NOTHING
-        golden = load_golden(opened.golden, identity.inputs, outputs, may_be_empty=empty)
+        golden = load_golden(opened.golden, identity.inputs, outputs, may_be_empty=empty, state=identity.state)
         return golden, f"the engine's {len(golden)} golden frames"
-    golden = Golden(random_frames(identity.inputs, seed), {})
+    golden = Golden(random_frames(fed(identity.inputs, identity.state), seed), {})
     return golden, f"{len(golden)} frames of a random generator (seed {seed}): times are real, outputs have no meaning"
 
 
-def read_frames(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str]) -> tuple[Golden, str]:
+def read_frames(
+    path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[str], state: Sequence[StateSpec] = ()
+) -> tuple[Golden, str]:
     """Read an .npz file, an image or a folder of images. Raises EngineError ``usage``."""
     if not path.exists():
         raise EngineError(USAGE, f"there is no {path}", _WANTED)
     suffix = path.suffix.lower()
     try:
         if suffix == ".npz":
-            golden = load_golden(path, inputs, outputs)
+            golden = load_golden(path, inputs, outputs, state=state)
         elif path.is_dir() or suffix in IMAGE_SUFFIXES:
-            golden = Golden(_images(path, inputs), {})
+            golden = Golden(_images(path, fed(inputs, state)), {})
         else:
             raise EngineError(USAGE, f"{path} is neither an .npz file nor an image", _WANTED)
     except EngineError as error:

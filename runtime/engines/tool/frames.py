@@ -18,6 +18,7 @@ from runtime.engines.errors import EngineError
 from runtime.engines.golden.accuracy import free_axes, violation, worst
 from runtime.engines.golden.golden_data import Arrays, Golden, gathered, save_golden, stack
 from runtime.engines.golden.npz import NpzError, read_npz
+from runtime.engines.recurrent import RecurrentState
 from runtime.engines.tool.flag_inputs import frames_for
 from runtime.engines.tool.open_engine import AS_EXPORTED, Opened, open_engine
 
@@ -58,14 +59,22 @@ def run(request: RunRequest, progress: Progress) -> RunAnswer:
 
 
 def run_frames(opened: Opened, frames: Golden) -> tuple[list[Arrays], list[float]]:
-    """Return copies of the outputs and the milliseconds, frame by frame. Raises EngineError."""
+    """Return copies of the outputs and the milliseconds, frame by frame; of an engine with state as one sequence.
+
+    Raises EngineError.
+    """
     inputs, answers, milliseconds = list(opened.runner.inputs.items()), [], []
+    kept = RecurrentState(opened.identity.state, opened.runner.inputs)
+    kept.reset()
     for index in range(len(frames)):
         start = time.perf_counter()
         frames.feed(index, inputs)
         found = opened.runner.infer()
         milliseconds.append((time.perf_counter() - start) * 1e3)
         answers.append({name: np.array(array) for name, array in found.items()})
+        if problem := kept.problem(found):
+            raise EngineError("bad-model", f"frame {index}: {problem}", "look at the frames before it")
+        kept.keep(found)
     return answers, milliseconds
 
 
@@ -100,12 +109,12 @@ def largest(array: npt.NDArray[Any], count: int) -> list[TopValue]:
 def _accuracy(
     request: RunRequest, opened: Opened, frames: Golden, answers: Sequence[Arrays], words: str
 ) -> tuple[tuple[OutputAccuracy, ...], str]:
-    free = free_axes(opened.identity.outputs)
+    free, state = free_axes(opened.identity.outputs), opened.identity.state
     if request.expect is not None:
         path = Path(request.expect)
-        return worst(answers, _expected(path, opened, len(frames)), free), path.name
+        return worst(answers, _expected(path, opened, len(frames)), free, state=state), path.name
     if frames.expected:
-        return worst(answers, frames.expected_samples(), free), words
+        return worst(answers, frames.expected_samples(), free, state=state), words
     return (), ""
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from runtime.contract.codec import ContractError, canonical_json, from_json
-from runtime.contract.engine.build import FAILURE_FILE, BuildFailure, BuildJob
+from runtime.contract.engine.build import FAILURE_FILE, MODEL_FILE, BuildFailure, BuildJob
 from runtime.contract.engine.engine_tool import TuneRequest
 from runtime.contract.engine.tuning import ANSWER_FILE, STATE_FILE, TUNE_FILE, TuneAnswer, TuneJob
 from runtime.engines.backend import Progress, backend_named
 from runtime.engines.build.job import EXIT_BUILT, EXIT_FAILED, Log, check_source, explained
+from runtime.engines.build.resolved_job import resolved
 from runtime.engines.device.device_facts import read_jetson
 from runtime.engines.device.preflight import check_builder
 from runtime.engines.errors import EngineError
@@ -31,6 +33,8 @@ def run(request: TuneRequest, progress: Progress) -> TuneAnswer:
     first = next(iter(asked.jobs.values()))
     backend = backend_named(first.backend)
     check_source(first, folder)
+    jobs = {precision: resolved(job, folder / MODEL_FILE) for precision, job in asked.jobs.items()}
+    asked = replace(asked, jobs=jobs)
     check_builder(first.device, backend.device_facts(), read_jetson())
     search = Search(asked, folder, Path(request.state), backend, progress)
     try:

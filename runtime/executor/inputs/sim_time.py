@@ -7,19 +7,15 @@ from collections.abc import Callable, Mapping
 
 from rclpy.node import Node
 
-from runtime.contract.node.ros_settings import ENV_USE_SIM_TIME
+from runtime.contract.node.ros_settings import ENV_USE_SIM_TIME, switch
 
 STILL_S = 2.0
 """How long a simulated clock may stand still until that is said."""
-_WORDS = {"": False, "false": False, "0": False, "true": True, "1": True}
 
 
 def sim_time_wanted(environment: Mapping[str, str]) -> bool:
     """Return what the environment says of simulated time. Raises ValueError for another word than true or false."""
-    word = environment.get(ENV_USE_SIM_TIME, "").strip().lower()
-    if word not in _WORDS:
-        raise ValueError(f"{ENV_USE_SIM_TIME}={word}: write true (the node follows /clock) or false")
-    return _WORDS[word]
+    return switch(environment, ENV_USE_SIM_TIME, False, "the node follows /clock")
 
 
 class SimTime:

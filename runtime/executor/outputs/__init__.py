@@ -1,4 +1,4 @@
-"""From results to messages: publishers, the velocity guard, model info, diagnostics.
+"""From results to messages: publishers, the guard of commands, model info, diagnostics.
 
 Imports `inputs` and `serving`; only the node and `checks` may import it.
 """

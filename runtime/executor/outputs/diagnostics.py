@@ -54,7 +54,7 @@ class Diagnostics:
 def verdict(model: ModelHealth) -> tuple[int, str]:
     """Return level (0 ok, 1 warning, 2 error, 3 stale) and message of a model."""
     if stands_in(model):
-        who = {"zero": "its outputs send zero", "hold": "its outputs hold, then send zero"}.get(
+        who = {"zero": "its outputs send zero", "hold": "its outputs hold as declared"}.get(
             model.serving, f"{model.serving} engine {model.serving_model} {model.precision} serves"
         )
         return 1, f"{who}: {model.serving_reason}" if model.serving_reason else who
@@ -87,7 +87,9 @@ def row(node: str, model: ModelHealth) -> Row:
         ("drops", str(model.drops)),
         ("errors", str(model.errors)),
         *((f"command {each.topic}", each.state) for each in model.commands),
+        *((f"limited {each.topic}", f"{each.limited}: {each.limit}") for each in model.commands if each.limited),
         *((f"cause {name}", str(count)) for name, count in sorted(model.causes.items())),
+        *((f"state_reset {name}", str(count)) for name, count in sorted(model.state_resets.items())),
         *_times("processing_time", model.inference_ms),
         *_times("pipeline_latency", model.frame_age_ms),
     ]

@@ -43,7 +43,7 @@ def _misfit(topic: str, kind: str, offered: QoSProfile, listener: Any) -> str:
         return (
             f"{name} subscribes to {topic} as {listener.topic_type} and receives nothing: {kind} is published; "
             "change the "
-            "subscriber, or the output's options (message: Twist or TwistStamped for a velocity)"
+            "subscriber, or the output's options (message, for a velocity or joints)"
         )
     compatible, reason = qos_check_compatible(_spelled_out(offered), listener.qos_profile)
     if compatible != QoSCompatibility.ERROR:

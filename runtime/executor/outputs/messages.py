@@ -15,14 +15,28 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
-from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension, String
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, Header, MultiArrayDimension, String
 
-from runtime.decoding.decoders import Boxes, Classes, Mask, Result, Tensor
+from runtime.contract.node.decoders import TENSOR_MESSAGES
+from runtime.decoding.decoders import (
+    Boxes,
+    Classes,
+    Depth,
+    Instances,
+    Keypoints,
+    Mask,
+    OrientedBoxes,
+    Result,
+    Tensor,
+)
 from runtime.executor.inputs.frames import Stamp
+from runtime.executor.outputs.detections import Detections, KeypointDetections
+from runtime.executor.outputs.filling import inside, stamped
+from runtime.executor.outputs.images import DepthImage, IdImage, MaskImage
 
 try:
     from vision_msgs.msg import Classification as ClassificationMsg
-    from vision_msgs.msg import Detection2D, Detection2DArray, ObjectHypothesis, ObjectHypothesisWithPose
+    from vision_msgs.msg import Detection2DArray, ObjectHypothesis
 except ImportError:
     HAS_VISION_MSGS = False
 else:
@@ -37,49 +51,30 @@ def message_of(result: type[Any], model: str, options: Mapping[str, Any]) -> tup
     """Return the message type for a decoder's results, and what fills it."""
     if result is Mask:
         return Image, MaskImage()
-    if result is Tensor and options.get("message") == "multiarray":
-        return Float32MultiArray, MultiArray()
-    if HAS_VISION_MSGS and result is Boxes:
-        return Detection2DArray, Detections()
+    if result is Depth:
+        return Image, DepthImage()
+    if result is Tensor and options.get("message") in TENSOR_MESSAGES:
+        kind = Float64MultiArray if options["message"] == "Float64MultiArray" else Float32MultiArray
+        return kind, MultiArray(kind)
+    if HAS_VISION_MSGS and issubclass(result, Boxes):
+        return Detection2DArray, Detections(numbered=result in (Keypoints, Instances))
     if HAS_VISION_MSGS and result is Classes:
         return ClassificationMsg, Classification()
     return String, lambda stamp, found: json_string(model, stamp, found)
 
 
+def more_of(result: type[Any]) -> dict[str, tuple[type[Any], Build]]:
+    """Return what a result needs beside its message: a topic's last word, message type, and what fills it."""
+    if result is Instances:
+        return {"mask": (Image, IdImage())}
+    if result is Keypoints and HAS_VISION_MSGS:  # as JSON they are in the one message
+        return {"keypoints": (Detection2DArray, KeypointDetections())}
+    return {}
+
+
 def header(stamp: Stamp) -> Header:
     """The frame's header, as it came."""
     return Header(stamp=Time(sec=stamp.sec, nanosec=stamp.nanosec), frame_id=stamp.frame_id)
-
-
-def stamped(head: Header, stamp: Stamp) -> None:
-    """Write the frame's header into an existing one."""
-    head.stamp.sec, head.stamp.nanosec, head.frame_id = stamp.sec, stamp.nanosec, stamp.frame_id
-
-
-class Detections:
-    """Boxes as vision_msgs/Detection2DArray. The message and its detections are made once and grow to the most boxes
-    that a frame ever had (decoders have a cap): making them for every frame costs 20 times the filling."""
-
-    def __init__(self) -> None:
-        self._message = Detection2DArray()
-        self._pool: list[Any] = []
-
-    def __call__(self, stamp: Stamp, result: Boxes) -> Any:
-        """Fill the message."""
-        stamped(self._message.header, stamp)
-        count = len(result.scores)
-        while len(self._pool) < count:
-            self._pool.append(Detection2D(header=self._message.header, results=[ObjectHypothesisWithPose()]))
-        used = self._pool[:count]
-        rows = zip(used, result.corners.tolist(), result.scores.tolist(), result.names(), strict=True)
-        for found, (left, top, width, height), score, name in rows:
-            box, hypothesis = found.bbox, found.results[0].hypothesis
-            centre = box.center.position
-            centre.x, centre.y = left + width / 2, top + height / 2
-            box.size_x, box.size_y = width, height
-            hypothesis.class_id, hypothesis.score = name, score
-        self._message.detections = used
-        return self._message
 
 
 class Classification:
@@ -101,35 +96,17 @@ class Classification:
         return self._message
 
 
-class MaskImage:
-    """A class mask as mono8 image."""
-
-    def __init__(self) -> None:
-        self._message = Image(encoding="mono8")
-        self._pixels: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
-
-    def __call__(self, stamp: Stamp, result: Mask) -> Image:
-        """Copy the mask into the message's own bytes: an ndarray as data would take a thousand times longer."""
-        height, width = result.classes.shape
-        if self._pixels.size != height * width:
-            self._message.data = array.array("B", bytes(height * width))
-            self._pixels = _inside(self._message.data, np.uint8)
-        self._message.height, self._message.width, self._message.step = height, width, width
-        np.copyto(self._pixels.reshape(height, width), result.classes)
-        stamped(self._message.header, stamp)
-        return self._message
-
-
 class MultiArray:
-    """A tensor as std_msgs/Float32MultiArray. It has no header: the first dimension's label is the frame's stamp and
-    frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
+    """A tensor as std_msgs/Float32MultiArray or Float64MultiArray. It has no header: the first dimension's label is the
+    frame's stamp and frame, ``<sec>.<nanosec> <frame_id>``, and its size is 1 (the batch)."""
 
-    def __init__(self) -> None:
-        self._message = Float32MultiArray()
-        self._values: npt.NDArray[np.float32] = np.zeros(0, np.float32)
+    def __init__(self, kind: type[Any] = Float32MultiArray) -> None:
+        self._message = kind()
+        self._code, self._dtype = ("d", np.float64) if kind is Float64MultiArray else ("f", np.float32)
+        self._values: npt.NDArray[Any] = np.zeros(0, self._dtype)
 
-    def __call__(self, stamp: Stamp, result: Tensor) -> Float32MultiArray:
-        """Fill the message; values become float32."""
+    def __call__(self, stamp: Stamp, result: Tensor) -> Any:
+        """Fill the message. Raises ValueError for numbers that its type cannot hold."""
         shape = result.values.shape
         shape = shape if shape[:1] == (1,) else (1, *shape)
         dimensions = self._message.layout.dim
@@ -142,15 +119,20 @@ class MultiArray:
             left //= max(1, size)
         dimensions[0].label = f"{stamp.sec}.{stamp.nanosec:09d} {stamp.frame_id}"
         if self._values.size != result.values.size:
-            self._message.data = array.array("f", bytes(4 * result.values.size))
-            self._values = _inside(self._message.data, np.float32)
-        np.copyto(self._values, result.values.ravel(), casting="unsafe")
+            self._message.data = array.array(self._code, bytes(self._values.itemsize * result.values.size))
+            self._values = inside(self._message.data, self._dtype)
+        self._fill(result.values.ravel())
         return self._message
 
-
-def _inside(data: Any, kind: Any) -> npt.NDArray[Any]:
-    """View a message's own array, which may be a copy of the one that was assigned (newer ROS)."""
-    return np.frombuffer(data, kind) if len(data) else np.zeros(0, kind)
+    def _fill(self, values: npt.NDArray[Any]) -> None:
+        with np.errstate(over="ignore"):
+            np.copyto(self._values, values, casting="unsafe")
+        if values.dtype == self._values.dtype or not values.size:
+            return
+        lost = self._values != values if values.dtype.kind in "iu" else np.isfinite(values) & ~np.isfinite(self._values)
+        if lost.any():
+            wrong = values[int(np.argmax(lost))]
+            raise ValueError(f"{wrong} is no {self._values.dtype}: publish it as Float64MultiArray or json")
 
 
 def json_string(model: str, stamp: Stamp, result: Result) -> String:
@@ -166,6 +148,8 @@ def _facts(result: Result) -> dict[str, Any]:
         if result.classes is not None:
             for box, number, name in zip(boxes, result.classes.tolist(), result.names(), strict=True):
                 box["id"], box["label"] = number, name
+        for index, box in enumerate(boxes):
+            box.update(_more_facts(result, index))
         return {"boxes": boxes}
     if isinstance(result, Classes):
         found = zip(result.ids.tolist(), result.labels, _short(result.scores, 4), strict=True)
@@ -179,6 +163,21 @@ def _facts(result: Result) -> dict[str, Any]:
             "data": values.ravel().tolist(),
         }
     raise ValueError(f"{type(result).__name__} is not published as JSON")
+
+
+def _more_facts(result: Boxes, index: int) -> dict[str, Any]:
+    """What a box has beyond its corners."""
+    if isinstance(result, Keypoints):
+        points, visible = _short(result.points[index], 2), _short(result.visible[index], 4)
+        named = zip(result.points_named, points, visible, strict=True)
+        return {"keypoints": [{"name": name, "x": x, "y": y, "score": score} for name, (x, y), score in named]}
+    if isinstance(result, Instances):
+        return {"instance": index + 1}
+    if isinstance(result, OrientedBoxes):
+        x, y, width, height, theta = result.rotated[index].tolist()
+        sides = dict(zip(("cx", "cy", "width", "height"), (round(v, 2) for v in (x, y, width, height)), strict=True))
+        return {"rotated": {**sides, "theta": round(theta, 5)}}
+    return {}
 
 
 def _short(values: npt.NDArray[np.float32], digits: int) -> list[Any]:

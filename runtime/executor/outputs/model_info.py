@@ -79,7 +79,7 @@ def model_facts(model: Pipeline, precision: str, engine_key: str) -> dict[str, A
         "inputs": [{"tensor": one.tensor, "topic": one.topic, "type": one.type} for one in model.model.inputs],
         "outputs": [
             {
-                "tensor": one.tensor,
+                **({"tensors": dict(one.tensors)} if one.tensors else {"tensor": one.tensor}),
                 "topic": one.topic,
                 "decoder": one.decoder,
                 "labels": list(one.options.get("labels") or ()),

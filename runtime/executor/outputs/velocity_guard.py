@@ -1,4 +1,4 @@
-"""What of a model's velocity reaches the robot. Pure: no clock of its own, no ROS, no threads.
+"""A velocity of the robot as a command: its limits, and zero wherever there is no result.
 
 Whatever comes in, and whenever: no command is over the limits, none lives longer than ``deadline`` after the frame it
 comes from (plus ``hold_for`` where that is declared), and after a stop there is nothing but zero.
@@ -12,15 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from runtime.contract.node.commands import velocity_guard
-from runtime.contract.node.health import DRIVE
 from runtime.decoding.results import Velocity
+from runtime.executor.outputs.command_guard import STOPPED, CommandGuard, LimitError, Timing
 
 Vector = tuple[float, float, float]
 ZERO = Velocity((0.0, 0.0, 0.0), (0.0, 0.0, 0.0))
-HOLD, STOPPED = "hold", "stopped"
-NO_RESULT_YET = "no result yet"
-MAX_STEPS = 2.0
-"""A tick that comes late may change the velocity by no more than so many periods' worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,107 +53,16 @@ class VelocityLimits:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What the robot is told at one tick."""
-
-    velocity: Velocity
-    state: str
-    """drive, hold or stopped."""
-    frame: Any
-    """What ``accept`` was given with the result that drives; None unless driving."""
-    reason: str
-    """Why it does not drive; empty while it does."""
-
-
-class VelocityGuard:
-    """Takes results and failures as they come, and says at every tick what the robot is told.
-
-    Times are seconds of one monotonic clock. A time before one already seen counts as that one.
-    """
+class VelocityMotion:
+    """How a velocity is limited, and zero when there is none. A `Motion`."""
 
     def __init__(self, limits: VelocityLimits) -> None:
         self._limits = limits
-        self._now = -math.inf
-        self._running = False
-        self._forget("not active")
 
-    def _forget(self, reason: str) -> None:
-        self._wanted: Velocity | None = None
-        self._frame: Any = None
-        self._expires = -math.inf
-        self._hold_until = -math.inf
-        self._current = ZERO
-        self._ticked = -math.inf
-        self._reason = reason
-
-    def start(self, now: float) -> None:
-        """Begin at zero; nothing of an earlier life drives."""
-        now = self._at(now)
-        self._forget(NO_RESULT_YET)
-        self._ticked = now
-        self._running = True
-
-    def stop(self, reason: str = "not active") -> None:
-        """Zero from now on, at once, until the next start."""
-        self._running = False
-        self._forget(reason)
-
-    def accept(self, now: float, wanted: Velocity, frame: Any = None, age: float = 0.0) -> None:
-        """A good result came, from a frame that is ``age`` seconds old.
-
-        ``frame`` tells frames apart: a result from the same frame as the last one (the camera is silent, and the model
-        runs on what it has) does not extend the deadline. None is no frame's name, and always new.
-        """
-        now = self._at(now)
-        if not self._running:
-            return
-        if not all(map(math.isfinite, (*wanted.linear, *wanted.angular))):
-            self.fail(now, "the result is not a finite number")
-            return
-        expires = now + self._limits.deadline - max(0.0, age)
-        if frame is not None and frame == self._frame:
-            expires = min(expires, self._expires)
-        if expires <= now:
-            self.fail(now, f"the frame is {age:.3f} s old, its deadline is {self._limits.deadline:g} s")
-            return
-        self._wanted, self._frame, self._expires = self._limited(wanted), frame, expires
-        self._hold_until = expires + self._limits.hold_for
-        self._reason = ""
-
-    def fail(self, now: float, reason: str) -> None:
-        """The model failed, or its result is of no use. The last command is over; where declared, it is held."""
-        now = self._at(now)
-        if not self._running:
-            return
-        if self._wanted is not None:  # not a second failure, which extends nothing
-            self._hold_until = min(self._hold_until, min(now, self._expires) + self._limits.hold_for)
-            self._wanted = None
-        self._reason = reason
-
-    def tick(self, now: float) -> Command:
-        """Return what the robot is told now."""
-        now = self._at(now)
-        if not self._running:
-            return Command(ZERO, STOPPED, None, self._reason)
-        if self._wanted is not None and now >= self._expires:
-            self.fail(now, f"no good result from a new frame for {self._limits.deadline:g} s")
-        if self._wanted is not None:
-            self._current = self._towards(self._wanted, now)
-            self._ticked = now
-            return Command(self._current, DRIVE, self._frame, "")
-        self._ticked = now
-        if now < self._hold_until:
-            return Command(self._current, HOLD, None, self._reason)
-        self._current = ZERO
-        return Command(ZERO, STOPPED, None, self._reason)
-
-    def _at(self, now: float) -> float:
-        self._now = max(self._now, now)
-        return self._now
-
-    def _limited(self, wanted: Velocity) -> Velocity:
+    def limited(self, wanted: Velocity) -> Velocity:
         """Return it slowed down as a whole, so that the robot stays on the curve that the model wants."""
+        if not all(map(math.isfinite, (*wanted.linear, *wanted.angular))):
+            raise LimitError("the result is not a finite number")
         limits = self._limits
         share = 1.0  # an axis that is switched off with a limit of 0 does not stop the others
         if limits.max_linear > 0.0:
@@ -169,12 +74,39 @@ class VelocityGuard:
             _within(_scaled(wanted.angular, share), limits.max_angular),
         )
 
-    def _towards(self, wanted: Velocity, now: float) -> Velocity:
+    def unready(self, now: float) -> str:
+        """A velocity needs nothing that is measured."""
+        del now
+        return ""
+
+    def begin(self, now: float) -> Velocity:
+        """The robot stands: zero was sent until now."""
+        del now
+        return ZERO
+
+    def towards(self, current: Velocity, wanted: Velocity, passed: float) -> Velocity:
+        """Accelerate within the limits."""
         limits = self._limits
-        passed = min(max(0.0, now - self._ticked), MAX_STEPS * limits.period)
-        linear = _step(self._current.linear, wanted.linear, limits.max_linear_acceleration * passed)
-        angular = _step(self._current.angular, wanted.angular, limits.max_angular_acceleration * passed)
+        linear = _step(current.linear, wanted.linear, limits.max_linear_acceleration * passed)
+        angular = _step(current.angular, wanted.angular, limits.max_angular_acceleration * passed)
         return Velocity(_within(linear, limits.max_linear), _within(angular, limits.max_angular))
+
+    def settled(self, now: float, drove: bool) -> tuple[Velocity, str]:
+        """Zero at once, without a ramp: the base limits its own braking."""
+        del now, drove
+        return ZERO, STOPPED
+
+    def ended(self, now: float, drove: bool) -> Velocity:
+        """Zero."""
+        del now, drove
+        return ZERO
+
+
+class VelocityGuard(CommandGuard[Velocity]):
+    """The guard of a velocity."""
+
+    def __init__(self, limits: VelocityLimits) -> None:
+        super().__init__(VelocityMotion(limits), Timing(limits.deadline, limits.hold_for, limits.period))
 
 
 def _share(vector: Vector, limit: float) -> float:

@@ -1,4 +1,4 @@
-"""May this process command a velocity topic now? Pure: no clock of its own, no ROS, no threads.
+"""May this process command a topic now? Pure: no clock of its own, no ROS, no threads.
 
 A commander is any publisher of the topic in a living participant, even a silent one. It is gone when discovery has
 dropped its participant (lease expired, or goodbye), or at once when the serving lock proves its death
@@ -82,9 +82,11 @@ class Identity:
 class Claim:
     """One process's claim to one topic. Times are seconds of one monotonic clock."""
 
-    def __init__(self, topic: str, identity: Identity, salt: int = 0) -> None:
-        """``salt`` tells processes apart where there is no participant (a process id)."""
+    def __init__(self, topic: str, identity: Identity, salt: int = 0, unheard: str = "") -> None:
+        """``salt`` tells processes apart where there is no participant (a process id). ``unheard``: what to do when
+        nobody listens, for a person."""
         self.topic, self.identity = topic, identity
+        self._unheard = f": {unheard}" if unheard else ""
         seed = identity.participant or f"{identity.node} {salt}".encode()
         self._spread = SPREAD_S * (zlib.crc32(seed) % 1000) / 1000.0
         self._rivals: frozenset[bytes] = frozenset()
@@ -175,7 +177,7 @@ class Claim:
         if self.conflict:
             return self.conflict
         if self._heard_at is None:
-            return f"{self.topic} has no subscriber"
+            return f"{self.topic} has no subscriber{self._unheard}"
         if not heard:
             return f"looking for other publishers of {self.topic}"
         return f"{self.topic} was commanded by another node a moment ago"

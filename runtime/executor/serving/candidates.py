@@ -6,18 +6,21 @@ Slots are filled by the model's own inputs whoever serves, so a change of engine
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
+from runtime.contract.engine.decoded import OutputDecoder, pick, tensors_read
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import FallbackEngine, InputBinding, ModelRuntime
-from runtime.decoding.decoders import Boxes, Decoder, Result, View, decoder_named
+from runtime.contract.node.tensor_roles import tensors_problem
+from runtime.decoding.decoders import Boxes, Decoder, OptionError, Result, View, decoder_named
 from runtime.engines.errors import EngineError
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.serving.loading import LoadedEngine, decoders_of, view_of
+from runtime.executor.serving.sequence import FrameSequence, Tell, not_told
 
 CONFIGURED, FALLBACK, SWAPPED = "configured", "fallback", "swapped"
 
@@ -55,6 +58,29 @@ class Port:
     tensor: str
     decode: Decoder
     publish: Publish
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    """Role → tensor, where the decoder reads several."""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the tensors that it reads, in the order of their roles."""
+        return tensors_read(self.tensor, self.tensors)
+
+    def result(self, outputs: Mapping[str, npt.NDArray[Any]], view: View) -> Result:
+        """Decode an engine's outputs. Raises ValueError."""
+        return self.decode(pick(self.tensor, self.tensors, outputs), view)
+
+
+class Unpublished:
+    """Stands for a publisher that cannot be made: its model is not loaded, for this reason."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __call__(self, stamp: Stamp, result: Result) -> None:
+        """Never called: loading the model refuses it."""
+        del stamp, result
+        raise RuntimeError(self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +93,8 @@ class Serving:
     """The model's own input tensor (its slot) → the engine's input buffer."""
     ports: tuple[Port, ...]
     view: View
+    sequence: FrameSequence
+    """What it keeps from frame to frame."""
 
     def close(self) -> None:
         """Free the engine. Only on the worker thread."""
@@ -84,14 +112,23 @@ def fallback(model: ModelRuntime, engines_dir: Path, reason: str) -> Candidate |
     return None if there is None else Candidate(FALLBACK, _as_fallback(model, there), engines_dir, reason)
 
 
-def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, Publish], loader: Loader) -> Serving:
+def prepare(
+    model: ModelRuntime,
+    candidate: Candidate,
+    publishers: Mapping[str, Publish],
+    loader: Loader,
+    tell: Tell = not_told,
+) -> Serving:
     """Load, test and wire an engine; blocks for as long as that takes. Raises EngineError, OptionError.
 
-    ``publishers``: output topic → what sends its results. On the worker thread, or on any other where the engine's
-    backend allows that.
+    ``publishers``: output topic → what sends its results; ``tell`` is told when what it keeps begins anew. On the
+    worker thread, or on any other where the engine's backend allows that.
     """
     loaded_as = candidate.model
-    decoders = [decoder_named(item.name, item.options) for item in decoders_of(loaded_as)]
+    decoders = [_decoder(item) for item in decoders_of(loaded_as)]
+    for out in loaded_as.outputs:
+        if isinstance(missing := publishers[out.topic], Unpublished):
+            raise OptionError(missing.reason)
     engine = loader(loaded_as, candidate.folder)
     if not engine.self_test.passed:
         engine.runner.close()
@@ -104,15 +141,22 @@ def prepare(model: ModelRuntime, candidate: Candidate, publishers: Mapping[str, 
             for slot, fed in zip(model.inputs, loaded_as.inputs, strict=True)
         },
         tuple(
-            Port(out.tensor, decode, publishers[out.topic])
+            Port(out.tensor, decode, publishers[out.topic], out.tensors)
             for out, decode in zip(loaded_as.outputs, decoders, strict=True)
         ),
         view_of(loaded_as, engine.identity),
+        FrameSequence(loaded_as.state, engine.identity.state, engine.runner.inputs, tell),
     )
 
 
+def _decoder(item: OutputDecoder) -> Decoder:
+    if problem := tensors_problem(item.name, item.options, tuple(item.tensors)):
+        raise OptionError(f"{problem[0]}: {problem[1]}")
+    return decoder_named(item.name, item.options)
+
+
 def tell_failed(publishers: Iterable[Publish], reason: str) -> None:
-    """Tell the outputs that act on it (velocities) that a frame came to nothing."""
+    """Tell the outputs that act on it (commands) that a frame came to nothing."""
     for publish in publishers:
         failed = getattr(publish, "failed", None)
         if failed is not None:
@@ -146,6 +190,7 @@ def _as_fallback(model: ModelRuntime, there: FallbackEngine) -> ModelRuntime:
         inputs=tuple(ordered),
         outputs=outputs,
         threads=there.threads,
+        state=there.state,
         fallback=None,
     )
 

@@ -90,7 +90,8 @@ class EngineChanger:
             self._on_worker(change.pipeline.slot.drop_engine, INSTALL_S)
 
     def _prepared(self, change: Change) -> Serving:
-        return prepare(change.pipeline.model, change.candidate, change.pipeline.slot.publishers, change.loader)
+        slot = change.pipeline.slot
+        return prepare(change.pipeline.model, change.candidate, slot.publishers, change.loader, slot.stats.state_reset)
 
     def _put_in(self, change: Change, serving: Serving) -> None:
         installed = []

@@ -25,6 +25,7 @@ from runtime.executor.serving.candidates import (
 )
 from runtime.executor.serving.heap import give_back
 from runtime.executor.serving.loading import LoadedEngine, load_engine
+from runtime.executor.serving.sequence import ACTIVATED, ENGINE
 from runtime.executor.serving.stats import ModelStats
 
 LOADING, INACTIVE, ACTIVE, FAILED = "loading", "inactive", "active", "failed"
@@ -86,7 +87,7 @@ class EngineSlot:
         """Load one engine; return why it cannot serve, or nothing."""
         before = f"{candidate.reason}; then {candidate.model.name} {candidate.model.precision}: "
         try:
-            self.install(prepare(self.model, candidate, self.publishers, loader))
+            self.install(prepare(self.model, candidate, self.publishers, loader, self.stats.state_reset))
         except (EngineError, OptionError) as error:
             if isinstance(error, SelfTestError):
                 self.self_test = error.result
@@ -99,6 +100,8 @@ class EngineSlot:
         """Serve with another engine from the next frame on. With ``keep_old`` the one before stays loaded until this
         one has answered ``TRIAL_FRAMES`` frames, and comes back when one of them fails."""
         self._free_old()
+        if self.serving is not None:
+            self.serving.sequence.restart(ENGINE, "another engine serves")
         if keep_old:
             self.previous = self.serving
         else:
@@ -167,6 +170,7 @@ class EngineSlot:
         self._trial_left = 0
         assert failed is not None
         assert self.serving is not None
+        failed.sequence.restart(ENGINE, "the engine before serves again")
         failed.close()
         self._use(self.serving)
         self.swap_note = f"went back to {self.serving.candidate.source}: the engine put in failed on a frame: {reason}"
@@ -211,8 +215,10 @@ class EngineSlot:
         return "" if serving is None else serving.candidate.source
 
     def begin(self) -> None:
-        """Serve with the engine that is loaded; failures of an earlier life are forgotten."""
+        """Serve with the engine that is loaded; failures of an earlier life are forgotten, and what it kept."""
         self._failures = 0
+        if self.serving is not None:
+            self.serving.sequence.restart(ACTIVATED, "the node was inactive")
         self.state = ACTIVE
 
     def who_serves(self, serving: Serving | None) -> str:

@@ -103,7 +103,9 @@ def swapped(pipeline: Pipeline, folder: Path, engines_dir: Path) -> Candidate:
         and serving.identity.engine_sha256 == identity.engine_sha256
     ):
         raise SwapRefusedError(f"this engine ({identity.key[7:19]}) serves already")
-    check_same_tensors(identity, read_identity(engine_folder(engines_dir, model)))
+    release = read_identity(engine_folder(engines_dir, model))
+    check_same_tensors(identity, release)
+    _check_same_state(identity, release)
     as_loaded = replace(model, precision=identity.precision, engine_key=identity.key, fallback=None)
     return Candidate(SWAPPED, as_loaded, folder, "put in while running")
 
@@ -123,6 +125,15 @@ def check_same_tensors(new: EngineIdentity, old: EngineIdentity) -> None:
                     f"its {what} {name!r} is {_form(spec)}, the release's engine has {_form(wants[name])}: publish a "
                     "release for a model with other shapes"
                 )
+
+
+def _check_same_state(new: EngineIdentity, old: EngineIdentity) -> None:
+    ours, theirs = ({(spec.input, spec.kept) for spec in each.state} for each in (new, old))
+    if ours != theirs:
+        raise SwapRefusedError(
+            f"it keeps {sorted(ours) or 'no state'}, the release's engine {sorted(theirs) or 'none'}: publish a "
+            "release for a model with other state"
+        )
 
 
 def _signature(folder: Path) -> Signature | None:

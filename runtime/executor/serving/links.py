@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.node.runtime_config import InputBinding
+from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.synchronizer import Pending
 from runtime.executor.serving.pipeline import Pipeline
@@ -18,11 +18,13 @@ class Link:
     """Hands one output of a model over to an input of another. Both run on the worker thread, so one buffer is enough
     where what waits is replaced by what comes after it; where frames wait in queues, each is a copy."""
 
-    def __init__(self, output: int, target: Pipeline, binding: InputBinding) -> None:
-        """``output``: index of the output among those that the feeding model declares."""
-        self.output = output
+    def __init__(self, output: int, place: int, target: Pipeline, binding: InputBinding) -> None:
+        """``output``: index of the output among those that the feeding model declares; ``place``: of its tensors."""
+        self.output, self.place = output, place
         self._target, self._binding = target, binding
-        self._values = np.zeros(binding.shape, np.float32)
+        self._values = np.zeros(binding.shape, binding.dtype)
+        # TensorRT gives int32 where the model has int64.
+        self._takes = {binding.dtype, "int32"} if binding.dtype == "int64" else {binding.dtype}
         self._finite = np.zeros(binding.shape, np.bool_)
 
     def deliver(self, stamp: Stamp, values: npt.NDArray[Any]) -> None:
@@ -30,8 +32,8 @@ class Link:
         target, binding = self._target, self._binding
         if not target.active:
             return
-        if values.shape != self._values.shape or values.dtype != np.float32:
-            found = f"{values.dtype} {list(values.shape)}, expected float32 {list(binding.shape)}"
+        if values.shape != self._values.shape or str(values.dtype) not in self._takes:
+            found = f"{values.dtype} {list(values.shape)}, expected {binding.dtype} {list(binding.shape)}"
             target.stats.refused_input(f"{binding.source} is {found}", 0, binding.tensor, "size")
         elif not np.isfinite(values, out=self._finite).all():
             target.stats.refused_input(
@@ -59,12 +61,21 @@ def link(models: Iterable[Pipeline]) -> None:
             if not binding.from_model:
                 continue
             feeding = by_name.get(binding.from_model)
-            outputs = [output.tensor for output in feeding.model.outputs] if feeding is not None else []
-            if feeding is None or binding.from_tensor not in outputs:
+            places = _places(feeding.model) if feeding is not None else {}
+            if feeding is None or binding.from_tensor not in places:
                 target.refuse(
                     f"input {binding.tensor!r} comes from {binding.source}, which is not an output of a model here: "
                     "correct "
                     "the model's file and publish again"
                 )
             else:
-                feeding.links.append(Link(outputs.index(binding.from_tensor), target, binding))
+                feeding.links.append(Link(*places[binding.from_tensor], target, binding))
+
+
+def _places(model: ModelRuntime) -> dict[str, tuple[int, int]]:
+    """Return where each declared tensor is: index of the output, and among its tensors. The first one counts."""
+    found: dict[str, tuple[int, int]] = {}
+    for index, output in enumerate(model.outputs):
+        for place, name in enumerate(output.sources):
+            found.setdefault(name, (index, place))
+    return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.contract.engine.build import EngineIdentity
-from runtime.contract.engine.decoded import OutputDecoder
+from runtime.contract.engine.build import TOP_LEFT, EngineIdentity
+from runtime.contract.engine.decoded import OutputDecoder, output_name
 from runtime.contract.node.health import SelfTest
 from runtime.contract.node.runtime_config import InputBinding, ModelRuntime
 from runtime.decoding.decoders import OptionError, View
@@ -15,6 +15,7 @@ from runtime.engines.errors import EngineError
 from runtime.engines.golden.selftest import self_test
 from runtime.engines.store import load_engine_dir
 from runtime.executor.inputs.adapters import adapter_for, tensor_of
+from runtime.executor.serving.sequence import misfit as states_misfit
 
 WARM_UP_RUNS = 3
 """Inferences before the first that counts: the first ones allocate, and their latency says nothing."""
@@ -65,9 +66,10 @@ def decoders_of(model: ModelRuntime) -> tuple[OutputDecoder, ...]:
     """Return the decoders of a model's outputs, each with its options; a tensor is called by its output's name."""
     return tuple(
         OutputDecoder(
-            out.tensor,
+            output_name(out.tensor, out.tensors),
             out.decoder,
             {"name": out.tensor, **out.options} if out.decoder == "tensor" else dict(out.options),
+            dict(out.tensors),
         )
         for out in model.outputs
     )
@@ -81,7 +83,8 @@ def view_of(model: ModelRuntime, identity: EngineIdentity) -> View:
     letterbox = pre is not None and pre.resize == "letterbox"
     # Results are of the picture as the network sees it: turned, where that is declared.
     height, width = pre.upright if pre is not None else (first.height, first.width)
-    return View(height, width, letterbox, first.network_height, first.network_width)
+    top_left = letterbox and pre is not None and pre.place == TOP_LEFT
+    return View(height, width, letterbox, first.network_height, first.network_width, top_left)
 
 
 def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
@@ -94,15 +97,19 @@ def _check_bindings(model: ModelRuntime, identity: EngineIdentity) -> None:
         if spec is None:
             raise _misfit(model, f"the engine has no input {binding.tensor!r}")
         dtype, shape = _tensor(model, binding)
-        if spec.shape != shape or spec.dtype != dtype:
+        if spec.shape != shape or not _takes(spec.dtype, dtype):
             gives = f"{binding.source} gives {dtype} {list(shape)}"
             raise _misfit(model, f"input {spec.name!r} takes {spec.dtype} {list(spec.shape)}, {gives}")
+    if why := states_misfit(model.state, identity.state):
+        raise _misfit(model, why)
+    for kept in identity.state:
+        inputs.pop(kept.input, None)
     if inputs:
         raise _misfit(model, f"there is no source for input {', '.join(sorted(inputs))}")
     outputs = {spec.name for spec in identity.outputs}
-    for output in model.outputs:
-        if output.tensor not in outputs:
-            raise _misfit(model, f"the engine has no output {output.tensor!r}")
+    missing = [name for output in model.outputs for name in output.sources if name not in outputs]
+    if missing:
+        raise _misfit(model, f"the engine has no output {missing[0]!r}")
 
 
 def _tensor(model: ModelRuntime, binding: InputBinding) -> tuple[str, tuple[int, ...]]:
@@ -113,6 +120,11 @@ def _tensor(model: ModelRuntime, binding: InputBinding) -> tuple[str, tuple[int,
         except OptionError as error:
             raise _misfit(model, f"input {binding.tensor!r}: {error}") from error
     return tensor_of(binding)
+
+
+def _takes(engine: str, fed: str) -> bool:
+    """TensorRT takes int32 where the model has int64; numbers that do not fit refuse their frame."""
+    return engine == fed or (engine, fed) == ("int32", "int64")
 
 
 def _misfit(model: ModelRuntime, what: str) -> EngineError:

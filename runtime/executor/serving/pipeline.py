@@ -44,6 +44,8 @@ class Follower(Protocol):
 
     output: int
     """Index among the outputs that the model declares."""
+    place: int
+    """Which of the output's tensors, in the order of their roles."""
 
     def deliver(self, stamp: Stamp, values: npt.NDArray[Any]) -> None:
         """Take the output of one frame. Never raises for values that do not fit."""
@@ -102,26 +104,37 @@ class Pipeline:
         """Answer a frame; return why it came to nothing, or None."""
         try:
             self._infer(serving, frames)
-        except FrameRefusedError:
+        except FrameRefusedError as error:
+            serving.sequence.frame_failed(str(error))
             raise
         except (EngineError, ValueError, RuntimeError) as error:  # RuntimeError: rclpy's, while the node goes away
+            serving.sequence.frame_failed(str(error))
             return str(error)
         return None
 
     def _infer(self, serving: Serving, frames: dict[str, Pending]) -> None:
         started = time.perf_counter()
+        if serving.sequence:
+            serving.sequence.begin_frame(self._taken_ns(frames))
         for tensor, pending in frames.items():
             pending.fill(pending.data, serving.feed[tensor])
         outputs = serving.engine.runner.infer()
         inference_ms = (time.perf_counter() - started) * 1e3
+        serving.sequence.check(outputs)
         stamp = frames[self.model.trigger.input or self.model.inputs[0].tensor].stamp
         for port in serving.ports:
-            result = port.decode(outputs[port.tensor], serving.view)
+            result = port.result(outputs, serving.view)
             port.publish(stamp, result)
             self.stats.capped += left_out(result)
         for link in self.links:
-            link.deliver(stamp, outputs[serving.ports[link.output].tensor])
+            link.deliver(stamp, outputs[serving.ports[link.output].sources[link.place]])
+        serving.sequence.keep(outputs)
         self.stats.published(inference_ms, self._age_ms(stamp))
+
+    def _taken_ns(self, frames: Mapping[str, Pending]) -> int:
+        """Return when a set was taken: its trigger's frame, or else the newest, as others may lie behind."""
+        trigger = self.model.trigger.input
+        return frames[trigger].at_ns if trigger else max(pending.at_ns for pending in frames.values())
 
     def _age_ms(self, stamp: Stamp) -> float | None:
         """Milliseconds from the frame to now, never less than since its arrival; None without a stamp."""
@@ -218,6 +231,8 @@ class Pipeline:
             clock=self._clocks.notes,
             unheard=self.stats.unheard,
             mixed=self.stats.mixed,
+            state_resets=self.stats.resets(),
+            last_state_reset=self.stats.last_reset,
         )
 
 

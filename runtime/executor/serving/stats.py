@@ -70,6 +70,9 @@ class ModelStats:
         self.capped = 0
         """Findings that were not published, because there is a most. Written by the worker alone."""
         self.last_error = ""
+        self._resets: dict[str, int] = {}
+        self.last_reset = ""
+        """Why what is kept from frame to frame began anew last."""
         self.by_udp: tuple[str, ...] = ()
         """Large inputs that do not come through shared memory, ``<topic> from <node>``. Written by the spin thread."""
         self.mixed: tuple[str, ...] = ()
@@ -111,6 +114,17 @@ class ModelStats:
         with self._lock:
             self._inputs[name].add(time.monotonic())
         self.refused(reason, lost, kind)
+
+    def state_reset(self, why: str, said: str) -> None:
+        """What is kept from frame to frame began anew; ``why`` is one word, of few."""
+        with self._lock:
+            self._resets[why] = self._resets.get(why, 0) + 1
+            self.last_reset = f"{why}: {said}"
+
+    def resets(self) -> dict[str, int]:
+        """Return how often that happened, by reason."""
+        with self._lock:
+            return dict(self._resets)
 
     def causes(self) -> dict[str, int]:
         """Return what errors were, and lost frames, by name; those that happened."""

@@ -19,6 +19,7 @@ from runtime.contract.node.health import (
     OK,
     UNHEALTHY,
     Check,
+    CommandHealth,
     ModelHealth,
     SystemHealth,
 )
@@ -33,7 +34,9 @@ from runtime.power.control import power_check
 
 HOLD_S = 3.0
 """How long a sample must stay on one side of its limit before its check changes."""
-_COMMANDS = {"zero": "send zero", "hold": "hold the last command, then send zero"}
+MANY_RESETS = 10
+"""From so many resets of a state on, their share of the frames is judged."""
+_COMMANDS = {"zero": "send zero", "hold": "hold as declared"}
 
 
 @dataclass
@@ -113,6 +116,7 @@ class Judge:
                 yield Check(f"model:{model.name}:listeners", LEVEL_WARN, "; ".join(health.unheard))
             if health.mixed:
                 yield Check(f"model:{model.name}:publishers", LEVEL_WARN, "; ".join(health.mixed))
+            yield from state_check(health)
         if health is None or not is_active(health):
             self._hysteresis.forget(f"model:{model.name}:")
             return
@@ -139,7 +143,7 @@ class Judge:
             why = "; ".join([*still, *health.clock]) or "drives again, recovering"
             yield Check(name, LEVEL_WARN, f"does not drive: {why}" if still else why)
         else:
-            yield Check(name, LEVEL_OK, f"drives {', '.join(each.topic for each in health.commands)}")
+            yield Check(name, LEVEL_OK, f"drives {'; '.join(map(_driven, health.commands))}")
 
     def _clock(self, model: ModelRuntime, health: ModelHealth, now: float) -> Iterator[Check]:
         name = f"model:{model.name}:clock"
@@ -173,6 +177,11 @@ class Judge:
         return Check(reading.name, LEVEL_WARN if bad else LEVEL_OK, reading.text)
 
 
+def _driven(command: CommandHealth) -> str:
+    limits = f" ({command.limited} over a limit: {command.limit})" if command.limited else ""
+    return f"{command.topic}{limits}"
+
+
 def executor_check(process: Snapshot) -> Check:
     """Is the executor process alive and moving?"""
     last = f"; last end: {process.last_exit}" if process.last_exit else ""
@@ -191,6 +200,9 @@ def executor_check(process: Snapshot) -> Check:
     return Check("executor", LEVEL_OK, f"process {process.pid}, {process.restarts} restarts")
 
 
+MANAGED = "a lifecycle manager activates the node (autostart: false), and has not, or no more"
+
+
 def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
     """Is the node active, or still within its time to become so?"""
     lifecycle = "unknown" if process.status is None else process.status.lifecycle
@@ -198,6 +210,8 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
         return Check("lifecycle", LEVEL_OK, lifecycle)
     if process.status is not None and process.status.standing_by:
         return Check("lifecycle", LEVEL_OK, f"{lifecycle}, standing by: {process.status.standing_by}")
+    if process.status is not None and process.status.managed and lifecycle != "unknown":
+        return Check("lifecycle", LEVEL_WARN, f"{lifecycle}: {MANAGED}")
     if process.state == STARTING and process.run_age_s <= grace_s and not _finished_starting(process):
         return Check("lifecycle", LEVEL_WARN, f"{lifecycle}, starting for {process.run_age_s:.0f} of {grace_s:g} s")
     return Check("lifecycle", LEVEL_ERROR, f"{lifecycle}, should be active")
@@ -206,6 +220,14 @@ def lifecycle_check(process: Snapshot, grace_s: float) -> Check:
 def _finished_starting(process: Snapshot) -> bool:
     """The executor says it is done with starting, so there is nothing left to wait for."""
     return process.status is not None and process.status.phase != "starting"
+
+
+def state_check(health: ModelHealth) -> Iterator[Check]:
+    """A model that keeps nothing from most of its frames to the next works, and not as it was trained."""
+    resets = sum(health.state_resets.values())
+    if resets >= MANY_RESETS and 2 * resets > health.frames:
+        said = f"its state was reset {resets} times in {health.frames} frames, the last time by"
+        yield Check(f"model:{health.name}:state", LEVEL_WARN, f"{said} {health.last_state_reset}")
 
 
 def model_check(model: ModelRuntime, health: ModelHealth | None, process_state: str) -> Check:
@@ -231,7 +253,7 @@ def standing_in_check(name: str, model: ModelRuntime, health: ModelHealth) -> Ch
     """Something that is declared to be enough answers for a model's own engine: worse than it should be, and works."""
     why = f": {health.serving_reason}" if health.serving_reason else ""
     if health.serving in ("zero", "hold"):
-        return Check(name, LEVEL_WARN, f"no engine, its velocity outputs {_COMMANDS[health.serving]}{why}")
+        return Check(name, LEVEL_WARN, f"no engine, its outputs {_COMMANDS[health.serving]}{why}")
     engine = f"{health.serving_model} {health.precision} {health.engine_key[7:19]}"
     if health.serving == "swapped":
         return Check(

@@ -28,7 +28,8 @@ def unproven(config: RuntimeConfig, process: Snapshot) -> tuple[str, ...]:
             else f"the executor is {process.state}",
         )
     if status.lifecycle != ACTIVE:
-        return (f"the node is {status.lifecycle}",)
+        waits = ", and waits for a lifecycle manager (autostart: false)" if status.managed else ""
+        return (f"the node is {status.lifecycle}{waits}",)
     found = (_unproven_model(status, model) for model in config.models)
     return tuple(reason for reason in found if reason)
 

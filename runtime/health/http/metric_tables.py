@@ -94,6 +94,11 @@ MODEL_COUNTERS: tuple[OfModel, ...] = (
     ("model_frames", "Frames turned into results since the executor started.", lambda model: model.frames),
     ("model_dropped_frames", "Frames that were dropped.", lambda model: model.drops),
     ("model_errors", "Frames refused, and inferences that failed.", lambda model: model.errors),
+    (
+        "model_state_resets",
+        "Sequences of a model with state that ended early.",
+        lambda model: sum(model.state_resets.values()),
+    ),
     ("model_capped_findings", "Findings over a decoder's most, not published.", lambda model: model.capped),
 )
 

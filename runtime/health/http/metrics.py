@@ -98,11 +98,14 @@ class ReportCollector(Collector):
     def _commands(self, models: tuple[ModelHealth, ...]) -> Iterator[Metric]:
         labels = ["model", "topic"]
         state = GaugeMetricFamily(
-            PREFIX + "model_command_state", "1 for what a velocity output does now.", labels=[*labels, "state"]
+            PREFIX + "model_command_state", "1 for what a command output does now.", labels=[*labels, "state"]
         )
         sent = CounterMetricFamily(PREFIX + "model_commands", "Commands sent, zeros included.", labels=labels)
         driven = CounterMetricFamily(
             PREFIX + "model_driving_commands", "Commands sent of a model's result.", labels=labels
+        )
+        limited = CounterMetricFamily(
+            PREFIX + "model_limited_commands", "Results and commands over a joint's limit.", labels=labels
         )
         for model in self._capped(models):
             for each in self._capped(model.commands):
@@ -111,7 +114,8 @@ class ReportCollector(Collector):
                     state.add_metric([*at, name], float(each.state == name))
                 sent.add_metric(at, each.sent)
                 driven.add_metric(at, each.driven)
-        yield from (state, sent, driven)
+                limited.add_metric(at, each.limited)
+        yield from (state, sent, driven, limited)
 
     def _causes(self, models: tuple[ModelHealth, ...]) -> Metric:
         text = "What drops and errors were, and frames with a clock that is not the robot's."

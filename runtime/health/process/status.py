@@ -45,6 +45,8 @@ class ExecutorStatus:
     """None: not made yet."""
     standing_by: str = ""
     """Why a node that could serve leaves it to another container; empty: it does not."""
+    managed: bool = False
+    """A lifecycle manager brings the node up and down (``autostart: false``)."""
     exclusive: bool = False
     """It holds the serving lock when it serves, so that another container can take turns with it."""
     schema: int = SCHEMA

@@ -230,8 +230,8 @@ class Supervisor:
 
 
 def _is_up(status: ExecutorStatus) -> bool:
-    """It serves, or could and leaves it to another container."""
-    return status.lifecycle == "active" or bool(status.standing_by)
+    """It serves, or could and leaves it to another container or to a lifecycle manager."""
+    return status.lifecycle == "active" or bool(status.standing_by) or (status.managed and status.phase == SERVING)
 
 
 def _without_life(status: ExecutorStatus | None) -> ExecutorStatus | None:

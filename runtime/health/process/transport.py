@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime.contract.node.commands import is_joints, is_velocity
 from runtime.contract.node.runtime_config import RuntimeConfig
 from runtime.health.process.message_sizes import largest_message
 
@@ -146,11 +147,13 @@ def too_small(wanted: Sizes, directory: str = "/dev/shm") -> str:  # noqa: S108 
 
 
 def _without_lease(config: RuntimeConfig, profile_text: str) -> str:
-    """Say what a profile without a lease costs a robot whose velocities are commanded here."""
-    commands = any(output.decoder == "velocity" for model in config.models for output in model.outputs)
+    """Say what a profile without a lease costs a robot that is commanded here."""
+    outputs = [output for model in config.models for output in model.outputs]
+    built_in = any(output.decoder in ("velocity", "joints") for output in outputs)
+    commands = built_in or any(is_velocity(output.options) or is_joints(output.options) for output in outputs)
     if not commands or "<leaseDuration>" in profile_text:
         return ""
-    return "; it sets no leaseDuration: a publisher of velocities that died counts as another commander for 20 s"
+    return "; it sets no leaseDuration: a publisher of commands that died counts as another commander for 20 s"
 
 
 def _needs(wanted: Sizes) -> str:

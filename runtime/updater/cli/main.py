@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Callable, List, Optional
 
@@ -73,8 +74,19 @@ def _uninstall(arguments: argparse.Namespace) -> int:
     return uninstall(arguments)
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Return a formatter as wide as the terminal; argparse's own loads shutil and three compressors into the daemon."""
+    try:
+        columns = os.get_terminal_size(1).columns
+    except OSError:  # no terminal
+        columns = 0
+    return argparse.HelpFormatter(prog, width=(columns or 80) - 2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fleet-updater", description="The robot's side of an update.")
+    parser = argparse.ArgumentParser(
+        prog="fleet-updater", description="The robot's side of an update.", formatter_class=_formatter
+    )
     parser.add_argument("--root", type=Path, default=Path(ROBOT_DIR), help=argparse.SUPPRESS)
     parser.add_argument("--socket", type=Path, default=Path(SOCKET_PATH), help=argparse.SUPPRESS)
     parser.add_argument("--project", default="jetfleet", help=argparse.SUPPRESS)
@@ -83,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("serve", verbs.serve, "run the daemon (systemd does this)"),
         ("status", verbs.status, "what runs, the order in progress, how the last order ended"),
+        ("wait", verbs.wait, "as status, once something has changed"),
         ("doctor", _doctor, "check everything on this robot that an update needs, one line each"),
         ("recover", _recover, "finish or undo an interrupted order, and start the current release, in the foreground"),
         ("attest", verbs.attest, "what really runs, from the Engine and the agent"),
@@ -96,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         ("unpin", verbs.unpin, "keep it no longer"),
         ("logs", _of_trust("logs"), "what the runtime container wrote"),
         ("history", verbs.history, "how the orders on this robot ended, newest last"),
+        ("poll", verbs.poll, "look into the registry now for what this robot is to run (link: pull)"),
         ("keep", verbs.keep, "accept the new updater on trial (fleet bootstrap does this)"),
         ("take-root", _of_trust("take_root"), "take the trust roots that come as JSON on stdin, when rightly signed"),
         (
@@ -104,11 +118,12 @@ def _parser() -> argparse.ArgumentParser:
             "take the updater that comes as JSON on stdin, if rightly signed",
         ),
         ("take-newest", _of_trust("take_newest"), "take the statement of the newest release that comes on stdin"),
+        ("take-pull", _of_trust("take_pull"), "take registry and hub that come as JSON on stdin (link: pull)"),
         ("forget-root", _of_trust("forget_root"), "as root, by hand: trust no signer until the next fleet bootstrap"),
         ("uninstall", _uninstall, "remove the service and this command; what runs goes on"),
         ("version", verbs.version, "this program's version"),
     ):
-        verb = commands.add_parser(name, help=text, description=text)
+        verb = commands.add_parser(name, help=text, description=text, formatter_class=_formatter)
         verb.set_defaults(command=command)
         verb.add_argument("--json", action="store_true", help="one JSON document on stdout")
         _options(name, verb)
@@ -132,6 +147,9 @@ def _of_an_order(name: str, verb: argparse.ArgumentParser) -> None:
         verb.add_argument("--override", default="", metavar="REASON", help="ignore the robot's update lock")
     if name == "history":
         verb.add_argument("-n", "--count", type=int, default=50)
+    if name == "wait":
+        verb.add_argument("--for-change", metavar="MARK", default="", help="of the state that is known")
+        verb.add_argument("--seconds", type=float, default=10.0, help="answer after so long in any case, at most 30")
     if name == "uninstall":
         words = "also releases, journal and trust: the robot forgets what it was"
         verb.add_argument("--purge", action="store_true", help=words)

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from typing import Any, Callable, Dict
+from typing import Any, Dict
 
 from runtime.contract.codec import from_dict
 from runtime.contract.json_decoder import WORDS, decode_object
@@ -29,6 +29,12 @@ def take_root(arguments: argparse.Namespace) -> int:
 def take_newest(arguments: argparse.Namespace) -> int:
     """Bring the statement of the newest release on stdin (``{"signed": {…}}``)."""
     return show(for_whom(arguments), from_dict(UpdateState, _asked(arguments, "take-newest")), state_lines)
+
+
+def take_pull(arguments: argparse.Namespace) -> int:
+    """Bring what the robot is told of registry and hub (``{"settings": {…} or null, "hub_ca": base64 or null}``)."""
+    found = _asked(arguments, "take-pull")
+    return show(for_whom(arguments), found, lambda answer: [answer["host_key"] or "it neither pulls nor reports now"])
 
 
 def take_updater(arguments: argparse.Namespace) -> int:
@@ -103,9 +109,8 @@ def _in_its_place(arguments: argparse.Namespace, request: Dict[str, Any]) -> Any
     try:
         world = RealWorld(arguments.root, arguments.project, arguments.machine)
         updater = Updater(state, world, robot_name(arguments.root), arguments.version)
-        fleet: Callable[[], str] = lambda: identity(arguments.root)[1]  # noqa: E731
         try:
-            answer = Believed(arguments.root, world, updater, fleet).answer(request)
+            answer = Believed(arguments.root, world, updater, lambda: identity(arguments.root)).answer(request)
         except WorldError as error:
             raise Rejected("outside", error.message, error.hint) from error
     finally:

@@ -53,6 +53,13 @@ def status(arguments: argparse.Namespace) -> int:
     return show(arguments, state, state_lines)
 
 
+def wait(arguments: argparse.Namespace) -> int:
+    """Say what runs and what is going on, once it is another than the caller knows; no process each second."""
+    request = {"verb": "wait", "mark": arguments.for_change, "seconds": arguments.seconds}
+    state = from_dict(UpdateState, ask(arguments.socket, request, arguments.seconds + 15.0))
+    return show(arguments, state, state_lines)
+
+
 def attest(arguments: argparse.Namespace) -> int:
     """Say what really runs."""
     attestation = from_dict(Attestation, ask(arguments.socket, {"verb": "attest"}, 60.0))
@@ -81,6 +88,16 @@ def submit(arguments: argparse.Namespace) -> int:
 def confirm(arguments: argparse.Namespace) -> int:
     """Commit."""
     return _told(arguments, {"verb": "confirm", "order_id": arguments.order_id})
+
+
+def poll(arguments: argparse.Namespace) -> int:
+    """Look into the registry now."""
+    state = from_dict(UpdateState, ask(arguments.socket, {"verb": "poll"}))
+    if state.pull is None:
+        hint = "set link: pull in the manifest, then `fleet bootstrap` or `fleet enroll`"
+        raise Rejected("refused", "this robot does not pull", hint)
+    show(for_whom(arguments), state, state_lines)
+    return EXIT["outside"] if state.pull.problem else EXIT["refused"] if state.pull.held else 0
 
 
 def keep(arguments: argparse.Namespace) -> int:

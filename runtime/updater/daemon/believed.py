@@ -9,7 +9,7 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from runtime.contract.codec import ContractError, from_dict, to_dict
 from runtime.contract.robot.root import MAX_CHAIN
@@ -22,7 +22,7 @@ from runtime.updater.robot.real_world import RealWorld
 from runtime.updater.selfupdate.self_update_trial import refuse_on_trial
 from runtime.updater.transaction.newest import take_newest
 from runtime.updater.transaction.preflight import Refused
-from runtime.updater.transaction.update_state import Rejected
+from runtime.updater.transaction.update_state import Rejected, unwritable
 
 #: Of a log, from its end: lines, and characters that an answer holds.
 MAX_LINES, MAX_LOG = 10000, 4 * 1024 * 1024
@@ -32,14 +32,14 @@ _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,20}Z")
 class Believed:
     """Answers :data:`runtime.updater.daemon.serve.BELIEVED`.
 
-    ``fleet``: the one that the robot was bootstrapped into; empty where that is not known.
+    ``identity``: the robot's name and the fleet that it was bootstrapped into; empty where that is not known.
     """
 
-    def __init__(self, root: Path, world: RealWorld, updater: Updater, fleet: Callable[[], str]) -> None:
+    def __init__(self, root: Path, world: RealWorld, updater: Updater, identity: Callable[[], Tuple[str, str]]) -> None:
         self._root = root
         self._world = world
         self._updater = updater
-        self._fleet = fleet
+        self._identity = identity
 
     def answer(self, request: Dict[str, Any]) -> Any:
         """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError, OSError."""
@@ -47,14 +47,16 @@ class Believed:
         if verb == "take-root":
             return to_dict(self.take_root(_chain(request)))
         if verb == "take-newest":
-            return to_dict(self._take_newest(_signed(request)))
+            return to_dict(self.take_newest(_signed(request)))
+        if verb == "take-pull":
+            return self._take_pull(request)
         if verb == "logs":
             return {"lines": self._logs(request)}
         return self._take_updater(request)
 
     def take_root(self, chain: List[Signed]) -> UpdateState:
         """Follow a chain of roots."""
-        fleet = self._fleet()
+        fleet = self._identity()[1]
         if not fleet:
             raise Rejected("refused", "this machine does not know its fleet", "run `fleet bootstrap`")
         try:
@@ -63,13 +65,25 @@ class Believed:
             raise Rejected("refused", refused.reason, refused.hint) from refused
         return self._updater.status()
 
+    def _take_pull(self, request: Dict[str, Any]) -> Any:
+        """Take what `fleet bootstrap` says of registry and hub; return the key that signs reports, too."""
+        from runtime.updater.daemon.pull_setup import take_pull
+
+        try:
+            key = take_pull(self._root, self._world.machine, self._identity(), request)
+        except OSError as error:
+            raise unwritable(error, str(self._root)) from error
+        self._updater.on_change()
+        return {"state": to_dict(self._updater.status()), "host_key": key}
+
     def keep_statement(self) -> None:
         """Keep the statement of the updater that has just proven itself."""
         from runtime.updater.selfupdate.new_updater import keep_statement
 
         keep_statement(self._root, self._world)
 
-    def _take_newest(self, signed: Signed) -> UpdateState:
+    def take_newest(self, signed: Signed) -> UpdateState:
+        """Take a statement of the newest release. Raises Rejected."""
         held = self._world.held_root()
         root = None if held is None else held.root
         try:

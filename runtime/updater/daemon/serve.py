@@ -18,6 +18,7 @@ from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.robot.verification import DEFAULT_SECONDS
 from runtime.updater.daemon.host_check import check_at_start
+from runtime.updater.daemon.pulling import Pulling
 from runtime.updater.daemon.retention import pinned, unpinned
 from runtime.updater.daemon.supervision import Supervision
 from runtime.updater.daemon.updater import Updater
@@ -32,7 +33,8 @@ from runtime.updater.storage.durable import share
 from runtime.updater.transaction.update_state import Rejected, unwritable
 
 ROBOT_FILE = "robot.json"
-BELIEVED = ("take-root", "take-updater", "take-newest", "logs")
+DEFAULT_WAIT_S = 10.0
+BELIEVED = ("take-root", "take-updater", "take-newest", "take-pull", "logs")
 """What `runtime.updater.daemon.believed` answers."""
 
 
@@ -47,10 +49,14 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         updater = Updater(state, world, robot_name(root), version)
         updater.start()
         world.make_shared(updater.on_robot)
+        believed = _believed(root, world, updater)
+        pulling = Pulling(root, updater, machine, say, believed)
         keeper = PowerKeeper(Nvpmodel(machine), CurrentRules(world), say)
         power = PowerService(socket_path.parent, keeper, say)
-        believed = _believed(root, world, updater)
-        server = Server(socket_path, lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid))
+        asked = {"poll": lambda: to_dict(pulling.look_now())}
+        server = Server(
+            socket_path, lambda request, peer: answer(updater, keeper, request, root, believed, peer.uid, asked)
+        )
         driver = threading.Thread(target=_drive, args=(updater,), name="driver")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _leave)
@@ -61,11 +67,13 @@ def serve(root: Path, socket_path: Path, version: str, project: str = PROJECT, m
         threading.Thread(target=check_at_start, args=look, name="host", daemon=True).start()
         supervision = Supervision(socket_path, say)
         supervision.start()
+        pulling.start()
         try:
             server.serve()
         except SystemExit:
             stopped.set()
             supervision.stop()
+            pulling.stop()
             power.stop()
             updater.stop()
             server.close()
@@ -82,19 +90,22 @@ def answer(
     root: Path = Path(ROBOT_DIR),
     believed: Optional[Callable[[], Any]] = None,
     uid: int = -1,
+    asked: Optional[Dict[str, Callable[[], Any]]] = None,
 ) -> Any:
     """Do what a request asks for; return JSON values. Raises Rejected, WorldError, ContractError.
 
-    ``uid``: of the account that asks; -1 where that is not known.
+    ``uid``: of the account that asks; -1 where that is not known. ``asked``: verbs without anything to say with them.
     """
     verb = request.get("verb")
+    if asked is not None and isinstance(verb, str) and verb in asked:
+        return asked[verb]()
     if believed is not None and verb in BELIEVED:
         return believed().answer(request)
     if verb in ("pin", "unpin", "recover", "keep"):
         return to_dict(_by_hand(updater, request, root, believed))
     if verb in ("submit", "revert"):
         refuse_on_trial(root)
-    if verb in ("status", "attest", "power", "verify"):
+    if verb in ("status", "wait", "attest", "power", "verify"):
         return to_dict(_told(_look(updater, keeper, request), uid))
     if verb == "submit":
         return to_dict(updater.submit(from_dict(UpdateOrder, request.get("order"))))
@@ -116,6 +127,8 @@ def _look(updater: Updater, keeper: PowerKeeper, request: Dict[str, Any]) -> Any
         return keeper.status()
     if verb == "verify":
         return updater.verify(_number(request, "seconds", DEFAULT_SECONDS))
+    if verb == "wait":
+        return updater.wait(_text(request, "mark"), _number(request, "seconds", DEFAULT_WAIT_S))
     return updater.status()
 
 
@@ -125,7 +138,7 @@ def _believed(root: Path, world: RealWorld, updater: Updater) -> Callable[[], An
     def make() -> Any:
         from runtime.updater.daemon.believed import Believed
 
-        return Believed(root, world, updater, lambda: identity(root)[1])
+        return Believed(root, world, updater, lambda: identity(root))
 
     return make
 

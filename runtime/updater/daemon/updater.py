@@ -5,7 +5,9 @@ Only the driving thread changes an order in progress. Others leave a request in 
 
 from __future__ import annotations
 
+import os
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable, List, Optional, Tuple
@@ -13,6 +15,7 @@ from typing import Callable, List, Optional, Tuple
 from runtime.contract.codec import canonical_json
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.runtime_config import DEFAULT_HEALTH_PORT
+from runtime.contract.robot.pull_state import PullState
 from runtime.contract.robot.update import COMMITTED, IDLE, RunningRelease, UpdateOrder, UpdateState
 from runtime.contract.robot.verification import MAX_SECONDS
 from runtime.updater.state.records import ABORT, CONFIRM, HistoryEntry, Journal, Request
@@ -33,6 +36,8 @@ REQUEST_S = 300.0
 DISK_PAUSE_S = 10.0
 #: Until an old container that could not be removed is tried again.
 TIDY_PAUSE_S = 10.0
+#: Longest that a question waits for a change, and so long before news of progress alone answers it.
+MAX_WAIT_S, PROGRESS_S = 30.0, 5.0
 
 
 class Updater:
@@ -52,8 +57,13 @@ class Updater:
         self._history = History(folder)
         self._journal = Journal()
         self._changed = threading.Condition()
+        self._life, self._changes = os.urandom(4).hex(), 0
         self._repairing = False
         self._taken_up = False
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after a state, an outcome or what is followed has changed; it may not wait."""
+        self.pull_state: Callable[[], Optional[PullState]] = lambda: None
+        """How the robot stands to the desired statement; None where it does not pull."""
         """How to go on with what a dead process left is decided, and on disk."""
         self.stopping = False
 
@@ -132,6 +142,8 @@ class Updater:
                 after = replace(after, pinned=present.pinned)
             if present.newest is not before.newest:
                 after = replace(after, newest=present.newest)
+            if present.desired is not before.desired:
+                after = replace(after, desired=present.desired)
             try:
                 self._put(after)
             except ValueError as error:  # something in it is no text and no number that can be written down
@@ -152,7 +164,28 @@ class Updater:
         """Return the state by the journal, and what the trust root makes of it."""
         journal = self._journal
         said = self.world.said if is_active(journal) else ""
-        return with_trust(state_of(journal, self.version, said), journal, self.world.held_root, self.world.mark().wall)
+        state = replace(state_of(journal, self.version, said), mark=self._mark, pull=self.pull_state())
+        return with_trust(state, journal, self.world.held_root, self.world.mark().wall)
+
+    @property
+    def _mark(self) -> str:
+        return "{}.{}".format(self._life, self._changes)
+
+    def wait(self, mark: str, seconds: float) -> UpdateState:
+        """Return the state once it is another than when ``mark`` was given, or after ``seconds``. Raises Rejected.
+
+        Progress alone is no change: it answers after PROGRESS_S, so that whoever shows it need not ask each second.
+        """
+        if not 0.0 < seconds <= MAX_WAIT_S:
+            raise Rejected("usage", "seconds must be more than 0 and at most {:g}".format(MAX_WAIT_S))
+        said, began = self.world.said, time.monotonic()
+        with self._changed:
+            while self._mark == mark and not self.stopping:
+                passed = time.monotonic() - began
+                if passed >= seconds or (passed >= PROGRESS_S and self.world.said != said):
+                    break
+                self._changed.wait(min(seconds - passed, 1.0))
+        return self.status()
 
     def attest(self) -> Attestation:
         """Return what really runs."""
@@ -184,6 +217,7 @@ class Updater:
             attestation = replace(attestation, host_problems=tuple(self.host_problems()))
         except WorldError as error:
             attestation = replace(attestation, host_problems=("cannot be looked at: " + error.message,))
+        attestation = self._with_registry(attestation)
         if not attestation.running_image:
             why = attestation.report_error or "no runtime container is running"
             return replace(attestation, verification_error=why)
@@ -195,7 +229,24 @@ class Updater:
         after = self.attest()
         if after.container_id != attestation.container_id or after.container_restarts != attestation.container_restarts:
             return replace(after, verification_error="the container was replaced or restarted meanwhile")
-        return replace(after, verification_json=found, host_problems=attestation.host_problems)
+        return replace(
+            after,
+            verification_json=found,
+            host_problems=attestation.host_problems,
+            registry=attestation.registry,
+            registry_problem=attestation.registry_problem,
+        )
+
+    def _with_registry(self, attestation: Attestation) -> Attestation:
+        """Return it with what the registry of the current image says to this robot's login."""
+        current = self._journal.current
+        if current is None:
+            return attestation
+        try:
+            host, problem = self.world.ask_registry(current.image)
+        except WorldError as error:
+            host, problem = current.image.partition("/")[0], error.message
+        return replace(attestation, registry=host, registry_problem=problem)
 
     def host_problems(self) -> List[str]:
         """Return what of the current release would not start on this host any more. Raises WorldError."""
@@ -212,6 +263,31 @@ class Updater:
             self.refuse_when_busy()
             self._make_room(order)
             self._put(accept(journal, order, self.world.mark()))
+        self.world.wake.set()
+        return self.status()
+
+    @property
+    def journal(self) -> Journal:
+        """What is on disk."""
+        return self._journal
+
+    @property
+    def awaits_reach(self) -> bool:
+        """Whether an order that the robot came for may commit once registry or hub was reached."""
+        return self._journal.pulled and is_awaiting(self._journal)
+
+    def come_for(self, order: UpdateOrder) -> UpdateState:
+        """Begin an order that this robot made by the plan that it follows; a deferred one begins again.
+
+        Raises Rejected.
+        """
+        with self._changed:
+            self.refuse_when_busy()
+            self._make_room(order)
+            desired = self._journal.desired
+            followed = None if desired is None else replace(desired, order_id=order.order_id)
+            begun = accept(self._journal, order, self.world.mark())
+            self._put(replace(begun, pulled=True, desired=followed))
         self.world.wake.set()
         return self.status()
 
@@ -349,11 +425,15 @@ class Updater:
         """Make ``journal`` the truth: on disk, then in memory. Saves only what differs from what is there."""
         if replace(journal, updated_at=self._journal.updated_at) != self._journal:
             self._store.save(journal)
-        ended = journal.last is not self._journal.last
+        self._changes += journal is not self._journal
+        before, ended = self._journal, journal.last is not self._journal.last
         self._journal = journal
         if ended:
             self._record(journal.last)
         self._changed.notify_all()
+        news = is_awaiting(journal) and not is_awaiting(before)
+        if news or ended or journal.state != before.state or journal.desired is not before.desired:
+            self.on_change()
 
     def _record(self, outcome: Optional[HistoryEntry]) -> None:
         if outcome is None:

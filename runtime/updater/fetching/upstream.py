@@ -105,15 +105,19 @@ class Upstream:
 
     def get(self, path: str, headers: Dict[str, str]) -> Answer:
         """GET ``path`` below the repository; the answer is 200 or 206."""
+        return self.ask("GET", path, headers, (200, 206))
+
+    def ask(self, method: str, path: str, headers: Dict[str, str], wanted: Tuple[int, ...]) -> Answer:
+        """Ask for ``path`` below the repository; the answer is one of those that are wanted."""
         registry = self._registry()
         url = str(registry.origin) + self._base + path
-        answer, sent = self._follow(registry, url, headers)
+        answer, sent = self._follow(registry, url, headers, method=method)
         if answer.status == 401 and answer.origin == registry.origin:
             challenge = ", ".join(answer.headers("WWW-Authenticate"))
             answer.close()
             if self._challenged(registry, challenge, sent):
-                answer, _ = self._follow(registry, url, headers, not answer.api)
-        if answer.status in (200, 206):
+                answer, _ = self._follow(registry, url, headers, not answer.api, method)
+        if answer.status in wanted and (answer.status < 400 or answer.origin == registry.origin):
             return answer
         answer.close()
         if answer.origin != registry.origin:
@@ -129,9 +133,9 @@ class Upstream:
         return again
 
     def _follow(
-        self, registry: _Registry, url: str, headers: Dict[str, str], beyond_api: bool = False
+        self, registry: _Registry, url: str, headers: Dict[str, str], beyond_api: bool = False, method: str = "GET"
     ) -> Tuple[Answer, str]:
-        """GET ``url`` and where it leads; return the last answer and the Authorization that went with it.
+        """Ask for ``url`` and where it leads; return the last answer and the Authorization that went with it.
 
         ``beyond_api``: that is shown to all of the registry's origin, as a part beside its API asked for it.
         """
@@ -140,7 +144,7 @@ class Upstream:
             if is_api(url, registry.origin) or (beyond_api and origin_of(url) == registry.origin):
                 with _translated():
                     sent = registry.auth.header(self._scopes)
-            answer = self._once("GET", url, {**headers, "Authorization": sent} if sent else headers)
+            answer = self._once(method, url, {**headers, "Authorization": sent} if sent else headers)
             answer.api = is_api(url, registry.origin)
             if answer.status not in REDIRECTS:
                 return answer, sent

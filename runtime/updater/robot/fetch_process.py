@@ -19,8 +19,11 @@ STALL_S = 150.0
 #: Where our own code is: the zipapp, or a checkout.
 _CODE = str(Path(__file__).parents[3])
 _PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.updater.fetching.child import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); from runtime.updater.fetching.{} import main; sys.exit(main())"
 )
+_FETCH, _ASK = _PROGRAM.format("child"), _PROGRAM.format("ask")
+#: For `docker info`, a look at the registry, a token, a redirect.
+ASK_S = 25.0
 
 
 class FetchingDocker(DockerCli):
@@ -55,6 +58,16 @@ class FetchingDocker(DockerCli):
         remove_throwaways(self._docker)
         return None
 
+    def ask_registry(self, reference: str) -> Tuple[str, str]:
+        """Ask the image's registry for it; see :class:`runtime.updater.state.world.World`."""
+        words = [sys.executable, "-S", "-I", "-c", _ASK, _CODE, reference]
+        ran = process.run([*words, "--root", str(self.blobs.folder.parent), "--docker", self._docker], ASK_S)
+        told = _object(ran.out.strip())
+        if ran.code != 0 or told is None:
+            said = process.tail(ran.err.splitlines()[-1:]) or "exit code {}".format(ran.code)
+            raise WorldError("the registry could not be asked: {}".format(said))
+        return ("", "") if "cannot" in told else (str(told.get("host") or ""), str(told.get("problem") or ""))
+
     def fetched_bytes(self, order_id: str) -> Optional[int]:
         """Return the bytes that an order took over the network so far; None when nobody counted."""
         return self.blobs.moved(order_id)
@@ -72,7 +85,7 @@ class FetchingDocker(DockerCli):
         remove_throwaways(self._docker)
 
     def _argv(self, reference: str, order_id: str, bytes_per_s: int) -> List[str]:
-        words = [sys.executable, "-S", "-I", "-c", _PROGRAM, _CODE, reference]
+        words = [sys.executable, "-S", "-I", "-c", _FETCH, _CODE, reference]
         words += ["--order", order_id, "--store", str(self.blobs.folder), "--rate", str(bytes_per_s)]
         return [*words, "--docker", self._docker]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import pty
 import select
 import signal
 import struct
@@ -30,6 +29,8 @@ class Ran:
     code: int
     out: str
     err: str
+    raw: bytes = b""
+    """What it said, byte for byte: ``out`` has marks where that is no UTF-8."""
 
 
 def environment() -> Dict[str, str]:
@@ -60,7 +61,7 @@ def run(argv: Sequence[str], timeout_s: float, cwd: Optional[str] = None, given:
     except BaseException:
         _end(process)
         raise
-    return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+    return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), out)
 
 
 def follow(
@@ -76,7 +77,7 @@ def follow(
     set; then it is ended.
     """
     name = name or "`{}`".format(" ".join(argv[:2]))
-    master, slave = pty.openpty()
+    master, slave = os.openpty()
     try:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
         process = _start(argv, slave, slave, None)

@@ -55,6 +55,11 @@ class RealWorld(FetchingDocker, ReleaseFolders, TrustFolder, ServingToken):
         self._update_lock: Optional[HeldLock] = None
         self._seen: Dict[str, Tuple[float, Optional[ContainerFacts]]] = {}
 
+    @property
+    def machine(self) -> Path:
+        """The machine's root folder."""
+        return self._machine
+
     def secret(self, reference: SecretReference) -> str:
         """Return a secret from where it is on this robot. See `secret_values`."""
         from runtime.updater.robot.secret_values import SecretValues  # an idle updater may take little memory

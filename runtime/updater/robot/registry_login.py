@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import List
 
-from runtime.contract.registry.docker_logins import DockerLogins, LoginError
 from runtime.contract.robot.update import REGISTRY_FOLDER
 
 LOGIN_HINT = (
@@ -32,6 +31,8 @@ def pull_words(docker: str, root: Path, reference: str) -> List[str]:
 
     The secret stays in the file: the command names its folder.
     """
+    from runtime.contract.registry.docker_logins import DockerLogins, LoginError  # an idle updater pulls nothing
+
     folder = login_folder(root)
     try:
         ours = DockerLogins(folder).knows(reference.partition("/")[0])

@@ -52,7 +52,7 @@ class SecretValues:
         if ran.code != 0:
             hint = "encrypt it to this robot's host key: age --armor -R /{}.pub".format(HOST_KEY)
             raise WorldError("age does not open a secret with {}: exit code {}".format(key, ran.code), hint)
-        return ran.out.encode("utf-8")
+        return ran.raw
 
 
 _UPDATE = "update the robot: `fleet bootstrap`"
@@ -73,7 +73,7 @@ def _command(line: str) -> bytes:
     if ran.code != 0:
         # What it says on stderr may hold the secret.
         raise WorldError("{} ended with exit code {}".format(what, ran.code), "run it at the robot, as root")
-    return ran.out.encode("utf-8", "surrogateescape")
+    return ran.raw
 
 
 def _line(content: bytes, what: str) -> str:
@@ -81,6 +81,9 @@ def _line(content: bytes, what: str) -> str:
     if not line:
         raise WorldError("{} is empty".format(what), "its first line is the secret")
     try:
-        return line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError as error:
         raise WorldError("{} is not text".format(what), "its first line is the secret, as UTF-8") from error
+    if "\0" in text:  # no process can be given it
+        raise WorldError("{} holds a zero byte".format(what), "its first line is the secret, as UTF-8")
+    return text

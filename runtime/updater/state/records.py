@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Dict, Optional, Tuple
 
 from runtime.contract.codec import SCHEMA
+from runtime.contract.robot.desired import Desired
 from runtime.contract.robot.update import IDLE, RunningRelease, UpdateOrder
 
 #: What a person or the controller can ask of a running transaction.
@@ -125,6 +126,28 @@ class SeenNewest:
 
 
 @dataclass(frozen=True)
+class SeenDesired:
+    """The last desired statement that this robot took: none of an earlier generation is taken again."""
+
+    statement: Desired
+    digest: str
+    """Of its artifact in the registry: what a look compares."""
+    mine: int
+    """The robot's own stage in the plan, from 1."""
+    stages: int
+    version: str
+    release: str
+    """``sha256:<hex>``, as the plan names it."""
+    plan_expires_at: float
+    """Unix seconds."""
+    seen: Mark
+    override: str = ""
+    """The plan's: why robots do not wait for window and update lock."""
+    order_id: str = ""
+    """Of the last order that was made by a plan here."""
+
+
+@dataclass(frozen=True)
 class Journal:
     """Everything a new process needs to go on where the last one stopped."""
 
@@ -132,6 +155,8 @@ class Journal:
     state: str = IDLE
     order: Optional[UpdateOrder] = None
     """In progress; or the last one, so that submitting it again is recognised."""
+    pulled: bool = False
+    """The robot came for it: it commits only once it has reached the registry or the hub again."""
     by_hand: bool = False
     asked: str = ""
     """By hand: the reason given."""
@@ -169,6 +194,8 @@ class Journal:
     floor: Optional[Floor] = None
     newest: Optional[SeenNewest] = None
     """Part of the floor that no transaction moves."""
+    desired: Optional[SeenDesired] = None
+    """The same, of what it is to run."""
     mended: str = ""
     """What had been changed on the disk between verification and switch, and was written again; for the outcome."""
     takeover: str = ""

@@ -53,6 +53,7 @@ def accept(journal: Journal, order: UpdateOrder, now: Mark) -> Journal:
     fresh = replace(
         journal,
         order=order,
+        pulled=False,
         by_hand=False,
         asked="",
         undoes="",

@@ -277,6 +277,13 @@ class World(Protocol):
         """Have the agent check the robot, listening for ``seconds``; return its Verification, as JSON text."""
         ...
 
+    def ask_registry(self, reference: str) -> Tuple[str, str]:
+        """Ask an image's registry, with the robot's own login, whether it would give it; nothing is fetched.
+
+        Return its host, and why it would not (empty: it would); ``("", "")`` where only the Engine can ask.
+        """
+        ...
+
     # whose turn it is to serve
     def serving(self) -> Optional[str]:
         """Return the slot that the token names, or None when there is no token."""

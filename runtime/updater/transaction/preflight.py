@@ -6,7 +6,7 @@ import re
 from typing import Dict, List, Optional, Set, Tuple
 
 from runtime.contract.device import differing_facts
-from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.facts import DeviceFacts
 from runtime.contract.robot.release import LayerRef, ReleaseVariant
 from runtime.contract.robot.update import ROBOT_DIR, UpdateOrder
 from runtime.contract.versions import MIN_COMPOSE, MIN_ENGINE
@@ -44,7 +44,7 @@ def check_order(journal: Journal, order: UpdateOrder, world: World) -> None:
             "the order is for {}, this robot is {}".format(order.robot, journal.robot),
             "correct the robot's host in the manifest, or bootstrap it again under its new name",
         )
-    _check_clock(order, world.mark().wall)
+    _check_clock(order, world.mark().wall, journal.pulled)
     _check_ban(journal, order)
     try:
         files_of(order)
@@ -149,12 +149,13 @@ def moved_bytes(variant: ReleaseVariant, moved: Dict[str, str]) -> Optional[int]
     return sum(sizes.get(short, 0) for short, status in moved.items() if status == "downloaded")
 
 
-def _check_clock(order: UpdateOrder, now: float) -> None:
+def _check_clock(order: UpdateOrder, now: float, pulled: bool) -> None:
     hint = "set the robot's clock (timedatectl set-ntp true) and try again"
     if now < OLDEST_SANE_TIME:
         raise Refused("the robot's clock was never set: it says {:.0f} s after 1970".format(now), hint)
     difference = now - order.issued_at
-    if order.issued_at and abs(difference) > MAX_CLOCK_DIFFERENCE_S:
+    late = difference > MAX_CLOCK_DIFFERENCE_S and not pulled  # what a robot comes for says itself when it expires
+    if order.issued_at and (late or difference < -MAX_CLOCK_DIFFERENCE_S):
         side = "ahead of" if difference > 0 else "behind"
         text = "the robot's clock is {:.1f} days {} the controller's".format(abs(difference) / 86400.0, side)
         raise Refused(text, hint)

@@ -19,6 +19,8 @@ from runtime.updater.transaction.waiting import may_go_back
 SILENCE_S = 10.0
 #: A revert waits at least so long for the old release, whatever the new one's probation says.
 MIN_RETURN_S = 60.0
+NOT_CONFIRMED = "no confirmation within {:g} s: the controller may have lost the robot"
+NOT_REACHED = "reached neither the registry nor the hub over a new connection within {:g} s after the switch"
 
 
 def probation(journal: Journal, world: World) -> Journal:
@@ -46,7 +48,7 @@ def _awaiting(journal: Journal, since: Mark, verdict: Judgement, rules: Probatio
     if watch.healthy_since is None:
         return revert(journal, "was healthy, then not: {}".format(verdict.why), now, ban=True)
     if elapsed(since, now) > rules.confirm_timeout_s:
-        why = "no confirmation within {:g} s: the controller may have lost the robot".format(rules.confirm_timeout_s)
+        why = (NOT_REACHED if journal.pulled else NOT_CONFIRMED).format(rules.confirm_timeout_s)
         return revert(journal, why, now, ban=False)
     return replace(journal, watch=replace(watch, confirm_since=since))
 
@@ -63,9 +65,10 @@ def _soaking(journal: Journal, verdict: Judgement, rules: Probation, world: Worl
         return journal
     soaked = elapsed(healthy, now)
     if soaked >= rules.soak_s and verdict.level == GOOD:
-        if journal.by_hand or rules.autonomy:
+        if journal.by_hand or (rules.autonomy and not journal.pulled):
             return commit(journal, "degraded: {}".format(verdict.why) if verdict.why else "", now)
-        world.note("probation: healthy for {:g} s, waiting for confirmation".format(rules.soak_s))
+        for_what = "a new connection to registry or hub" if journal.pulled else "confirmation"
+        world.note("probation: healthy for {:g} s, waiting for {}".format(rules.soak_s, for_what))
         return replace(journal, watch=replace(watch, confirm_since=now))
     if waited > rules.ready_timeout_s + rules.soak_s + SILENCE_S:
         why = "never healthy for {:g} s without a break: {}".format(rules.soak_s, watch.last)

@@ -35,8 +35,12 @@ def clock_trouble(journal: Journal, now: float) -> str:
     """Say why this robot's clock cannot tell what has expired; empty when nothing speaks against it."""
     if now < OLDEST_SANE_TIME:
         return "the robot's clock was never set: it says {}".format(at(now))
-    floor, seen = journal.floor, journal.newest
-    newest = max(floor.accepted_at if floor else 0.0, seen.issued_at if seen else 0.0)
+    floor, seen, desired = journal.floor, journal.newest, journal.desired
+    newest = max(
+        floor.accepted_at if floor else 0.0,
+        seen.issued_at if seen else 0.0,
+        desired.statement.issued_at if desired else 0.0,
+    )
     if now < newest - MAX_CLOCK_DIFFERENCE_S:
         return "it is {} here, before the {} at which something was signed that this robot has".format(
             at(now), at(newest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from runtime.contract.device import same_fact
-from runtime.contract.engine.build import DeviceFacts
+from runtime.contract.engine.facts import DeviceFacts
 from runtime.contract.robot.update import FETCHING, PROBATION, REFUSED, VERIFYING, WAITING, RunningRelease, UpdateOrder
 from runtime.updater.state.records import BESIDE, HANDED, STANDBY, Journal
 from runtime.updater.state.release_folder import ENV_FILE, changed_text, write_folder

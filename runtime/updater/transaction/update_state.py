@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import List
+from typing import List, Tuple
 
 from runtime.contract.codec import from_json
 from runtime.contract.node.attestation import Attestation
+from runtime.contract.printable import printable
 from runtime.contract.robot.power import PowerAnswer
 from runtime.contract.robot.update import REVERTING, RunningRelease, UpdateState
 from runtime.contract.robot.verification import Verification
@@ -91,6 +92,7 @@ def state_lines(state: UpdateState) -> List[str]:
     if state.pinned:
         lines.append("pinned    {}".format(", ".join(state.pinned)))
     lines += _trust_lines(state)
+    lines += _pull_lines(state)
     lines.append("state     {}".format(_state_text(state)))
     if state.outcome and state.state == "idle":
         lines.append("last      {}: {}".format(state.order_id, state.outcome))
@@ -122,6 +124,21 @@ def _trust_lines(state: UpdateState) -> List[str]:
         lines.append("newest    stale: {}".format(state.stale))
     elif state.newest:
         lines.append("newest    {}, until {}".format(state.newest, local_text(state.newest_until)))
+    return lines
+
+
+def _pull_lines(state: UpdateState) -> List[str]:
+    """Say how a robot that pulls stands to the desired statement."""
+    pull = state.pull
+    if pull is None:
+        return []
+    stage = "stage {} of rollout {}".format(pull.stage, pull.rollout_id) if pull.rollout_id else "no rollout yet"
+    following = " (generation {})".format(pull.generation) if pull.generation else ""
+    look = ", looks again {}".format(local_text(pull.next_poll_at)) if pull.next_poll_at else ""
+    lines = ["pull      {}{}{}".format(stage, following, look)]
+    for name, text in (("held", pull.held), ("registry", pull.problem), ("hub", pull.unreported)):
+        if text:
+            lines.append("{:<9} {}".format(name, text))
     return lines
 
 
@@ -166,6 +183,10 @@ def attestation_lines(attestation: Attestation) -> List[str]:
 def verification_lines(attestation: Attestation) -> List[str]:
     """Return what a robot found when it checked itself, as lines for a person."""
     lines = ["runs      {}".format(attestation.running_image or "nothing")]
+    lines += ["FAILED host      : {}".format(printable(problem)) for problem in attestation.host_problems]
+    if attestation.registry:
+        problem = printable(attestation.registry_problem)
+        lines.append("{} registry  {}: {}".format(*_asked(attestation.registry, problem)))
     if attestation.verification_error:
         return [*lines, "agent     {}".format(attestation.verification_error)]
     verification = from_json(Verification, attestation.verification_json)
@@ -173,6 +194,10 @@ def verification_lines(attestation: Attestation) -> List[str]:
         passed = "ok    " if finding.passed else "FAILED"
         lines.append("{} {:<9} {}: {}".format(passed, finding.check, finding.model, finding.reason))
     return lines
+
+
+def _asked(host: str, problem: str) -> Tuple[str, str, str]:
+    return ("FAILED", host, problem) if problem else ("ok    ", host, "gives this image to the robot's login")
 
 
 def history_lines(entries: List[HistoryEntry]) -> List[str]:

@@ -7,7 +7,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,71 +17,19 @@ import pytest
 
 from runtime.contract.node.health import HealthReport
 from runtime.executor.main import EXIT_ABANDONED
-from tests.contract.robot.robot_process import READY_S, ROOT, STOP_S, Robot, StartRobot, ros_environment
+from tests.contract.commands.executor_site import PEER_S, Site
+from tests.contract.robot.robot_process import ROOT, STOP_S, Robot, StartRobot
 from tests.fakes.nodes.runtime_folder import KEY, TOPIC, write_config
 from tests.fakes.nodes.velocity_engine import LIMITS, write_driver
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
-PEER_S = 150.0
-
-
-class Site:
-    """An executor without an agent, which would end it when it hangs, and whoever else is on its network."""
-
-    def __init__(self, tmp_path: Path) -> None:
-        self.folder = tmp_path / "rt"
-        self.environment = {
-            **ros_environment(tmp_path),
-            "JETFLEET_CONFIG": str(self.folder / "runtime.json"),
-            "JETFLEET_ENGINES_DIR": str(self.folder / "engines"),
-        }
-        self.log = tmp_path / "executor.log"
-        self.processes: list[subprocess.Popen[str]] = []
-
-    def executor(self, **options: Any) -> subprocess.Popen[str]:
-        write_driver(self.folder, **options)
-        with self.log.open("wb") as stream:
-            return self._start("runtime.executor", stdout=stream, stderr=stream)
-
-    def peer(self, role: str) -> subprocess.Popen[str]:
-        return self._start(
-            "tests.contract.commands.velocity_peer",
-            role,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-
-    def _start(self, module: str, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", module, *arguments]
-        self.processes.append(subprocess.Popen(command, env=self.environment, cwd=ROOT, text=True, **streams))
-        return self.processes[-1]
-
-    def until_logged(self, text: str) -> None:
-        end = time.monotonic() + READY_S
-        while text not in self.log.read_text():
-            assert time.monotonic() < end, self.log.read_text()
-            time.sleep(0.05)
-
-    def told(self, peer: subprocess.Popen[str]) -> dict[str, Any]:
-        """Return the last thing that a peer says before it ends."""
-        out, err = peer.communicate(timeout=PEER_S)
-        assert peer.returncode == 0, err + self.log.read_text()
-        facts: dict[str, Any] = json.loads(out.splitlines()[-1])
-        return facts
-
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    one = Site(tmp_path)
+    one = Site(tmp_path, write_driver, "tests.contract.commands.velocity_peer")
     yield one
-    for process in one.processes:
-        process.kill()
-        process.wait(STOP_S)
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+    one.end()
 
 
 def test_nan_silence_and_a_hang_end_in_zero_and_no_command_is_over_the_limits(site: Site) -> None:

@@ -175,6 +175,7 @@ def test_a_lab_has_a_hub_with_one_command_and_is_told_what_to_do_next(start: Cal
     assert hub.said["listening"].startswith("http://127.0.0.1:")
     assert post(hub.url, PullRobot("amr-001")) == 202
     said = hub.end()
+    assert hub.process.returncode == 0, said
     assert f"put hub: {{url: {hub.url}}} into fleet.yaml, then fleet status --hub" in said
 
 

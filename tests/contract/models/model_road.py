@@ -198,9 +198,14 @@ def _from_manifest(made: Example, path: Path, folder: Path) -> str:
         assert not folder.exists(), "nothing is written where init refuses"
         return "init refused"
     assert main.run(["validate", "-m", str(folder)]) == 0, "what init writes validates"
+    return built_from(folder, made.precision)
+
+
+def built_from(folder: Path, precision: str) -> str:
+    """Build the one model of a manifest, run it and decode its answers; return how it ended."""
     loaded = load_manifest(folder)
     (model,), (profile,) = loaded.models.values(), loaded.profiles.values()
-    spec = engine_spec(loaded, profile, model, made.precision, recipe_for("builder", profile))
+    spec = engine_spec(loaded, profile, model, precision, recipe_for("builder", profile))
     work = folder / "job"
     work.mkdir()
     (work / JOB_FILE).write_bytes(canonical_json(spec.job))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import io
 import json
+import math
 import sys
 import time
 import urllib.request
@@ -21,8 +22,8 @@ import rclpy
 from geometry_msgs.msg import Twist
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CompressedImage, Image, Imu, LaserScan, PointCloud2, PointField, Range
-from std_msgs.msg import String
+from sensor_msgs.msg import CompressedImage, Image, Imu, JointState, LaserScan, PointCloud2, PointField, Range
+from std_msgs.msg import Float64MultiArray, String
 
 DEADLINE_S = 120.0
 HEIGHT, WIDTH, BEAMS = 6, 8, 4
@@ -75,6 +76,26 @@ def twist(value: float) -> Any:
     return message
 
 
+def tilted_imu(value: float) -> Any:
+    """Rolled by ``value`` (rad), turning."""
+    message = Imu()
+    message.orientation.x, message.orientation.w = math.sin(value / 2), math.cos(value / 2)
+    turning = message.angular_velocity
+    turning.x, turning.y, turning.z = value, 2 * value, 3 * value
+    return message
+
+
+def joints(value: float) -> Any:
+    """Twelve joints of four legs from the last to the first, in multiples of ``value``; velocities are the negative."""
+    names = [f"{leg}_{part}" for leg in ("fl", "fr", "rl", "rr") for part in ("hip", "thigh", "calf")]
+    positions = [value * (index + 1) for index in range(len(names))]
+    return JointState(name=names[::-1], position=positions, velocity=[-each for each in positions])
+
+
+def numbers(value: float) -> Any:
+    return Float64MultiArray(data=[value, 2 * value, 3 * value])
+
+
 KINDS: dict[str, Callable[[float], Any]] = {
     "image": image,
     "compressed": compressed,
@@ -84,6 +105,9 @@ KINDS: dict[str, Callable[[float], Any]] = {
     "imu": imu,
     "cloud": cloud,
     "twist": twist,
+    "tilted_imu": tilted_imu,
+    "joints": joints,
+    "numbers": numbers,
     "range": lambda value: Range(range=value),
 }
 

@@ -102,7 +102,7 @@ class Robot:
         self.world = RealWorld(root, machine=root)
         self.updater = Updater(root / "state", self.world, "amr-001", updater_version())
         self.updater.start()
-        self.believed = Believed(root, self.world, self.updater, lambda: FLEET)
+        self.believed = Believed(root, self.world, self.updater, lambda: ("amr-001", FLEET))
 
     def take(self, chain: list[Signed]) -> Any:
         return self.believed.answer({"verb": "take-root", "roots": [to_dict(each) for each in chain]})

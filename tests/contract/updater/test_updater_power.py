@@ -203,4 +203,4 @@ def test_idle_daemon_with_power_is_small(robot: Robot) -> None:
     status = Path(f"/proc/{robot.process.pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     print(f"{robot.python}: with power {resident} KiB")
-    assert resident <= 21 * 1024  # as of the idle daemon: 20 MB, and the trust root
+    assert resident <= 20 * 1024  # as of the idle daemon

@@ -187,8 +187,7 @@ def test_idle_daemon_is_small(daemon: Daemon) -> None:
     status = Path(f"/proc/{daemon.process.pid}/status").read_text()
     resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
     print(f"{daemon.python}: idle {resident} KiB")
-    # 20 MB, and what it takes to hold the trust root and to say whether the robot is stale.
-    assert resident <= 21 * 1024
+    assert resident <= 20 * 1024
 
 
 def test_second_daemon_is_refused(daemon: Daemon) -> None:

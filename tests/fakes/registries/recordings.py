@@ -55,7 +55,10 @@ def read_recording(folder: Path) -> Recording:
     return from_json(Recording, (folder / RECORDING_FILE).read_bytes())
 
 
-ADDED_SINCE = ('"max_relative_error":null,',)
+ADDED_SINCE = (
+    '"max_relative_error":null,', ',"tensors":{}', '"layout":"",', '"pad":[],', '"place":"",', '"constants":[],',
+    '"observations":[],', ',"state":[]',
+)  # fmt: skip
 """Fields that jobs got after recordings were made, while unset."""
 
 

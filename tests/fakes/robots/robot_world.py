@@ -138,6 +138,8 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.lock = LockAnswer(FREE)
         """What a node with rules says; a robot without rules is always free."""
         self.lock_held = False
+        self.registry_problem = ""
+        """Why the registry would not give an image to this robot; empty: it would."""
         self.settings: TrustSettings | None = TrustSettings("warehouse", unsigned=True)
         self.root_version = 0
         self.secrets: dict[str, str] = {}
@@ -310,6 +312,10 @@ class FakeWorld(ReleaseFolders, FakeTurns):
         self.time += seconds
         finding = Finding("inference", "sign_text", does.state == "ok", "12 frames in 5.0 s")
         return json.dumps(to_dict(Verification(self.time, seconds, finding.passed, (finding,))))
+
+    def ask_registry(self, reference: str) -> tuple[str, str]:
+        self._fault("ask_registry")
+        return reference.partition("/")[0], self.registry_problem
 
     # ── the update lock ──
 

@@ -62,6 +62,10 @@ class FakeUpdater:
     container_starts: int = 0
     submitted: list[UpdateOrder] = field(default_factory=list)
     verbs: list[str] = field(default_factory=list)
+    pull: dict[str, Any] | None = None
+    """What it was told of registry and hub."""
+    host_key: str = ""
+    """Public; signs its reports."""
     _since: float = 0.0
     _before: ReleaseVariant | None = None
     _was_running: ReleaseVariant | None = None
@@ -94,6 +98,10 @@ class FakeUpdater:
         if verb == "take-root":
             root = from_json(TrustRoot, told["roots"][-1]["statement"])
             self.state = replace(self.state, root_version=root.version, has_root=True, unsigned=root.unsigned)
+        elif verb == "take-pull":
+            self.pull = told
+            key = "" if told["settings"] is None else self.host_key
+            return _json({"state": to_dict(self.state), "host_key": key})
         elif verb == "take-updater":
             self.brought.append(told)
             return _json({"trial": bool(told["zipapp"])})

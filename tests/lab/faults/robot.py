@@ -41,7 +41,7 @@ class KillRobot:
         run = f"python3 {FOLDER}/stopper.py {moment} {when} {FOLDER}"
         start = f"setsid {run} > {FOLDER}/log 2>&1 < /dev/null & echo $! > {FOLDER}/pid"
         self.shell(f"test -e {FOLDER}/pid || {{ {start}; }}")
-        self.until("the updater that stops", lambda: self.ask("status", "--json") is not None)
+        self.until("the updater that stops", self.state)
 
     def stopped(self) -> bool:
         """Whether it stands at its moment."""
@@ -74,7 +74,7 @@ class KillRobot:
 
     def state(self) -> UpdateState | None:
         """What it says of itself; None while it is away."""
-        found = self.ask("status", "--json")
+        found = self.lab.ask_updater(self.name, "status")
         return None if found is None else from_dict(UpdateState, found)
 
     def submit(self, order: UpdateOrder) -> None:
@@ -148,7 +148,7 @@ class KillRobot:
 
     def well(self) -> Attestation | None:
         """What it attests once it is well; None while it is not."""
-        found = self.ask("attest")
+        found = self.lab.ask_updater(self.name, "attest")
         if found is None:
             return None
         attestation = from_dict(Attestation, found)

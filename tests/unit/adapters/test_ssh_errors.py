@@ -71,3 +71,9 @@ def test_a_defect_in_the_library_is_not_called_offline() -> None:
     error = connect_error(ValueError("odd"), ATTEMPT)
     assert type(error) is RobotError
     assert "ValueError: odd" in error.message
+
+
+def test_an_ipv6_address_is_told_from_its_port() -> None:
+    robot = RobotAddress("amr-001", "fd00:b:a:cd::9", 2222, "jetson")
+    error = connect_error(ConnectionRefusedError(111, "Connection refused"), Attempt(robot, 5.0, "id", ""))
+    assert "jetson@[fd00:b:a:cd::9]:2222" in error.message

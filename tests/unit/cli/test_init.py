@@ -129,8 +129,8 @@ def test_whatever_an_input_is_called_init_validates(tensor: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"element": TensorProto.UINT8}, "is uint8, not float32"),
-        ({"shape": [1, 32, 32, 3]}, "not (1, 3 or 1, height, width)"),
+        ({"element": TensorProto.STRING}, "is string: robots read and write arrays of numbers"),
+        ({"shape": None}, "does not say its shape"),
         ({"shape": [4, 3, 32, 32]}, "takes 4 frames at a time"),
         ({"tensor": "two\nlines"}, "no valid manifest can be made of it"),
     ],
@@ -163,6 +163,6 @@ def test_the_networks_size_comes_from_the_exporter_or_is_said_to_be_a_guess(
     size = onnx.StringStringEntryProto(key="imgsz", value="[320, 640]")
     free = ["N", 3, "H", "W"]
     assert main.run(["init", str(tmp_path / "1"), "--model", str(detector(tmp_path, shape=free, metadata=[size]))]) == 0
-    assert "the network's input is 640x320 (width x height): its metadata say so" in capsys.readouterr().out
+    assert "the network's input is 640x320 (width x height): its metadata say so" in capsys.readouterr().err
     assert main.run(["init", str(tmp_path / "2"), "--model", str(detector(tmp_path, "b", shape=free))]) == 0
-    assert "224x224 (width x height): the file does not say" in capsys.readouterr().out
+    assert "512x512 (width x height): the file does not say" in capsys.readouterr().err

@@ -310,6 +310,26 @@ def test_no_robot_is_brought_a_root_that_is_not_signed(signed: Signed) -> None:
     assert all(host.connections == 0 for host in signed.desk.hosts.values()), "no robot was touched"
 
 
+def test_validate_notes_a_root_that_is_missing_or_another_one(signed: Signed) -> None:
+    """A signed fleet without a signed root is found out before the first bootstrap refuses."""
+    signed.version("1.0.0")
+    (note,) = (each for each in signed.json("validate")["notes"] if each.startswith("trust:"))
+    assert "the fleet has no trust root yet, root 1 is signed by 0 of 1" in note
+    assert "fleet bootstrap and fleet keys push refuse: run fleet keys root --sign" in note
+    signed.desk.fleet("keys", "root", "--sign", "--yes")
+    assert not any(each.startswith("trust:") for each in signed.json("validate")["notes"])
+    signed.trust["threshold"] = 2
+    signed.version("1.0.0")
+    (note,) = (each for each in signed.json("validate")["notes"] if each.startswith("trust:"))
+    assert "the fleet has root 1, root 2 is signed by 0 of" in note
+    (signed.desk.folder / "root" / "1.root.json").write_text("{}")
+    assert "trust:" in signed.desk.fleet("validate").out
+
+
+def test_validate_says_nothing_of_roots_in_an_unsigned_fleet(desk: Desk) -> None:
+    assert not any(each.startswith("trust:") for each in desk.json("validate")["notes"])
+
+
 def test_a_root_is_signed_shown_and_pushed(signed: Signed) -> None:
     signed.version("1.0.0")
     shown = signed.desk.fleet("keys", "root", "--json", code=4).json

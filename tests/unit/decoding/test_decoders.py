@@ -207,7 +207,7 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         (
             "text_box",
             {},
-            "no decoder 'text_box': it is one of boxes, classification, mask, tensor, text_boxes, velocity",
+            "no decoder 'text_box': it is one of boxes, classification, depth, instances, joints, keypoints, ",
         ),
         ("text_boxes", {"treshold": 0.3}, "text_boxes has no option 'treshold'"),
         ("text_boxes", {"threshold": 2}, "text_boxes.threshold is 2: give a number from 0 to 1"),
@@ -216,7 +216,7 @@ def test_tensor_is_a_copy_and_bounded() -> None:
         ("classification", {"labels": "cat"}, "give a list of strings"),
         ("classification", {"softmax": 1}, "give true or false"),
         ("tensor", {"name": 3}, "give a string"),
-        ("boxes", {"layout": "xywh"}, "boxes.layout is 'xywh': give cxcywh or xyxy"),
+        ("boxes", {"layout": "xyhw"}, "boxes.layout is 'xyhw': give cxcywh or xyxy or yxyx or xywh"),
         ("boxes", {"max_detections": 0}, "boxes.max_detections is 0: give a whole number from 1 to 1000"),
         ("velocity", {}, "velocity needs max_linear: give a number from 0 to 50 m/s"),
         ("velocity", {**SAFE, "max_linear": float("nan")}, "velocity.max_linear is nan"),

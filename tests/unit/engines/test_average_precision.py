@@ -117,8 +117,8 @@ def test_answers_that_are_not_finite_are_as_bad_as_can_be() -> None:
     ("own", "gate", "inputs", "kind", "says"),
     [
         (rows((5, 5, 4, 4, 0.1, 0)), GATE, (IMAGE,), "golden", "'boxes' gives no box in any golden frame"),
-        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "does not apply to output 'boxes': boxes needs 4 + 2"),
-        (np.ones((1, 2, 3, 7)), GATE, (IMAGE,), "bad-model", "boxes needs shape"),
+        (np.ones((1, 3, 4)), GATE, (IMAGE,), "bad-model", "refuses output 'boxes' on golden frame 0: boxes needs 4"),
+        (np.ones((1, 2, 3, 7)), GATE, (IMAGE,), "bad-model", "boxes: the output needs shape"),
         (rows((1,) * 6), MetricGate("map50", "boxes", decoder={"iuo": 1}), (IMAGE,), "unsupported", "no option 'iuo'"),
         (rows((1,) * 6), GATE, (TensorSpec("image", (1, 3)),), "unsupported", "a model without an image"),
     ],
@@ -193,9 +193,9 @@ def test_an_int8_detector_is_measured_and_its_nodes_are_looked_for_when_it_fails
 
 
 def test_a_metric_that_cannot_be_measured_is_refused_before_the_build(tmp_path: Path) -> None:
-    wrong = MetricGate("map50", "boxes", decoder={"layout": "yxyx", "classes": 2})
+    wrong = MetricGate("map50", "boxes", decoder={"layout": "yyxx", "classes": 2})
     found = failure_of(tmp_path, EXIT_FAILED, metric=wrong)
-    assert (found.kind, "boxes.layout is 'yxyx'" in found.message) == ("unsupported", True)
+    assert (found.kind, "boxes.layout is 'yyxx'" in found.message) == ("unsupported", True)
 
 
 def test_a_gate_travels_with_its_decoder() -> None:

@@ -115,3 +115,15 @@ def test_a_zero_is_an_answer_of_one_number_where_other_frames_have_others(
         else:
             with pytest.raises(EngineError, match="all zeros"):
                 load_golden(path, [TensorSpec("x", (1, 4))], ["y"])
+
+
+def test_class_numbers_may_be_zero_where_another_output_found_something(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    scores = np.array([[0.9, 0.0], [0.0, 0.0]], "f4")
+    for count, passes in ((1, True), (2, False)):
+        np.savez(path, x=np.ones((count, 4), "f4"), classes=np.zeros((count, 2), "i4"), scores=scores[:count])
+        if passes:
+            assert len(load_golden(path, [TensorSpec("x", (1, 4))], ["classes", "scores"])) == 1
+        else:
+            with pytest.raises(EngineError, match="all zeros of output 'classes', frame 1"):
+                load_golden(path, [TensorSpec("x", (1, 4))], ["classes", "scores"])

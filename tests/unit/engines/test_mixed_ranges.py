@@ -9,8 +9,8 @@ import pytest
 from onnx import ModelProto, helper
 
 from runtime.contract.engine.build import Int8Options, TensorSpec
+from runtime.decoding.boxes.object_boxes import ObjectBoxes
 from runtime.decoding.frame_boxes import View
-from runtime.decoding.object_boxes import ObjectBoxes
 from runtime.engines.golden.calibration import Arrays
 from runtime.engines.graph.mixed_ranges import mixed_range_nodes
 from runtime.engines.graph.normalize import fold, freeze
@@ -77,7 +77,7 @@ def test_scores_beside_boxes_in_pixels_keep_their_precision_at_int8(join: str, s
     (int8,) = open_session(low.SerializeToString()).run(None, feed)
     assert int8[..., 4:].max() <= 1.0
     assert np.abs(int8[..., 4:] - fp32[..., 4:]).max() < 0.05
-    options = {"layout": "xyxy", "labels": ["a", "b"], "threshold": 0.0}
+    options = {"labels": ["a", "b"], "threshold": 0.0}
     assert ObjectBoxes(options)(int8, View(640, 640, False, 640, 640)).scores.size
     assert any("very different ranges" in line for line in said) or style == "tensorrt"
 

@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from PIL import Image
 
-from runtime.contract.engine.build import Preprocess, TensorSpec
+from runtime.contract.engine.build import TOP_LEFT, Preprocess, TensorSpec
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.decoding.letterbox import PAD_VALUE, letterbox
 from runtime.engines.errors import EngineError
@@ -55,8 +55,10 @@ def expected(pre: Preprocess, rows: int, columns: int, frame: np.ndarray) -> np.
     if pre.resize == "letterbox":
         scale = min(rows / pre.height, columns / pre.width)
         inner_rows, inner_columns = round(pre.height * scale), round(pre.width * scale)
-        canvas = np.full((rows, columns, image.shape[2]), PAD_VALUE)
+        canvas = np.zeros((rows, columns, image.shape[2])) + np.array(pre.pad or PAD_VALUE)
         top, left = (rows - inner_rows) // 2, (columns - inner_columns) // 2
+        if pre.place == TOP_LEFT:
+            top = left = 0
         canvas[top : top + inner_rows, left : left + inner_columns] = resized(image, inner_rows, inner_columns)
         image = canvas
     elif pre.resize == "stretch":
@@ -87,6 +89,27 @@ def test_equals_numpy(encoding: str, color: str, resize: str, tensor: tuple[int,
     assert got.shape == wanted.shape
     assert got.dtype == np.float32
     np.testing.assert_allclose(got, wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("place", ["", TOP_LEFT])
+@pytest.mark.parametrize("pad", [(), (0.0, 0.0, 0.0), (104.0, 117.0, 123.0)])
+@pytest.mark.parametrize("tensor", [(40, 40), (70, 150)])
+def test_bars_of_any_colour_behind_a_frame_or_around_it(
+    place: str, pad: tuple[float, ...], tensor: tuple[int, int]
+) -> None:
+    pre = Preprocess(48, 64, "rgb8", "bgr", "letterbox", 1 / 255, MEAN, STD, place=place, pad=pad)
+    frame = frames(1, size=(48, 64))
+    got = run(TensorSpec("x", (1, 3, *tensor), preprocess=pre), frame)
+    wanted = expected(pre, *tensor, frame)
+    np.testing.assert_allclose(got, wanted, atol=1e-3, rtol=0)
+    corner = (np.array(pad or (PAD_VALUE,) * 3) / 255 - np.array(MEAN)) / np.array(STD)
+    np.testing.assert_allclose(got[0, :, -1, -1], corner, atol=1e-5)
+
+
+def test_an_unknown_place_is_refused() -> None:
+    pre = Preprocess(48, 64, "rgb8", resize="letterbox", place="bottom")
+    with pytest.raises(EngineError, match="input 'x': place 'bottom'"):
+        engine_input(TensorSpec("x", (1, 3, 40, 40), preprocess=pre))
 
 
 def test_a_real_camera_size_stays_within_a_thousandth() -> None:

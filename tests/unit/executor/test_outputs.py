@@ -94,6 +94,19 @@ def test_a_tensor_as_multiarray_carries_its_frame_in_the_first_dimension() -> No
     assert [(one.label, one.size) for one in flat.layout.dim] == [("13.000000035 other", 1), ("", 2)]
 
 
+def test_doubles_stay_doubles_and_what_a_float_cannot_hold_is_refused() -> None:
+    from runtime.executor.outputs.messages import message_of
+
+    kind, build = message_of(Tensor, "m", {"message": "Float64MultiArray"})
+    assert kind.__name__ == "Float64MultiArray"
+    assert list(build(STAMP, Tensor("y", np.array([[0.1, 1e300]]))).data) == [0.1, 1e300]
+    assert list(build(STAMP, Tensor("y", np.array([[2**53]]))).data) == [2.0**53]
+    _, single = message_of(Tensor, "m", {"message": "Float32MultiArray"})
+    for wrong in (np.array([[1, 2**24 + 1]]), np.array([[1e39]])):
+        with pytest.raises(ValueError, match="is no float32: publish it as Float64MultiArray or json"):
+            single(STAMP, Tensor("y", wrong))
+
+
 def test_without_vision_msgs_boxes_and_classes_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     from runtime.executor.outputs import messages
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from runtime.contract.node.health import DRIVE
 from runtime.decoding.decoders import OptionError, Velocity
-from runtime.executor.outputs.velocity_guard import HOLD, MAX_STEPS, STOPPED, ZERO, VelocityGuard, VelocityLimits
+from runtime.executor.outputs.command_guard import HOLD, MAX_STEPS, STOPPED
+from runtime.executor.outputs.velocity_guard import ZERO, VelocityGuard, VelocityLimits
 from tests.unit.examples import examples
 
 OPTIONS = {"max_linear": 0.5, "max_angular": 1.0, "max_linear_acceleration": 1.0, "max_angular_acceleration": 2.0}
@@ -37,7 +38,7 @@ def cruising(limits: VelocityLimits) -> VelocityGuard:
     for step in range(21):
         guard.accept(step * PERIOD, ahead(0.5))
         guard.tick(step * PERIOD)
-    assert guard.tick(1.0).velocity == ahead(0.5)
+    assert guard.tick(1.0).value == ahead(0.5)
     return guard
 
 
@@ -95,13 +96,13 @@ class Watch:
 
     def look(self, now: float) -> None:
         command = self.guard.tick(now)
-        linear, angular = command.velocity.linear, command.velocity.angular
+        linear, angular = command.value.linear, command.value.angular
         assert math.hypot(*linear) <= self.limits.max_linear
         assert math.hypot(*angular) <= self.limits.max_angular
         if not self.running or self.now >= self.lives_until:
-            assert command.velocity == ZERO
+            assert command.value == ZERO
             assert command.state == STOPPED
-        if command.velocity != ZERO:
+        if command.value != ZERO:
             passed = min(self.now - self.ticked, MAX_STEPS * PERIOD)
             for after, before, most in (
                 (linear, self.before.linear, self.limits.max_linear_acceleration),
@@ -109,7 +110,7 @@ class Watch:
             ):
                 assert math.dist(after, before) <= most * passed + 1e-9
         assert (command.state == DRIVE) == (command.reason == "")
-        self.before, self.ticked = command.velocity, self.now
+        self.before, self.ticked = command.value, self.now
 
 
 @examples(120)
@@ -135,7 +136,7 @@ def test_a_silent_camera_is_not_a_fresh_one(steps: list[float], limits: Velocity
         guard.accept(now, ahead(0.5), frame="the only one")
         now += step
         if now >= limits.deadline + limits.hold_for:
-            assert guard.tick(now).velocity == ZERO
+            assert guard.tick(now).value == ZERO
 
 
 # ── by hand ──
@@ -147,24 +148,24 @@ def test_it_speeds_up_within_the_acceleration_and_keeps_the_curve_within_the_lim
     for step in range(16):
         guard.accept(step * PERIOD, ahead(2.0, 1.0))  # four times too fast: turns four times slower, too
         command = guard.tick(step * PERIOD)
-        speeds.append(command.velocity.linear[0])
+        speeds.append(command.value.linear[0])
     assert speeds[:4] == pytest.approx([0.0, 0.05, 0.1, 0.15])
     assert speeds[-1] == pytest.approx(0.5)
-    assert command.velocity.angular[2] == pytest.approx(0.25)
+    assert command.value.angular[2] == pytest.approx(0.25)
 
 
 def test_a_late_tick_is_no_leap() -> None:
     guard = started()
     guard.tick(0.0)
     guard.accept(9.9, ahead(0.5))
-    assert guard.tick(10.0).velocity.linear[0] == pytest.approx(1.0 * MAX_STEPS * PERIOD)
+    assert guard.tick(10.0).value.linear[0] == pytest.approx(1.0 * MAX_STEPS * PERIOD)
 
 
 def test_zero_at_the_deadline_and_on_again_with_the_next_result() -> None:
     guard = cruising(LIMITS)
     assert guard.tick(1.299).state == DRIVE
     stopped = guard.tick(1.3)
-    assert (stopped.velocity, stopped.state) == (ZERO, STOPPED)
+    assert (stopped.value, stopped.state) == (ZERO, STOPPED)
     assert stopped.reason == "no good result from a new frame for 0.3 s"
     guard.accept(2.0, ahead(0.5))
     assert guard.tick(2.0).state == DRIVE
@@ -174,7 +175,7 @@ def test_zero_at_once_on_failure() -> None:
     guard = cruising(LIMITS)
     guard.fail(1.01, "cuda says no")
     command = guard.tick(1.02)
-    assert (command.velocity, command.state, command.reason) == (ZERO, STOPPED, "cuda says no")
+    assert (command.value, command.state, command.reason) == (ZERO, STOPPED, "cuda says no")
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf])
@@ -189,8 +190,8 @@ def test_hold_goes_on_for_its_time_and_failures_do_not_extend_it() -> None:
     guard.fail(1.0, "first")
     guard.fail(1.15, "second")
     held = guard.tick(1.19)
-    assert (held.velocity, held.state, held.reason) == (ahead(0.5), HOLD, "second")
-    assert guard.tick(1.2).velocity == ZERO
+    assert (held.value, held.state, held.reason) == (ahead(0.5), HOLD, "second")
+    assert guard.tick(1.2).value == ZERO
 
 
 def test_hold_begins_at_the_deadline_when_nothing_was_said() -> None:
@@ -202,7 +203,7 @@ def test_hold_begins_at_the_deadline_when_nothing_was_said() -> None:
 def test_a_hold_that_nobody_looked_at_is_over_in_time() -> None:
     guard = cruising(HOLDING)
     guard.fail(3.0, "long after the deadline")
-    assert guard.tick(3.01).velocity == ZERO
+    assert guard.tick(3.01).value == ZERO
 
 
 def test_an_old_frame_is_a_failure_and_shortens_what_is_left() -> None:
@@ -217,7 +218,7 @@ def test_an_old_frame_is_a_failure_and_shortens_what_is_left() -> None:
 def test_a_limit_of_zero_switches_an_axis_off_and_not_the_robot() -> None:
     guard = started(replace(LIMITS, max_angular=0.0))
     guard.accept(0.0, ahead(0.05, 1.0))
-    assert guard.tick(0.1).velocity == ahead(0.05)
+    assert guard.tick(0.1).value == ahead(0.05)
 
 
 def test_nothing_moves_before_the_first_result_nor_between_two_lives() -> None:
@@ -226,9 +227,9 @@ def test_nothing_moves_before_the_first_result_nor_between_two_lives() -> None:
     guard = cruising(HOLDING)
     guard.stop("deactivated")
     guard.accept(1.1, ahead(0.5))
-    assert guard.tick(1.1) == replace(guard.tick(1.1), velocity=ZERO, state=STOPPED, reason="deactivated")
+    assert guard.tick(1.1) == replace(guard.tick(1.1), value=ZERO, state=STOPPED, reason="deactivated")
     guard.start(1.2)
-    assert guard.tick(1.2).velocity == ZERO
+    assert guard.tick(1.2).value == ZERO
 
 
 def test_limits_come_from_options_that_must_be_there() -> None:

@@ -188,6 +188,14 @@ def test_who_listens_in_vain_is_named(config: RuntimeConfig) -> None:
     assert (verdict.state, verdict.ready) == (DEGRADED, True)
 
 
+def test_a_state_that_is_reset_at_most_frames_is_named(config: RuntimeConfig) -> None:
+    often = {"state_resets": {"gap": 12}, "last_state_reset": "gap: h_in: 1.200 s without a frame"}
+    verdict = settled(config, snapshot(model_health(frames=20, **often)))
+    said = "its state was reset 12 times in 20 frames, the last time by gap: h_in: 1.200 s without a frame"
+    assert (verdict.state, said in [check.message for check in verdict.checks]) == ("degraded", True)
+    assert settled(config, snapshot(model_health(frames=2000, **often))).state == "ok"
+
+
 def test_publishers_that_are_mixed_are_named(config: RuntimeConfig) -> None:
     said = "/camera: messages of 2 publishers are mixed: /left, /right"
     verdict = settled(config, snapshot(model_health(mixed=(said,))))

@@ -54,8 +54,15 @@ def test_what_nobody_can_say_or_is_small_counts_for_nothing(binding: InputBindin
     [
         ("mask", {}, 320 * 240),
         ("mask", {"size": "camera"}, 640 * 480),
+        ("depth", {}, 320 * 240 * 4),
+        ("depth", {"size": "camera"}, 640 * 480 * 4),
+        ("instances", {}, 640 * 480),
+        ("instances", {"mask_size": "model"}, 320 * 240),
+        ("keypoints", {"keypoints": 17}, 17 * 100 * 512),
+        ("keypoints", {"keypoints": ["nose", "tail"], "max_detections": 5}, 10 * 512),
         ("tensor", {}, 4096 * 24),
         ("tensor", {"max_elements": 65_536, "message": "multiarray"}, 65_536 * 4),
+        ("tensor", {"max_elements": 65_536, "message": "Float64MultiArray"}, 65_536 * 8),
     ],
 )
 def test_what_goes_out(decoder: str, options: dict[str, Any], expected: int) -> None:

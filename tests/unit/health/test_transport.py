@@ -74,7 +74,7 @@ def test_the_executor_is_pointed_to_the_file_and_a_foreign_profile_is_left_alone
     commands = (OutputBinding("y", "~/cmd_vel", "velocity"),)
     driver = replace(driver, models=tuple(replace(model, outputs=commands) for model in driver.models))
     _, told = prepare(driver, {"FASTDDS_DEFAULT_PROFILES_FILE": str(own)}, place)
-    assert "it sets no leaseDuration: a publisher of velocities that died counts" in told
+    assert "it sets no leaseDuration: a publisher of commands that died counts" in told
     own.write_text("<dds><leaseDuration></leaseDuration></dds>")
     assert "leaseDuration" not in prepare(driver, {"FASTDDS_DEFAULT_PROFILES_FILE": str(own)}, place)[1]
     _, told = prepare(config(640, 480), {"FASTDDS_DEFAULT_PROFILES_FILE": str(tmp_path / "none.xml")}, place)

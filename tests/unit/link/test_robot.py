@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from fleet.errors import RobotError, RobotOffline
 from fleet.link.robot import NoUpdater, RobotClient, RobotLost, UpdaterSilent
 from fleet.ports import CommandResult
-from runtime.contract.robot.update import COMMAND_PATH
+from runtime.contract.codec import canonical_json
+from runtime.contract.robot.update import COMMAND_PATH, UpdateState
 from tests.fakes.robots.rollout_site import RolloutSite
 
 
@@ -122,3 +125,27 @@ def test_a_wait_for_a_robot_that_stays_away_ends_as_lost(site: RolloutSite, clie
     with pytest.raises(RobotLost, match="host-0 did not answer"):
         client.wait_for(lambda _state: True, what="the commit", deadline=30.0)
     assert site.clock.monotonic() >= 30.0
+
+
+def test_a_robot_that_can_wait_is_asked_for_its_next_change_and_not_each_second(
+    site: RolloutSite, client: RobotClient
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    marks = iter(("life.1", "life.2", "life.2", None, "life.3"))
+
+    def program(args: Sequence[str], _stdin: str) -> CommandResult:
+        asked.append(tuple(args))
+        mark = next(marks)
+        if mark is None:
+            return CommandResult(3, "", "fleet-updater: the updater does not answer -> start it\n")
+        return CommandResult(0, canonical_json(UpdateState("r0", "idle", "1.0", mark=mark)).decode(), "")
+
+    site.host("r0").programs[COMMAND_PATH] = program
+    began = site.clock.monotonic()
+    client.wait_for(lambda state: state.mark == "life.3", what="the change", deadline=60.0)
+    waits = [("wait", "--json", "--for-change", mark, "--seconds", "10") for mark in ("life.1", "life.2", "life.2")]
+    assert asked[0] == ("status", "--json")
+    assert asked[1:4] == waits
+    assert asked[4] == ("status", "--json"), "after silence the robot may have another updater"
+    # Two questions that brought nothing new, and nothing else, are followed by a pause.
+    assert site.clock.monotonic() - began == pytest.approx(2.0)

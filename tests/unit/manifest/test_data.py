@@ -68,11 +68,11 @@ def test_onnx_that_wants_other_inputs(tmp_path: Path) -> None:
     from onnx import ModelProto, TensorProto, helper
 
     model = ModelProto.FromString(tiny_onnx())
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.BOOL
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 32
     model.graph.input.append(helper.make_tensor_value_info("threshold", TensorProto.FLOAT, [1]))
     problems = problems_of(tmp_path, onnx=model.SerializeToString())
-    assert any(p.path == "inputs/0/tensor" and "float16, not float32" in p.message for p in problems)
+    assert any(p.path == "inputs/0/tensor" and "bool, not float32" in p.message for p in problems)
     assert any(p.path == "inputs/0/shape" and "[1, 3, 32, ?]" in p.message for p in problems)
     assert any(p.path == "inputs" and "threshold" in p.message for p in problems)
 

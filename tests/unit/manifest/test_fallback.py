@@ -134,6 +134,7 @@ def test_a_fallback_that_does_not_fit_the_models_place(tmp_path: Path, other: di
 VELOCITY = {
     "name": "velocity",
     "options": {
+        "axes": ["linear.x", "linear.y", "linear.z", "angular.z"],
         "max_linear": 1.0,
         "max_angular": 1.0,
         "max_linear_acceleration": 1.0,

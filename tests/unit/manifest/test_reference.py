@@ -20,10 +20,24 @@ from tests.unit.manifest.texts import CASES_OF_FORM, FLEET, MODEL, PROFILE
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS: dict[str, type[BaseModel]] = {"fleet": Manifest, "profile": Profile, "model": Model}
-ALTERNATIVES = {"url", "oci", "then", "dla_core", "rate", "unchanged", "max", "command", "file", "helper", "csv", "age"}
+ALTERNATIVES = {
+    "url",
+    "oci",
+    "then",
+    "dla_core",
+    "rate",
+    "unchanged",
+    "max",
+    "command",
+    "file",
+    "helper",
+    "csv",
+    "age",
+    "tensors",
+}
 """Shown as comments: a source and a secret have exactly one place, only velocity outputs have a command to fall back
 to, the reference's module has no DLA, a model runs on frames or by time, an error has a max where an agreement has a
-min, a helper stands for user and password, and an inventory is in one place.
+min, a decoder reads one tensor or several, a helper stands for user and password, and an inventory is in one place.
 """
 
 

@@ -30,10 +30,12 @@ def environments(folder: Path, defaults: dict[str, Any], robot: dict[str, Any]) 
 
 def test_levels_merge_by_key_and_a_robot_has_names_of_its_own(tmp_path: Path) -> None:
     defaults = {"ros": {"domain_id": 7, "rmw": "cyclonedds", "remap": {"/cmd_vel": "cmd_vel", "/scan": "scan"}}}
-    own = {"ros": {"namespace": "amr1", "use_sim_time": True, "remap": {"/scan": "front/scan"}}}
+    own = {"ros": {"namespace": "amr1", "use_sim_time": True, "autostart": False, "remap": {"/scan": "front/scan"}}}
     found = environments(tmp_path, defaults, own)
     common = {"ROS_DOMAIN_ID": "7", "RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}
-    assert found["amr-001"].items() >= {**common, "JETFLEET_USE_SIM_TIME": "true"}.items()
+    assert (
+        found["amr-001"].items() >= {**common, "JETFLEET_USE_SIM_TIME": "true", "JETFLEET_AUTOSTART": "false"}.items()
+    )
     assert ros_names(found["amr-001"]) == RosNames("/amr1", {"/cmd_vel": "cmd_vel", "/scan": "front/scan"})
     assert found["amr-002"].items() >= common.items()
     assert ros_names(found["amr-002"]) == RosNames("", {"/cmd_vel": "cmd_vel", "/scan": "scan"})

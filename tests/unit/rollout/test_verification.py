@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fleet.rollout.verification import HOST, findings
+import dataclasses
+
+from fleet.rollout.verification import HOST, REGISTRY, findings
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.robot.update import UpdateState
 from tests.fakes.robots.robot_world import variant
@@ -20,3 +22,15 @@ def test_a_host_that_no_longer_fits_is_a_finding_that_fails() -> None:
 def test_an_updater_that_looks_at_nothing_adds_nothing() -> None:
     attestation = Attestation(UpdateState("amr-001", "idle", "1.0"))
     assert HOST not in {finding.check for finding in findings(attestation, "1.0.0", variant("1"))}
+    assert REGISTRY not in {finding.check for finding in findings(attestation, "1.0.0", variant("1"))}
+
+
+def test_a_registry_that_would_not_give_the_image_is_a_finding_that_fails() -> None:
+    """The robot runs on; the next release, and this one after a lost disk, would not come."""
+    asked = Attestation(UpdateState("amr-001", "idle", "1.0"), registry="registry.lan:5000")
+    for problem, passed in (("", True), ("the registry answers 401 to manifests/sha256:1: unauthorized\x1b[2J", False)):
+        told = dataclasses.replace(asked, registry_problem=problem)
+        (found,) = (each for each in findings(told, "1.0.0", variant("1")) if each.check == REGISTRY)
+        assert found.passed is passed
+        assert found.reason.startswith("registry.lan:5000")
+        assert "\x1b" not in found.reason

@@ -164,7 +164,7 @@ def test_a_file_a_command_and_what_is_wrong_with_them(machine: Path, monkeypatch
 
 
 def test_age_is_asked_with_the_robot_s_host_key(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program's command line is what is shown; opening is its own business (it is not on this machine)."""
+    """The command line alone; that the real program opens it is shown in tests/contract/updater/test_age.py."""
     tool = machine / "bin/age"
     tool.parent.mkdir()
     tool.write_text('#!/bin/sh\necho "$*"\ncat > /dev/null\n')

@@ -17,6 +17,8 @@ from runtime.updater.transaction.update_state import Rejected, verification_line
 from tests.fakes.robots.robot_world import order, reference
 from tests.unit.updater.robot import Robot
 
+HOST = reference("1").partition("/")[0]
+
 
 def test_verify_brings_what_runs_and_what_the_agent_found(robot: Robot) -> None:
     nothing = robot.updater.verify(5.0)
@@ -27,7 +29,20 @@ def test_verify_brings_what_runs_and_what_the_agent_found(robot: Robot) -> None:
     assert from_json(Verification, found.verification_json).passed
     assert found.running_image == reference("1")
     assert found.verification_error == ""
-    assert verification_lines(found)[1] == "ok     inference sign_text: 12 frames in 5.0 s"
+    assert verification_lines(found)[1:] == [
+        f"ok     registry  {HOST}: gives this image to the robot's login",
+        "ok     inference sign_text: 12 frames in 5.0 s",
+    ]
+
+
+def test_a_registry_that_refuses_the_login_or_cannot_be_asked_is_said(robot: Robot) -> None:
+    robot.run(order("1"))
+    robot.world.registry_problem = "the registry answers 401: unauthorized"
+    found = robot.updater.verify(5.0)
+    assert (found.registry, found.registry_problem) == (HOST, robot.world.registry_problem)
+    assert verification_lines(found)[1].startswith(f"FAILED registry  {HOST}: the registry answers 401")
+    robot.world.fail("ask_registry", WorldError("the registry could not be asked: exit code 1"))
+    assert robot.updater.verify(5.0).registry_problem == "the registry could not be asked: exit code 1"
 
 
 def test_an_agent_that_does_not_answer_is_said(robot: Robot) -> None:

@@ -10,9 +10,10 @@ from rich.console import Console
 
 from fleet.cli import complete, options
 from fleet.cli.commands.keys import newest, root
+from fleet.cli.desired import bring_roots, by_ssh
 from fleet.cli.rebuild import confirm, release_to_sign
 from fleet.cli.trust_root import roots_to_bring
-from fleet.cli.ui.console import activity, conclude, emit, notice, plain, table
+from fleet.cli.ui.console import activity, conclude, emit, note, notice, plain, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.ui.signature_view import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring
@@ -133,6 +134,10 @@ def push(
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     roots = roots_to_bring(wiring)
+    bring_roots(wiring, roots)
+    chosen, away = by_ssh(chosen)
+    if away:
+        note("", f"{len(away)} robots that pull take the root with their next desired statement: fleet keys newest")
 
     def one(robot: DesiredRobot) -> bool | FleetError:
         client = RobotClient(robot.address, wiring.shells, wiring.clock, connect_timeout_s=CONNECT_S)

@@ -64,6 +64,7 @@ def make_graph(
     Raises EngineError.
     """
     from runtime.engines.golden.calibration import calibration_of, most_seconds
+    from runtime.engines.graph.front import front_of
     from runtime.engines.graph.normalize import load_model, serialize
     from runtime.engines.graph.quantize import STYLES
     from runtime.engines.graph.quantized import FLOAT, quantization_of
@@ -76,7 +77,9 @@ def make_graph(
             f"TensorRT's calibrator was asked for, and the model is quantized already, by {found}",
             "leave int8.method out, or give the float model",
         )
-    frames, few = calibration_of(job, paths.calibration, source)  # too few frames are refused here on either road
+    frames, few = calibration_of(
+        job, paths.calibration, source, paths.sequence
+    )  # too few frames are refused here on either road
     notes = list(few)
     model = transform(
         source,
@@ -90,14 +93,18 @@ def make_graph(
         progress=progress,
         losses=losses,
         notes=notes,
+        front=front_of(job),
     )
     target.write_bytes(serialize(model))
     return () if road.from_graph else _keep_fp32(model, job), tuple(notes)
 
 
 def _keep_fp32(model: ModelProto, job: BuildJob) -> tuple[str, ...]:
-    """The preprocessing, whatever the precision, and for fp16 the operators that the manifest names."""
+    """What stands in front of the model, whatever the precision, and for fp16 the operators that the manifest names."""
+    from runtime.engines.graph.front import front_of
+
     names = [f"{spec.name}/preprocess/" for spec in job.inputs if spec.preprocess is not None]
+    names += front_of(job).prefixes
     if job.precision == "fp16":
         ops, nodes = frozenset(job.options.keep_fp32_ops), frozenset(job.options.keep_fp32_nodes)
         names += [node.name for node in model.graph.node if node.op_type in ops or node.name in nodes]

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from runtime.contract.engine.build import EngineIdentity, TensorSpec
+from runtime.contract.engine.build import EngineIdentity
 from runtime.engines.errors import EngineError
 from runtime.engines.tensorrt_.run.buffers import Buffer, allocate
 from runtime.engines.tensorrt_.run.context import CUDA
 from runtime.engines.tensorrt_.run.cuda_graph import CapturedGraph
+from runtime.engines.tensorrt_.run.found_output import FoundOutput, is_found
 from runtime.engines.tensorrt_.run.plan import OpenPlan
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class TensorRtRunner:
         self._graph: CapturedGraph | None = None
         self._context: trt.IExecutionContext | None = None
         self._buffers: list[Buffer] = []
+        self._found: dict[str, FoundOutput] = {}
         self._stream: Any = None
         try:
             self._prepare(plan, profile)
@@ -58,15 +60,27 @@ class TensorRtRunner:
             plan.set_shape(context, spec)
         plan.check(context, identity)
         self._in = [allocate(spec, mapped=plan.gpu.integrated) for spec in identity.inputs]
-        self._out = [allocate(spec, mapped=plan.gpu.integrated) for spec in identity.outputs]
-        self._buffers = [*self._in, *self._out]
-        for buffer in self._buffers:
+        fixed = [spec for spec in identity.outputs if not is_found(spec)]
+        self._out = [allocate(spec, mapped=plan.gpu.integrated) for spec in fixed]
+        for spec in identity.outputs:
+            if is_found(spec):
+                self._found[spec.name] = FoundOutput(spec, context, mapped=plan.gpu.integrated)
+        self._buffers = [*self._in, *self._out, *(each.buffer for each in self._found.values())]
+        for buffer in (*self._in, *self._out):
             if not context.set_tensor_address(buffer.name, buffer.address):
                 raise plan.failed(f"engine {identity.model!r} does not take the address of {buffer.name!r}")
-        self.inputs: Arrays = _named(self._in, identity.inputs)
-        self.outputs: Arrays = _named(self._out, identity.outputs)
+        self.inputs: Arrays = _named(self._in)
+        self._given = {buffer.name: buffer.host for buffer in self._out}
+        self._given.update({name: each.view() for name, each in self._found.items()})
+        self.outputs: Arrays = MappingProxyType(self._given)
 
     def _record(self) -> None:
+        if self._found:
+            raise EngineError(
+                "unsupported",
+                f"output {next(iter(self._found))!r} has another size in every frame, and a CUDA graph has one",
+                "run the engine without a CUDA graph",
+            )
         self._graph = CapturedGraph(int(self._stream.handle), self._enqueue)
 
     def infer(self) -> Arrays:
@@ -87,6 +101,8 @@ class TensorRtRunner:
                 f"engine {self.identity.model!r} failed on the GPU: {error}",
                 "restart the runtime: the CUDA context of this process is lost",
             ) from error
+        for name, each in self._found.items():
+            self._given[name] = each.view()
         return self.outputs
 
     def _enqueue(self) -> None:
@@ -109,6 +125,9 @@ class TensorRtRunner:
         for buffer in self._out:
             if buffer.copies:
                 self._cuda.memcpy_dtoh_async(buffer.host, buffer.address, self._stream)
+        for each in self._found.values():  # TensorRT has said how much there is by the time it returns
+            if each.buffer.copies and each.count:
+                self._cuda.memcpy_dtoh_async(each.buffer.host[: each.count], each.buffer.address, self._stream)
 
     def profile_with(self, profiler: trt.IProfiler) -> None:
         """Have TensorRT report each layer's time to ``profiler`` from the next :meth:`infer` on.
@@ -150,9 +169,10 @@ class TensorRtRunner:
         CUDA.free_unseen([buffer.host for buffer in self._buffers])
         self._in = self._out = []
         self._buffers.clear()
+        self._found = {}
         self.inputs = self.outputs = MappingProxyType({})
         CUDA.release()
 
 
-def _named(buffers: list[Buffer], specs: tuple[TensorSpec, ...]) -> Arrays:
-    return MappingProxyType({spec.name: buffer.host for spec, buffer in zip(specs, buffers, strict=True)})
+def _named(buffers: list[Buffer]) -> Arrays:
+    return MappingProxyType({buffer.name: buffer.host for buffer in buffers})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from runtime.contract.codec import from_json
@@ -21,6 +22,7 @@ from runtime.contract.engine.build import (
 from runtime.contract.engine.timing import TIMING_DIR
 from runtime.contract.engine.tuning import ACCURACY, FAILED, LATENCY, PASSED, PRECISION, Mix, TuneJob, TuneTrial
 from runtime.engines.backend import Backend, BuildPaths, BuiltEngine, Progress
+from runtime.engines.build.calibration_sequence import with_front
 from runtime.engines.build.measure import finish
 from runtime.engines.errors import EngineError
 from runtime.engines.tool.tuning.keep_state import mix_digest
@@ -58,6 +60,7 @@ def run_trial(
         timing_cache=folder / TIMING_CACHE_FILE,
         timing_folder=folder / TIMING_DIR,
         cache=cache,
+        sequence=partial(with_front, job),
     )
     try:
         built = backend.build(job, paths, log)

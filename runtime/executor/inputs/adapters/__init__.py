@@ -9,9 +9,8 @@ from collections.abc import Callable
 
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import (
+    ARRAYS,
     COMPRESSED_IMAGE,
-    FLOAT32_ARRAY,
-    FLOAT64_ARRAY,
     IMAGE,
     IMAGE_TYPES,
     IMU,
@@ -20,6 +19,7 @@ from runtime.contract.node.inputs import (
     ODOMETRY,
     POINT_CLOUD,
     POSE_STAMPED,
+    SINGLES,
     TWIST,
     TWIST_STAMPED,
     read_input_options,
@@ -29,7 +29,8 @@ from runtime.executor.inputs.adapters.base import InputAdapter, Taken
 from runtime.executor.inputs.adapters.cloud import PointCloudAdapter
 from runtime.executor.inputs.adapters.compressed import CompressedImageAdapter
 from runtime.executor.inputs.adapters.images import ImageAdapter
-from runtime.executor.inputs.adapters.joints import ArrayAdapter, JointStateAdapter
+from runtime.executor.inputs.adapters.joints import JointStateAdapter
+from runtime.executor.inputs.adapters.numbers import ArrayAdapter, SingleAdapter
 from runtime.executor.inputs.adapters.plugin_adapter import INPUTS_GROUP, PluginAdapter
 from runtime.executor.inputs.adapters.scan import LaserScanAdapter
 from runtime.executor.inputs.adapters.vectors import VectorAdapter
@@ -44,9 +45,9 @@ ADAPTERS: dict[str, Callable[[InputBinding], InputAdapter]] = {
     POSE_STAMPED: VectorAdapter,
     ODOMETRY: VectorAdapter,
     JOINT_STATE: JointStateAdapter,
-    FLOAT32_ARRAY: ArrayAdapter,
-    FLOAT64_ARRAY: ArrayAdapter,
     POINT_CLOUD: PointCloudAdapter,
+    **dict.fromkeys(ARRAYS, ArrayAdapter),
+    **dict.fromkeys(SINGLES, SingleAdapter),
 }
 
 
@@ -63,7 +64,7 @@ def tensor_of(binding: InputBinding) -> tuple[str, tuple[int, ...]]:
     if binding.type in IMAGE_TYPES and not binding.adapter and not binding.from_model:
         encoding = ENCODINGS.get(binding.encoding)
         return ("uint8", ()) if encoding is None else (encoding.dtype, encoding.shape(binding.height, binding.width))
-    return "float32", binding.shape
+    return binding.dtype, binding.shape
 
 
 __all__ = ["ADAPTERS", "INPUTS_GROUP", "InputAdapter", "Taken", "adapter_for", "tensor_of"]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from runtime.contract.node.inputs import read_input_options, shape_problem
+from runtime.contract.node.inputs import dtype_problem, read_input_options, shape_problem
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.decoding.decoders import OptionError
 from runtime.executor.inputs.frames import Stamp
@@ -38,8 +38,9 @@ class InputAdapter(Protocol):
 
 
 def checked(binding: InputBinding) -> Mapping[str, Any]:
-    """Return the options of a float input whose shape fits its type. Raises OptionError."""
+    """Return the options of an input whose shape and element type fit its message. Raises OptionError."""
     options = read_input_options(binding.type, binding.options)
-    for problem in shape_problem(binding.type, binding.shape, options):
+    shape, dtype = shape_problem(binding.type, binding.shape, options), dtype_problem(binding.type, binding.dtype)
+    for problem in (*shape, *dtype):
         raise OptionError(f"input {binding.tensor!r}: {problem.message}: {problem.hint}")
     return options

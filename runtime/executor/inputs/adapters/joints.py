@@ -1,4 +1,4 @@
-"""Joint states, taken by the names of their joints, and arrays of numbers."""
+"""Joint states, taken by the names of their joints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from runtime.contract.node.inputs import FLOAT64_ARRAY, JOINT_FIELDS, size_of
+from runtime.contract.node.inputs import JOINT_FIELDS
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import Taken, checked
 from runtime.executor.inputs.cdr import Fields
@@ -82,40 +82,3 @@ class JointStateAdapter:
                 raise FrameRefusedError(f"the {name} of {first} is not a finite float32{cure}", "not_finite")
             chosen[unknown] = 0.0
         return chosen.astype(np.float32)
-
-
-class ArrayAdapter:
-    """std_msgs/msg/Float32MultiArray or Float64MultiArray → float32, as many values as the tensor has.
-
-    It has no stamp. Its layout is not looked at, but for ``data_offset``, which must be 0.
-    """
-
-    def __init__(self, binding: InputBinding) -> None:
-        """Raises OptionError."""
-        checked(binding)
-        self._size = size_of(binding.shape)
-        self._form = "f8" if binding.type == FLOAT64_ARRAY else "f4"
-
-    def take(self, message: bytes) -> Taken:
-        """Read the numbers. Raises FrameRefusedError."""
-        fields = Fields(message)
-        (dimensions,) = fields.unpack("I")
-        if dimensions > MOST_JOINTS:
-            raise fields.short()
-        for _ in range(dimensions):
-            fields.text()
-            fields.unpack("II")
-        (offset,) = fields.unpack("I")
-        values = fields.sequence(self._form)
-        if offset or values.size != self._size:
-            raise FrameRefusedError(
-                f"{values.size} values from data_offset {offset} on, expected {self._size} from 0 on", "size"
-            )
-        finite = np.abs(values) <= LARGEST  # False for NaN
-        if not finite.all():
-            raise FrameRefusedError(f"value {int(np.argmin(finite))} is not a finite float32", "not_finite")
-        return Taken(None, values.astype(np.float32))
-
-    def fill(self, data: Floats, tensor: npt.NDArray[Any]) -> None:
-        """Copy the numbers."""
-        np.copyto(tensor.reshape(-1), data)

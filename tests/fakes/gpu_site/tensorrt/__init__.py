@@ -213,13 +213,51 @@ class ParserError:
         return self._index
 
 
+def with_plugins(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give EfficientNMS_TRT a body that ONNX Runtime runs: the best candidates by their best score, none suppressed."""
+    kept = next((n for n in model.graph.node if n.op_type == "EfficientNMS_TRT"), None)
+    if kept is None:
+        return model
+    most = next(each.i for each in kept.attribute if each.name == "max_output_boxes")
+    least = next(each.f for each in kept.attribute if each.name == "score_threshold")
+    make, of = onnx.helper.make_node, onnx.numpy_helper.from_array
+
+    def constant(name: str, value: Any) -> onnx.NodeProto:
+        return make("Constant", [], [name], value=of(np.asarray(value)))
+
+    body = [
+        make("ReduceMax", ["scores"], ["best"], axes=[2], keepdims=0),
+        make("ArgMax", ["scores"], ["class"], axis=2, keepdims=0),
+        constant("most", [most]),
+        make("TopK", ["best", "most"], ["det_scores", "at"], axis=1),
+        make("GatherElements", ["class", "at"], ["class64"], axis=1),
+        make("Cast", ["class64"], ["det_classes"], to=onnx.TensorProto.INT32),
+        constant("last", [2]),
+        constant("four", [1, 1, 4]),
+        make("Unsqueeze", ["at", "last"], ["at3"]),
+        make("Tile", ["at3", "four"], ["at4"]),
+        make("GatherElements", ["boxes", "at4"], ["det_boxes"], axis=1),
+        constant("least", np.float32(least)),
+        make("Greater", ["det_scores", "least"], ["over"]),
+        make("Cast", ["over"], ["over32"], to=onnx.TensorProto.INT32),
+        constant("axis", [1]),
+        make("ReduceSum", ["over32", "axis"], ["num_dets"]),
+    ]
+    outputs = ["num_dets", "det_boxes", "det_scores", "det_classes"]
+    imports = [onnx.helper.make_opsetid("", 17)]
+    function = onnx.helper.make_function(kept.domain, kept.op_type, ["boxes", "scores"], outputs, body, imports)
+    function.attribute.extend(each.name for each in kept.attribute)
+    model.functions.append(function)
+    return model
+
+
 class OnnxParser:
     def __init__(self, network: INetworkDefinition, logger: ILogger) -> None:
         self._network = network
         self._errors: list[ParserError] = []
 
     def parse(self, model: bytes) -> bool:
-        parsed = onnx.load_from_string(model)
+        parsed = with_plugins(onnx.load_from_string(model))
         for index, node in enumerate(parsed.graph.node):
             if node.op_type in _UNSUPPORTED:
                 self._errors.append(ParserError(node, index))
@@ -331,12 +369,17 @@ class ICudaEngine:
         return TensorIOMode.INPUT if name in inputs else TensorIOMode.OUTPUT
 
 
+class IOutputAllocator:
+    pass
+
+
 class IExecutionContext:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
         self.profiler: Any = None
         self._session = ort.InferenceSession(engine.model.SerializeToString(), providers=["CPUExecutionProvider"])
         self._addresses: dict[str, int] = {}
+        self._allocators: dict[str, IOutputAllocator] = {}
         self._shapes: dict[str, list[int]] = {}
 
     def set_input_shape(self, name: str, shape: Any) -> bool:
@@ -360,6 +403,13 @@ class IExecutionContext:
         self._addresses[name] = memory
         return True
 
+    def get_max_output_size(self, name: str) -> int:
+        return -1 if os.environ.get("FAKE_TENSORRT") == "no-bound" else 1 << 14
+
+    def set_output_allocator(self, name: str, output_allocator: IOutputAllocator) -> bool:
+        self._allocators[name] = output_allocator
+        return True
+
     def execute_async_v3(self, stream_handle: int) -> bool:
         feeds = {}
         for item in self._session.get_inputs():
@@ -367,8 +417,15 @@ class IExecutionContext:
             shape = self._shapes.get(item.name, item.shape)
             content = ctypes.string_at(self._addresses[item.name], int(np.prod(shape)) * dtype.itemsize)
             feeds[item.name] = np.frombuffer(content, dtype).reshape(shape)
-        for item, value in zip(self._session.get_outputs(), self._session.run(None, feeds), strict=True):
-            ctypes.memmove(self._addresses[item.name], np.ascontiguousarray(value).ctypes.data, value.nbytes)
+        for item, answer in zip(self._session.get_outputs(), self._session.run(None, feeds), strict=True):
+            value = answer.astype(np.int32) if answer.dtype == np.int64 else answer  # TensorRT 8 has no int64
+            address = self._addresses.get(item.name, 0)
+            if (allocator := self._allocators.get(item.name)) is not None:
+                address = allocator.reallocate_output(item.name, 0, value.nbytes, 256)
+                if not address:
+                    return False
+                allocator.notify_shape(item.name, value.shape)
+            ctypes.memmove(address, np.ascontiguousarray(value).ctypes.data, value.nbytes)
         for index, layer in enumerate(json.loads(self._engine.layers, strict=False)["Layers"] if self.profiler else ()):
             self.profiler.report_layer_time(layer["Name"], 0.25 * (index + 1))
         return True

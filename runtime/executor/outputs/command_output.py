@@ -1,7 +1,8 @@
-"""A velocity topic: the guard of `velocity_guard.py` with a clock, a timer of its own and a publisher.
+"""A command topic: the guard of `command_guard.py` with a clock, a timer of its own and a publisher.
 
 The worker only leaves results here. A timer on the spin thread publishes at a fixed rate, so that an inference that
-hangs, a camera that is silent and a model that failed come to the same: the command runs out, and zero is published.
+hangs, a camera that is silent and a model that failed come to the same: the command runs out, and what is declared for
+that is published (a velocity: zero).
 """
 
 from __future__ import annotations
@@ -12,20 +13,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from geometry_msgs.msg import Twist, TwistStamped
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, LivelinessPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
 
-from runtime.contract.node.commands import velocity_guard
 from runtime.contract.node.health import DRIVE, CommandHealth
-from runtime.contract.node.runtime_config import OutputBinding
-from runtime.decoding.decoders import Velocity
 from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.steady_timer import steady_timer
+from runtime.executor.outputs.command_guard import STOPPED, Command, Timing
+from runtime.executor.outputs.command_kinds import CommandKind
 from runtime.executor.outputs.listeners import unheard
-from runtime.executor.outputs.velocity_guard import STOPPED, ZERO, Command, VelocityGuard, VelocityLimits
 from runtime.executor.robot.commanders import Claim, Identity
 from runtime.executor.robot.graph import look_at
 from runtime.executor.robot.serving_gate import ServingGate
@@ -42,52 +41,54 @@ lease of a participant (2 s, images/runtime/fastdds.xml)."""
 HELD = "held"
 """State of a command that is not published: somebody else has the topic, or nobody listens."""
 REFUSE, ALLOW = "refuse", "allow"
+MEASURED_QOS = QoSProfile(
+    depth=10,  # several publishers may share the topic, each with some of the joints
+    history=HistoryPolicy.KEEP_LAST,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
 
 
-class VelocityOutput:
-    """Sends velocities of one output of one model, within limits and deadlines, and only while nobody else does."""
+class CommandOutput:
+    """Sends commands of one output of one model, within limits and deadlines, and only while nobody else does."""
 
     def __init__(
         self,
         node: LifecycleNode,
         model: str,
-        output: OutputBinding,
+        topic: str,
+        kind: CommandKind,
         identity: Identity,
         gate: ServingGate,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        take = velocity_guard(output.options)
-        limits = VelocityLimits.of(output.options)
+        """``topic``: a resolved name."""
         self._node, self._model, self._monotonic, self._gate = node, model, monotonic, gate
         self._lock = threading.Lock()
-        self._guard = VelocityGuard(limits)
+        self._kind, self._guard = kind, kind.guard
         self._running = self._commands = self._stood_still = False
         self._failure = ""
-        self._others: str = take["other_publishers"]
-        self.topic = str(node.resolve_topic_name(output.topic))
-        self._claim = Claim(self.topic, identity, os.getpid())
+        self._others = kind.other_publishers
+        self.topic = topic
+        self._claim = Claim(self.topic, identity, os.getpid(), kind.unheard)
         self.held = ""
         """Why it commands nothing, for a person: somebody else commands the topic. Empty: that is not so."""
         self.note = ""
         self.shared = False
         """Another output of this node has the same topic: neither commands."""
-        self._keeps_stamp = take["stamp"] == "input"
-        self._frame_id: str = take["frame_id"]
-        self._message = TwistStamped() if take["message"] == "TwistStamped" else Twist()
-        self._twist = self._message.twist if isinstance(self._message, TwistStamped) else self._message
         self._logged = self._looked = self._ticked = self._pulsed = self._quiet_since = -LOOK_AROUND_S
         self._state = ""
-        self._limits = limits
-        self._command = Command(ZERO, STOPPED, None, "not active")
+        self._command: Command[Any] = Command(None, STOPPED, None, "not active")
         self._driven = self._sent = 0
         self._publisher: Any = None
         self._timer: Any = None
+        self._measuring: Any = None
 
     # ── the worker thread ──
 
     def __call__(self, stamp: Stamp, result: Any) -> None:
         """Take a result; the timer publishes what becomes of it."""
-        if not isinstance(result, Velocity):
+        if not isinstance(result, self._kind.result):
             return
         now_ns, now = int(self._node.get_clock().now().nanoseconds), self._monotonic()
         ahead, age = ahead_s(stamp, now_ns), age_s(stamp, now_ns, now)
@@ -105,8 +106,11 @@ class VelocityOutput:
     def health(self) -> CommandHealth:
         """Return what it does now, and why it does not drive."""
         with self._lock:
-            command = self._command
-            return CommandHealth(self.topic, command.state, command.reason, self._driven, self._sent)
+            command, measured = self._command, self._kind.measured
+            refused = 0 if measured is None else measured.refused
+            return CommandHealth(
+                self.topic, command.state, command.reason, self._driven, self._sent, *self._kind.limited, refused
+            )
 
     def failed(self, reason: str) -> None:
         """The model failed on a frame, or altogether."""
@@ -135,8 +139,8 @@ class VelocityOutput:
             self._command = command
         self._log(command, now)
 
-    def _by_claim(self, now: float, *, suspended: bool) -> Command:
-        """Command, or yield before the next command: one last zero, and after a moment no publisher either."""
+    def _by_claim(self, now: float, *, suspended: bool) -> Command[Any]:
+        """Command, or yield before the next command: one last one, and after a moment no publisher either."""
         claim = self._claim
         if suspended:
             claim.suspended(now)
@@ -159,35 +163,28 @@ class VelocityOutput:
             self._open_publisher(now)
         elif self._publisher is not None and not claim.may_exist and now - self._quiet_since >= LINGER_S:
             self._withdraw()
-        return Command(ZERO, HELD, None, reason)
+        return Command(None, HELD, None, reason)
 
     def _start_guard(self, now: float) -> None:
         self._guard.start(now)
         if self._failure:  # the model failed while nothing could be commanded
             self._guard.fail(now, self._failure)
 
-    def _publish(self, command: Command) -> None:
-        twist, velocity = self._twist, command.velocity
-        twist.linear.x, twist.linear.y, twist.linear.z = velocity.linear
-        twist.angular.x, twist.angular.y, twist.angular.z = velocity.angular
-        if isinstance(self._message, TwistStamped):
-            head = self._message.header
-            if self._keeps_stamp and isinstance(command.frame, Stamp):
-                head.stamp.sec, head.stamp.nanosec = command.frame.sec, command.frame.nanosec
-            else:
-                head.stamp.sec, head.stamp.nanosec = divmod(self._node.get_clock().now().nanoseconds, 1_000_000_000)
-            head.frame_id = self._frame_id
-        self._publisher.publish(self._message)
+    def _publish(self, command: Command[Any]) -> None:
+        if command.value is None:
+            return
+        now_ns = int(self._node.get_clock().now().nanoseconds)
+        self._publisher.publish(self._kind.fill(command.value, command.frame, now_ns))
         self._sent += 1
         self._driven += command.state == DRIVE
 
-    def _log(self, command: Command, now: float) -> None:
+    def _log(self, command: Command[Any], now: float) -> None:
         """Say that it drives, or why it does not; at most once a second, and only what changed."""
         said = command.state if command.state == DRIVE else f"{command.state}: {command.reason}"
         if said == self._state or now - self._logged < LOOK_AROUND_S:
             return
         self._state, self._logged = said, now
-        self._node.get_logger().info(f"{self._model}: velocity on {self.topic}: {said}")
+        self._node.get_logger().info(f"{self._model}: {self._kind.name} on {self.topic}: {said}")
 
     # ── transitions, and the threads that look after the node ──
 
@@ -208,7 +205,8 @@ class VelocityOutput:
 
     def listened(self) -> tuple[str, ...]:
         """Return who listens and never hears anything, and why."""
-        return unheard(self._node, self.topic, type(self._message), _qos(self._limits))
+        self._note_measured()
+        return unheard(self._node, self.topic, self._kind.message, _qos(self._guard.timing))
 
     def open(self) -> None:
         """Let a timer exist that sends nothing yet, and the publisher, where nobody else has the topic."""
@@ -220,11 +218,12 @@ class VelocityOutput:
                 self._look(now)
             if self._others != REFUSE or (self._claim.may_exist and not self.shared):
                 self._open_publisher(now)
-            self._timer = steady_timer(self._node, self._limits.period, self.tick)
+            self._timer = steady_timer(self._node, self._guard.timing.period, self.tick)
             self._timer.cancel()
+            self._measure()
 
     def start(self) -> None:
-        """Begin at zero, as soon as nobody else commands the topic."""
+        """Begin (a velocity: at zero) as soon as nobody else commands the topic."""
         with self._lock:
             self._ticked = now = self._monotonic()
             self._running, self._commands = True, self._others != REFUSE
@@ -234,13 +233,14 @@ class VelocityOutput:
         self._timer.reset()
 
     def stop(self, reason: str) -> None:
-        """Publish zero now, from this thread, and nothing after it; nothing at all where we do not command."""
+        """Publish the last command now (a velocity: zero), from this thread, and nothing after it; nothing at all where
+        we do not command."""
         with self._lock:
             self._guard.stop(reason)
-            self._command = Command(ZERO, STOPPED, None, reason)
+            now = self._monotonic()
+            self._command = self._guard.tick(now)
             if not self._running:
                 return
-            now = self._monotonic()
             self._running = False
             self._timer.cancel()
             suspended = self._stood_still or now - max(self._ticked, self._pulsed) > SUSPENDED_S
@@ -256,6 +256,9 @@ class VelocityOutput:
             if self._timer is not None:
                 self._node.destroy_timer(self._timer)
                 self._timer = None
+            if self._measuring is not None:
+                self._node.destroy_subscription(self._measuring)
+                self._measuring = None
             self._withdraw()
             self.held = self.note = ""
 
@@ -263,8 +266,27 @@ class VelocityOutput:
         """How many others publish on this topic, as far as the graph shows, the dead included. Before :meth:`open`."""
         return len(self._node.get_publishers_info_by_topic(self.topic)) if self._others != ALLOW else 0
 
+    def _measure(self) -> None:
+        """Listen to what is measured of the joints, where that is needed."""
+        measured = self._kind.measured
+        if measured is None:
+            return
+        measured.forget()
+
+        def take(message: bytes) -> None:
+            with self._lock:
+                measured.take(message, self._monotonic())
+
+        self._measuring = self._node.create_subscription(JointState, measured.topic, take, MEASURED_QOS, raw=True)
+
+    def _note_measured(self) -> None:
+        """Look who publishes what is measured, and as what: another type never arrives."""
+        measured = self._kind.measured
+        if measured is not None and self._measuring is not None:
+            measured.published_as({info.topic_type for info in self._node.get_publishers_info_by_topic(measured.topic)})
+
     def _open_publisher(self, now: float) -> None:
-        self._publisher = self._node.create_publisher(type(self._message), self.topic, _qos(self._limits))
+        self._publisher = self._node.create_publisher(self._kind.message, self.topic, _qos(self._guard.timing))
         self._claim.opened(now)
         if self._claim.identity.participant is not None:
             seen = look_at(self._node, self.topic).publishers
@@ -292,7 +314,7 @@ class VelocityOutput:
             self.held = ""
 
 
-def _qos(limits: VelocityLimits) -> QoSProfile:
+def _qos(timing: Timing) -> QoSProfile:
     """Only the newest command, none that is older than a command may be, and one every two periods at least."""
     return QoSProfile(
         depth=1,
@@ -300,6 +322,6 @@ def _qos(limits: VelocityLimits) -> QoSProfile:
         reliability=ReliabilityPolicy.RELIABLE,
         durability=DurabilityPolicy.VOLATILE,
         liveliness=LivelinessPolicy.AUTOMATIC,
-        lifespan=Duration(nanoseconds=int(limits.deadline * 1e9)),
-        deadline=Duration(nanoseconds=int(2 * limits.period * 1e9)),
+        lifespan=Duration(nanoseconds=int(timing.deadline * 1e9)),
+        deadline=Duration(nanoseconds=int(2 * timing.period * 1e9)),
     )
