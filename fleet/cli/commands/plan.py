@@ -12,7 +12,8 @@ from rich.table import Table
 from fleet.cli import options
 from fleet.cli.commands.publish import compose_files
 from fleet.cli.provenance import builders_of, unproven_lines
-from fleet.cli.ui.console import activity, emit, many, notice, plain, short, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import emit, many, notice, plain, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
 from fleet.errors import RegistryError
@@ -89,6 +90,9 @@ def changed_variables(
         except RegistryError as error:
             notice([f"which variables change is not known: {error.message}"])
             continue
+        if not parts:
+            gone = f"release {version}, which robots run, is not in the registry"
+            notice([f"which variables change is not known: {gone}"])
         for name, part in parts.items():
             if what := variable_changes(shown_variables(part.environment, part.secrets), after[name]):
                 found[name] = what

@@ -45,6 +45,10 @@ class BuildRequest:
     backend: str = ""
     """Empty: TensorRT where it can be imported, else ONNX Runtime."""
     shapes: Shapes = field(default_factory=dict)
+    state: Dict[str, str] = field(default_factory=dict)
+    """Input → the output that it takes at the next frame."""
+    constants: Dict[str, float] = field(default_factory=dict)
+    """Input → its value for good."""
     calibration: Optional[str] = None
     golden: Optional[str] = None
     """None: frames made by a random generator with ``seed``."""

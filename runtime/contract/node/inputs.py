@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Mapping, Tuple
 
+from runtime.contract.node.camera_info import CAMERA_INFO, CAMERA_INFO_OPTIONS, camera_problem
 from runtime.contract.node.decoders import OptionError, OptionSpec, read_with
 from runtime.contract.node.encodings import ENCODINGS
 
@@ -81,6 +82,7 @@ INPUT_OPTIONS: Dict[str, Tuple[OptionSpec, ...]] = {
         OptionSpec("resample", "choice", "never", choices=("never", "nearest", "closest")),
         OptionSpec("max_range", "number", 0.0, 0.0, 100000.0, unit="m"),
     ),
+    CAMERA_INFO: CAMERA_INFO_OPTIONS,
     IMU: (OptionSpec("fields", "words", (), choices=IMU_FIELDS),),
     TWIST: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
     TWIST_STAMPED: (OptionSpec("fields", "words", (), choices=TWIST_FIELDS),),
@@ -169,6 +171,9 @@ def shape_problem(kind: str, shape: Tuple[int, ...], options: Mapping[str, Any])
     if kind in SINGLES and size_of(shape) != 1:
         message = "{} takes {} values, but {} is one".format(list(shape), size_of(shape), kind)
         return (ShapeProblem(message, "write [1] or [], or take a MultiArray"),)
+    if kind == CAMERA_INFO:
+        said, hint = camera_problem(options, size_of(shape))
+        return (ShapeProblem(said, hint),) if said else ()
     if kind == JOINT_STATE:
         return _joint_problem(shape, tuple(options["joints"]), tuple(options["fields"]))
     if kind in DEFAULT_FIELDS:

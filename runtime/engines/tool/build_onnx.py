@@ -23,8 +23,10 @@ from runtime.contract.engine.build import (
 )
 from runtime.contract.engine.engine_facts import OnnxFacts
 from runtime.contract.engine.engine_tool import USAGE, BuildRequest
+from runtime.contract.engine.model_front import ConstantSpec, StateSpec
 from runtime.contract.engine.onnx_tensors import external_files, why_not_beside
 from runtime.engines.backend import Backend, Progress, backend_named
+from runtime.engines.build.resolved_job import MIN_SEQUENCE
 from runtime.engines.errors import EngineError
 from runtime.engines.golden.golden_data import Golden, load_golden, save_golden
 from runtime.engines.store import sha256_of, write_atomic
@@ -88,7 +90,9 @@ def backend_here() -> str:
 
 def _tensors(facts: OnnxFacts, request: BuildRequest) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     check_names(request.shapes, [tensor.name for tensor in facts.inputs])
-    inputs = tuple(TensorSpec(item.name, fixed_shape(item, request.shapes), item.dtype) for item in facts.inputs)
+    kept = {*request.state, *request.constants}
+    given = [item for item in facts.inputs if item.name not in kept]
+    inputs = tuple(TensorSpec(item.name, fixed_shape(item, request.shapes), item.dtype) for item in given)
     for spec in inputs:
         if _looks_like_images(spec) and spec.shape[0] != 1:
             raise EngineError(
@@ -110,18 +114,23 @@ def _golden(
 ) -> str:
     """Put golden data in place; return what is to be said of it."""
     if request.golden is None:
-        save_golden(target, Golden(random_frames(inputs, request.seed), {}))
+        count = MIN_SEQUENCE if request.state else RANDOM_FRAMES
+        save_golden(target, Golden(random_frames(inputs, request.seed, count), {}))
         return (
-            f"golden data: {RANDOM_FRAMES} frames of a random generator (seed {request.seed}): accuracy on them says "
+            f"golden data: {count} frames of a random generator (seed {request.seed}): accuracy on them says "
             "little about real frames; give some with --golden"
         )
     given = Path(request.golden)
     try:
-        load_golden(given, inputs, [spec.name for spec in outputs])
+        load_golden(given, inputs, [spec.name for spec in outputs], state=_state(request))
     except EngineError as error:
         raise EngineError(USAGE, error.message, error.hint) from error
     target.symlink_to(given)
     return ""
+
+
+def _state(request: BuildRequest) -> tuple[StateSpec, ...]:
+    return tuple(StateSpec(name, output, shape=request.shapes.get(name)) for name, output in request.state.items())
 
 
 def _calibration(target: Path, request: BuildRequest) -> None:
@@ -165,6 +174,10 @@ def _job(
         max_latency_p99_ms=request.max_latency_p99_ms,
         bench_seconds=request.bench_seconds,
         external=weights,
+        state=_state(request),
+        constants=tuple(
+            ConstantSpec(name, (value,), request.shapes.get(name)) for name, value in request.constants.items()
+        ),
     )
     data = sorted((folder / CALIBRATION_DIR).glob("*")) if request.precision == "int8" else []
     content = {

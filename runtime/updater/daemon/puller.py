@@ -34,6 +34,7 @@ from runtime.updater.transaction.pulling import (
     pull_state,
     take_desired,
 )
+from runtime.updater.transaction.state_machine import defect
 from runtime.updater.transaction.update_state import Rejected
 
 #: The longest pause after errors; and between two attempts to reach out for a commit.
@@ -108,8 +109,16 @@ class Puller:
     def run(self) -> None:
         """Work until :meth:`stop`."""
         while not self._stopped:
-            self._news.wait(self.round())
+            self._news.wait(self._safe_round())
             self._news.clear()
+
+    def _safe_round(self) -> float:
+        try:
+            return self.round()
+        except Exception as error:  # noqa: BLE001  (a robot that never looks again must not look as if it did)
+            self._tell(problem=defect(error).message)
+            self._count_look()
+            return IDLE_S
 
     def round(self) -> float:
         """Do what is due; return the seconds until something may be due again."""

@@ -13,6 +13,7 @@ from runtime.updater.daemon.puller import Ask
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.robot.pull_file import read_pull_file
 from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.state_machine import defect
 
 #: Changes that come within this time are one report.
 FOLD_S = 0.5
@@ -53,10 +54,17 @@ class Reporter:
     def run(self) -> None:
         """Work until :meth:`stop`."""
         while not self._stopped:
-            self._news.wait(self.round())
+            self._news.wait(self._safe_round())
             self._news.clear()
             if self._changed and not self._stopped:
                 time.sleep(FOLD_S)
+
+    def _safe_round(self) -> float:
+        try:
+            return self.round()
+        except Exception as error:  # noqa: BLE001  (a robot that is silent for ever must say why)
+            self._on_problem(defect(error).message)
+            return IDLE_S
 
     def round(self) -> float:
         """Report when that is due; return the seconds until it may be due again."""

@@ -23,7 +23,7 @@ from geometry_msgs.msg import Twist
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, Imu, JointState, LaserScan, PointCloud2, PointField, Range
-from std_msgs.msg import Float64MultiArray, String
+from std_msgs.msg import Float32MultiArray, Float64MultiArray, String
 
 DEADLINE_S = 120.0
 HEIGHT, WIDTH, BEAMS = 6, 8, 4
@@ -96,6 +96,14 @@ def numbers(value: float) -> Any:
     return Float64MultiArray(data=[value, 2 * value, 3 * value])
 
 
+def samples(number: float) -> list[float]:
+    """Chunk ``number`` of a sound at 16 kHz: a quiet beginning, then pulses through two resonances."""
+    time = (np.arange(512) + 512 * int(number)) / 16000
+    pulses = np.sign(np.sin(2 * np.pi * 120 * time)) * (0.1 if number > 3 else 0.0001)
+    voice = pulses * (1 + np.sin(2 * np.pi * 700 * time) + 0.5 * np.sin(2 * np.pi * 1200 * time))
+    return [float(value) for value in voice.astype(np.float32)]
+
+
 KINDS: dict[str, Callable[[float], Any]] = {
     "image": image,
     "compressed": compressed,
@@ -108,6 +116,7 @@ KINDS: dict[str, Callable[[float], Any]] = {
     "tilted_imu": tilted_imu,
     "joints": joints,
     "numbers": numbers,
+    "sound": lambda value: Float32MultiArray(data=samples(value)),
     "range": lambda value: Range(range=value),
 }
 

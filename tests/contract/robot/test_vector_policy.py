@@ -13,6 +13,7 @@ from tests.contract.robot.built_model import built
 from tests.contract.robot.robot_process import StartRobot
 from tests.contract.robot.test_runtime_inputs import play, send
 from tests.fakes.nodes.policy_models import mlp_answer, mlp_policy, mlp_weights
+from tests.unit.engines.test_silero import FILE, as_its_authors_run_it, needs_file
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
@@ -50,11 +51,9 @@ MODEL: dict[str, Any] = {
 }
 
 
-def robot_of(folder: Path) -> Path:
+def robot_of(folder: Path, content: bytes, declared: dict[str, Any], golden: dict[str, np.ndarray]) -> Path:
     """Build what the manifest declares, and write what its robot runs."""
-    rng = np.random.default_rng(1)
-    golden = {each["tensor"]: rng.normal(0, 1, (8, each["shape"][-1])).astype(np.float32) for each in INPUTS}
-    built(folder, mlp_policy().SerializeToString(), golden, MODEL)
+    built(folder, content, golden, declared)
     return folder / "rt"
 
 
@@ -74,7 +73,9 @@ def observed(walk: float, previous: np.ndarray) -> np.ndarray:
 
 
 def test_a_policy_walks_on_what_it_observes_and_did_before(tmp_path: Path, robot: StartRobot) -> None:
-    one = robot(robot_of(tmp_path))
+    rng = np.random.default_rng(1)
+    golden = {each["tensor"]: rng.normal(0, 1, (8, each["shape"][-1])).astype(np.float32) for each in INPUTS}
+    one = robot(robot_of(tmp_path, mlp_policy().SerializeToString(), MODEL, golden))
     one.until("readiness", lambda report: report.ready)
     steps = [(0.01, 100.0), (0.02, 100.02), (-0.03, 100.04), (0.02, 103.0), (0.01, 103.02)]
     moves = [
@@ -100,4 +101,36 @@ def test_a_policy_walks_on_what_it_observes_and_did_before(tmp_path: Path, robot
     [health] = one.until("the reset", lambda report: report.models[0].state_resets == {"gap": 1}).models
     assert health.last_state_reset == "gap: previous: 2.960 s without a frame"
     assert (health.frames, health.errors) == (5, 0)
+    assert one.stop() == 0
+
+
+SILERO: dict[str, Any] = {
+    "inputs": [
+        {"tensor": "audio", "shape": [1, 512], "topic": "/audio", "type": "std_msgs/msg/Float32MultiArray"},
+        {"tensor": "sr", "constant": 16000},
+    ],
+    # Samples have no stamps: how fast this machine hands them over decides nothing.
+    "state": [
+        {"input": "state", "output": "stateN", "shape": [2, 1, 128], "reset": "never"},
+        {"input": "context", "tail_of": "input", "shape": [1, 64], "reset": "never"},
+    ],
+    "observations": [{"tensor": "input", "shape": [1, 576], "parts": [{"input": "context"}, {"input": "audio"}]}],
+    "outputs": [{"tensor": "output", "topic": "~/speech", "decoder": {"name": "tensor"}}],
+    "precisions": None,
+    "gates": None,
+}
+
+
+@needs_file
+def test_silero_hears_through_a_node_what_it_hears_in_its_authors_loop(tmp_path: Path, robot: StartRobot) -> None:
+    from tests.contract.robot.sensor_peer import samples
+
+    chunks = np.array([samples(number) for number in range(12)], np.float32)
+    one = robot(robot_of(tmp_path, FILE.read_bytes(), SILERO, {"audio": chunks[::-1]}))
+    one.until("readiness", lambda report: report.ready)
+    moves = [step for count in range(12) for step in (send("/audio", "sound", count), {"expect": count + 1})]
+    found = [result["data"][0] for result in play(one, "speech", *moves)]
+    right = as_its_authors_run_it(chunks)
+    assert np.abs(np.array(found) - right).max() < 1e-4
+    assert right.max() > 2 * right.min(), "the sound says something"
     assert one.stop() == 0

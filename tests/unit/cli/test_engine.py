@@ -20,6 +20,7 @@ from fleet.resolve.resolver import resolve
 from runtime.contract.engine.engine_facts import EngineFacts
 from runtime.contract.engine.engine_tool import INSPECT, InspectRequest
 from tests.fakes.fleet_folder import write_fleet
+from tests.fakes.nodes.policy_models import accumulator
 from tests.unit.engines.models import dead_channel
 
 QUICK = ("--seconds", "0.02")
@@ -138,6 +139,21 @@ def test_a_bare_file_is_built_with_options(
     assert any("random generator" in note for note in document["notes"])
 
 
+def test_a_recurrent_file_is_built_and_run_as_one_sequence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "sum.onnx"
+    model.write_bytes(accumulator().SerializeToString())
+    np.savez(tmp_path / "frames.npz", x=np.ones((8, 2), np.float32))
+    document = fleet(
+        capsys, "build", str(model), "--state", "sum_in=sum_out", "--golden", str(tmp_path / "frames.npz"),
+        "--out", str(tmp_path / "engine"), *QUICK,
+    )  # fmt: skip
+    assert [(each["input"], each["output"]) for each in document["identity"]["state"]] == [("sum_in", "sum_out")]
+    answer = fleet(capsys, "run", str(tmp_path / "engine"))
+    assert {each["name"]: each["max"] for each in answer["outputs"]} == {"y": 16.0, "sum_out": 8.0}
+    constant = fleet(capsys, "build", str(model), "--constant", "sum_in=3", "--out", str(tmp_path / "c"), *QUICK)
+    assert [each["name"] for each in constant["identity"]["inputs"]] == ["x"]
+
+
 def test_an_accuracy_gate_that_says_no_names_the_nodes_and_the_option_that_mends_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +187,10 @@ def test_an_accuracy_gate_that_says_no_names_the_nodes_and_the_option_that_mends
         (("build", "detector", "--out", "manifests"), "not an engine folder"),
         (("build", "detector", "--precision", "int4"), "int4"),
         (("inspect", "nowhere"), "there is no"),
+        (("build", "nowhere.onnx", "--state", "h0"), "--state h0 is no state"),
+        (("build", "nowhere.onnx", "--constant", "sr=fast"), "--constant sr=fast is no number"),
+        (("build", "nowhere.onnx", "--constant", "sr=inf"), "--constant sr=inf is no number"),
+        (("build", "detector", "--state", "h0=hn"), "--state does not apply"),
         (("bench", "nowhere", "--shape", "x=axb"), "--shape x=axb is not a shape"),
         (("bench", "nowhere", "--warm-up", "inf"), "finite"),
         (("run", "manifests/fleet.yaml"), "neither an engine"),

@@ -215,3 +215,39 @@ def test_the_tool_runs_frames_as_one_sequence(tmp_path: Path) -> None:
     assert run_tool(RunRequest(folder, input=str(tmp_path / "other.npz")), lambda _: None).outputs[0].max == 30.0
     both = compare(CompareRequest(folder, folder, run=True, seconds=0.05), lambda _: None)
     assert max(item.max_abs_error for item in both.outputs) == 0.0
+
+
+def counter(kind: int, one: Any, operator: str = "Add") -> Any:
+    """A state of another element type and no dimensions: ``n_out`` is what ``operator`` makes of ``n`` and ``one``."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node(operator, ["n", "one"], ["n_out"]),
+        helper.make_node("Cast", ["n_out"], ["as_float"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "as_float"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "counter",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3]), helper.make_tensor_value_info("n", kind, [])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3]), helper.make_tensor_value_info("n_out", kind, [])],
+        [helper.make_tensor("one", kind, [], [one])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "operator", "last"),
+    [("INT64", "Add", 9.0), ("INT32", "Add", 9.0), ("DOUBLE", "Add", 9.0), ("BOOL", "Or", 2.0)],
+)
+def test_states_of_other_types_without_dimensions(tmp_path: Path, kind: str, operator: str, last: float) -> None:
+    from onnx import TensorProto
+
+    build(
+        tmp_path, counter(getattr(TensorProto, kind), 1, operator), {"x": np.ones((8, 3), np.float32)},
+        inputs=(TensorSpec("x", (3,)),), outputs=(TensorSpec("y", ()),), state=(StateSpec("n", "n_out"),),
+    )  # fmt: skip
+    runner = BACKEND.load(tmp_path / "out")
+    assert runner.inputs["n"].shape == ()
+    answers = run_golden(runner, Golden({"x": np.ones((8, 3), np.float32)}, {}))
+    assert answers[-1]["y"].tolist() == [last] * 3

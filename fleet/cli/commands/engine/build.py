@@ -12,7 +12,20 @@ from rich.console import Console
 
 from fleet.cli import options
 from fleet.cli.commands.engine.job import build_from_manifest, place
-from fleet.cli.commands.engine.shared import Seconds, Seed, Shape, absolute, asked, percentiles, quality_rows, shapes
+from fleet.cli.commands.engine.shared import (
+    Constant,
+    Seconds,
+    Seed,
+    Shape,
+    State,
+    absolute,
+    asked,
+    constants,
+    percentiles,
+    quality_rows,
+    shapes,
+    states,
+)
 from fleet.cli.ui.console import Stopwatch, emit, fact_table, plain, short, size
 from fleet.errors import UsageError
 from runtime.contract.codec import to_dict
@@ -68,6 +81,8 @@ def run(
         Backend | None, typer.Option("--backend", help="ONNX file: default is TensorRT where it is installed.")
     ] = None,
     shape: Shape = None,
+    state: State = None,
+    constant: Constant = None,
     calibration: Annotated[
         Path | None, typer.Option("--calibration", help="ONNX file, int8: an .npz of frames, or a folder of them.")
     ] = None,
@@ -111,7 +126,8 @@ def run(
     name = Path(model).stem if is_file else model
     target = out if out is not None else Path("engines") / f"{name}.{precision.value}"
     bare = {
-        "--backend": backend, "--shape": shape, "--calibration": calibration, "--golden": golden,
+        "--backend": backend, "--shape": shape, "--state": state, "--constant": constant,
+        "--calibration": calibration, "--golden": golden,
         "--min-cosine": min_cosine, "--max-p99": max_p99, "--exclude-op": exclude_op, "--exclude-node": exclude_node,
         "--keep-fp32-op": keep_fp32_op, "--workspace": workspace or None,
         "--allow-mixed": allow_mixed or None,
@@ -148,6 +164,8 @@ def run(
             ),
             backend=backend.value if backend else "",
             shapes=shapes(shape),
+            state=states(state),
+            constants=constants(constant),
             calibration=absolute(calibration),
             golden=absolute(golden),
             seed=seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fleet.build.engine_process import ask
-from fleet.cli.ui.console import activity, plain
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import plain
 from fleet.errors import UsageError
 from runtime.contract.codec import T
 from runtime.contract.engine.accuracy_gate import described
@@ -24,6 +26,13 @@ Engine = Annotated[Path, typer.Argument(help="An engine's folder, or a bare .pla
 Shape = Annotated[
     list[str] | None,
     typer.Option("--shape", help="INPUT=1x3x288x384, for a bare file that leaves dimensions free. Repeatable."),
+]
+State = Annotated[
+    list[str] | None,
+    typer.Option("--state", help="ONNX file: INPUT=OUTPUT, which is kept from frame to frame. Repeatable."),
+]
+Constant = Annotated[
+    list[str] | None, typer.Option("--constant", help="ONNX file: INPUT=NUMBER, for good. Repeatable.")
 ]
 Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads of ONNX Runtime; robots use 1.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of the random frames, where there are no others.")]
@@ -48,6 +57,31 @@ def shapes(given: Sequence[str] | None) -> dict[str, tuple[int, ...]]:
         if match is None or 0 in sizes:
             raise UsageError(f"--shape {text} is not a shape", hint="write the input's name and sizes: x=1x3x288x384")
         found[match["name"]] = sizes
+    return found
+
+
+def states(given: Sequence[str] | None) -> dict[str, str]:
+    """Return ``h_in=h_out`` as output by input. Raises UsageError."""
+    found = {}
+    for text in given or ():
+        name, separator, output = text.partition("=")
+        if not (name and separator and output):
+            raise UsageError(f"--state {text} is no state", hint="write the input and the output that it takes: h0=hn")
+        found[name] = output
+    return found
+
+
+def constants(given: Sequence[str] | None) -> dict[str, float]:
+    """Return ``sr=16000`` as number by input. Raises UsageError."""
+    found = {}
+    for text in given or ():
+        name, _, number = text.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError as error:
+            raise UsageError(f"--constant {text} is no number", hint="write input and number: sr=16000") from error
+        if not name or not math.isfinite(found[name]):
+            raise UsageError(f"--constant {text} is no number", hint="write input and number: sr=16000")
     return found
 
 

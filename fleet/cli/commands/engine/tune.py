@@ -18,7 +18,8 @@ from fleet.cli import options
 from fleet.cli.commands.engine.job import link_data, model_named, profile_here
 from fleet.cli.commands.engine.shared import asked as ask_tool
 from fleet.cli.commands.engine.shared import counted, fact, ms
-from fleet.cli.ui.console import activity, conclude, plain, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, plain, table
 from fleet.cli.wiring import Wiring
 from fleet.errors import EngineGateError, FleetError
 from fleet.manifest.load import load_manifest

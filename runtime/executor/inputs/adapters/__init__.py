@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from runtime.contract.node.camera_info import CAMERA_INFO
 from runtime.contract.node.encodings import ENCODINGS
 from runtime.contract.node.inputs import (
     ARRAYS,
@@ -26,6 +27,7 @@ from runtime.contract.node.inputs import (
 )
 from runtime.contract.node.runtime_config import InputBinding
 from runtime.executor.inputs.adapters.base import InputAdapter, Taken
+from runtime.executor.inputs.adapters.camera_info import CameraInfoAdapter
 from runtime.executor.inputs.adapters.cloud import PointCloudAdapter
 from runtime.executor.inputs.adapters.compressed import CompressedImageAdapter
 from runtime.executor.inputs.adapters.images import ImageAdapter
@@ -38,6 +40,7 @@ from runtime.executor.inputs.adapters.vectors import VectorAdapter
 ADAPTERS: dict[str, Callable[[InputBinding], InputAdapter]] = {
     IMAGE: ImageAdapter,
     COMPRESSED_IMAGE: CompressedImageAdapter,
+    CAMERA_INFO: CameraInfoAdapter,
     LASER_SCAN: LaserScanAdapter,
     IMU: VectorAdapter,
     TWIST: VectorAdapter,
