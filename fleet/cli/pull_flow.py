@@ -225,7 +225,7 @@ def _steps(steps: PullSteps, mode: Mode, answer: Answer | None) -> Decision:
         answer = None
         if found.kind in (decision.OVER, decision.END) or mode.once:
             return found
-        waits_for_person = found.kind == decision.APPROVAL
+        waits_for_person = found.kind in (decision.APPROVAL, decision.PAUSE)
         if waits_for_person or (found.kind == decision.STALLED and not mode.watch):
             return found
         if found.kind not in _GOES_ON:
@@ -235,7 +235,7 @@ def _steps(steps: PullSteps, mode: Mode, answer: Answer | None) -> Decision:
 def _waits(found: Decision) -> RolloutPaused:
     """Return what a command ends with while a rollout is under way."""
     result, why = found.result, found.reason
-    if found.kind == decision.APPROVAL:
+    if found.kind in (decision.APPROVAL, decision.PAUSE):
         hint = 'fleet rollout --resume --reason "WHY" goes on; fleet rollout --abort --reason "WHY" gives it up'
         return RolloutPaused(f"the rollout of {result.version} is paused: {why}; {result.summary()}", hint=hint)
     if found.kind in _GOES_ON:

@@ -118,6 +118,12 @@ def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> N
         assert report.models[0].errors > 0
         say(peer, mode=0.0)
         one.until("it to drive again", lambda report: state(report).state == "drive")
+        with plant(one):
+            mixed = "/joint_states: 2 publishers measure the same joints: stop or remap all but one"
+            one.until("both to be named", lambda report: state(report).reason == mixed)
+        one.until("it to drive by one alone", lambda report: report.in_service and state(report).state == "drive")
+        outputs = [finding for finding in one.verify(1.0).findings if finding.check == "outputs"]
+        assert [finding.passed for finding in outputs] == [True], outputs
 
 
 def command_check(report: HealthReport) -> str:
