@@ -12,7 +12,6 @@ from fleet.manifest.proposal.inspected import Inspected
 from fleet.manifest.proposal.metadata import Metadata, read_metadata
 from fleet.manifest.proposal.proposal import Head
 from fleet.manifest.proposal.vectors import State, states_of
-from fleet.manifest.schema.model_schema import Model
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def recognise(graph: Inspected) -> Recognised:
     usual = size or (PROBE, PROBE)
     probe = graph.fixed({image.name: image.shape(usual) for image in images})
     rest = tuple(name for name in graph.inputs if name not in {image.name for image in images})
-    states = states_of(graph, rest) if "state" in Model.model_fields else ()
+    states = states_of(graph, rest)
     fed_back = {state.output for state in states}
     outputs = {name: tensor for name, tensor in probe.outputs.items() if name not in fed_back} or dict(probe.outputs)
     head = head_of(Subject(probe, metadata, images[0] if images else None, usual, outputs))
