@@ -14,6 +14,7 @@ from fleet.cli.paused_flow import abort_paused, resume_rollout
 from fleet.cli.plan_signing import sign_waiting_plan
 from fleet.cli.pull_flow import Mode, drive, find_rollout, pulling, under_way
 from fleet.cli.pull_steps import Answer
+from fleet.cli.ui.rows import want_every
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
@@ -57,9 +58,11 @@ def run(
     sign_plan: Annotated[
         str | None, typer.Option("--sign-plan", metavar="ROLLOUT", help="Sign a plan that waits for further signers.")
     ] = None,
+    every: options.AllRows = False,
     as_json: options.Json = False,
 ) -> None:
     """Roll out a release: the plan is shown and confirmed; every robot proves what it runs, or reverts."""
+    want_every(every)
     wiring = Wiring(manifest)
     _fits(version, robots, until_wave, resume, abort or pause, reason)
     mode = Mode(once, watch)
