@@ -66,6 +66,8 @@ class Puller:
         self._looks, self._failures = 0, 0
         self._asked = False
         self._settings: Optional[PullSettings] = None
+        self._unreadable = False
+        """There is a `pull.json`, and it cannot be used."""
         self._next: Optional[float] = None
         """When to look again, on our clock."""
         self._next_wall = 0.0
@@ -94,7 +96,7 @@ class Puller:
     def state(self) -> Optional[PullState]:
         """Return how the robot stands to its fleet; None where it does not pull."""
         settings = self._settings
-        if settings is None or settings.link != PULL:
+        if not self._unreadable and (settings is None or settings.link != PULL):
             return None
         found = pull_state(self._updater.journal, self._held, self._next_wall, self._problem)
         return replace(found, unreported=self.unreported)
@@ -125,8 +127,11 @@ class Puller:
         try:
             self._settings = self._read()
         except (WorldError, Rejected) as error:
+            self._unreadable = True
             self._tell(held="", problem=_sentence(error.message, error.hint))
+            self._count_look()
             return IDLE_S
+        self._unreadable = False
         if self._settings is None or self._settings.link != PULL:
             self._count_look()
             return IDLE_S

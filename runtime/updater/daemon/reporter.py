@@ -17,6 +17,10 @@ from runtime.updater.transaction.state_machine import defect
 
 #: Changes that come within this time are one report.
 FOLD_S = 0.5
+TWINS = (
+    "the hub has newer reports than this robot made, again: another machine reports with its name and host key -> give "
+    "each machine a host key of its own (ssh-keygen -A), then fleet enroll accept"
+)
 FIRST_PAUSE_S, MOST_PAUSE_S, IDLE_S = 5.0, 900.0, 60.0
 
 
@@ -38,7 +42,7 @@ class Reporter:
         self._due = 0.0
         self._again: Optional[float] = None
         """When what waits is handed over again, on our clock; None: nothing waits."""
-        self._failures = 0
+        self._failures, self._renumbered = 0, 0
         self._stopped = False
 
     def changed(self) -> None:
@@ -92,6 +96,7 @@ class Reporter:
             problem = str(found.get("failed") or found.get("refused") or "")
             after_s = float(found.get("after_s") or 0.0)
             waiting = bool(found.get("waiting"))
+            self._renumbered = self._renumbered + 1 if found.get("renumbered") else 0
         except WorldError as error:
             problem, waiting = error.message, True
         self._failures = self._failures + 1 if problem else 0
@@ -99,4 +104,5 @@ class Reporter:
         if problem or waiting:
             pause = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 10)) if problem else 0.0
             self._again = self._clock() + max(pause, min(after_s, MOST_PAUSE_S))
-        self._on_problem(printable(problem, 600))
+        twice = self._renumbered > 1  # once is a new disk, or a hub that was restored
+        self._on_problem(printable(problem or (TWINS if twice else ""), 600))

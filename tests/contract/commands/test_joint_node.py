@@ -118,6 +118,11 @@ def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> N
         assert report.models[0].errors > 0
         say(peer, mode=0.0)
         one.until("it to drive again", lambda report: state(report).state == "drive")
+        say(peer, rival=True)
+        report = one.until("it to yield", lambda report: state(report).state == "held")
+        assert f"{COMMANDS} is also commanded by /plant: stop it, remap one of the two" in report.models[0].held
+        say(peer, rival=False)
+        one.until("it to come back", lambda report: state(report).state == "drive")
         with plant(one):
             mixed = "/joint_states: 2 publishers measure the same joints: stop or remap all but one"
             one.until("both to be named", lambda report: state(report).reason == mixed)

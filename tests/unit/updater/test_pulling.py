@@ -364,6 +364,9 @@ def test_another_robots_file_is_refused(pulls: Pulling) -> None:
     settings = PullSettings("warehouse", "amr-002", "http://registry.test", "warehouse")
     (pulls.robot.root / PULL_FILE).write_bytes(canonical_json(settings))
     pulls.puller.round()
+    state = pulls.puller.state()
+    assert state is not None
+    assert "pull.json is of robot amr-002" in state.problem, "said in status, too"
     assert any("pull.json is of robot amr-002, this machine is amr-001" in text for text in pulls.said)
 
 

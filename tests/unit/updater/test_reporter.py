@@ -75,6 +75,17 @@ def test_a_hub_that_asks_for_patience_gets_it(reports: Reporting) -> None:
     assert reports.after(11.0) == 1
 
 
+def test_a_machine_that_reports_under_the_same_name_is_said_and_a_new_disk_is_not(reports: Reporting) -> None:
+    reports.answer = {"sent": True, "waiting": 0, "renumbered": True}
+    reports.after(0.0)
+    assert reports.problems[-1] == ""
+    reports.after(301.0)
+    assert "another machine reports with its name and host key" in reports.problems[-1]
+    reports.answer = {"sent": True, "waiting": 0, "renumbered": False}
+    reports.after(301.0)
+    assert reports.problems[-1] == ""
+
+
 def test_without_a_hub_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert Reporting(tmp_path, hub="").after(1000.0) == 0
 
