@@ -96,7 +96,7 @@ def state(report: HealthReport) -> CommandHealth:
 def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> None:
     write_policy(tmp_path / "rt")
     one = robot(tmp_path / "rt")
-    unheard = f"{COMMANDS} has no subscriber: is its controller loaded and active (ros2 control list_controllers)?"
+    unheard = f"{COMMANDS} has no subscriber: is its controller loaded and configured (ros2 control list_controllers)?"
     one.until("no controller", lambda report: state(report).reason == unheard)
     with plant(one, "--silent") as peer:
         nobody = "nothing arrives on /joint_states, though it has a publisher"
