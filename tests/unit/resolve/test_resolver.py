@@ -311,7 +311,7 @@ def test_a_decoder_of_several_tensors_reaches_builder_and_robot(tmp_path: Path) 
     assert job.metric is not None
     assert (job.metric.tensors, job.metric.decoder["classes"]) == (roles, 1)
     (binding,) = next(iter(found.variants.values())).config.models[0].outputs
-    assert (binding.tensor, binding.tensors, binding.options["labels"]) == ("", roles, ["cat"])
+    assert (binding.tensor, binding.tensors, binding.options["labels"]) == ("", roles, ("cat",))
 
 
 def two_outputs() -> bytes:
