@@ -20,6 +20,7 @@ and exits with ``exit_code``. ::
     │   └── RobotError              3   one robot, over SSH
     │       ├── RobotOffline        6   not reachable: a state, caught up at next contact
     │       ├── RobotSilent         3   reachable, but what it was asked got no answer in time
+    │       ├── NoHost              3   it pulls, and the manifest gives no address for SSH
     │       └── HostKeyError        3   the robot's key is not the pinned one
     │           └── NotPinned       3   no key is pinned: the robot was never bootstrapped
     ├── GateError                   4   a gate said no
@@ -166,6 +167,17 @@ class RobotSilent(RobotError):
 
 class HostKeyError(RobotError):
     """The robot shows a host key other than the pinned one, or none is pinned."""
+
+
+class NoHost(RobotError):
+    """The manifest gives no address: the robot comes for its release, and SSH does not reach it."""
+
+    def __init__(self, robot: str) -> None:
+        super().__init__(
+            robot,
+            "SSH does not reach it: it pulls, and the manifest gives no host",
+            hint="fleet status shows what it reports; name a host in fleet.yaml where SSH reaches it too",
+        )
 
 
 class NotPinned(HostKeyError):

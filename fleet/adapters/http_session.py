@@ -7,8 +7,11 @@ system's, and does not know ``NO_PROXY=*.lan``.
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
@@ -18,12 +21,16 @@ from urllib.request import getproxies
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from fleet.errors import OutsideError
 from runtime.contract.registry.no_proxy import without_proxy
 
 #: Instead of the system's authorities, as `requests` has it; the first that is set.
 BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+#: For an answer's status and headers, seconds from the end of the request. A body has a least rate (`least_rate`).
+HEAD_S = 180.0
 #: OpenSSL's own: each in place of the system's file or folder.
 OPENSSL = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -98,6 +105,54 @@ class Session(requests.Session):
         return proxies_for(str(prepared_request.url))
 
 
+class _WholeHead:
+    """Mixed into a connection: its answers' heads are whole within ``HEAD_S``.
+
+    A timeout of the socket begins anew with every byte.
+    """
+
+    sock: Any
+
+    def getresponse(self) -> Any:
+        """Return the answer. Raises TimeoutError, after hanging up, for one whose head does not end."""
+        line, late = self.sock, threading.Event()
+
+        def hang_up() -> None:
+            late.set()
+            with suppress(OSError):  # it is closed already
+                line.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(HEAD_S, hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            found = super().getresponse()  # type: ignore[misc]
+        finally:
+            timer.cancel()
+        if late.is_set():  # what came looks like a head that ended
+            raise TimeoutError(f"the head of its answer did not end within {HEAD_S:g} s")
+        return found
+
+
+class _Plain(_WholeHead, HTTPConnection):
+    """HTTP."""
+
+
+class _Secure(_WholeHead, HTTPSConnection):
+    """HTTPS."""
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _Plain
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _Secure
+
+
+_POOLS = {"http": _PlainPool, "https": _SecurePool}
+
+
 class TrustingAdapter(HTTPAdapter):
     """Connections that trust what ``context`` trusts, with or without a proxy."""
 
@@ -108,12 +163,16 @@ class TrustingAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **settings: Any) -> None:
         """Make the pool."""
         super().init_poolmanager(*args, ssl_context=self._context, **settings)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **settings: Any) -> Any:
         """Make the pool of a proxy; one that is asked by TLS is judged in the same way."""
         if proxy.lower().startswith("https:"):
             settings["proxy_ssl_context"] = self._context
-        return super().proxy_manager_for(proxy, ssl_context=self._context, **settings)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **settings)
+        if type(manager) is ProxyManager:  # that of SOCKS has pools of its own
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:  # noqa: ARG002  (its interface)
         """Leave the judgement to the context: requests would add its own authorities."""

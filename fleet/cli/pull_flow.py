@@ -186,13 +186,12 @@ def drive(
     followed = steps.standing().followed
     assert followed is not None
     release = steps.release(followed)
-    hooks = steps.hooks(followed)
-    if over:
-        hooks.ended(found.result, error.message if error else "")
-        notice(f"{each.hook} failed {each.event}: {each.why}" for each in hooks.failures)
+    failures = steps.hooks(followed).failures
+    notice(f"{each.hook} failed {each.event}: {each.why}" for each in failures)
     shown_result = found.result if first is None else _together(first, found.result)
     document = result_document(release, shown_result, moved)
     document |= {"rollout": rollout_id, "stage": followed.desired.stage, "stages": last_stage(followed.plan)}
+    document["hook_failures"] = [dataclasses.asdict(each) for each in failures]
     document |= {"standing": followed.desired.standing, "waits": None if over else found.reason or "the next stage"}
 
     def render(console: Console) -> None:

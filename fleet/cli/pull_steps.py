@@ -211,7 +211,10 @@ class PullSteps:
     # ── the end ──
 
     def write_down(self, found: Decision) -> tuple[Sequence[TagMove], OutsideError | None]:
-        """Record how the rollout ended and move the tags; again and again the same record, by its rollout's id."""
+        """Record how the rollout ended and move the tags; again and again the same record, by its rollout's id.
+
+        Hooks are told with the first one alone, whoever looks later.
+        """
         standing = self.standing()
         followed = standing.followed
         assert followed is not None
@@ -233,6 +236,9 @@ class PullSteps:
             before = get_record(self.wiring.registry, f"{prefix}/audit", self.rollout_id, audit.AuditRecord)
             if before is None or before[0].counts != record.counts:
                 audit.append(self.wiring.registry, prefix, record)
+            if before is None:
+                error = found.result.error()
+                self.hooks(followed).ended(found.result, error.message if error else "")
             moves = () if part or not found.result.succeeded else move_tags(self.wiring.registry, prefix, release)
         except OutsideError as error:
             message = f"the rollout is over, but its record and tags could not be written: {error.message}"

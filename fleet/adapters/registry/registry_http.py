@@ -11,6 +11,7 @@ import requests
 
 from fleet.adapters.docker.docker_config import DockerCredentials
 from fleet.adapters.http_session import Session, TrustingAdapter
+from fleet.adapters.least_rate import TooSlow, pieces
 from fleet.adapters.registry.registry_auth import Authenticator
 from fleet.adapters.registry.registry_errors import (
     TRANSIENT_STATUSES,
@@ -206,13 +207,16 @@ class RegistryHttp:
         chunks: list[bytes] = []
         size = 0
         try:
-            for chunk in response.iter_content(1 << 16):
+            for chunk in pieces(response, 1 << 16):
                 chunks.append(chunk)
                 size += len(chunk)
                 if size > MAX_BODY:
                     raise RegistryError(f"{self.host}: {request.what}: the answer is larger than {MAX_BODY >> 20} MiB")
         except requests.RequestException as error:
             raise link_broken(self.host, request.what, error) from error
+        except TooSlow as slow:
+            hint = "look at the registry and at the link to it"
+            raise RegistryError(f"{self.host}: {request.what}: {slow}", hint=hint) from slow
         finally:
             response.close()
         return Reply(response.status_code, response.headers, b"".join(chunks), response.url)

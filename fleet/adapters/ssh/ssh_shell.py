@@ -20,7 +20,7 @@ from fleet.adapters.ssh.keys import FileKeys
 from fleet.adapters.ssh.ssh_command import OUTPUT_LIMIT, RemoteCommand, Take
 from fleet.adapters.ssh.ssh_errors import interrupted
 from fleet.adapters.ssh.ssh_link import Link, Operator, learn_key, open_link
-from fleet.errors import RobotError
+from fleet.errors import NoHost, RobotError
 from fleet.ports import CommandResult, LogLine, RobotAddress
 
 _LINE_LIMIT = 65536
@@ -83,6 +83,8 @@ class SshShells:
     def _refuse_when_interrupted(self, robot: RobotAddress) -> None:
         if self._interrupted.is_set():
             raise interrupted(robot.name)
+        if not robot.host:
+            raise NoHost(robot.name)
 
     def _note(self, robot: str, words: str, about: str = "") -> None:
         with self._lock:

@@ -89,6 +89,9 @@ def changed_variables(
         except RegistryError as error:
             notice([f"which variables change is not known: {error.message}"])
             continue
+        if not parts:
+            gone = f"release {version}, which robots run, is not in the registry"
+            notice([f"which variables change is not known: {gone}"])
         for name, part in parts.items():
             if what := variable_changes(shown_variables(part.environment, part.secrets), after[name]):
                 found[name] = what

@@ -11,7 +11,9 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
+from fleet.cli.desired import desired_of
 from fleet.cli.ui.console import activity, conclude, plain, remarks, short, table
+from fleet.cli.ui.desired_view import desired_document, desired_in_words
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RegistryError, RobotsOffline
@@ -21,6 +23,7 @@ from fleet.resolve.inventory import select
 from fleet.rollout import pause
 from fleet.rollout.gate import Outcome
 from fleet.rollout.pause import PausedRollout
+from fleet.signing.desired import DesiredStanding
 from runtime.contract.codec import to_dict
 from runtime.contract.node.attestation import Attestation
 from runtime.contract.node.health import LEVEL_OK, HealthReport
@@ -52,12 +55,24 @@ def run(
     rows = [robot_document(robot, observed[robot.name]) for robot in chosen]
     document: dict[str, Any] = {"fleet": wiring.desired.fleet, "release": wiring.desired.version, "robots": rows}
     document |= {"paused": _paused_document(paused, wiring.clock.now()), "paused_error": unknown or None}
+    standing = _desired(wiring)
+    document["desired"] = standing and desired_document(standing)
 
     def render(console: Console) -> None:
         _render(console, wiring.desired, rows)
         _render_paused(console, paused, unknown, wiring.clock.now())
+        if standing is not None:
+            console.print(desired_in_words(standing))
 
     conclude(as_json, document, render, _error(rows))
+
+
+def _desired(wiring: Wiring) -> DesiredStanding | None:
+    """Return what robots that pull are to run; None where no robot pulls. A registry that is away is its problem."""
+    try:
+        return desired_of(wiring)
+    except FleetError as error:
+        return DesiredStanding(problem=error.message)
 
 
 def _paused(wiring: Wiring) -> tuple[PausedRollout | None, str]:

@@ -46,7 +46,9 @@ class Link:
         return min(1 << 20, max(16384, self.bytes_per_s // 8)) if self.bytes_per_s else 0
 
     def took(self, count: int) -> None:
-        """Count bytes that came, and wait until the next may come. Raises Stopped."""
+        """Count bytes that came, and wait until the next may come. Raises Stopped; UpstreamError: they drip."""
+        if self.pace.slow is not None:
+            raise self.pace.slow
         with self._lock:
             now = time.monotonic()
             self.moved += count

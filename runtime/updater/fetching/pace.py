@@ -33,7 +33,7 @@ class Pace:
         """Why nothing more is read; set once."""
         self._moved, self._least, self._over_s, self._clock = moved, least, over_s, clock
         self._lock = threading.Lock()
-        self._open: Dict[Any, None] = {}
+        self._open: Dict[Any, Optional[socket.socket]] = {}
         self._busy_s, self._looked = 0.0, clock()
         self._samples: Deque[Tuple[float, int]] = deque([(0.0, moved())])
 
@@ -42,10 +42,14 @@ class Pace:
         while self.slow is None and not stop.wait(LOOK_S):
             self.look()
 
-    def opened(self, connection: Any) -> None:
-        """Count the time from now on. ``connection``: an ``http.client.HTTPConnection``."""
+    def opened(self, connection: Any, line: Optional[socket.socket] = None) -> None:
+        """Count the time from now on. ``connection``: an ``http.client.HTTPConnection``.
+
+        ``line``: its socket, once there is one. The connection gives it away where the answer is to be the last one
+        (`Connection: close`, HTTP/1.0), and the answer that reads on cannot be asked for it.
+        """
         with self._lock:
-            self._open[connection] = None
+            self._open[connection] = line
 
     def closed(self, connection: Any) -> None:
         """Count it no more. Twice is fine."""
@@ -70,13 +74,13 @@ class Pace:
                 return
             text = "the registry gave {} bytes in {:.0f} s, less than {} bytes a second"
             self.slow = UpstreamError(text.format(moved - before, span_s, self._least), _HINT, transient=True)
-            for connection in list(self._open):
-                _hang_up(connection)
+            for connection, line in list(self._open.items()):
+                _hang_up(line or connection.sock)
 
 
-def _hang_up(connection: Any) -> None:
+def _hang_up(line: Optional[socket.socket]) -> None:
     try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        if line is not None:
+            line.shutdown(socket.SHUT_RDWR)
     except OSError:
         return  # it is closed, or not open yet: its own deadline ends it

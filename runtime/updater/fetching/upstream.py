@@ -158,6 +158,7 @@ class Upstream:
         self._link.pace.opened(connection)
         try:
             connection.connect()
+            self._link.pace.opened(connection, connection.sock)
             if self._link.buffer:
                 connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._link.buffer)
             connection.sock.settimeout(READ_S)

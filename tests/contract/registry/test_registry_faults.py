@@ -344,6 +344,34 @@ def test_a_registry_that_drips_is_left(
         connect().fetch_blob(REPOSITORY, digest, tmp_path / "blob")
 
 
+def test_a_manifest_that_drips_is_left(
+    server: FaultyRegistry, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = connect()
+    registry.put_manifest(REPOSITORY, "1.0.0", b'{"schemaVersion":2,"x":"' + b"x" * 5000 + b'"}', MANIFEST)
+    server.faults = [Fault("GET", "drip", times=9)]
+    monkeypatch.setattr("fleet.adapters.registry.registry_http.pieces", partial(pieces, over_s=0.5))
+    with pytest.raises(RegistryError, match="less than 1024 a second"):
+        registry.get_manifest(REPOSITORY, "1.0.0")
+
+
+@pytest.mark.parametrize("what", ["manifests", "blobs"])
+def test_an_answer_whose_head_never_ends_is_hung_up_on(
+    server: FaultyRegistry, connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A byte of a header now and then: no timeout of a socket ever comes, and no body begins."""
+    digest = hold(server, os.urandom(CHUNK))
+    server.faults = [Fault(what, "drip_head", times=99)]
+    monkeypatch.setattr("fleet.adapters.http_session.HEAD_S", 0.5)
+    registry = connect()
+    asks = {
+        "manifests": lambda: registry.get_manifest(REPOSITORY, "1.0.0"),
+        "blobs": lambda: registry.fetch_blob(REPOSITORY, digest, tmp_path / "blob"),
+    }
+    with pytest.raises(RegistryError, match="the head of its answer did not end"):
+        asks[what]()
+
+
 # ── manifests ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -356,7 +356,7 @@ def test_without_the_kernel_s_tables_nobody_is_known(tmp_path: Path) -> None:
     assert looked_up(("127.0.0.1", 4), ("127.0.0.1", 5), tables=[tmp_path / "none"]) is None
 
 
-@pytest.mark.parametrize("how", ["drip", "drip_head"])
+@pytest.mark.parametrize("how", ["drip", "drip_last", "drip_head"])
 def test_a_registry_that_drips_is_left(site: Site, how: str) -> None:
     site.fault(how, times=99)
     loopback, link = site.begin()

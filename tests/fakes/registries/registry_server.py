@@ -25,8 +25,8 @@ class Fault:
 
     match: str
     action: str
-    """status | reset | truncate | corrupt | hang | ignore_range | drip (a byte now and then) | drip_head (the same, of
-    the answer's headers) | endless (a body without a length that does not end)."""
+    """status | reset | truncate | corrupt | hang | ignore_range | drip (a byte now and then) | drip_last (the same, and
+    the connection is closed afterwards) | drip_head (the same, of the headers) | endless (a body without an end)."""
     times: int = 1
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
@@ -331,6 +331,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
+        if fault and fault.action == "drip_last":
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -339,7 +341,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.action == "truncate":
             body = body[: fault.after_bytes]
             self.close_connection = True
-        if fault and fault.action == "drip":
+        if fault and fault.action in ("drip", "drip_last"):
             with suppress(OSError):
                 for at in range(len(body)):
                     self.wfile.write(body[at : at + 1])

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from fleet.errors import HostKeyError, NotPinned, RobotError, RobotOffline, RobotSilent
+from fleet.errors import HostKeyError, NoHost, NotPinned, RobotError, RobotOffline, RobotSilent
 from fleet.ports import CommandResult, LogLine, RobotAddress
 from runtime.contract.robot.update import COMMAND_PATH
 
@@ -70,6 +70,8 @@ class FakeRobotShells:
     def _reach(self, robot: RobotAddress) -> FakeHost:
         if self.interrupted.is_set():
             raise RobotError(robot.name, "was interrupted", hint="run the same command again")
+        if not robot.host:
+            raise NoHost(robot.name)
         host = self.hosts.get(robot.host)
         if host is None or not host.online:
             raise RobotOffline(robot.name, f"{robot.host} did not answer", hint="check its power and network")

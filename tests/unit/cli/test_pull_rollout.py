@@ -555,4 +555,66 @@ def test_status_says_who_holds_and_when_it_was_seen_last(yard: Yard) -> None:
     assert rows["amr-002"]["held"] == "waits for its stage: it is in stage 2"
     assert rows["amr-002"]["release"] == "1.0.0"
     assert rows["amr-002"]["last_seen"] == yard.clock.now()
-    assert "held because waits for its stage" in yard.desk.fleet("status").out
+    said = yard.desk.fleet("status").out
+    assert "held because waits for its stage" in said
+    assert "robots that pull: 1.1.0 running, stage 1 of 2; the statement counts until 2027-01-1" in said
+    desired = yard.desk.json("status")["desired"]
+    assert (desired["version"], desired["stage"], desired["standing"]) == ("1.1.0", 1, "running")
+
+
+def test_a_statement_that_nobody_renewed_is_said_and_the_next_step_renews_it(yard: Yard) -> None:
+    running(yard)
+    yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    yard.clock.sleep(25 * 3600.0)
+    assert "the desired statement expired at" in yard.desk.json("status")["desired"]["problem"]
+    assert "the desired statement expired" in yard.robots["amr-002"].held
+    assert yard.desk.json("rollout", "--once", "--until-wave", "1", code=7)["standing"] == "running"
+    assert yard.desk.json("status")["desired"]["problem"] is None
+    yard.clock.sleep(5.0)
+    assert yard.robots["amr-002"].held == "waits for its stage: it is in stage 2"
+
+
+@pytest.mark.parametrize("words", [("logs", "amr-001"), ("exec", "--", "true"), ("verify",), ("doctor", "amr-001")])
+def test_verbs_that_need_ssh_say_that_it_does_not_reach_a_robot_that_pulls(yard: Yard, words: tuple[str, ...]) -> None:
+    yard.open()
+    ended = yard.desk.fleet(*words, code=3)
+    assert "SSH does not reach it: it pulls, and the manifest gives no host" in ended.err + ended.out
+
+
+def test_a_signed_rollback_travels_in_the_plan(yard: Yard, signed: Signed) -> None:
+    yard.open(trust=signed.trust)
+    yard.desk.fleet("rollout", "--yes")
+    yard.desk.publish("1.1.0", **yard.changes, trust=signed.trust, defaults={"environment": {"V": "2"}})
+    yard.desk.fleet("rollout", "--yes")
+    yard.desk.fleet("rollback", "1.0.0", "--yes")
+    assert yard.versions() == all_at("1.0.0")
+    order = yard.followed.plan.rollback
+    assert order is not None
+    assert '"kind":"rollback"' in order.statement
+    assert audit.history(yard.desk.registry, PREFIX)[0].kind == "rollback"
+
+
+def test_hooks_hear_of_waves_and_once_of_the_end_and_may_pause(yard: Yard) -> None:
+    heard = yard.desk.folder.parent / "heard"
+    script = yard.desk.folder / "hook"
+    script.write_text(f'#!/bin/sh\necho "$JETFLEET_EVENT" >> {heard}\ntest ! -e {heard}.stop\n')
+    script.chmod(0o755)
+    waves = {"events": ["before-wave", "after-wave"], "command": "./hook", "on_error": "stop"}
+    yard.open(hooks=[waves, {"events": ["before-rollout", "after-rollout"], "command": "./hook"}])
+    yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    heard.with_suffix(".stop").touch()
+    told = yard.desk.json("rollout", "--watch", code=7)
+    assert told["standing"] == "paused"
+    assert "failed after-wave" in told["waits"]
+    heard.with_suffix(".stop").unlink()
+    yard.desk.fleet("rollout", "--resume", "--reason", "the board is back")
+    yard.desk.fleet("rollout", "--once")
+    assert heard.read_text().split() == [
+        "before-rollout",
+        "before-wave",
+        "after-wave",
+        "after-wave",
+        "before-wave",
+        "after-rollout",
+    ]
+    assert yard.versions() == all_at("1.0.0")

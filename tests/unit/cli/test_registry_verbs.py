@@ -102,6 +102,17 @@ def test_a_release_that_cannot_be_read_is_said_and_the_plan_goes_on(desk: Desk) 
     assert {robot["action"] for robot in result.json["robots"]} == {"update"}
 
 
+def test_a_release_that_is_gone_is_said_and_the_plan_goes_on(desk: Desk) -> None:
+    desk.running()
+    updater = desk.updaters["amr-001"]
+    assert updater.state.current is not None
+    updater.state = replace(updater.state, current=replace(updater.state.current, version="0.9.0"))
+    desk.set_version("1.1.0", defaults={"environment": {"ROS_DOMAIN_ID": "7"}})
+    result = desk.fleet("plan", "--json")
+    assert "release 0.9.0, which robots run, is not in the registry" in result.err
+    assert {robot["name"]: len(robot["variables"]) for robot in result.json["robots"]}["amr-002"] == 1
+
+
 # ── build ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -283,7 +283,7 @@ def test_rollback_with_nothing_to_go_back_to(desk: Desk) -> None:
 def test_status_has_the_documented_keys(desk: Desk) -> None:
     desk.running()
     document = desk.json("status")
-    assert {*document} == {"fleet", "release", "robots", "paused", "paused_error"}
+    assert {*document} == {"fleet", "release", "robots", "paused", "paused_error", "desired"}
     robot = document["robots"][0]
     assert {*robot} >= {"name", "state", "release", "image_digest", "engines", "health", "last_seen", "error"}
     assert [robot["state"], robot["release"], robot["health"]] == ["idle", "1.0.0", "ok"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -477,6 +478,18 @@ def test_a_registry_that_drips_is_hung_up_on(bytes_per_s: int) -> None:
     assert paced.pace.slow is not None
     assert paced.pace.slow.transient
     assert "less than 1000 bytes a second" in paced.pace.slow.message
+
+
+def test_an_answer_that_took_its_connection_over_is_hung_up_on_too() -> None:
+    """`Connection: close`: http.client gives the socket away, and the connection has none any more."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        paced, gone = Paced(), Line()
+        gone.sock = None  # type: ignore[assignment]
+        paced.pace.opened(gone, ours)
+        paced.goes_on(61, 1)
+        assert paced.pace.slow is not None
+        assert theirs.recv(1) == b"", "the other side sees that nobody reads any more"
 
 
 def test_a_slow_link_is_slow_and_gets_on() -> None:
