@@ -16,6 +16,7 @@ import numpy as np
 
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.engine.build import (
+    CALIBRATION_DIR,
     FAILURE_FILE,
     JOB_FILE,
     REPORT_FILE,
@@ -32,7 +33,7 @@ from runtime.engines.golden.run_golden import run_golden
 from runtime.engines.tensorrt_ import BACKEND
 from tests.fakes.nodes.legged_robot import INPUTS, LEGGED, STATE, messages, observed
 from tests.fakes.nodes.policy_models import ACTIONS, lstm_answers, lstm_policy, mlp_answer, mlp_policy, mlp_weights
-from tests.unit.engines.models import CALIBRATION_DIR, make_job
+from tests.unit.engines.models import make_job
 
 ACTIONS_OUT = (TensorSpec("actions", ()),)
 LIMITS = {"fp32": 1e-3, "fp16": 0.03, "int8": 0.6}
@@ -64,7 +65,7 @@ def build(folder: Path, precision: str, content: Any, golden: dict[str, np.ndarr
     )  # fmt: skip
     facts = BACKEND.device_facts()
     (folder / JOB_FILE).write_bytes(canonical_json(replace(job, device=facts)))
-    np.savez(folder / CALIBRATION_DIR / "frames.npz", **golden)
+    np.savez(folder / CALIBRATION_DIR / "frames.npz", allow_pickle=False, **golden)
     if run(folder, folder / "out"):
         raise SystemExit((folder / "out" / FAILURE_FILE).read_text())
     return from_json(EngineReport, (folder / "out" / REPORT_FILE).read_bytes())
