@@ -30,6 +30,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.head_scenes import scenes  # noqa: E402
 from runtime.decoding.decoders import Boxes, View, decoder_named  # noqa: E402
 from runtime.executor.inputs.frames import Stamp  # noqa: E402
 
@@ -45,6 +46,7 @@ def main() -> int:
     options = _options()
     result: dict[str, Any] = {"benchmark": "decoders", "python": platform.python_version(), "numpy": np.__version__}
     result["boxes"] = boxes()
+    result["heads"] = heads()
     result["messages"] = messages()
     result["holds"] = result["boxes"]["ratio"] >= options.boxes_limit and all(
         one["ratio"] >= options.messages_limit for one in result["messages"]["counts"].values()
@@ -69,6 +71,17 @@ def boxes() -> dict[str, Any]:
             "ms": round(fast * 1e3, 3), "loop_ms": round(slow * 1e3, 2), "ratio": round(slow / fast, 1),
         }  # fmt: skip
     return {"scenes": found, "ratio": min(one["ratio"] for one in found.values())}
+
+
+def heads() -> dict[str, Any]:
+    """Decode a street scene of every head and decoder, to 720p. No claim: what they take."""
+    found: dict[str, Any] = {}
+    for name, (decoder, options, given) in scenes().items():
+        decode = decoder_named(decoder, options)
+        result = decode(given, VIEW)
+        count = len(result.scores) if isinstance(result, Boxes) else 0
+        found[name] = {"boxes": count, "ms": round(_median(lambda d=decode, g=given: d(g, VIEW)) * 1e3, 3)}
+    return found
 
 
 def scene(objects: int) -> np.ndarray:
@@ -203,6 +216,9 @@ def _print(result: dict[str, Any], options: argparse.Namespace) -> None:
             f"  {name:7} {one['candidates']:5} over threshold, {one['boxes']:3} boxes: {one['ms']:7.2f} ms, "
             f"by loops {one['loop_ms']:7.1f} ms, {one['ratio']:5.1f} times"
         )
+    print("every head, a street of 25 objects, to 720p")
+    for name, one in result["heads"].items():
+        print(f"  {name:24} {one['boxes']:3} boxes: {one['ms']:7.2f} ms")
     kind = "filled, not sent: vision_msgs is not installed" if not result["messages"]["sent"] else "vision_msgs"
     print(f"Detection2DArray ({kind})")
     for count, one in result["messages"]["counts"].items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fleet.build.image import ensure_base, local_tag
 from fleet.cli.provenance import attests_base, builders_of
-from fleet.cli.ui.console import Activity, short
+from fleet.cli.ui.activity import Activity
+from fleet.cli.ui.console import short
 from fleet.cli.wiring import Wiring
 from fleet.publish.base import upload_base
 from fleet.resolve.desired import Recipe

@@ -11,7 +11,7 @@ from fleet.bootstrap.device_check import device_problems, fitting_profile, unsup
 from fleet.bootstrap.device_probe import DeviceReport
 from fleet.bootstrap.examine import look
 from fleet.bootstrap.host_facts import HostFacts, host_problems
-from fleet.cli.ui.console import activity
+from fleet.cli.ui.activity import activity
 from fleet.cli.wiring import KNOWN_HOSTS, Wiring
 from fleet.errors import OutsideError, UsageError
 from fleet.link.host_docker import HostProblem

@@ -23,6 +23,10 @@ Robots = Annotated[
         autocompletion=complete.robots,
     ),
 ]
+AllRows = Annotated[
+    bool,
+    typer.Option("--all", help="Print every robot's row, however many there are."),
+]
 Yes = Annotated[bool, typer.Option("-y", "--yes", help="Do not ask before changing robots.")]
 Force = Annotated[bool, typer.Option("--force", help="Try again what failed on a robot before.")]
 StopStart = Annotated[

@@ -20,7 +20,8 @@ from fleet.cli.rollout_flow import (
     tell_result,
     write_down,
 )
-from fleet.cli.ui.console import activity, many, plain, stderr
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import many, plain, stderr
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
 from fleet.errors import PlanOutdated, UsageError

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from fleet.build.cache import cache_dir
 from fleet.cli.trust_root import require_root
-from fleet.cli.ui.console import Activity, many
+from fleet.cli.ui.activity import Activity
+from fleet.cli.ui.console import many
 from fleet.cli.ui.robots import by_item
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotProven, UsageError

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fleet.cli.desired import office
+from fleet.cli.desired import bring_roots, office
 from fleet.cli.newest import announced
 from fleet.cli.plan_signing import let_sign
 from fleet.cli.pull_steps import Answer, PullSteps, words_of
@@ -22,7 +22,8 @@ from fleet.cli.rollout_flow import (
     result_document,
     rollout_lock,
 )
-from fleet.cli.ui.console import Activity, activity, conclude, notice
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import conclude, notice
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, LockHeld, PlanOutdated, RolloutPaused, UsageError
@@ -42,7 +43,8 @@ from runtime.contract.robot.desired_rules import Followed
 from runtime.contract.robot.trust import Proof, Signed
 
 LOOK_S = 5.0
-"""How often hub and registry are asked while a rollout is watched."""
+"""How often hub and registry are asked while a rollout is watched; less often where a look takes long."""
+_LOOKS_SHARE = 5.0
 _GOES_ON = (decision.ADVANCE, decision.TAKE_BACK, decision.STOP)
 
 
@@ -128,6 +130,8 @@ def begin_pull(
                 f"the plan of rollout {plan.rollout_id} is {missing}",
                 hint=let_sign(plan.rollout_id),
             )
+        if not wiring.root_standing.differs:
+            bring_roots(wiring, wiring.root_standing.chain)
         words = first_words(read_desired(desk, now), plan, signed.statement, now, wiring.desired.pull.statement)
         publish(desk, words, signed, proof, trust.advance_with or trust.sign_with)
     return plan.rollout_id
@@ -207,29 +211,31 @@ def _together(first: RolloutResult, second: RolloutResult) -> RolloutResult:
 
 def _steps(steps: PullSteps, mode: Mode, answer: Answer | None) -> Decision:
     """Take steps. The operator's answer goes with the first that has the lock."""
+    clock = steps.wiring.clock
     while True:
+        began = clock.monotonic()
         try:
             found = steps.step(answer)
         except LockHeld as error:
             if not mode.watch:
                 raise
             notice([f"{error.message}: looking again"])
-            steps.wiring.clock.sleep(LOOK_S)
+            clock.sleep(LOOK_S)
             continue
         answer = None
         if found.kind in (decision.OVER, decision.END) or mode.once:
             return found
-        waits_for_person = found.kind == decision.APPROVAL
+        waits_for_person = found.kind in (decision.APPROVAL, decision.PAUSE)
         if waits_for_person or (found.kind == decision.STALLED and not mode.watch):
             return found
         if found.kind not in _GOES_ON:
-            steps.wiring.clock.sleep(LOOK_S)
+            clock.sleep(max(LOOK_S, _LOOKS_SHARE * (clock.monotonic() - began)))
 
 
 def _waits(found: Decision) -> RolloutPaused:
     """Return what a command ends with while a rollout is under way."""
     result, why = found.result, found.reason
-    if found.kind == decision.APPROVAL:
+    if found.kind in (decision.APPROVAL, decision.PAUSE):
         hint = 'fleet rollout --resume --reason "WHY" goes on; fleet rollout --abort --reason "WHY" gives it up'
         return RolloutPaused(f"the rollout of {result.version} is paused: {why}; {result.summary()}", hint=hint)
     if found.kind in _GOES_ON:

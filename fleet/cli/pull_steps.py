@@ -139,6 +139,8 @@ class PullSteps:
             self._move(standing, to=ABORTED, reason=found.reason)
         elif found.kind == decision.END:
             self._move(standing, to=ENDED)
+        elif found.kind == decision.PAUSE:
+            self._move(standing, to=PAUSED, reason=f"paused by {audit.operator()}: {found.reason}")
         elif self._is_old(standing):
             self._move(standing)
 

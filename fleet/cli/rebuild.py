@@ -9,7 +9,8 @@ import typer
 from fleet.cli.commands.publish import compose_files
 from fleet.cli.provenance import builders_of, checked_engines
 from fleet.cli.rollout_flow import Declined
-from fleet.cli.ui.console import Activity, activity, plain, stderr
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import plain, stderr
 from fleet.cli.wiring import Wiring
 from fleet.errors import NotProven, UsageError
 from fleet.oci.release_diff import differences, unified

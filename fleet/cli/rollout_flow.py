@@ -9,11 +9,14 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from fleet.cli.commands.plan import add_robots, changed_variables, summary
 from fleet.cli.newest import announced
-from fleet.cli.ui.console import Activity, activity, conclude, notice, plain, remarks, size, stderr, table
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import conclude, notice, plain, remarks, size, stderr, table
 from fleet.cli.ui.robots import observe
+from fleet.cli.ui.rows import alike, are_many, gist, names
 from fleet.cli.ui.signature_view import Prove
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, PlanOutdated, RegistryError, RobotsOffline, UsageError
@@ -311,8 +314,11 @@ def show_event(shown: Activity, event: RolloutEvent) -> None:
     if event.kind == "robot":
         shown.update(event.robot, f"{wave}  {event.robot}  {event.message}")
     elif event.kind == "robot-done":
-        shown.done(event.robot, f"{wave}  {event.robot}  {event.state}  {event.message}".strip())
+        text = f"{wave}  {event.robot}  {event.state}  {event.message}".strip()
+        shown.done(event.robot, text, state=event.state, well=event.state == Outcome.COMMITTED.value)
     else:
+        if event.kind == "wave":
+            shown.part(wave, event.robots)
         shown.done("rollout", f"{wave}  {event.message}".strip())
 
 
@@ -344,8 +350,19 @@ def _paused(where: Pause | None) -> dict[str, Any] | None:
     return {"wave": where.wave, "waves": len(where.waves), "approval": where.approval} if where else None
 
 
-def render_result(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
-    """Print how a rollout ended, or stands, for a person."""
+def _groups(result: RolloutResult) -> Table:
+    """Return one row for robots that ended alike."""
+    rows = table("robots", "outcome", "took at most", "which", "reason")
+    for (outcome, _), robots in alike(result.robots, lambda each: (each.outcome, gist(each.reason, each.name))):
+        reason = "" if outcome is Outcome.SKIPPED else plain(robots[0].reason)
+        took = f"{max(robot.seconds for robot in robots):.1f} s"
+        style = STYLES.get(outcome, "red")
+        which = plain(names([robot.name for robot in robots]))
+        rows.add_row(str(len(robots)), f"[{style}]{outcome.value}[/]", took, which, reason)
+    return rows
+
+
+def _render_robots(console: Console, result: RolloutResult) -> None:
     rows = table("robot", "wave", "outcome", "pulled", "took")
     for robot in result.robots:
         rows.add_row(
@@ -357,6 +374,14 @@ def render_result(console: Console, release: PublishedRelease, result: RolloutRe
         )
     console.print(rows)
     remarks(console, {robot.name: robot.reason for robot in result.robots if robot.outcome is not Outcome.SKIPPED})
+
+
+def render_result(console: Console, release: PublishedRelease, result: RolloutResult, moved: Sequence[TagMove]) -> None:
+    """Print how a rollout ended, or stands, for a person."""
+    if are_many(len(result.robots)):
+        console.print(_groups(result))
+    else:
+        _render_robots(console, result)
     ended = "is rolled out" if result.succeeded else "reached nobody" if result.nobody_reached else "was stopped"
     ended = "is paused" if result.paused else "is aborted" if result.aborted else ended
     console.print(f"[bold]{release.version}[/] {ended}: {result.summary()}, {result.seconds:.1f} s")

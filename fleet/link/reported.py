@@ -6,6 +6,7 @@ signed it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def _judged(name: str, rows: Mapping[str, HubRow], unreadable: Mapping[str, str]
     if name in unreadable:
         return ReportVerdict(name, FORGED, f"what the hub shows for it is no report: {unreadable[name]}")
     row = rows.get(name)
-    return judge_report(
+    verdict = judge_report(
         name,
         row.envelope if row is not None else None,
         asked.pins,
@@ -67,6 +68,12 @@ def _judged(name: str, rows: Mapping[str, HubRow], unreadable: Mapping[str, str]
         reachable_s=asked.reachable_s,
         known=asked.known,
     )
+    came_now = row is not None and row.received_at is not None and asked.now - row.received_at < asked.reachable_s
+    if verdict.standing == STALE and verdict.report is not None and verdict.report.at < asked.now and came_now:
+        # Words alone: the hub is not believed, and the robot's own time is what was signed.
+        words = f"{verdict.problem}, and came to the hub just now: is the robot's clock behind?"
+        verdict = dataclasses.replace(verdict, problem=words)
+    return verdict
 
 
 def _pages(hub: HubClient, most: int) -> tuple[dict[str, HubRow], dict[str, str]]:

@@ -299,7 +299,9 @@ class _Rollout:
     def _run_wave(self, pool: ThreadPoolExecutor, wave: Sequence[DesiredRobot]) -> bool:
         """Update the robots of a wave that nothing was set down for yet; say whether the rollout goes on."""
         waiting = [robot for robot in wave if robot.name not in self._tally.results]
-        self._tell("wave", f"{len(waiting)} robots: {', '.join(robot.name for robot in waiting[:8])}")
+        first = ", ".join(robot.name for robot in waiting[:8])
+        more = f" and {len(waiting) - 8} more" if len(waiting) > 8 else ""
+        self._tell("wave", f"{len(waiting)} robots: {first}{more}", robots=len(waiting))
         for batch in batches(waiting, self._policy.max_unavailable):
             self._run_batch(pool, batch, len(waiting))
         names, called = [robot.name for robot in wave], f"wave {self._wave} of {self._waves}"
@@ -404,8 +406,8 @@ class _Rollout:
         while pending:
             pending = self._gather_some(pending)
 
-    def _tell(self, kind: str, message: str, *, robot: str = "", state: str = "") -> None:
-        event = RolloutEvent(kind, message, self._clock.now(), self._wave, self._waves, robot, state)
+    def _tell(self, kind: str, message: str, *, robot: str = "", state: str = "", robots: int = 0) -> None:
+        event = RolloutEvent(kind, message, self._clock.now(), self._wave, self._waves, robot, state, robots)
         with self._speaking:
             self._on_event(event)
 

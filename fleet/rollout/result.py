@@ -27,6 +27,8 @@ class RolloutEvent:
     robot: str = ""
     state: str = ""
     """Of a robot: the transaction's state, or the outcome when done."""
+    robots: int = 0
+    """Of a wave that begins: how many robots it is to change."""
 
 
 OnEvent = Callable[[RolloutEvent], None]

@@ -20,7 +20,7 @@ from runtime.contract.robot.desired import PINS_TAG, PINS_TYPE, Pins
 from runtime.contract.robot.trust import NAMESPACES, PINS, Signed, why_too_few
 
 _EMPTY = Bytes.of(b"{}")
-LIMITS = Limits(size=16 << 20, depth=4, values=100_000, text=16 << 10)
+LIMITS = Limits(size=16 << 20, depth=4, values=100_000, text=16 << 20)
 """A hundred bytes a robot and its key: ten thousand robots are some 1.2 MB."""
 
 

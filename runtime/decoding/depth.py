@@ -67,7 +67,7 @@ class DepthDecoder:
         if self._grid is None or self._grid_of != (metres.shape, view):
             self._grid, self._grid_of = camera_grid(metres.shape, view), (metres.shape, view)
         down, across = self._grid
-        return metres[down[:, None], across]
+        return metres.take(down, axis=0).take(across, axis=1)
 
 
 def _millimetres(metres: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

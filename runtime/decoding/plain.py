@@ -79,7 +79,7 @@ class MaskDecoder:
         if self._grid is None or self._grid_of != (classes.shape, view):
             self._grid, self._grid_of = camera_grid(classes.shape, view), (classes.shape, view)
         down, across = self._grid
-        return Mask(classes[down[:, None], across])
+        return Mask(classes.take(down, axis=0).take(across, axis=1))
 
     def _classes(self, tensor: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
         if tensor.ndim not in (3, 4) or tensor.shape[0] != 1:

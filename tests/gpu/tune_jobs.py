@@ -20,10 +20,10 @@ from pathlib import Path
 from runtime.contract.codec import canonical_json
 from runtime.contract.engine.accuracy_gate import described as measured
 from runtime.contract.engine.build import JOB_FILE, REPORT_FILE
-from runtime.contract.engine.tuning import STATE_FILE, Mix, TuneAnswer
+from runtime.contract.engine.tuning import STATE_FILE, Mix, TuneAnswer, described
 from runtime.engines.errors import EngineError
 from runtime.engines.tool.tune import read_tune_job
-from runtime.engines.tool.tuning.search import Search, described
+from runtime.engines.tool.tuning.search import Search
 from tests.gpu.site import backend, run_job
 
 _AT_ONCE = 4

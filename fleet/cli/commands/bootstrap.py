@@ -15,7 +15,8 @@ from fleet.bootstrap.updater_package import updater_version, updater_zipapp
 from fleet.cli import options
 from fleet.cli.desired import by_ssh, pin
 from fleet.cli.trust_root import roots_to_bring, updater_to_bring
-from fleet.cli.ui.console import activity, conclude, note, plain, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, note, plain, table
 from fleet.cli.ui.robots import each
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline, UsageError

@@ -18,7 +18,8 @@ from fleet.build.summary import BuildSummary
 from fleet.cli import options
 from fleet.cli.base_image import publish_base
 from fleet.cli.provenance import attests_engine, builders_of, engine_is_proven, unproven_lines
-from fleet.cli.ui.console import Activity, Stopwatch, activity, conclude, many, notice, remarks, short, size, table
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import Stopwatch, conclude, many, notice, remarks, short, size, table
 from fleet.cli.wiring import Wiring
 from fleet.errors import EngineGateError, FleetError
 from fleet.ports import ContainerHost, LogLine

@@ -13,7 +13,8 @@ from fleet.cli.base_image import publish_base
 from fleet.cli.commands.build import build_missing, engine_document
 from fleet.cli.provenance import builders_of
 from fleet.cli.runners import allowed_labels, runner_of
-from fleet.cli.ui.console import Activity, activity, emit, short, table, write
+from fleet.cli.ui.activity import Activity, activity
+from fleet.cli.ui.console import emit, short, table, write
 from fleet.cli.wiring import Wiring
 from fleet.errors import UsageError
 from fleet.plan.diff import runtime_recipes

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import activity, conclude, print_line
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, print_line
 from fleet.cli.ui.robots import each, with_shell
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline

@@ -145,7 +145,8 @@ def _needs_hub_extra() -> None:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"the hub needs packages that are not installed here: {error.name}", hint='pip install "jetfleet[hub]"'
+            f"the hub needs packages that are not installed here: {error.name}",
+            hint='pip install "jetfleet[hub]" (or ".[hub]" in a checkout)',
         ) from error
 
 

@@ -15,7 +15,8 @@ from rich.console import Console
 from fleet.build.image import BaseImage, ensure_base
 from fleet.build.wheels import fetch_wheels
 from fleet.cli import options
-from fleet.cli.ui.console import Stopwatch, activity, conclude, emit, error_document, short, table, write
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import Stopwatch, conclude, emit, error_document, short, table, write
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, UsageError
 from fleet.manifest.load import load_profile

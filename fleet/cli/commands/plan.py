@@ -12,7 +12,8 @@ from rich.table import Table
 from fleet.cli import options
 from fleet.cli.commands.publish import compose_files
 from fleet.cli.provenance import builders_of, unproven_lines
-from fleet.cli.ui.console import activity, emit, many, notice, plain, short, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import emit, many, notice, plain, short, table
 from fleet.cli.ui.robots import observe
 from fleet.cli.wiring import Wiring
 from fleet.errors import RegistryError

@@ -10,7 +10,8 @@ from rich.console import Console
 from fleet.cli import options
 from fleet.cli.base_image import publish_base
 from fleet.cli.provenance import attested_by, builders_of, checked_engines
-from fleet.cli.ui.console import Stopwatch, activity, emit, plain, short, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import Stopwatch, emit, plain, short, table
 from fleet.cli.ui.signature_view import Standing, publish_key, sign_release
 from fleet.cli.wiring import Wiring
 from fleet.plan.diff import runtime_recipes

@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from fleet.cli import options
-from fleet.cli.ui.console import activity, conclude, plain, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, plain, table
 from fleet.cli.wiring import Wiring
 from fleet.publish.prepare import missing_error, prepare
 

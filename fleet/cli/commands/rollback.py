@@ -11,6 +11,7 @@ from fleet.cli import complete, options
 from fleet.cli.mixed_flow import roll_out_to_all
 from fleet.cli.pull_flow import Mode
 from fleet.cli.ui.console import notice
+from fleet.cli.ui.rows import want_every
 from fleet.cli.ui.signature_view import rollback_proof
 from fleet.cli.wiring import Wiring
 from fleet.oci.releases import list_releases, load_release
@@ -42,9 +43,11 @@ def run(
     once: Annotated[
         bool, typer.Option("--once", help="Robots that pull: begin it and end; fleet rollout --watch goes on.")
     ] = False,
+    every: options.AllRows = False,
     as_json: options.Json = False,
 ) -> None:
     """Go back to an earlier release. A release that failed on a robot stays refused there."""
+    want_every(every)
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     prefix = wiring.desired.registry.prefix

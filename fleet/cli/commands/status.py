@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.desired import desired_of
-from fleet.cli.ui.console import activity, conclude, plain, remarks, short, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, plain, remarks, short, table
 from fleet.cli.ui.desired_view import desired_document, desired_in_words
 from fleet.cli.ui.robots import observe
+from fleet.cli.ui.rows import alike, are_many, gist, names, totals, want_every
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RegistryError, RobotsOffline
 from fleet.plan.observed import Observed
@@ -41,9 +44,11 @@ def run(
     by_hub: Annotated[
         bool, typer.Option("--hub", help="By the reports that the hub has, for all robots; those that pull always.")
     ] = False,
+    every: options.AllRows = False,
     as_json: options.Json = False,
 ) -> None:
     """Ask every robot what really runs on it, now."""
+    want_every(every)
     wiring = Wiring(manifest)
     chosen = select(wiring.desired, robots)
     asking = ThreadPoolExecutor(1, thread_name_prefix="paused")
@@ -200,6 +205,33 @@ def _report(attestation: Attestation | None) -> tuple[HealthReport | None, str]:
 
 def _render(console: Console, desired: Desired, rows: Sequence[dict[str, Any]]) -> None:
     console.print(f"[bold]{desired.fleet}[/], manifest at {desired.version}, {time.strftime('%H:%M:%S')}")
+    if are_many(len(rows)):
+        console.print(_groups(rows))
+    else:
+        _render_robots(console, rows)
+    console.print(totals(_standing(row) for row in rows))
+
+
+def _standing(row: dict[str, Any]) -> str:
+    return f"on {row['release']}" if row["release"] and row["state"] != "offline" else row["state"]
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return one row for robots that are alike."""
+    view = table("robots", "state", "release", "health", "which", "remarks")
+
+    def key(row: dict[str, Any]) -> tuple[str, ...]:
+        return row["state"], row["release"] or "none", row["health"], gist(_remarks(row), row["name"])
+
+    for (state, release, reported, _), found in alike(rows, key):
+        health = "offline" if state == "offline" else reported
+        shown = f"[{STYLES.get(health, 'white')}]{health}[/]"
+        which = plain(names([row["name"] for row in found]))
+        view.add_row(str(len(found)), state, plain(release), shown, which, plain(_remarks(found[0])))
+    return view
+
+
+def _render_robots(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     view = table("robot", "state", "release", "signed by", "health", "engines", "image")
     for row in rows:
         engines = ", ".join(f"{e['model']} {e['precision']} ({short(e['key'])})" for e in row["engines"])

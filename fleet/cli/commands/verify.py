@@ -11,7 +11,8 @@ from rich.console import Console
 
 from fleet.cli import complete, options
 from fleet.cli.newest import newest_of, to_bring
-from fleet.cli.ui.console import activity, conclude, many, remarks, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, many, remarks, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, OutsideError, RobotOffline, RobotsOffline, VerifyFailed

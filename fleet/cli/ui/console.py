@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -183,43 +182,6 @@ def remarks(console: Console, lines: Mapping[str, str]) -> None:
     for name, text in lines.items():
         if text:
             console.print(f"  [bold]{plain(name)}[/]: {plain(text)}")
-
-
-class Activity:
-    """Long work on a terminal: one line for each thing under way, with the time it takes. Silent elsewhere."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self._progress = progress
-        self._tasks: dict[str, Any] = {}
-
-    def update(self, key: str, text: str) -> None:
-        """Show ``text`` on the line of ``key``, opening the line when it is new."""
-        if self._progress is None:
-            return
-        if key not in self._tasks:
-            self._tasks[key] = self._progress.add_task(text, total=None)
-        else:
-            self._progress.update(self._tasks[key], description=text)
-
-    def done(self, key: str, text: str) -> None:
-        """End the line of ``key``; it stays on the screen as ``text``."""
-        if self._progress is None:
-            return
-        self._progress.console.print(f"  {plain(text)}")
-        if key in self._tasks:
-            self._progress.remove_task(self._tasks.pop(key))
-
-
-@contextmanager
-def activity() -> Iterator[Activity]:
-    """Show progress on stderr while the block runs, when stderr is a terminal."""
-    console = stderr()
-    if not console.is_terminal:
-        yield Activity(None)
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield Activity(progress)
 
 
 class Stopwatch:

@@ -8,9 +8,10 @@ from typing import TypeVar
 
 from fleet.cli.desired import office
 from fleet.cli.newest import newest_of, to_bring, warning
-from fleet.cli.ui.console import Activity, notice
+from fleet.cli.ui.activity import Activity
+from fleet.cli.ui.console import notice
 from fleet.cli.wiring import Wiring
-from fleet.errors import HubError, UsageError
+from fleet.errors import FleetError, HubError, RegistryError, UsageError
 from fleet.link.reported import Asked, as_observed, read_reports
 from fleet.link.robot import RobotClient
 from fleet.parallel import side_by_side
@@ -75,20 +76,29 @@ def reports_of(
 ) -> Mapping[str, ReportVerdict]:
     """Return what the hub has of these robots, held against the fleet's pins; a hub that fails is each one's problem.
 
-    ``known``: robot → highest sequence seen before. Raises RegistryError when the pins cannot be read.
+    So is a registry that does not give the pins. ``known``: robot → highest sequence seen before.
     """
     if not names:
         return {}
     hub = wiring.hub
     if hub is None:
         raise UsageError("the manifest names no hub to ask", hint="name it in fleet.yaml: hub: {url: https://…}")
-    pins = read_pins(office(wiring)).pins
-    asked = Asked(pins, wiring.clock.now(), wiring.desired.pull.reachable, known)
+    try:
+        standing = read_pins(office(wiring))
+    except RegistryError as error:
+        return _unasked(names, error)
+    if standing.problem:
+        notice([f"no pinned host keys count: {standing.problem} → fleet enroll accept, or fleet bootstrap"])
+    asked = Asked(standing.pins, wiring.clock.now(), wiring.desired.pull.reachable, known)
     try:
         return read_reports(hub, names, asked)
     except HubError as error:
-        notice([f"{error.message} → {error.hint}"])
-        return {name: ReportVerdict(name, UNASKED, error.message) for name in names}
+        return _unasked(names, error)
+
+
+def _unasked(names: Sequence[str], error: FleetError) -> Mapping[str, ReportVerdict]:
+    notice([f"{error.message} → {error.hint}"])
+    return {name: ReportVerdict(name, UNASKED, error.message) for name in names}
 
 
 def _observe_by_ssh(

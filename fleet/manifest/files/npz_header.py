@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import IO
 
 _MAGIC = b"\x93NUMPY"
-_DESCR = {"|u1": "uint8", "|i1": "int8", "|b1": "bool", "<f2": "float16", "<f4": "float32", "<f8": "float64"}
+_DESCR = {
+    "|u1": "uint8", "|i1": "int8", "|b1": "bool", "<f2": "float16", "<f4": "float32", "<f8": "float64",
+    "<i2": "int16", "<i4": "int32", "<i8": "int64", "<u2": "uint16", "<u4": "uint32", "<u8": "uint64",
+}  # fmt: skip
 _HEADER_MAX = 64 * 1024
 
 

@@ -127,11 +127,8 @@ def _in_graph(graph: Inspected, name: str) -> int:
     return 255 if size > 50.0 else 1 if 0.05 < size < 1.0 else 0
 
 
-def declared(
-    image: Image, size: tuple[int, int], wanted: Preprocessing, allowed: frozenset[str], frame: tuple[int, int]
-) -> Mapping[str, Any]:
-    """Return the image's entry of ``inputs``, without its topic; ``allowed`` are the keys of ``preprocess``, ``frame``
-    the rows and columns of the camera's frames."""
+def declared(image: Image, size: tuple[int, int], wanted: Preprocessing, frame: tuple[int, int]) -> Mapping[str, Any]:
+    """Return the image's entry of ``inputs``, without its topic; ``frame``: rows and columns of the camera's frames."""
     colour = image.channels == 3
     preprocess: dict[str, Any] = {"color": wanted.color if colour else "gray", "resize": wanted.resize}
     if image.layout != "nchw":
@@ -139,7 +136,7 @@ def declared(
     preprocess["scale"] = wanted.scale
     preprocess["mean"] = list(wanted.mean if colour else _one(wanted.mean))
     preprocess["std"] = list(wanted.std if colour else _one(wanted.std))
-    preprocess.update({key: value for key, value in wanted.extra if key in allowed})
+    preprocess.update(wanted.extra if colour else ())
     return {
         "shape": image.shape(size),
         "encoding": "rgb8" if colour else "mono8",

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fleet.errors import UsageError
 from fleet.manifest.proposal.images import FRAME, adjusted, declared
 from fleet.manifest.proposal.model_yaml import Entry
 from fleet.manifest.proposal.proposal import Preprocessing
 from fleet.manifest.proposal.vectors import Vector, constants_of, vector_of
-from fleet.manifest.schema.model_schema import ImagePreprocess, ModelInput
 
 if TYPE_CHECKING:
     from fleet.manifest.proposal.images import Image
@@ -45,17 +45,21 @@ def propose_inputs(found: Recognised, frame: tuple[int, int] = FRAME) -> Inputs:
         made.notes.append(f"state: {state.input} takes {state.output} of the frame before: {state.why}")
         kept.add(state.input)
     rest = tuple(name for name in found.graph.inputs if name not in kept)
-    constants = constants_of(found.graph, rest, found.size if found.images else None)
-    for constant in constants if "constant" in ModelInput.model_fields else ():
+    for constant in constants_of(found.graph, rest, found.size if found.images else None):
         shape = {} if constant.shape is None else {"shape": constant.shape}
         made.entries.append(Entry(constant.name, {"constant": constant.value, **shape}, (constant.why,)))
         made.notes.append(f"input {constant.name}: {constant.why}")
         kept.add(constant.name)
-    any_shape = "dtype" in ModelInput.model_fields
-    for vector in (vector_of(found.graph, name, any_shape=any_shape) for name in rest if name not in kept):
-        made.entries.append(Entry(vector.name, _vector(vector), (vector.why,)))
+    topics: set[str] = set()
+    for vector in (vector_of(found.graph, name) for name in rest if name not in kept):
+        made.entries.append(Entry(vector.name, _vector(vector, topics), (vector.why,)))
         made.frames[vector.name] = (_frame_shape(vector), vector.dtype)
         made.notes.append(f"input {vector.name}: {vector.why}")
+    if not made.frames:
+        raise UsageError(
+            f"{found.graph.path}: every input is a state or a constant: nothing feeds it",
+            hint="export the model with an input that a message brings",
+        )
     return made
 
 
@@ -74,21 +78,20 @@ def _picture(
         made.notes.append(f"the network's input is {size} (width x height): {source}")
     why.append(f"preprocess: {wanted.why}")
     made.notes.append(f"input {image.name}: {wanted.why}")
-    allowed = frozenset(ImagePreprocess.model_fields)
-    if dropped := [key for key, _ in wanted.extra if key not in allowed]:
-        why.append(
-            f"this version has no {' and '.join(dropped)}: boxes are in their places, scores may differ a little"
-        )
-    values = declared(image, found.size, wanted, allowed, frame)
+    values = declared(image, found.size, wanted, frame)
     made.entries.append(Entry(image.name, {"topic": topic, **values}, tuple(why)))
     made.frames[image.name] = ((values["height"], values["width"], image.channels), "uint8")
 
 
-def _vector(vector: Vector) -> dict[str, Any]:
+def _vector(vector: Vector, topics: set[str]) -> dict[str, Any]:
+    """Return the entry; its topic is added to ``topics``, which no two inputs share."""
     word = re.sub(r"[^A-Za-z0-9_]+", "_", vector.name).strip("_")
-    word = word if word and not word[0].isdigit() else f"input_{word}".strip("_")
-    kind = {"dtype": vector.dtype} if vector.dtype != "float32" and "dtype" in ModelInput.model_fields else {}
-    return {"shape": vector.shape, **kind, "topic": f"/{word[:_WORD_MOST]}", "type": vector.message}
+    word = (word if word and not word[0].isdigit() else f"input_{word}".strip("_"))[:_WORD_MOST]
+    while word in topics:
+        word += "_"
+    topics.add(word)
+    kind = {} if vector.dtype == "float32" else {"dtype": vector.dtype}
+    return {"shape": vector.shape, **kind, "topic": f"/{word}", "type": vector.message}
 
 
 def _frame_shape(vector: Vector) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fleet.manifest.schema.model_schema import ModelOutput
 from runtime.contract.node.decoders import DECODER_OPTIONS, option_problems
 
 TENSOR_MOST = 65536
@@ -23,7 +22,7 @@ class Preprocessing:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     color: str = "rgb"
     extra: tuple[tuple[str, Any], ...] = ()
-    """Further keys of ``preprocess``, written where this version takes them."""
+    """Further keys of ``preprocess``."""
     why: str = "nothing in the file says what the model was trained on: values from 0 to 1"
 
 
@@ -66,9 +65,7 @@ class Head:
 
 def supported(each: Published) -> bool:
     """Say whether this version has the decoder with these options: by the tables that the manifest's checks read."""
-    if each.decoder not in DECODER_OPTIONS or option_problems(each.decoder, each.options):
-        return False
-    return each.tensor is not None or "tensors" in ModelOutput.model_fields
+    return each.decoder in DECODER_OPTIONS and not option_problems(each.decoder, each.options)
 
 
 def numbers(each: Published) -> Published:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from fleet.errors import UsageError
 from fleet.manifest.files.onnx_graph import Tensor
 from fleet.manifest.proposal.inspected import SHAPE_ONLY, Inspected
-from runtime.contract.node.inputs import FLOAT32_ARRAY
+from fleet.manifest.schema.model_schema import InputType
+from runtime.contract.node.inputs import FLOAT32_ARRAY, FLOAT64_ARRAY
 
 SAMPLES = 512
 """Of one step of Silero VAD at 16 kHz."""
 _RATE = 16000
+FED_DTYPES: tuple[str, ...] = get_args(InputType)
+"""Element types of inputs that messages and constants fill."""
 _FLOATS = ("float32", "float16", "float64")
 _RATES = frozenset({"sr", "sample_rate", "samplerate", "sampling_rate"})
 _SIZES = frozenset({"orig_target_sizes", "im_shape", "image_shape", "original_image_size", "orig_size"})
@@ -67,8 +70,9 @@ class Vector:
     @property
     def message(self) -> str:
         """Return the ROS message type that feeds it."""
-        integers = self.dtype.startswith(("int", "uint")) or self.dtype == "bool"
-        return "std_msgs/msg/Int32MultiArray" if integers else FLOAT32_ARRAY
+        if self.dtype.startswith(("int", "uint")) or self.dtype == "bool":
+            return "std_msgs/msg/Int32MultiArray"
+        return FLOAT64_ARRAY if self.dtype == "float64" else FLOAT32_ARRAY
 
 
 def sized(tensor: Tensor, free: int = 1) -> list[int] | None:
@@ -84,6 +88,8 @@ def constants_of(graph: Inspected, names: tuple[str, ...], image: tuple[int, int
         shape = sized(tensor)
         count = None if shape is None else int(np.prod(shape, dtype=np.int64))
         opened = shape if tensor.shape is None or None in tensor.shape else None
+        if tensor.dtype not in FED_DTYPES:
+            continue
         if low in _RATES and count == 1 and tensor.dtype != "bool":
             found.append(Constant(name, _RATE, opened, f"a sampling rate: {_RATE} Hz; 8000 where the sound has that"))
         elif low in _SIZES and image is not None and count == 2:
@@ -209,30 +215,22 @@ def _forth(graph: Inspected, name: str) -> str | None:
     return None
 
 
-def vector_of(graph: Inspected, name: str, *, any_shape: bool) -> Vector:
+def vector_of(graph: Inspected, name: str) -> Vector:
     """Return an input of numbers. Raises UsageError for one that no message can fill."""
     tensor = graph.inputs[name]
     at = f"{graph.path}: input {name}"
-    if tensor.dtype in ("string", "undefined", "bfloat16", "complex64", "complex128"):
+    if tensor.dtype not in FED_DTYPES:
         what = "no tensor" if tensor.dtype == "undefined" else tensor.dtype
-        raise UsageError(
-            f"{at} is {what}: robots read and write arrays of numbers", hint="export it with float32 there"
-        )
+        raise UsageError(f"{at} is {what}: no message fills it", hint=f"export it as one of {', '.join(FED_DTYPES)}")
     if tensor.shape is None:
         raise UsageError(
             f"{at} does not say its shape", hint="export the model with shapes: dynamic axes are fine, no rank is not"
         )
-    shape = sized(tensor) or []
     why = f"{tensor.dtype} {tensor.shown}: no picture, so its numbers come from a message"
-    if None in tensor.shape:
-        shape, said = _opened(graph, name, tensor)
-        why += f"; {said}"
-    if not any_shape and (len(shape) < 2 or shape[0] != 1):
-        raise UsageError(
-            f"{at} has shape {tensor.shown}: this version takes pictures, and lists of numbers with a batch of 1 first",
-            hint="export the model with [1, …] there, or without that input",
-        )
-    return Vector(name, tensor.dtype, shape, why)
+    if None not in tensor.shape:
+        return Vector(name, tensor.dtype, sized(tensor) or [], why)
+    shape, said = _opened(graph, name, tensor)
+    return Vector(name, tensor.dtype, shape, f"{why}; {said}")
 
 
 def _opened(graph: Inspected, name: str, tensor: Tensor) -> tuple[list[int], str]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema, 
 
 from fleet.manifest.schema.number_values import Bounds, Constant, Initial, Numbers, NumbersByName, Span
 from fleet.manifest.schema.values import Frozen, Name, Precision, Seconds, Sha256, SignedSeconds, Text, Topic
-from runtime.contract.engine.build import DEFAULT_INT8_METHOD
+from runtime.contract.engine.build import DEFAULT_INT8_METHOD, BuildOptions
 from runtime.contract.engine.decoded import output_name, tensors_read
 from runtime.contract.engine.image_layout import as_nchw
 from runtime.contract.engine.task_metric import METRICS
@@ -272,11 +272,17 @@ class ModelOutput(Frozen):
         return output_name(self.tensor or "", self.tensors)
 
 
+DEFAULT_LEVEL = BuildOptions().optimization_level
+OptimizationLevel = Annotated[int, Field(ge=0, le=5)]
+"""Of TensorRT's builder: how much it tries. Other backends have none."""
+
+
 class Fp16Options(Frozen):
     """fp16: what stays in fp32."""
 
     keep_fp32_ops: tuple[str, ...] = ()
     keep_fp32_nodes: tuple[str, ...] = ()
+    optimization_level: OptimizationLevel = DEFAULT_LEVEL
 
 
 class Int8Options(Frozen):
@@ -287,6 +293,7 @@ class Int8Options(Frozen):
     method: Literal["entropy", "percentile", "minmax", "calibrator"] = DEFAULT_INT8_METHOD
     exclude_ops: tuple[str, ...] = ()
     exclude_nodes: tuple[str, ...] = ()
+    optimization_level: OptimizationLevel = DEFAULT_LEVEL
 
 
 class Precisions(Frozen):

@@ -77,7 +77,7 @@ def _job(profile: Profile, model: Model, precision: str, dla_core: int | None) -
         external=dict(sorted(model.source.data.items())),
         inputs=tuple(_input(value) for value in model.fed),
         outputs=_outputs(model),
-        options=replace(_options(model, precision), dla_core=dla_core),
+        options=replace(_options(model, precision, profile.backend), dla_core=dla_core),
         device=device_facts(profile),
         accuracy=_accuracy(accuracy),
         enforce_accuracy=gates.waive_build_accuracy is None,
@@ -167,11 +167,15 @@ def _outputs(model: Model) -> tuple[TensorSpec, ...]:
     return tuple(TensorSpec(name=name, shape=()) for name in names)
 
 
-def _options(model: Model, precision: str) -> BuildOptions:
-    int8 = model.precisions.int8
+def _options(model: Model, precision: str, backend: str) -> BuildOptions:
+    int8, fp16 = model.precisions.int8, model.precisions.fp16
     if precision == "int8" and int8 is not None:
-        return BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
-    if precision == "fp16":
-        fp16 = model.precisions.fp16
-        return BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
-    return BuildOptions()
+        options = BuildOptions(int8=Int8Options(int8.method, int8.exclude_ops, int8.exclude_nodes))
+        level = int8.optimization_level
+    elif precision == "fp16":
+        options = BuildOptions(keep_fp32_ops=fp16.keep_fp32_ops, keep_fp32_nodes=fp16.keep_fp32_nodes)
+        level = fp16.optimization_level
+    else:
+        return BuildOptions()
+    # A level that a backend does not have must not be another engine there.
+    return replace(options, optimization_level=level) if backend == "tensorrt" else options

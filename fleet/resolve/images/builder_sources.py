@@ -21,15 +21,15 @@ _ROOTS = {
 """Backend → modules that are named by strings: started with ``-m``, or imported by their name."""
 
 
-def builder_sources(root: Path, backend: str) -> dict[Path, bytes]:
+def builder_sources(root: Path, backend: str, *more: str) -> dict[Path, bytes]:
     """Return path → content of what builds engines with ``backend``, below ``root`` (the package `runtime`).
 
-    Raises FleetError when an import leads nowhere.
+    ``more``: modules that are wanted too, with what they import. Raises FleetError when an import leads nowhere.
     """
     if backend not in _ROOTS:
         raise FleetError(f"no builder for backend {backend!r}", hint=f"backends: {', '.join(sorted(_ROOTS))}")
     found: dict[Path, bytes] = {}
-    to_read = list(_ROOTS[backend])
+    to_read = [*_ROOTS[backend], *more]
     while to_read:
         for path in _files_of(to_read.pop(), root):
             if path not in found:

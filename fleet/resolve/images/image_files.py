@@ -21,6 +21,7 @@ FROM_SOURCE = ("pycuda",)
 _BUILD_TOOLS = ("numpy", "setuptools")
 """What that stage needs."""
 _ONLY_TO_BUILD = ("setuptools",)
+SEARCH_MODULE = "runtime.engines.tool.tune"
 _NOT_IN_RUNTIME = ("updater",)
 _TEMPLATES = ("Dockerfile.", "requirements-")
 
@@ -106,15 +107,29 @@ def runtime_sources(kind: str, backend: str) -> Mapping[str, bytes]:
 
     A builder's are those that its ``backend`` needs: a change of the executor must not change an engine's key.
     """
+    root = _runtime_root()
+    found = builder_sources(root, backend) if kind == "builder" else _runtime_files(root)
+    return {f"{SOURCE_DIR}/runtime/{path.relative_to(root).as_posix()}": content for path, content in found.items()}
+
+
+def search_sources(backend: str) -> Mapping[str, bytes]:
+    """Return the sources that `fleet engine tune` runs in a builder's container, by their path below a folder.
+
+    They travel with the question: in the image, and so in every engine's key, is only what builds engines.
+    """
+    root = _runtime_root()
+    found = builder_sources(root, backend, SEARCH_MODULE)
+    return {f"runtime/{path.relative_to(root).as_posix()}": content for path, content in found.items()}
+
+
+def _runtime_root() -> Path:
     spec = importlib.util.find_spec("runtime")
     if spec is None or not spec.submodule_search_locations:
         raise FleetError(
             "the package `runtime`, which goes into every image, is not installed with `fleet`",
             hint="install it again: pip install --force-reinstall jetfleet",
         )
-    root = Path(next(iter(spec.submodule_search_locations)))
-    found = builder_sources(root, backend) if kind == "builder" else _runtime_files(root)
-    return {f"{SOURCE_DIR}/runtime/{path.relative_to(root).as_posix()}": content for path, content in found.items()}
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def _runtime_files(root: Path) -> dict[Path, bytes]:

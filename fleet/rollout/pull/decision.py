@@ -21,8 +21,9 @@ from runtime.contract.robot.desired_rules import Followed
 WAIT, STALLED, ADVANCE, APPROVAL = "wait", "stalled", "advance", "approval"
 """Robots are at work · none of a stage is there to prove the release · the next stage is to be signed · it waits for a
 person."""
-END, TAKE_BACK, STOP, OVER = "end", "take back", "stop", "over"
-"""The last stage passed · robots are to go back · nothing new is to begin · there is nothing left to do."""
+PAUSE, END, TAKE_BACK, STOP, OVER = "pause", "end", "take back", "stop", "over"
+"""It is to pause, so that no other command goes on with it · the last stage passed · robots are to go back · nothing
+new is to begin · there is nothing left to do."""
 OPERATOR = "aborted by "
 """How the reason of an operator's abort begins; any other is the gate's."""
 
@@ -106,7 +107,7 @@ class _Stages:
     def _next(self, stage: int, result: RolloutResult, approved: bool, until_wave: int | None) -> Decision:
         wave = next(number for number, stages in enumerate(waves_of(self._plan), start=1) if stage in stages)
         if until_wave is not None and wave > until_wave:
-            return Decision(APPROVAL, f"wave {wave} is not asked for", result, stage)
+            return Decision(PAUSE, f"wave {wave} is not asked for", result, stage)
         if self._plan.stages[stage - 1].approve and not approved:
             return Decision(APPROVAL, f"stage {stage} of {last_stage(self._plan)} wants an approval", result, stage)
         return Decision(ADVANCE, "", result, stage)

@@ -71,6 +71,8 @@ class InspectRequest:
     """Hold it against this machine."""
     shapes: Shapes = field(default_factory=dict)
     """For ``layers`` of a bare ONNX file."""
+    times: bool = False
+    """With ``layers``: measure their times here where no report says them, if the engine can run here."""
 
 
 @dataclass(frozen=True)

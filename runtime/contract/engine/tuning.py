@@ -17,6 +17,8 @@ STATE_FILE = "tune-state.json"
 ANSWER_FILE = "tune-answer.json"
 """In a builder's result: :class:`TuneAnswer`."""
 MOST_SECONDS = 300.0
+BENCH_SECONDS = 1.0
+DEFAULT_LEVEL = BuildOptions().optimization_level
 
 PASSED, ACCURACY, LATENCY, PRECISION, FAILED, CRASHED, UNFINISHED = (
     "passed", "accuracy", "latency", "precision", "failed", "crashed", "unfinished",
@@ -36,7 +38,7 @@ class TuneJob:
     levels: Tuple[int, ...] = ()
     """TensorRT's optimization levels: the first for the search, the others for the fastest mix that it finds. Empty:
     the jobs' own."""
-    bench_seconds: float = 1.0
+    bench_seconds: float = BENCH_SECONDS
     """How long each engine is measured."""
     schema: int = SCHEMA
 
@@ -142,3 +144,13 @@ class TuneAnswer:
     versions: Dict[str, str]
     notes: Tuple[str, ...] = ()
     schema: int = SCHEMA
+
+
+def described(mix: Mix) -> str:
+    """Return a mix in a few words: ``int8 minmax, 3 regions in float, level 4``."""
+    words = mix.line
+    if mix.regions:
+        rest = "fp32" if mix.precision == "fp16" else "float"
+        words += ", {} region{} in {}".format(mix.regions, "s" if mix.regions > 1 else "", rest)
+    level = mix.options.optimization_level
+    return words if level == DEFAULT_LEVEL else "{}, level {}".format(words, level)

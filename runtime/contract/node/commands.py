@@ -149,6 +149,9 @@ def joint_rules(values: Dict[str, Any]) -> List[OptionProblem]:
 
 def topic_problem(topic: str, options: Mapping[str, Any]) -> Optional[Tuple[str, str]]:
     """Return what is wrong with an output's topic and what to do, by the names that ros2_control's controllers have."""
+    if is_joints(options) and topic == options.get("measured"):
+        message = "{} is what is measured of the joints: the output would hear itself".format(topic)
+        return message, "give the topic that the controller or the simulator listens to"
     message = options.get("message", COMMANDS)
     expected = {"commands": COMMANDS, "joint_trajectory": TRAJECTORY}.get(topic.rpartition("/")[2], message)
     if not is_joints(options) or message in (expected, JOINTS_MESSAGE):

@@ -33,6 +33,8 @@ def run(request: InspectRequest, _progress: Progress) -> EngineFacts:
     facts = look(Path(request.path))
     if request.layers and not facts.layers:
         facts = _with_layers(facts, request.shapes)
+    elif request.layers and request.times and all(layer.ms is None for layer in facts.layers):
+        facts = _with_times(facts, request.shapes)
     if request.check:
         facts = replace(facts, verdict=judge(facts))
     return facts
@@ -144,6 +146,16 @@ def _plan_notes(path: Path) -> tuple[str, ...]:
     if facts.starts_at:
         notes.append(f"the plan begins after {facts.starts_at} bytes added by an exporter: TensorRT needs them removed")
     return tuple(notes)
+
+
+def _with_times(facts: EngineFacts, shapes: Shapes) -> EngineFacts:
+    """Measure the layers' times here; where the engine cannot run, say why they are not known."""
+    if facts.kind == REPORT:
+        return replace(facts, notes=(*facts.notes, "the report has no layers' times: it is of an older builder"))
+    try:
+        return _with_layers(facts, shapes)
+    except EngineError as error:
+        return replace(facts, notes=(*facts.notes, f"layers' times are not known: {error.message}"))
 
 
 def _with_layers(facts: EngineFacts, shapes: Shapes) -> EngineFacts:

@@ -36,7 +36,11 @@ def run(request: TuneRequest, progress: Progress) -> TuneAnswer:
     jobs = {precision: resolved(job, folder / MODEL_FILE) for precision, job in asked.jobs.items()}
     asked = replace(asked, jobs=jobs)
     check_builder(first.device, backend.device_facts(), read_jetson())
-    return Search(asked, folder, Path(request.state), backend, progress).run()
+    search = Search(asked, folder, Path(request.state), backend, progress)
+    try:
+        return search.run()
+    finally:
+        search.close()
 
 
 def read_tune_job(folder: Path) -> TuneJob:
@@ -83,10 +87,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _leave_documents(out: Path) -> None:
-    """Remove engines and caches: what a builder hands over is plain files, and nobody asks for these."""
-    for folder in out.iterdir():
-        if folder.is_dir():
-            shutil.rmtree(folder)
+    """Remove engines, caches and the lock: what a builder hands over is plain files, and these stay behind."""
+    for path in out.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name.startswith("."):
+            path.unlink()
 
 
 if __name__ == "__main__":

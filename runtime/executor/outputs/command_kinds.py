@@ -96,7 +96,7 @@ def _joints(options: Mapping[str, Any], resolve: Callable[[str], str], now_ns: C
     kind, fill = _joint_message(take)
     return CommandKind(
         "joints", JointCommand, CommandGuard(motion, timing_of(options)), kind, fill, take["other_publishers"],
-        "is its controller loaded and active (ros2 control list_controllers)?", topic, measured, motion,
+        "is its controller loaded and configured (ros2 control list_controllers)?", topic, measured, motion,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from runtime.contract.node.health import DRIVE, CommandHealth
 from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import Stamp
 from runtime.executor.inputs.steady_timer import steady_timer
+from runtime.executor.inputs.subscriptions import HAS_MESSAGE_INFO
 from runtime.executor.outputs.command_guard import STOPPED, Command, Timing
 from runtime.executor.outputs.command_kinds import CommandKind
 from runtime.executor.outputs.listeners import unheard
@@ -274,10 +275,15 @@ class CommandOutput:
         measured.forget()
 
         def take(message: bytes) -> None:
-            with self._lock:
-                measured.take(message, self._monotonic())
+            take_with_info(message, {})
 
-        self._measuring = self._node.create_subscription(JointState, measured.topic, take, MEASURED_QOS, raw=True)
+        def take_with_info(message: bytes, info: dict[str, Any]) -> None:
+            publisher = bytes((info.get("publisher_gid") or {}).get("data", b""))
+            with self._lock:
+                measured.take(message, self._monotonic(), publisher)
+
+        taken: Callable[..., None] = take_with_info if HAS_MESSAGE_INFO else take
+        self._measuring = self._node.create_subscription(JointState, measured.topic, taken, MEASURED_QOS, raw=True)
 
     def _note_measured(self) -> None:
         """Look who publishes what is measured, and as what: another type never arrives."""

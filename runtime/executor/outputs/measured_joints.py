@@ -17,6 +17,7 @@ from runtime.executor.inputs.adapters.joints import MOST_JOINTS
 from runtime.executor.inputs.cdr import Fields
 from runtime.executor.inputs.frame_clock import age_s, ahead_s
 from runtime.executor.inputs.frames import FrameRefusedError, Stamp
+from runtime.executor.inputs.mixed_publishers import MixedPublishers
 
 STEADY_S = 1.0
 """After a jump, so long without another one until what is measured is believed again."""
@@ -47,6 +48,7 @@ class MeasuredJoints:
     def __init__(self, topic: str, rules: Rules, now_ns: Callable[[], int]) -> None:
         """``topic``: for a person. ``now_ns``: nanoseconds of the node's clock, which stamps are compared with."""
         self.topic, self._rules, self._now_ns = topic, rules, now_ns
+        self._max_jump, self._max_velocity = np.array(rules.max_jump), np.array(rules.max_velocity)
         self._names: tuple[str, ...] = ()
         self._at: npt.NDArray[np.intp] = np.zeros(0, np.intp)
         self.position: Floats = np.zeros(0)
@@ -59,9 +61,13 @@ class MeasuredJoints:
         """Begin anew: what came before says nothing of now."""
         self._arrived = self._good_until = self._steady_at = -math.inf
         self._problem = self._jumped = self._absent = ""
+        self._publishers = MixedPublishers()
 
-    def take(self, message: bytes, now: float) -> None:
-        """Take a serialized sensor_msgs/msg/JointState that came at ``now``, seconds of the steady clock."""
+    def take(self, message: bytes, now: float, publisher: bytes = b"") -> None:
+        """Take a serialized sensor_msgs/msg/JointState that came at ``now``, seconds of the steady clock.
+
+        ``publisher``: its id; empty where the middleware does not tell.
+        """
         try:
             found = self._read(message, now)
         except FrameRefusedError as error:
@@ -70,6 +76,8 @@ class MeasuredJoints:
             return
         if found is None:
             return
+        if publisher:
+            self._publishers.heard(publisher, now)
         position, velocity, age = found
         if now <= self._good_until:
             self._look_for_jump(position, now)
@@ -88,7 +96,11 @@ class MeasuredJoints:
             said = f": {self._problem}" if self._problem else ""
             age, most = now - self._arrived, self._rules.max_age_s
             return f"the newest measurement on {self.topic} is {age:.3f} s old, {most:g} s is the most{said}"
-        return self._jumped if now < self._steady_at else ""
+        if now < self._steady_at:
+            return self._jumped
+        if mixed := len(self._publishers.mixed(now)):
+            return f"{self.topic}: {mixed} publishers measure the same joints: stop or remap all but one"
+        return ""
 
     def published_as(self, kinds: set[str]) -> None:
         """Note as what types the topic is published."""
@@ -100,8 +112,8 @@ class MeasuredJoints:
             self._absent = f"nothing arrives on {self.topic}, though it has a publisher"
 
     def _look_for_jump(self, position: Floats, now: float) -> None:
-        moved = np.array(self._rules.max_velocity) * (now - self._arrived)
-        over = np.abs(position - self.position) - np.array(self._rules.max_jump) - moved
+        moved = self._max_velocity * (now - self._arrived)
+        over = np.abs(position - self.position) - self._max_jump - moved
         worst = int(np.argmax(over))
         if over[worst] <= 0.0:
             return

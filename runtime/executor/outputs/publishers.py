@@ -128,6 +128,8 @@ class NodeOutputs:
             )
         except MissingMessageError as error:
             return Unpublished(str(error))
+        if topic == kind.measured_topic:
+            return Unpublished(f"{topic} is what is measured of the joints: the output would hear itself; remap one")
         self._identity = self._identity or identity_of(self._node)
         guarded = CommandOutput(self._node, model.model.name, topic, kind, self._identity, self._gate)
         self._commands.append((model, guarded))

@@ -13,8 +13,10 @@ from typing import Any, Dict, Tuple
 
 from runtime.contract.codec import canonical_json, from_dict
 from runtime.contract.json_decoder import ContractError
+from runtime.contract.registry.docker_logins import DockerLogins, LoginError
 from runtime.contract.robot.pull_settings import HUB_CA_FILE, PULL_FILE, PullSettings, check_settings
 from runtime.updater.pull.host_key import HostKey
+from runtime.updater.robot.registry_login import login_folder
 from runtime.updater.storage.durable import remove, replace_durable
 from runtime.updater.transaction.update_state import Rejected
 
@@ -37,6 +39,7 @@ def take_pull(root: Path, machine: Path, identity: Tuple[str, str], request: Dic
         raise Rejected("refused", text.format(settings.robot, settings.fleet, *identity), "run `fleet bootstrap`")
     if settings.host_key or settings.hub_ca:
         raise Rejected("usage", "host_key and hub_ca are paths at the robot: they are not brought to it")
+    _refuse_in_the_clear(root, settings)
     authority = _authority(request.get("hub_ca"))
     key = HostKey(settings, machine).public()
     place = root / HUB_CA_FILE
@@ -47,6 +50,20 @@ def take_pull(root: Path, machine: Path, identity: Tuple[str, str], request: Dic
         remove(place)
     replace_durable(root / PULL_FILE, canonical_json(settings) + b"\n")
     return key
+
+
+def _refuse_in_the_clear(root: Path, settings: PullSettings) -> None:
+    """Whoever may use the socket is not root: they cannot have the registry's login sent without TLS."""
+    scheme, _, host = settings.registry.partition("://")
+    if scheme == "https":
+        return
+    try:
+        known = DockerLogins(login_folder(root)).knows(host)
+    except LoginError:
+        known = True
+    if known:
+        text = "this robot has a login for {}, and it would be shown there without TLS".format(host)
+        raise Rejected("refused", text, "give the registry TLS, and take plain_http out of the manifest")
 
 
 def _authority(given: Any) -> bytes:

@@ -34,6 +34,7 @@ from runtime.updater.transaction.pulling import (
     pull_state,
     take_desired,
 )
+from runtime.updater.transaction.state_machine import defect
 from runtime.updater.transaction.update_state import Rejected
 
 #: The longest pause after errors; and between two attempts to reach out for a commit.
@@ -65,6 +66,8 @@ class Puller:
         self._looks, self._failures = 0, 0
         self._asked = False
         self._settings: Optional[PullSettings] = None
+        self._unreadable = False
+        """There is a `pull.json`, and it cannot be used."""
         self._next: Optional[float] = None
         """When to look again, on our clock."""
         self._next_wall = 0.0
@@ -93,7 +96,7 @@ class Puller:
     def state(self) -> Optional[PullState]:
         """Return how the robot stands to its fleet; None where it does not pull."""
         settings = self._settings
-        if settings is None or settings.link != PULL:
+        if not self._unreadable and (settings is None or settings.link != PULL):
             return None
         found = pull_state(self._updater.journal, self._held, self._next_wall, self._problem)
         return replace(found, unreported=self.unreported)
@@ -108,16 +111,27 @@ class Puller:
     def run(self) -> None:
         """Work until :meth:`stop`."""
         while not self._stopped:
-            self._news.wait(self.round())
+            self._news.wait(self._safe_round())
             self._news.clear()
+
+    def _safe_round(self) -> float:
+        try:
+            return self.round()
+        except Exception as error:  # noqa: BLE001  (a robot that never looks again must not look as if it did)
+            self._tell(problem=defect(error).message)
+            self._count_look()
+            return IDLE_S
 
     def round(self) -> float:
         """Do what is due; return the seconds until something may be due again."""
         try:
             self._settings = self._read()
         except (WorldError, Rejected) as error:
+            self._unreadable = True
             self._tell(held="", problem=_sentence(error.message, error.hint))
+            self._count_look()
             return IDLE_S
+        self._unreadable = False
         if self._settings is None or self._settings.link != PULL:
             self._count_look()
             return IDLE_S

@@ -13,9 +13,14 @@ from runtime.updater.daemon.puller import Ask
 from runtime.updater.daemon.updater import Updater
 from runtime.updater.robot.pull_file import read_pull_file
 from runtime.updater.state.world import WorldError
+from runtime.updater.transaction.state_machine import defect
 
 #: Changes that come within this time are one report.
 FOLD_S = 0.5
+TWINS = (
+    "the hub has newer reports than this robot made, again: another machine reports with its name and host key -> give "
+    "each machine a host key of its own (ssh-keygen -A), then fleet enroll accept"
+)
 FIRST_PAUSE_S, MOST_PAUSE_S, IDLE_S = 5.0, 900.0, 60.0
 
 
@@ -37,7 +42,7 @@ class Reporter:
         self._due = 0.0
         self._again: Optional[float] = None
         """When what waits is handed over again, on our clock; None: nothing waits."""
-        self._failures = 0
+        self._failures, self._renumbered = 0, 0
         self._stopped = False
 
     def changed(self) -> None:
@@ -53,10 +58,17 @@ class Reporter:
     def run(self) -> None:
         """Work until :meth:`stop`."""
         while not self._stopped:
-            self._news.wait(self.round())
+            self._news.wait(self._safe_round())
             self._news.clear()
             if self._changed and not self._stopped:
                 time.sleep(FOLD_S)
+
+    def _safe_round(self) -> float:
+        try:
+            return self.round()
+        except Exception as error:  # noqa: BLE001  (a robot that is silent for ever must say why)
+            self._on_problem(defect(error).message)
+            return IDLE_S
 
     def round(self) -> float:
         """Report when that is due; return the seconds until it may be due again."""
@@ -84,6 +96,7 @@ class Reporter:
             problem = str(found.get("failed") or found.get("refused") or "")
             after_s = float(found.get("after_s") or 0.0)
             waiting = bool(found.get("waiting"))
+            self._renumbered = self._renumbered + 1 if found.get("renumbered") else 0
         except WorldError as error:
             problem, waiting = error.message, True
         self._failures = self._failures + 1 if problem else 0
@@ -91,4 +104,5 @@ class Reporter:
         if problem or waiting:
             pause = min(MOST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(self._failures, 10)) if problem else 0.0
             self._again = self._clock() + max(pause, min(after_s, MOST_PAUSE_S))
-        self._on_problem(printable(problem, 600))
+        twice = self._renumbered > 1  # once is a new disk, or a hub that was restored
+        self._on_problem(printable(problem or (TWINS if twice else ""), 600))

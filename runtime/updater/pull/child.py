@@ -84,7 +84,7 @@ def _report(options: argparse.Namespace, settings: PullSettings) -> Dict[str, An
             queue.add(_made(settings, from_json(Attestation, given, REPORT_LIMITS), float(options.at)))
         answer = queue.send(Hub(settings.hub, settings.hub_ca))
         raise_when_not_taken(answer)
-        return {"sent": True, "waiting": len(queue.waiting())}
+        return {"sent": True, "waiting": len(queue.waiting()), "renumbered": queue.renumbered}
 
 
 def _made(settings: PullSettings, attestation: Attestation, at: float) -> Report:

@@ -32,6 +32,8 @@ class ReportQueue:
     def __init__(self, state: Path, key: str, sign: Sign) -> None:
         self.folder = state / FOLDER
         self._key, self._sign = key, sign
+        self.renumbered = False
+        """The hub knew newer numbers than this robot had given."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @contextmanager
@@ -84,6 +86,7 @@ class ReportQueue:
 
     def _again(self, hub: Hub, newest: int) -> HubAnswer:
         """The hub knows newer numbers than ours (the disk is new, or its clone reports): go on after them, once."""
+        self.renumbered = True
         paths = self.waiting()
         last = self._read(paths[-1])
         number = max(newest, self._number(SEQUENCE)) + 1

@@ -65,6 +65,8 @@ class Plant:
         self.offset = np.zeros(len(JOINTS))
         """Of the encoders."""
         self.measures = True
+        self.rival = False
+        self._rival: Any = None
         self.seconds, self.seed = 60.0, 1
         self._observed = node.create_publisher(JointState, OBSERVED, 1)
         self._measured = node.create_publisher(JointState, MEASURED, 1)
@@ -116,6 +118,14 @@ class Plant:
             if time.monotonic() > end:
                 raise SystemExit(f"waited {DEADLINE_S:g} s for {what}; commanded last {self.commands[-2:]}")
             rclpy.spin_once(self.node, timeout_sec=0.05)
+
+    def command_too(self, too: bool) -> None:
+        """Be another commander of the joints, however silent, or be none any more."""
+        if too and self._rival is None:
+            self._rival = self.node.create_publisher(Float64MultiArray, COMMANDS, 1)
+        elif not too and self._rival is not None:
+            self.node.destroy_publisher(self._rival)
+            self._rival = None
 
     def pass_by(self, seconds: float) -> None:
         """Go on as it is for so long."""
@@ -222,6 +232,7 @@ def scene(plant: Plant) -> None:
         while lines:
             for name, value in json.loads(lines.pop(0)).items():
                 setattr(plant, name, value)
+            plant.command_too(plant.rival)
         rclpy.spin_once(plant.node, timeout_sec=0.05)
     plant.tell(commands=len(plant.commands))
 

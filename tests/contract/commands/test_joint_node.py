@@ -96,7 +96,7 @@ def state(report: HealthReport) -> CommandHealth:
 def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> None:
     write_policy(tmp_path / "rt")
     one = robot(tmp_path / "rt")
-    unheard = f"{COMMANDS} has no subscriber: is its controller loaded and active (ros2 control list_controllers)?"
+    unheard = f"{COMMANDS} has no subscriber: is its controller loaded and configured (ros2 control list_controllers)?"
     one.until("no controller", lambda report: state(report).reason == unheard)
     with plant(one, "--silent") as peer:
         nobody = "nothing arrives on /joint_states, though it has a publisher"
@@ -118,6 +118,17 @@ def test_joints_that_stand_still_say_why(robot: StartRobot, tmp_path: Path) -> N
         assert report.models[0].errors > 0
         say(peer, mode=0.0)
         one.until("it to drive again", lambda report: state(report).state == "drive")
+        say(peer, rival=True)
+        report = one.until("it to yield", lambda report: state(report).state == "held")
+        assert f"{COMMANDS} is also commanded by /plant: stop it, remap one of the two" in report.models[0].held
+        say(peer, rival=False)
+        one.until("it to come back", lambda report: state(report).state == "drive")
+        with plant(one):
+            mixed = "/joint_states: 2 publishers measure the same joints: stop or remap all but one"
+            one.until("both to be named", lambda report: state(report).reason == mixed)
+        one.until("it to drive by one alone", lambda report: report.in_service and state(report).state == "drive")
+        outputs = [finding for finding in one.verify(1.0).findings if finding.check == "outputs"]
+        assert [finding.passed for finding in outputs] == [True], outputs
 
 
 def command_check(report: HealthReport) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +27,12 @@ from runtime.contract.engine.build import (
     BuildOptions,
     EngineReport,
 )
+from runtime.contract.engine.decoded import OutputDecoder
 from runtime.contract.engine.engine_tool import BuildRequest
-from runtime.decoding.decoders import Boxes, Classes, View, decoder_named
+from runtime.decoding.decoders import Boxes, Classes, View
 from runtime.engines.build import job as build_job
 from runtime.engines.errors import EngineError
+from runtime.engines.golden.decoded import decoders_of, view_of
 from runtime.engines.golden.golden_data import load_golden
 from runtime.engines.golden.run_golden import run_golden
 from runtime.engines.golden.selftest import self_test
@@ -218,7 +221,7 @@ def built_from(folder: Path, precision: str) -> str:
     if build_job.run(work, out) != build_job.EXIT_BUILT:
         return _explained(from_json(BuildFailure, (out / FAILURE_FILE).read_bytes()))
     report = from_json(EngineReport, (out / REPORT_FILE).read_bytes())
-    _decoded(out, report, [(each.output, each.name, each.options) for each in spec.job.decoders])
+    _decoded(out, report, spec.job.decoders, view_of(spec.job.inputs))
     return "decoded"
 
 
@@ -232,7 +235,8 @@ def _alone(made: Example, path: Path, out: Path) -> str:
     except EngineError as error:
         return _explained(BuildFailure(error.kind, error.message, error.hint, error.detail))
     outputs = [spec.name for spec in report.identity.outputs]
-    _decoded(out, report, [(name, "tensor", {"max_elements": 65536}) for name in outputs])
+    plain = [OutputDecoder(name, "tensor", {"max_elements": 65536}) for name in outputs]
+    _decoded(out, report, plain, View(480, 640))
     return "decoded"
 
 
@@ -242,16 +246,18 @@ def _explained(failure: BuildFailure) -> str:
     return failure.kind
 
 
-def _decoded(out: Path, report: EngineReport, decoders: list[tuple[str, str, dict[str, Any]]]) -> None:
+def _decoded(out: Path, report: EngineReport, declared: Sequence[OutputDecoder], view: View) -> None:
     runner = BACKEND.load(out)
     tested = self_test(runner, report.identity, out / GOLDEN_FILE)
     if any("accuracy gate waived" in note or "self-test would refuse" in note for note in report.notes):
         return  # of frames of a generator: the report says so, and the robot would refuse it
     assert tested.passed, tested.message
-    golden = load_golden(out / GOLDEN_FILE, report.identity.inputs, [spec.name for spec in report.identity.outputs])
-    for answer in run_golden(runner, golden):
-        for output, name, options in decoders:
-            result = decoder_named(name, options)(answer[output], View(480, 640))
+    outputs = [spec.name for spec in report.identity.outputs]
+    state = report.identity.state
+    golden = load_golden(out / GOLDEN_FILE, report.identity.inputs, outputs, may_be_empty=True, state=state)
+    decoders, _ = decoders_of(declared, view, plugins=False)
+    for results in decoders(run_golden(runner, golden)).values():
+        for result in results:
             if isinstance(result, (Boxes, Classes)):
                 assert np.all((result.scores >= -0.01) & (result.scores <= 1.01))
     runner.close()

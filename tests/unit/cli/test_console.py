@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from rich.progress import TextColumn
 
 import fleet
 from fleet.cli.ui import console
-from fleet.cli.ui.console import activity, plain, remarks, table
+from fleet.cli.ui.console import plain, remarks, table
 from fleet.ports import CommandResult
 from tests.unit.cli.conftest import ADDRESSES, Desk
 
@@ -44,29 +41,6 @@ def test_no_code_becomes_a_picture_anywhere(text: str, capsys: pytest.CaptureFix
         made.print(text, markup=False)
     printed = capsys.readouterr()
     assert printed.out.count(text) == printed.err.count(text) == 4
-
-
-@pytest.mark.parametrize("text", [*CODES, "[red]layers[/red]", "back\\", "[link=x]"])
-def test_progress_shows_what_it_is_given(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = io.StringIO()
-    factory = console.stderr
-
-    def terminal() -> Console:
-        made = factory()
-        made.file, made._force_terminal = shown, True
-        made._width = 200
-        return made
-
-    monkeypatch.setattr(console, "stderr", terminal)
-    with activity() as lines:
-        lines.update("a", f"asking {text}")
-        progress = lines._progress
-        assert progress is not None
-        column = progress.columns[1]
-        assert isinstance(column, TextColumn)
-        assert column.render(progress.tasks[0]).plain == f"asking {text}"
-        lines.done("a", f"done {text}")
-    assert f"done {text}" in shown.getvalue()
 
 
 @pytest.mark.parametrize("text", ["back\\", "[red]", "\\[x]", "a\\\\", "[/]", "[B]", "\\\\[red]", "[[red]]"])

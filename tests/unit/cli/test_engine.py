@@ -21,7 +21,7 @@ from runtime.contract.engine.engine_facts import EngineFacts
 from runtime.contract.engine.engine_tool import INSPECT, InspectRequest
 from tests.fakes.fleet_folder import write_fleet
 from tests.fakes.nodes.policy_models import accumulator
-from tests.unit.engines.test_sensitivity import dead_channel
+from tests.unit.engines.models import dead_channel
 
 QUICK = ("--seconds", "0.02")
 

@@ -129,7 +129,7 @@ def test_whatever_an_input_is_called_init_validates(tensor: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"element": TensorProto.STRING}, "is string: robots read and write arrays of numbers"),
+        ({"element": TensorProto.STRING}, "is string: no message fills it"),
         ({"shape": None}, "does not say its shape"),
         ({"shape": [4, 3, 32, 32]}, "takes 4 frames at a time"),
         ({"tensor": "two\nlines"}, "no valid manifest can be made of it"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fleet.adapters.http_hub import RequestsHub
 from fleet.cli.desired import office
 from fleet.cli.wiring import Wiring
 from fleet.ports import HubRow
@@ -331,7 +332,8 @@ def test_a_stage_that_wants_an_approval_waits_for_a_reason_which_history_keeps(y
 
 def test_a_pause_holds_and_an_abort_sends_back_with_its_reason(yard: Yard) -> None:
     running(yard)
-    yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    yard.desk.json("rollout", "--yes", "--once", code=7)
+    yard.settle()
     yard.desk.json("rollout", "--pause", "--reason", "lunch", code=7)
     yard.settle(3)
     assert yard.versions() == {**all_at("1.0.0"), "amr-001": "1.1.0"}
@@ -341,6 +343,17 @@ def test_a_pause_holds_and_an_abort_sends_back_with_its_reason(yard: Yard) -> No
     assert told["standing"] == "reverting"
     assert {robot["name"]: robot["outcome"] for robot in told["robots"]}["amr-001"] == "rolled back"
     assert "it hums" in audit.history(yard.desk.registry, PREFIX)[0].reason
+
+
+def test_a_wave_that_was_not_asked_for_is_begun_by_no_other_command(yard: Yard) -> None:
+    running(yard)
+    told = yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    assert (told["standing"], told["waits"]) == ("paused", "wave 2 is not asked for")
+    for option in ("--once", "--watch"):
+        assert "wave 2 is not asked for" in yard.desk.json("rollout", option, code=7)["waits"]
+    assert yard.versions() == {**all_at("1.0.0"), "amr-001": "1.1.0"}
+    yard.desk.fleet("rollout", "--resume")
+    assert yard.versions() == all_at("1.1.0")
 
 
 def test_an_abort_wants_a_reason(yard: Yard) -> None:
@@ -355,9 +368,23 @@ def test_another_rollout_is_refused_while_one_is_under_way_and_a_rollback_takes_
     yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
     yard.next("1.2.0")
     message = yard.desk.json("rollout", "--yes", code=7)["error"]["message"]
-    assert "the rollout of 1.1.0 to robots that pull is running: it has reached stage 1 of 2" in message
+    assert "the rollout of 1.1.0 to robots that pull is paused: it has reached stage 1 of 2" in message
     yard.desk.fleet("rollback", "1.0.0", "--yes")
     assert yard.versions() == all_at("1.0.0")
+
+
+def test_a_timer_does_not_undo_a_rollback(yard: Yard) -> None:
+    running(yard)
+    yard.desk.fleet("rollout", "--yes")
+    yard.desk.fleet("rollback", "1.0.0", "--yes")
+    message = yard.desk.json("rollout", "--once", "--yes", code=7)["error"]["message"]
+    assert message == (
+        "1.1.0 was rolled out before, and the fleet was taken to 1.0.0 since: --once does not begin it again"
+    )
+    yard.settle()
+    assert yard.versions() == all_at("1.0.0")
+    yard.next("1.2.0")
+    assert yard.desk.json("rollout", "--once", "--yes", code=7)["stage"] == 1
 
 
 def test_some_robots_are_changed_and_those_that_were_not_asked_for_never(yard: Yard) -> None:
@@ -482,6 +509,25 @@ def test_a_hub_that_is_away_holds_the_rollout_and_it_goes_on_by_itself(yard: Yar
     assert yard.versions() == all_at("1.0.0")
 
 
+def test_pins_that_cannot_be_read_are_said_for_each_robot(yard: Yard) -> None:
+    """Whoever writes to the registry put something else there."""
+    yard.open()
+    yard.desk.registry.put_manifest(f"{PREFIX}/desired", "pins", b"{}", "application/vnd.oci.image.manifest.v1+json")
+    said = yard.desk.json("status", code=3)
+    assert {row["state"] for row in said["robots"]} == {"unknown"}
+    assert "desired:pins: not a usable image manifest" in said["robots"][0]["error"]
+
+
+def test_pins_that_nobody_signed_are_said(yard: Yard, signed: Signed) -> None:
+    signed.trust["threshold"] = 2
+    yard.open(trust=signed.trust)
+    signed.trust["threshold"] = 1
+    (yard.desk.folder / "allowed_signers").write_text("eve@x eve\n")
+    said = yard.desk.fleet("status", code=3)
+    assert "no pinned host keys count: the pins are signed by 0 of 2" in said.err
+    assert "amr-001: its key SHA256:" in said.out
+
+
 # ── mixed fleets, signed fleets ──────────────────────────────────────────────────────────────────────────────────
 
 
@@ -563,12 +609,12 @@ def test_status_says_who_holds_and_when_it_was_seen_last(yard: Yard) -> None:
 
 
 def test_a_statement_that_nobody_renewed_is_said_and_the_next_step_renews_it(yard: Yard) -> None:
-    running(yard)
-    yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    yard.open(**APPROVED)
+    yard.desk.json("rollout", "--yes", code=7)
     yard.clock.sleep(25 * 3600.0)
     assert "the desired statement expired at" in yard.desk.json("status")["desired"]["problem"]
     assert "the desired statement expired" in yard.robots["amr-002"].held
-    assert yard.desk.json("rollout", "--once", "--until-wave", "1", code=7)["standing"] == "running"
+    assert yard.desk.json("rollout", "--once", code=7)["standing"] == "running"
     assert yard.desk.json("status")["desired"]["problem"] is None
     yard.clock.sleep(5.0)
     assert yard.robots["amr-002"].held == "waits for its stage: it is in stage 2"
@@ -601,7 +647,7 @@ def test_hooks_hear_of_waves_and_once_of_the_end_and_may_pause(yard: Yard) -> No
     script.chmod(0o755)
     waves = {"events": ["before-wave", "after-wave"], "command": "./hook", "on_error": "stop"}
     yard.open(hooks=[waves, {"events": ["before-rollout", "after-rollout"], "command": "./hook"}])
-    yard.desk.json("rollout", "--yes", "--until-wave", "1", code=7)
+    yard.desk.json("rollout", "--yes", "--once", code=7)
     heard.with_suffix(".stop").touch()
     told = yard.desk.json("rollout", "--watch", code=7)
     assert told["standing"] == "paused"
@@ -618,3 +664,28 @@ def test_hooks_hear_of_waves_and_once_of_the_end_and_may_pause(yard: Yard) -> No
         "after-rollout",
     ]
     assert yard.versions() == all_at("1.0.0")
+
+
+def test_the_hub_that_the_manifest_names_is_asked_with_its_token(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk.publish(hub={"url": "https://127.0.0.1:1/jetfleet/", "token": {"env": "HUB_TOKEN"}})
+    assert "hub/token: the variable HUB_TOKEN is empty" in desk.json("status", "--hub", code=2)["error"]["message"]
+    monkeypatch.setenv("HUB_TOKEN", "between-us")
+    made = desk.wiring.hub
+    assert isinstance(made, RequestsHub)
+    assert made.url == "https://127.0.0.1:1/jetfleet"
+    assert made._headers["Authorization"] == "Bearer between-us"
+
+
+def test_robots_by_ssh_are_shown_by_their_reports_where_that_is_asked_for(yard: Yard) -> None:
+    yard.open(pulling=[])
+    robot = PullingRobot("amr-001", "testing", office(yard.desk.wiring), yard.hub, yard.clock)
+    publish_pins(office(yard.desk.wiring), Pins("testing", 5, {"amr-001": robot.voice.key.public}), None)
+    robot.live()
+    rows = {row["name"]: row for row in yard.desk.json("status", "--hub", code=6)["robots"]}
+    assert (rows["amr-001"]["state"], rows["amr-001"]["link"]) == ("idle", "ssh")
+    assert (rows["amr-002"]["state"], rows["amr-002"]["error"]) == ("offline", "the hub has no report of it")
+
+
+def test_a_manifest_without_a_hub_has_no_reports(desk: Desk) -> None:
+    desk.publish()
+    assert "the manifest names no hub to ask" in desk.json("status", "--hub", code=2)["error"]["message"]

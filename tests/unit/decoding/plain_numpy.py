@@ -45,8 +45,13 @@ class Fitted:
     def box(self, x1: float, y1: float, x2: float, y2: float) -> Box:
         """Left, top, right, bottom in the frame, cut at its edges."""
         (left, top), (right, bottom) = self.point(x1, y1), self.point(x2, y2)
-        inside_x, inside_y = (lambda v: min(max(v, 0.0), self.width)), (lambda v: min(max(v, 0.0), self.height))
-        return inside_x(left), inside_y(top), inside_x(right), inside_y(bottom)
+        wide, high = float(self.width), float(self.height)
+        return (
+            min(max(left, 0.0), wide),
+            min(max(top, 0.0), high),
+            min(max(right, 0.0), wide),
+            min(max(bottom, 0.0), high),
+        )
 
 
 def overlap(a: Box, b: Box) -> float:

@@ -236,6 +236,24 @@ def test_states_of_another_part_of_the_robot_are_no_measurement_and_no_error() -
     assert one.measured.refused == 0
 
 
+def test_two_publishers_of_the_same_joints_are_no_measurement() -> None:
+    one = Joints(POSITION).start()
+    for publisher in (b"a", b"b", b"a"):
+        one.measured.take(joint_state([0.1, 0.2]), one.now, publisher)
+        one.measured.take(joint_state([0.0], [0.0], ["gripper"]), one.now, b"c")
+    one.want(0.1, 0.2)
+    assert one.tick() == (None, STOPPED)
+    assert one.reason == "/joint_states: 2 publishers measure the same joints: stop or remap all but one"
+
+
+def test_a_publisher_that_takes_the_place_of_another_is_one() -> None:
+    one = Joints(POSITION).start()
+    for publisher in (b"a", b"a", b"b", b"b"):
+        one.measured.take(joint_state([0.1, 0.2]), one.now, publisher)
+    one.want(0.1, 0.2)
+    assert one.tick()[1] == DRIVE
+
+
 def test_names_decide_not_their_order() -> None:
     one = Joints(POSITION).start()
     one.measure(0.3, 0.2, 0.1, velocity=(0.0, 0.0, 0.0), names=("knee", "other", "hip"))

@@ -157,3 +157,48 @@ def test_a_declared_command_is_for_velocity_outputs_and_says_what_they_say(tmp_p
     with pytest.raises(ManifestError) as caught:
         load_manifest(folder)
     assert "has on_failure: hold" in caught.value.problems[0].message
+
+
+JOINTS = {
+    "joints": ["a", "b", "c", "d"],
+    "interface": "position",
+    "measured": "/joint_states",
+    "max_jump": 0.1,
+    "min_position": -1,
+    "max_position": 1,
+    "max_velocity": 2,
+    "on_failure": "hold_position",
+}
+SPEED = {
+    "joints": ["a", "b", "c", "d"],
+    "interface": "velocity",
+    "measured": "/joint_states",
+    "max_jump": 0.1,
+    "max_velocity": 2,
+    "max_acceleration": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("options", "fallback", "said"),
+    [
+        (JOINTS, "hold", ""),
+        (JOINTS, "zero", "zero, but the joints of ~/small/scores hold without a result"),
+        (SPEED, "zero", ""),
+        (SPEED, "hold", "hold, but the joints of ~/small/scores stop without a result"),
+    ],
+)
+def test_joints_hold_and_their_velocities_are_zero(
+    tmp_path: Path, options: dict[str, Any], fallback: str, said: str
+) -> None:
+    folder = written(tmp_path, "none", small(outputs={"decoder": {"name": "joints", "options": options}}))
+    text = yaml.safe_load((folder / "fleet.yaml").read_text())
+    text["groups"]["amr"]["models"] = [{"model": "small", "precision": "fp32", "fallback": fallback}]
+    (folder / "fleet.yaml").write_text(yaml.safe_dump(text, sort_keys=False))
+    if not said:
+        found = resolve(load_manifest(folder), recipes)
+        assert found.variants[found.robots[0].variant].config.models[0].on_failure == fallback
+        return
+    with pytest.raises(ManifestError) as caught:
+        load_manifest(folder)
+    assert said in caught.value.problems[0].message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,14 @@ def test_junk_under_the_tag_counts_as_nothing(desk: Desk) -> None:
     standing = read_pins(desk.office)
     assert standing.pins.robots == {}
     assert "something else was pushed there" in standing.problem
+
+
+def test_the_pins_of_ten_thousand_robots_are_read_back(desk: Desk) -> None:
+    blob = base64.b64decode(KEY.split()[1])
+    keys = {
+        f"robot-{number:05}": "ssh-ed25519 " + base64.b64encode(blob[:-4] + number.to_bytes(4, "big")).decode()
+        for number in range(10_000)
+    }
+    pins = dataclasses.replace(read_pins(desk.office).pins, generation=1, robots=keys)
+    publish_pins(desk.office, pins, desk.key("anna"))
+    assert read_pins(desk.office).pins.robots == keys

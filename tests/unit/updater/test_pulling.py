@@ -364,6 +364,9 @@ def test_another_robots_file_is_refused(pulls: Pulling) -> None:
     settings = PullSettings("warehouse", "amr-002", "http://registry.test", "warehouse")
     (pulls.robot.root / PULL_FILE).write_bytes(canonical_json(settings))
     pulls.puller.round()
+    state = pulls.puller.state()
+    assert state is not None
+    assert "pull.json is of robot amr-002" in state.problem, "said in status, too"
     assert any("pull.json is of robot amr-002, this machine is amr-001" in text for text in pulls.said)
 
 
@@ -373,6 +376,21 @@ def test_a_look_that_breaks_is_a_problem_and_the_thread_goes_on(pulls: Pulling) 
 
     pulls.puller._ask = broken
     assert "ended with 1: Killed" in pulls.poll().problem
+
+
+def test_a_defect_is_said_and_the_thread_lives(pulls: Pulling, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken(_words: list[str], _given: bytes | None) -> dict[str, Any]:
+        raise ZeroDivisionError("by zero")
+
+    pulls.puller._ask, ask = broken, pulls.puller._ask
+    pulls.puller._asked = True
+    assert pulls.puller._safe_round() > 0.0
+    state = pulls.puller.state()
+    assert state is not None
+    assert "a defect of the updater: ZeroDivisionError: by zero" in state.problem
+    assert "Traceback" in capsys.readouterr().err
+    pulls.puller._ask = ask
+    assert pulls.poll().problem == ""
 
 
 def test_what_the_process_says_is_held_against_its_shape(pulls: Pulling) -> None:

@@ -12,7 +12,8 @@ from fleet.bootstrap.host_facts import MIN_PYTHON
 from fleet.bootstrap.login import builds_here, look_at_login, why_kept
 from fleet.bootstrap.registry_check import check_registry
 from fleet.cli import complete, options
-from fleet.cli.ui.console import activity, conclude, many, plain
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, many, plain
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.wiring import Wiring
 from fleet.errors import FleetError, NotPinned, OutsideError, RobotError, RobotOffline, RobotsOffline

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fleet.cli import options
 from fleet.cli.commands.engine.bench import render as render_bench
+from fleet.cli.commands.engine.draw import Picture, write_picture
 from fleet.cli.commands.engine.shared import Seconds, Seed, Shape, Threads, asked, counted, fact, ms, on_frames
 from fleet.cli.ui.console import conclude, plain, size, table
 from fleet.errors import EngineGateError
@@ -19,7 +20,7 @@ from runtime.contract.codec import to_dict
 from runtime.contract.engine.accuracy_gate import described
 from runtime.contract.engine.build import OutputAccuracy
 from runtime.contract.engine.engine_facts import CompareAnswer, EngineFacts
-from runtime.contract.engine.engine_tool import COMPARE, CompareRequest
+from runtime.contract.engine.engine_tool import COMPARE, INSPECT, CompareRequest, InspectRequest
 
 _SHOWN_LAYERS = 40
 
@@ -39,11 +40,18 @@ def run(
         float | None,
         typer.Option("--min-cosine", min=0, max=1, help="Least cosine between their answers. Else exit 4."),
     ] = None,
+    picture: Picture = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare sizes, precisions by layer, accuracy and latency; run both on the same frames where both can run here."""
     request = CompareRequest(str(first.absolute()), str(second.absolute()), run=not no_run, seconds=seconds)
-    answer = asked(COMPARE, on_frames(request, input_, threads, shape, seed), CompareAnswer)
+    request = on_frames(request, input_, threads, shape, seed)
+    answer = asked(COMPARE, request, CompareAnswer)
+    if picture is not None:
+        looks = [
+            InspectRequest(path, True, shapes=request.shapes, times=True) for path in (request.first, request.second)
+        ]
+        write_picture(picture, [asked(INSPECT, look, EngineFacts) for look in looks])
     error = _gate(answer, min_cosine)
     conclude(as_json, to_dict(answer), lambda console: _render(console, answer), error)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from fleet.cli.commands.engine import bench, build, compare, inspect, run
+from fleet.cli.commands.engine import bench, build, compare, inspect, run, tune
 
 app = typer.Typer(
-    help="One model on the machine at hand: build, inspect, measure, run and compare engines.", no_args_is_help=True
+    help="One model on the machine at hand: build, inspect, measure, run, compare and tune engines.",
+    no_args_is_help=True,
 )
 app.command("build")(build.run)
 app.command("inspect")(inspect.run)
 app.command("bench")(bench.run)
 app.command("run")(run.run)
 app.command("compare")(compare.run)
+app.command("tune")(tune.run)

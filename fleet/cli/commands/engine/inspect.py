@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fleet.cli import options
+from fleet.cli.commands.engine.draw import Picture, write_picture
 from fleet.cli.commands.engine.shared import (
     Shape,
     absolute,
@@ -41,11 +42,15 @@ def run(
         typer.Option("--check", help="Check it against this machine, as a robot does. Exit 4: it does not fit."),
     ] = False,
     shape: Shape = None,
+    picture: Picture = None,
     as_json: options.Json = False,
 ) -> None:
     """Say what a file is without running it: device, tensors, precisions, what its build measured."""
-    request = InspectRequest(str(absolute(path)), layers, check, shapes(shape))
+    wanted = layers or picture is not None
+    request = InspectRequest(str(absolute(path)), wanted, check, shapes(shape), times=picture is not None)
     facts = asked(INSPECT, request, EngineFacts)
+    if picture is not None:
+        write_picture(picture, [facts])
     verdict = facts.verdict
     error = GateError(verdict.message, hint=verdict.hint) if verdict is not None and not verdict.fits else None
     conclude(as_json, to_dict(facts), lambda console: _render(console, path, facts, layers), error)

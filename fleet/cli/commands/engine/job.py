@@ -16,7 +16,7 @@ from fleet.errors import UsageError
 from fleet.manifest.checks.check_dla import why_no_dla
 from fleet.manifest.files.named_files import calibration_files
 from fleet.manifest.load import LoadedManifest
-from fleet.manifest.schema.manifest_schema import ModelUse, Profile
+from fleet.manifest.schema.manifest_schema import Model, ModelUse, Profile
 from fleet.manifest.yaml.explain import did_you_mean
 from fleet.resolve.desired import EngineSpec
 from fleet.resolve.documents.build_job import engine_spec
@@ -88,39 +88,50 @@ def build_from_manifest(
     with tempfile.TemporaryDirectory(prefix="jetfleet-job-") as name:
         folder = Path(name)
         (folder / JOB_FILE).write_bytes(canonical_json(job))
-        (folder / MODEL_FILE).symlink_to(source.absolute())
-        for weights in job.external:  # copied: readers of ONNX files follow no link to weights
-            (folder / weights).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source.parent / weights, folder / weights)
-        (folder / GOLDEN_FILE).symlink_to(spec.golden.absolute())
-        if spec.calibration is not None:
-            (folder / CALIBRATION_DIR).mkdir()
-            for sample in calibration_files(spec.calibration):
-                (folder / CALIBRATION_DIR / sample.name).symlink_to(sample.absolute())
+        link_data(spec, source, folder)
         request = JobRequest(str(folder), str(out.absolute()), absolute(timing_cache))
         return asked(JOB, request, EngineReport)
 
 
+def link_data(spec: EngineSpec, source: Path, folder: Path) -> None:
+    """Put what a job's documents name into its folder: model, weights, golden and calibration data."""
+    (folder / MODEL_FILE).symlink_to(source.absolute())
+    for weights in spec.job.external:  # copied: readers of ONNX files follow no link to weights
+        (folder / weights).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source.parent / weights, folder / weights)
+    (folder / GOLDEN_FILE).symlink_to(spec.golden.absolute())
+    if spec.calibration is not None:
+        (folder / CALIBRATION_DIR).mkdir()
+        for sample in calibration_files(spec.calibration):
+            (folder / CALIBRATION_DIR / sample.name).symlink_to(sample.absolute())
+
+
 def _spec(loaded: LoadedManifest, name: str, precision: str, profile: str | None, dla_core: int | None) -> EngineSpec:
     """Return the engine that is asked for. Raises UsageError."""
-    if name not in loaded.models:
-        raise UsageError(
-            f"the manifest has no model called {name}, and there is no such file",
-            hint=did_you_mean(name, loaded.models) + "; or give an .onnx file",
-        )
-    model = loaded.models[name]
+    model = model_named(loaded, name)
     if precision == "int8" and model.precisions.int8 is None:
         raise UsageError(
             f"model {name} has no calibration data for int8", hint="add precisions.int8.calibration to its file"
         )
-    chosen = _profile(loaded, profile)
+    chosen = profile_here(loaded, profile)
     use = ModelUse.model_validate({"model": name, "precision": precision, "dla_core": dla_core})
     if (why := why_no_dla(use, chosen, model)) is not None:
         raise UsageError(why[0], hint=why[1])
     return engine_spec(loaded, chosen, model, precision, recipe_for("builder", chosen), dla_core=dla_core)
 
 
-def _profile(loaded: LoadedManifest, name: str | None) -> Profile:
+def model_named(loaded: LoadedManifest, name: str) -> Model:
+    """Return a model of the manifest. Raises UsageError."""
+    if name not in loaded.models:
+        raise UsageError(
+            f"the manifest has no model called {name}, and there is no such file",
+            hint=did_you_mean(name, loaded.models) + "; or give an .onnx file",
+        )
+    return loaded.models[name]
+
+
+def profile_here(loaded: LoadedManifest, name: str | None) -> Profile:
+    """Return the profile of that name, or the only one for this machine's platform. Raises UsageError."""
     if name is not None:
         if name not in loaded.profiles:
             raise UsageError(f"the manifest has no profile called {name}", hint=did_you_mean(name, loaded.profiles))

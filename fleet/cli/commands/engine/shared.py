@@ -12,7 +12,8 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from fleet.build.engine_process import ask
-from fleet.cli.ui.console import activity, plain
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import plain
 from fleet.errors import UsageError
 from runtime.contract.codec import T
 from runtime.contract.engine.accuracy_gate import described

@@ -13,7 +13,8 @@ from fleet.cli.commands.keys import newest, root
 from fleet.cli.desired import bring_roots, by_ssh
 from fleet.cli.rebuild import confirm, release_to_sign
 from fleet.cli.trust_root import roots_to_bring
-from fleet.cli.ui.console import activity, conclude, emit, note, notice, plain, table
+from fleet.cli.ui.activity import activity
+from fleet.cli.ui.console import conclude, emit, note, notice, plain, table
 from fleet.cli.ui.robots import CONNECT_S, each
 from fleet.cli.ui.signature_view import Standing, keyring, sign_release
 from fleet.cli.wiring import Wiring

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from runtime.contract.engine.build import AccuracyGate, DeviceFacts, EngineIdentity, TensorSpec
 from runtime.engines.device.preflight import check_plan, this_platform
 from runtime.engines.errors import EngineError
 from runtime.engines.tensorrt_.device import find_gpu
 from runtime.engines.tensorrt_.run.inspect import layer_rows, parse_layers
+from runtime.engines.tensorrt_.run.layer_profile import layer_times
 from runtime.engines.tensorrt_.run.plan import OpenPlan, shape_of, tensor_specs
 from runtime.engines.tensorrt_.run.runner import TensorRtRunner
 from runtime.engines.tensorrt_.versions import full_version
@@ -34,25 +36,35 @@ def load_plan(
         plan.close()  # the runner holds it now
 
 
-def plan_layers(file: Path, dla_core: int | None = None) -> list[dict[str, str | None]]:
-    """Return what the engine inspector says of a plan's layers, as a report lists them. Raises EngineError."""
+def plan_layers(file: Path, dla_core: int | None = None) -> list[dict[str, Any]]:
+    """Return what the engine inspector says of a plan's layers, as a report lists them, with their times.
+
+    A plan whose shapes are free has none. Raises EngineError.
+    """
     import tensorrt as trt
 
     plan = _open(file, dla_core)
     try:
         inspector = plan.engine.create_engine_inspector()
-        return layer_rows(parse_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON)))
+        layers = parse_layers(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
+        inputs, outputs = tensor_specs(plan.engine)
+        if any(-1 in spec.shape for spec in (*inputs, *outputs)):
+            return layer_rows(layers)
+        return layer_rows(layers, layer_times(plan, replace(_claims(file), inputs=inputs, outputs=outputs)))
     finally:
         plan.close()
+
+
+def _claims(file: Path) -> EngineIdentity:
+    nothing = DeviceFacts(this_platform())
+    size = file.stat().st_size
+    return EngineIdentity("", file.stem, "tensorrt", "", file.name, "", size, nothing, (), (), AccuracyGate())
 
 
 def _open(file: Path, dla_core: int | None = None) -> OpenPlan:
     import tensorrt as trt
 
-    here, size = DeviceFacts(this_platform(), tensorrt=full_version(trt.__version__)), file.stat().st_size
-    nothing = DeviceFacts(here.platform)
-    claims = EngineIdentity("", file.stem, "tensorrt", "", file.name, "", size, nothing, (), (), AccuracyGate())
-    check_plan(file, claims, here)
+    check_plan(file, _claims(file), DeviceFacts(this_platform(), tensorrt=full_version(trt.__version__)))
     return OpenPlan(file, find_gpu(), dla_core=dla_core)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import time
 from pathlib import Path
+from typing import IO
 
 from runtime.contract.codec import ContractError, canonical_json, digest_of, from_json, to_dict
 from runtime.contract.engine.tuning import STATE_FILE, Mix, TuneJob, TuneState
 from runtime.contract.json_decoder import Limits
+from runtime.engines.errors import EngineError
 from runtime.engines.store import write_atomic
 
+_LOCK_FILE, _LOOK_S = ".lock", 0.2
 _STATE = Limits(size=1 << 26, values=1 << 21)
 
 
@@ -28,12 +33,38 @@ def asked_digest(job: TuneJob, versions: dict[str, str], data: list[tuple[str, s
     return digest_of({"jobs": jobs, "levels": list(job.levels), "versions": versions, "data": data})
 
 
-class StateFolder:
-    """A folder with the state of one search, and the engines of its trials."""
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
-    def __init__(self, folder: Path) -> None:
+
+class StateFolder:
+    """A folder with the state of one search, and the engines of its trials. One process at a time has it."""
+
+    def __init__(self, folder: Path, *, wait_s: float = 30.0) -> None:
+        """Lock the folder until the process ends. Raises EngineError ``usage`` when another one keeps it ``wait_s``.
+
+        A search whose parent was killed ends with its next line of progress: that is what is waited for.
+        """
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (folder / _LOCK_FILE).open("w")
+        end = time.monotonic() + wait_s
+        while not _locked(self._lock):
+            if time.monotonic() > end:
+                raise EngineError(
+                    "usage",
+                    f"another search is using {folder}",
+                    "wait until it has ended, or end it; its state stays",
+                )
+            time.sleep(_LOOK_S)
+
+    def close(self) -> None:
+        """Give the folder to others."""
+        self._lock.close()
 
     def load(self, asked: str) -> tuple[TuneState, str]:
         """Return the state, and what is to be said of it: an empty one where there is none of this search."""

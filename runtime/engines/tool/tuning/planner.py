@@ -18,6 +18,9 @@ MOST_BUILDS = 6
 CLEARLY = 0.98
 """Faster means at most this share of the other's time: less is noise."""
 
+_HARDLY = 1.05
+"""Up to this share of the fastest one's time, a refused engine may still become the fastest."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -90,11 +93,11 @@ def _within_lines(plan: Plan, state: TuneState, wholes: list[Mix], tried: dict[s
 
 
 def _could_win(trial: TuneTrial, state: TuneState) -> bool:
-    """With regions in float a mix takes no less time than without."""
+    """With regions in float a mix takes no less time than without; times of separate builds differ by noise."""
     best = fastest(state)
     if best is None or best.mix.line == trial.mix.line:
         return True
-    return trial.latency is not None and best.latency is not None and trial.latency.p50 < best.latency.p50 * CLEARLY
+    return trial.latency is not None and best.latency is not None and trial.latency.p50 < best.latency.p50 * _HARDLY
 
 
 def next_size(line: RankedLine, state: TuneState) -> int | None:

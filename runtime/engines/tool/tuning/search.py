@@ -8,15 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, MODEL_FILE, BuildJob
+from runtime.contract.engine.build import CALIBRATION_DIR, GOLDEN_FILE, IDENTITY_FILE, MODEL_FILE, BuildJob
 from runtime.contract.engine.tuning import (
     CRASHED,
     FAILED,
-    PASSED,
     UNFINISHED,
     InTurn,
     Mix,
@@ -25,6 +24,7 @@ from runtime.contract.engine.tuning import (
     TuneJob,
     TuneState,
     TuneTrial,
+    described,
 )
 from runtime.engines.backend import Backend, Progress
 from runtime.engines.build.sensitivity import Budget
@@ -33,17 +33,15 @@ from runtime.engines.errors import EngineError
 from runtime.engines.graph.normalize import load_model
 from runtime.engines.graph.shapes import fixed
 from runtime.engines.store import sha256_of
-from runtime.engines.tool.bench import Contender, in_turn, latency_of
-from runtime.engines.tool.open_engine import Opened, open_engine
+from runtime.engines.tool.tuning.finals import busy, finalists, measured_in_turn, proposal
 from runtime.engines.tool.tuning.keep_state import StateFolder, asked_digest, mix_digest
 from runtime.engines.tool.tuning.plan import plan_of
-from runtime.engines.tool.tuning.planner import CLEARLY, Build, Rank, fastest, next_step
+from runtime.engines.tool.tuning.planner import Build, Rank, next_step
 from runtime.engines.tool.tuning.rank import rank
 from runtime.engines.tool.tuning.regions import regions_of, timed
 from runtime.engines.tool.tuning.trial import job_of, layer_times, run_trial
 
 _MOST_ATTEMPTS = 2
-_FINALISTS = 3
 _OF_FINAL = 0.06
 """Of the whole time, for measuring the fastest in turn."""
 _OF_RANKING = 0.3
@@ -106,7 +104,7 @@ class Search:
             step = next_step(self._plan, self._state)
         complete = step is None
         self._finish()
-        self._notes += _busy()
+        self._notes += busy()
         if not complete:
             self._notes.append(
                 f"the time ({self._asked.seconds:.0f} s) was over before everything had been tried: run it again with "
@@ -117,12 +115,16 @@ class Search:
             model=first.model,
             backend=first.backend,
             state=self._state,
-            proposal=self._proposal(),
+            proposal=proposal(self._state),
             complete=complete,
             gone_on_with=self._before,
             versions=self._backend.versions(),
             notes=tuple(self._notes),
         )
+
+    def close(self) -> None:
+        """Give the state's folder to others."""
+        self._kept.close()
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -151,7 +153,8 @@ class Search:
 
     def _rank(self, whole: Mix) -> RankedLine:
         job = job_of(self._asked, whole)
-        seconds = min(self._box.left() / 2, self._asked.seconds * _OF_RANKING)
+        # What it finds is worth nothing without the time to build it.
+        seconds = min(self._box.left() - self._usual(), self._asked.seconds * _OF_RANKING)
         self._log(f"{whole.line}: looking for the regions that cost the accuracy, at most {seconds:.0f} s")
         started = time.monotonic()
         try:
@@ -180,14 +183,11 @@ class Search:
 
     def _finish(self) -> None:
         """Measure the fastest in turn: what separate runs say of each other depends on what else the machine did."""
-        best = fastest(self._state)
-        if best is None:
-            return
-        mixes = self._finalists()
+        mixes = finalists(self._state)
         known = {mix_digest(each.mix) for each in self._state.in_turn}
-        if known == {mix_digest(mix) for mix in mixes}:
+        if not mixes or known == {mix_digest(mix) for mix in mixes}:
             return
-        missing = [mix for mix in mixes if not (self._kept.engine(mix) / "engine.json").is_file()]
+        missing = [mix for mix in mixes if not (self._kept.engine(mix) / IDENTITY_FILE).is_file()]
         if missing:
             self._notes.append(f"not measured in turn: the engine of {described(missing[0])} is not kept any more")
             return
@@ -196,24 +196,6 @@ class Search:
         times = measured_in_turn([self._kept.engine(mix) for mix in mixes], seconds)
         found = tuple(InTurn(mix, *each) for mix, each in zip(mixes, times, strict=True))
         self._save(replace(self._state, in_turn=found))
-
-    def _finalists(self) -> list[Mix]:
-        passed = sorted(
-            (trial for trial in self._state.trials if trial.verdict == PASSED and trial.latency),
-            key=lambda trial: trial.latency.p50 if trial.latency else 0.0,
-        )
-        fast = passed[:_FINALISTS]
-        plain = next((trial for trial in passed if trial.mix.precision != "int8" and not trial.mix.regions), None)
-        return [trial.mix for trial in ([*fast, plain] if plain and plain not in fast else fast)]
-
-    def _proposal(self) -> Mix | None:
-        """Return the fastest by the measurement in turn; what is as fast within noise and simpler goes before."""
-        if not self._state.in_turn:
-            best = fastest(self._state)
-            return best.mix if best else None
-        least = min(each.p50 for each in self._state.in_turn)
-        near = [each for each in self._state.in_turn if each.p50 * CLEARLY <= least]
-        return min(near, key=lambda each: (_complexity(each.mix), each.p50)).mix
 
     # ── what is known ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,14 +217,16 @@ class Search:
 
         A build takes as long as half of those so far did. A ranking calibrates, runs graphs and leads to a build.
         """
+        return max(_LEAST_STEP_S, self._usual() * (1.5 if isinstance(step, Rank) else 1.0))
+
+    def _usual(self) -> float:
         times = sorted(trial.seconds for trial in self._state.trials if trial.verdict not in (CRASHED, UNFINISHED))
-        usual = times[len(times) // 2] if times else 0.0
-        return max(_LEAST_STEP_S, usual * (3.0 if isinstance(step, Rank) else 1.0))
+        return times[len(times) // 2] if times else 0.0
 
     def _drop_engines(self) -> None:
         """Keep the engines that may be measured again: the fastest, and those whose layers' times are asked for."""
         floats = [trial.mix for trial in self._state.trials if trial.mix.precision != "int8"]
-        keep = {self._kept.engine(mix) for mix in (*self._finalists(), *floats)}
+        keep = {self._kept.engine(mix) for mix in (*finalists(self._state), *floats)}
         for folder in self._kept.folder.glob("engine-*"):
             if folder not in keep:
                 shutil.rmtree(folder)
@@ -250,44 +234,6 @@ class Search:
     def _forget_engines(self) -> None:
         for folder in self._kept.folder.glob("engine-*"):
             shutil.rmtree(folder)
-
-
-def measured_in_turn(folders: Sequence[Path], seconds: float) -> list[tuple[float, float, int]]:
-    """Return p50, p99 (milliseconds) and the number of inferences of engines, run in turn. Raises EngineError."""
-    from runtime.engines.tool.flag_inputs import frames_for
-
-    opened: list[Opened] = []
-    try:
-        opened += [open_engine(folder) for folder in folders]
-        contenders = [Contender(each.runner, frames_for(each, None, 0)[0]) for each in opened]
-        in_turn(contenders, seconds=seconds, iterations=None, warm_up_seconds=0.2)
-        latencies = [latency_of(each.samples) for each in contenders]
-    finally:
-        for each in opened:
-            each.runner.close()
-    return [(each.p50, each.p99, each.count) for each in latencies]
-
-
-def described(mix: Mix) -> str:
-    """Return a mix in a few words: ``int8 minmax, 3 regions in float``."""
-    words = mix.line
-    if mix.regions:
-        rest = "fp32" if mix.precision == "fp16" else "float"
-        words += f", {mix.regions} region{'s' if mix.regions > 1 else ''} in {rest}"
-    return words
-
-
-def _busy() -> list[str]:
-    """Return a note where other work made the measured times doubtful."""
-    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-    if load <= cpus / 2 + 1:  # the search itself is one
-        return []
-    return [f"other work ran at the same time: load average {load:.1f} on {cpus} CPUs; times vary by that"]
-
-
-def _complexity(mix: Mix) -> int:
-    int8 = mix.options.int8
-    return len(mix.options.keep_fp32_nodes) + (len(int8.exclude_nodes) + len(int8.exclude_ops) if int8 else 0)
 
 
 def _data(folder: Path) -> list[tuple[str, str]]:

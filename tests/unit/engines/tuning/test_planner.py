@@ -58,7 +58,7 @@ def test_with_too_many_in_float_it_is_no_int8_engine_and_fewer_are_tried() -> No
 
 
 def test_a_line_that_is_no_faster_without_regions_in_float_is_left_out() -> None:
-    known = state(trial(INT8, ACCURACY, 1.99), trial(FP16, p50=2))
+    known = state(trial(INT8, ACCURACY, 2.2), trial(FP16, p50=2))
     assert next_step(replace(PLAN, later=()), known) is None
 
 

@@ -85,11 +85,10 @@ def test_a_layout_is_recognised_and_its_manifest_valid(
     folder = tmp_path / "fleet"
     assert main.run(["init", str(folder), "--model", str(path)]) == 0
     (model,) = load_manifest(folder).models.values()
-    if supported(published):
-        written = model.outputs[0].decoder
-        assert (written.name, {key: _plain(value) for key, value in written.options.items()}) == (decoder, options)
-    else:
-        assert {output.decoder.name for output in model.outputs} == {"tensor"}
+    assert supported(published)
+    written = model.outputs[0].decoder
+    assert (written.name, {key: _plain(value) for key, value in written.options.items()}) == (decoder, options)
+    assert (model.outputs[0].tensor, model.outputs[0].tensors) == (published.tensor, published.tensors)
 
 
 def test_roles_of_several_outputs_go_by_names_and_operators(tmp_path: Path) -> None:

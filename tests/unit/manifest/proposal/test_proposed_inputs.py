@@ -134,3 +134,49 @@ def test_what_no_engine_is_built_from_is_said_at_once(
     net.output("y", [1, 4])
     assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
     assert f"own ({operator}): no engine is built from it" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_voice_detector_keeps_its_state_and_knows_its_rate(tmp_path: Path) -> None:
+    model = proposed(others.voice(), tmp_path, "silero_vad")
+    assert [(each.tensor, each.constant) for each in model.inputs] == [("sr", (16000.0,)), ("input", None)]
+    assert model.inputs[1].shape == (1, 576)
+    assert [(each.input, each.output, each.shape) for each in model.state] == [("state", "stateN", (2, 1, 4))]
+    assert [output.tensor for output in model.outputs] == ["output"]
+
+
+def test_a_recurrent_policy_publishes_its_actions_alone(tmp_path: Path) -> None:
+    model = proposed(others.lstm_policy(), tmp_path)
+    assert [each.tensor for each in model.inputs] == ["obs"]
+    assert [(each.input, each.output) for each in model.state] == [("h_in", "h_out"), ("c_in", "c_out")]
+    assert [output.tensor for output in model.outputs] == ["actions"]
+    golden = np.load(tmp_path / "fleet" / "models" / "golden" / "model.npz")
+    assert golden["obs"].shape == (8, 48)  # a sequence
+
+
+@pytest.mark.parametrize("element", [7, 6, 9, 11, 2, 10])  # int64, int32, bool, double, uint8, float16
+def test_numbers_of_every_type_are_fed(element: int, tmp_path: Path) -> None:
+    net = Net()
+    for name in ("input.1", "input_1"):  # one topic for both would have two senders' numbers
+        net.input(name, [2, 5], element)
+    total = net.add("Add", *(net.add("Cast", name, to=FLOAT) for name in ("input.1", "input_1")))
+    net.add("Relu", total, name="y")
+    net.output("y", [2, 5])
+    model = proposed(net.model(), tmp_path)
+    assert len({each.topic for each in model.inputs}) == 2
+    assert {each.shape for each in model.inputs} == {(2, 5)}
+
+
+def test_a_model_that_nothing_feeds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    net.add("Relu", net.input("h0", [1, 8]), name="hn")
+    net.output("hn", [1, 8])
+    assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
+    assert "every input is a state or a constant" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_input_that_holds_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    net.add("Relu", net.input("x", [1, 0]), name="y")
+    net.output("y", [1, 0])
+    assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
+    assert "input x has a dimension of 0: it holds nothing" in " ".join(capsys.readouterr().err.split())
