@@ -20,7 +20,7 @@ VERBS = {
     "plan": ("plan", "Show what is missing for the fleet to run what the manifest declares."),
     "build": ("build", "Build the engines that the registry lacks, for the whole manifest or for some of its robots."),
     "images": ("images", "Builder and runtime images: render them for review, build them."),
-    "engine": ("engine.group", "One model on the machine at hand: build, inspect, measure, run and compare engines."),
+    "engine": ("engine.group", "One model on the machine at hand: build, inspect, measure, run, compare, tune."),
     "publish": (
         "publish",
         "Assemble the images that the registry lacks, and publish the manifest's version. Safe to run again.",

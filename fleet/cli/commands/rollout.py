@@ -17,7 +17,7 @@ from fleet.cli.pull_steps import Answer
 from fleet.cli.ui.rows import want_every
 from fleet.cli.ui.signature_view import release_proof
 from fleet.cli.wiring import Wiring
-from fleet.errors import UsageError
+from fleet.errors import RolloutPaused, UsageError
 from fleet.oci.releases import load_release
 from fleet.resolve.inventory import select
 from fleet.rollout import audit
@@ -25,6 +25,9 @@ from fleet.rollout.pull.stages import Wishes
 from fleet.signing.desired import read_desired
 from runtime.contract.robot.desired_rules import Followed
 from runtime.contract.robot.trust import Proof, Signed
+
+_HISTORY = 200
+"""Records that are read to see whether a version was rolled out before."""
 
 
 def run(
@@ -98,6 +101,8 @@ def run(
     if abort:
         abort_paused(wiring, reason=reason, yes=yes, as_json=as_json)
         return
+    if once:
+        _refuse_what_was_left(wiring, version or wiring.desired.version)
     chosen = select(wiring.desired, robots)
     release = load_release(wiring.registry, wiring.desired.registry.prefix, version or wiring.desired.version)
     proof = release_proof(wiring, release)
@@ -126,6 +131,19 @@ def _is_over(wiring: Wiring, version: str | None) -> bool:
         return False
     followed = read_desired(office(wiring), wiring.clock.now()).followed
     return followed is not None and followed.plan.version == (version or wiring.desired.version)
+
+
+def _refuse_what_was_left(wiring: Wiring, version: str) -> None:
+    """Raise RolloutPaused for a version that was rolled out before and then left: a timer must not undo a rollback."""
+    records = audit.history(wiring.registry, wiring.desired.registry.prefix, _HISTORY)
+    # The part by SSH of a mixed rollout has a record of its own, before the other part has begun.
+    left = any((each.version, each.kind, each.selector) == (version, audit.ROLLOUT, "") for each in records)
+    if left and pulling(wiring.desired.robots):
+        raise RolloutPaused(
+            f"{version} was rolled out before, and the fleet was taken to {records[0].version or 'another'} since: "
+            "--once does not begin it again",
+            hint="publish a new version, or run fleet rollout without --once",
+        )
 
 
 def _prover(wiring: Wiring) -> Callable[[str], Proof | None]:

@@ -37,6 +37,7 @@ def recognise(graph: Inspected) -> Recognised:
     """Say what inputs and outputs of a graph are. Raises UsageError for an input that nothing can feed."""
     if not graph.inputs:
         raise UsageError(f"{graph.path}: has no inputs: nothing feeds it", hint="export the model with an input")
+    _require_values(graph)
     metadata = read_metadata(graph.metadata)
     images = images_of(graph)
     size, why = _known_size(images, metadata)
@@ -50,6 +51,17 @@ def recognise(graph: Inspected) -> Recognised:
     chosen = size or (head.size if head and head.size else (SIDE, SIDE))
     fixed = graph.fixed({image.name: image.shape(chosen) for image in images}) if images else probe
     return Recognised(graph, fixed, images, states, chosen, why, tuple(outputs), head)
+
+
+def _require_values(graph: Inspected) -> None:
+    """Raise UsageError for an input that holds nothing: a dimension of 0 is one that ONNX Runtime asks for."""
+    for value in graph.model.graph.input:
+        dims = value.type.tensor_type.shape.dim if value.name in graph.inputs else ()
+        if any(size.HasField("dim_value") and size.dim_value == 0 for size in dims):
+            raise UsageError(
+                f"{graph.path}: input {value.name} has a dimension of 0: it holds nothing",
+                hint="export the model with that dimension left open (dynamic axes), or with a size",
+            )
 
 
 def _known_size(images: tuple[Image, ...], metadata: Metadata) -> tuple[tuple[int, int] | None, str]:

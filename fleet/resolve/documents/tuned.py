@@ -11,7 +11,7 @@ from fleet.manifest.schema.manifest_schema import Model, Profile
 from fleet.resolve.desired import EngineSpec, Recipe
 from fleet.resolve.documents.build_job import engine_spec
 from runtime.contract.engine.build import DEFAULT_INT8_METHOD
-from runtime.contract.engine.tuning import DEFAULT_LEVEL, MOST_SECONDS, Mix, TuneJob
+from runtime.contract.engine.tuning import BENCH_SECONDS, DEFAULT_LEVEL, MOST_SECONDS, Mix, TuneJob
 
 
 def tune_specs(loaded: LoadedManifest, profile: Profile, model: Model, builder: Recipe) -> dict[str, EngineSpec]:
@@ -20,9 +20,15 @@ def tune_specs(loaded: LoadedManifest, profile: Profile, model: Model, builder: 
     return {name: engine_spec(loaded, profile, model, name, builder) for name in precisions}
 
 
-def tune_job(specs: dict[str, EngineSpec], seconds: float = MOST_SECONDS, levels: tuple[int, ...] = ()) -> TuneJob:
+def tune_job(
+    specs: dict[str, EngineSpec],
+    seconds: float = MOST_SECONDS,
+    levels: tuple[int, ...] = (),
+    bench_seconds: float = BENCH_SECONDS,
+) -> TuneJob:
     """Return what a search is asked. Its jobs carry no keys: what is found decides those."""
-    return TuneJob({name: replace(spec.job, key="") for name, spec in specs.items()}, seconds, levels)
+    jobs = {name: replace(spec.job, key="") for name, spec in specs.items()}
+    return TuneJob(jobs, seconds, levels, bench_seconds)
 
 
 def keys_of(mix: Mix) -> tuple[tuple[str, ...], dict[str, Any]]:

@@ -17,6 +17,7 @@ STATE_FILE = "tune-state.json"
 ANSWER_FILE = "tune-answer.json"
 """In a builder's result: :class:`TuneAnswer`."""
 MOST_SECONDS = 300.0
+BENCH_SECONDS = 1.0
 DEFAULT_LEVEL = BuildOptions().optimization_level
 
 PASSED, ACCURACY, LATENCY, PRECISION, FAILED, CRASHED, UNFINISHED = (
@@ -37,7 +38,7 @@ class TuneJob:
     levels: Tuple[int, ...] = ()
     """TensorRT's optimization levels: the first for the search, the others for the fastest mix that it finds. Empty:
     the jobs' own."""
-    bench_seconds: float = 1.0
+    bench_seconds: float = BENCH_SECONDS
     """How long each engine is measured."""
     schema: int = SCHEMA
 

@@ -47,7 +47,7 @@ def load_source(path: Path) -> ModelProto:
         if elsewhere is not None:  # what was beside the model is loaded by now; the rest nobody reads
             raise ValueError(f"the bytes of {elsewhere[:80]!a} are in another file, which is not loaded")
         _name_plugins(model)
-        onnx.checker.check_model(model)
+        _check_model(model)
     except FileNotFoundError as error:
         raise EngineError("bad-model", f"{path.name}: {error}", "give a self-contained ONNX file") from error
     except Exception as error:  # protobuf and the checker raise types of their own, unrelated to each other
@@ -56,6 +56,23 @@ def load_source(path: Path) -> ModelProto:
             "bad-model", f"{path.name} is not a valid ONNX model: {reason}", "export the model to ONNX again"
         ) from error
     return model
+
+
+def _check_model(model: ModelProto) -> None:
+    """Check a model. An output without a shape is fine: surgery on a graph leaves it out, ONNX Runtime does not ask for
+    it, and it is inferred here. Raises what the checker raises."""
+    shapeless = [
+        value.type.tensor_type
+        for value in model.graph.output
+        if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape")
+    ]
+    for kind in shapeless:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(model)
+    finally:
+        for kind in shapeless:
+            kind.ClearField("shape")
 
 
 def session_source(path: Path) -> bytes | Path:
@@ -184,7 +201,7 @@ def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[Te
             f"output {same[0]!r} is the input of that name, unchanged",
             "export the model without that output: whoever has the input has it",
         )
-    require_arrays(model)
+    require_arrays(model, [spec.name for spec in outputs])
     for spec in inputs:
         _fix_shape(by_name[spec.name], replace(spec, shape=model_shape(spec)))
     ordered = [ValueInfoProto.FromString(by_name[spec.name].SerializeToString()) for spec in inputs]
@@ -200,13 +217,16 @@ def freeze(model: ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[Te
     return infer(model)
 
 
-def require_arrays(model: ModelProto) -> None:
-    """Refuse inputs and outputs that no array of a robot can hold. Raises EngineError ``unsupported``."""
+def require_arrays(model: ModelProto, outputs: Sequence[str] | None = None) -> None:
+    """Refuse inputs and outputs that no array of a robot can hold; ``outputs``: those that are declared (None: all),
+    as others are left out of the engine. Raises EngineError ``unsupported``."""
     weights = {tensor.name for tensor in model.graph.initializer}
     for what, values in (("input", model.graph.input), ("output", model.graph.output)):
         for value in values:
             element = int(value.type.tensor_type.elem_type)
             if value.name in weights or element in _ELEMENTS:
+                continue
+            if what == "output" and outputs is not None and value.name not in outputs:
                 continue
             kind = "no tensor"
             if value.type.HasField("tensor_type"):

@@ -29,7 +29,7 @@ class Site:
         specs = engine_specs(folder / "manifests", "fp32", "int8")
         self.spec = specs[1]
         self.model = folder / "manifests/models/onnx/detector.onnx"
-        self.asked: TuneJob = tune_job({each.precision: each for each in specs})
+        self.asked: TuneJob = tune_job({each.precision: each for each in specs}, bench_seconds=0.02)
         self.host = FakeContainerHost()
         self.host.images["builder"] = {}
         self.state = folder / "known" / STATE_FILE

@@ -21,6 +21,7 @@ from runtime.contract.engine.tuning import Mix
 from tests.fakes.fleet_folder import write_fleet
 from tests.unit.engines.models import dead_channel, frames
 
+QUICK = ("--measure", "0.02")
 FILE = """\
 # The detector of hall 1.
 name: detector
@@ -68,7 +69,7 @@ def fleet_folder(tmp_path: Path, *, cosine: float = 0.995, other: float = 0.9) -
 
 def run(capsys: pytest.CaptureFixture[str], folder: Path, *arguments: str, code: int = 0) -> Any:
     capsys.readouterr()
-    ended = main.run(["engine", "tune", "detector", "-m", str(folder), *arguments, "--json"], as_json=True)
+    ended = main.run(["engine", "tune", "detector", "-m", str(folder), *QUICK, *arguments, "--json"], as_json=True)
     printed = capsys.readouterr()
     assert ended == code, printed.out + printed.err
     return json.loads(printed.out)
@@ -100,7 +101,7 @@ def test_the_lines_make_the_engine_that_was_tried_and_keep_the_comments(
 
 def test_a_table_shows_what_was_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = fleet_folder(tmp_path)
-    assert main.run(["engine", "tune", "detector", "-m", str(folder)]) == 0
+    assert main.run(["engine", "tune", "detector", "-m", str(folder), *QUICK]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "int8 minmax" in shown
     assert "is the fastest that passes; key" in shown
@@ -128,6 +129,11 @@ def test_bad_input_is_refused_before_anything_is_built(
     found = run(capsys, fleet_folder(tmp_path), *arguments, code=2)
     assert said in found["error"]["message"]
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache").rglob("tune-state.json"))
+
+
+def test_a_bare_file_has_no_gates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["engine", "tune", str(tmp_path / "x.onnx"), "--json"], as_json=True) == 2
+    assert "is a file" in json.loads(capsys.readouterr().out)["error"]["message"]
 
 
 def test_a_file_that_would_make_another_engine_is_put_back(tmp_path: Path) -> None:

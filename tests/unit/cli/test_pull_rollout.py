@@ -373,6 +373,20 @@ def test_another_rollout_is_refused_while_one_is_under_way_and_a_rollback_takes_
     assert yard.versions() == all_at("1.0.0")
 
 
+def test_a_timer_does_not_undo_a_rollback(yard: Yard) -> None:
+    running(yard)
+    yard.desk.fleet("rollout", "--yes")
+    yard.desk.fleet("rollback", "1.0.0", "--yes")
+    message = yard.desk.json("rollout", "--once", "--yes", code=7)["error"]["message"]
+    assert message == (
+        "1.1.0 was rolled out before, and the fleet was taken to 1.0.0 since: --once does not begin it again"
+    )
+    yard.settle()
+    assert yard.versions() == all_at("1.0.0")
+    yard.next("1.2.0")
+    assert yard.desk.json("rollout", "--once", "--yes", code=7)["stage"] == 1
+
+
 def test_some_robots_are_changed_and_those_that_were_not_asked_for_never(yard: Yard) -> None:
     running(yard)
     told = yard.desk.json("rollout", "--yes", "--robots", "amr-002,amr-003")

@@ -186,3 +186,25 @@ def test_a_size_that_fits_the_strides_is_named(tmp_path: Path) -> None:
     said = from_json(BuildFailure, (tmp_path / "out" / FAILURE_FILE).read_bytes())
     assert "input 'image' of [1, 3, 18, 31] does not fit the network's strides" in said.message
     assert said.hint == "rows and columns that fit are near: shape [1, 3, 20, 32]"
+
+
+def test_an_output_without_a_shape_is_inferred(tmp_path: Path) -> None:
+    model = model_of([helper.make_node("Sigmoid", ["x"], ["y"], "sigmoid")], {"x": [1, 12]}, ["y"], {})
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    make_job(tmp_path / "job", model=model, golden={"x": frames()}, inputs=(X,), outputs=(TensorSpec("y", ()),))
+    assert run(tmp_path / "job", tmp_path / "out") == EXIT_BUILT
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert report.identity.outputs[0].shape == (1, 12)
+
+
+def test_an_output_that_is_no_array_is_in_nobodys_way_unless_it_is_declared(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Sigmoid", ["x"], ["y"], "sigmoid"),
+        helper.make_node("Cast", ["x"], ["text"], "text", to=TensorProto.STRING),
+    ]
+    model = model_of(nodes, {"x": [1, 12]}, ["y"], {})
+    model.graph.output.append(INFO("text", TensorProto.STRING, [1, 12]))
+    for declared, ends in ((["y"], EXIT_BUILT), (["y", "text"], EXIT_FAILED)):
+        job, outputs = tmp_path / "-".join(declared), tuple(TensorSpec(name, ()) for name in declared)
+        make_job(job, model=model, golden={"x": frames()}, inputs=(X,), outputs=outputs)
+        assert run(job, tmp_path / "out") == ends

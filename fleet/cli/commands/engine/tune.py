@@ -21,7 +21,7 @@ from fleet.cli.commands.engine.shared import counted, fact, ms
 from fleet.cli.ui.activity import activity
 from fleet.cli.ui.console import conclude, plain, table
 from fleet.cli.wiring import Wiring
-from fleet.errors import EngineGateError, FleetError
+from fleet.errors import EngineGateError, FleetError, UsageError
 from fleet.manifest.load import load_manifest
 from fleet.manifest.schema.manifest_schema import Profile
 from fleet.manifest.yaml.edit import lines_for, set_keys
@@ -31,6 +31,7 @@ from fleet.resolve.images.recipe import recipe_for
 from runtime.contract.codec import canonical_json, to_dict
 from runtime.contract.engine.engine_tool import TUNE, TuneRequest
 from runtime.contract.engine.tuning import (
+    BENCH_SECONDS,
     MOST_SECONDS,
     PASSED,
     STATE_FILE,
@@ -52,6 +53,9 @@ def run(
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, max=86400, help="Of all runs of this search together.")
     ] = MOST_SECONDS,
+    measure: Annotated[
+        float, typer.Option("--measure", min=0.01, max=60, help="Seconds that each engine is measured.")
+    ] = BENCH_SECONDS,
     level: Annotated[
         list[int] | None,
         typer.Option("--level", min=0, max=5, help="TensorRT: the first for the search, others for what it finds."),
@@ -66,12 +70,17 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Find the fastest mix of precisions that passes the model's gates; every mix is built and judged afresh."""
+    if model.endswith(".onnx"):
+        raise UsageError(
+            f"{model} is a file: gates and lines are those of a manifest's model",
+            hint="make one with fleet init --model, or build the file with fleet engine build --exclude-node",
+        )
     wiring = Wiring(manifest)
     loaded = wiring.loaded
     chosen, declared = profile_here(loaded, profile), model_named(loaded, model)
     recipe = recipe_for("builder", chosen)
     specs = tune_specs(loaded, chosen, declared, recipe)
-    question = tune_job(specs, seconds, tuple(level or ()))
+    question = tune_job(specs, seconds, tuple(level or ()), measure)
     state = state_folder(question, on_builder=on_builder)
     if fresh:
         shutil.rmtree(state, ignore_errors=True)

@@ -153,7 +153,8 @@ class Search:
 
     def _rank(self, whole: Mix) -> RankedLine:
         job = job_of(self._asked, whole)
-        seconds = min(self._box.left() / 2, self._asked.seconds * _OF_RANKING)
+        # What it finds is worth nothing without the time to build it.
+        seconds = min(self._box.left() - self._usual(), self._asked.seconds * _OF_RANKING)
         self._log(f"{whole.line}: looking for the regions that cost the accuracy, at most {seconds:.0f} s")
         started = time.monotonic()
         try:
@@ -216,9 +217,11 @@ class Search:
 
         A build takes as long as half of those so far did. A ranking calibrates, runs graphs and leads to a build.
         """
+        return max(_LEAST_STEP_S, self._usual() * (1.5 if isinstance(step, Rank) else 1.0))
+
+    def _usual(self) -> float:
         times = sorted(trial.seconds for trial in self._state.trials if trial.verdict not in (CRASHED, UNFINISHED))
-        usual = times[len(times) // 2] if times else 0.0
-        return max(_LEAST_STEP_S, usual * (3.0 if isinstance(step, Rank) else 1.0))
+        return times[len(times) // 2] if times else 0.0
 
     def _drop_engines(self) -> None:
         """Keep the engines that may be measured again: the fastest, and those whose layers' times are asked for."""

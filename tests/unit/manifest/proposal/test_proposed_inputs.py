@@ -172,3 +172,11 @@ def test_a_model_that_nothing_feeds_is_refused(tmp_path: Path, capsys: pytest.Ca
     net.output("hn", [1, 8])
     assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
     assert "every input is a state or a constant" in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_input_that_holds_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net = Net()
+    net.add("Relu", net.input("x", [1, 0]), name="y")
+    net.output("y", [1, 0])
+    assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
+    assert "input x has a dimension of 0: it holds nothing" in " ".join(capsys.readouterr().err.split())
