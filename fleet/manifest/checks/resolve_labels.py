@@ -36,7 +36,7 @@ class _Read:
         at: KeyPath = ("outputs", index, "decoder", "options", "labels")
         names = self._of_metadata(at) if named == METADATA else self._of_file(named, at)
         # One name stands for those that could not be read: there is a problem already, and not a second one.
-        found = {**options, "labels": list(names or ["?"] * _count(options.get("classes")))}
+        found = {**options, "labels": names or ("?",) * _count(options.get("classes"))}
         return value.model_copy(update={"decoder": value.decoder.model_copy(update={"options": found})})
 
     def _of_file(self, named: str, at: KeyPath) -> tuple[str, ...]:

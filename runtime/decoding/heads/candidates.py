@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -63,13 +64,16 @@ def no_rest(which: Ints) -> Floats:
 
 
 def rows_of(name: str, what: str, tensor: Array, columns: int | None = None) -> Array:
-    """Return a view of (1, …, N, columns) as (N, columns). Raises ValueError for another shape or for no numbers."""
+    """Return a view of (1, N, columns) as (N, columns), whatever ones stand between. Raises ValueError for another
+    shape, a batch, or no numbers."""
     wanted = "columns" if columns is None else str(columns)
     if tensor.dtype.kind not in "fiu":
         raise ValueError(f"{name}: {what} is {tensor.dtype}, and numbers are needed")
-    if tensor.ndim < 2 or any(size != 1 for size in tensor.shape[:-2]) or columns not in (None, tensor.shape[-1]):
+    before = tensor.shape[:-1]
+    batch = len(before) > 1 and before[0] != 1
+    if not before or batch or sum(size != 1 for size in before) > 1 or columns not in (None, tensor.shape[-1]):
         raise ValueError(f"{name}: {what} needs shape (1, candidates, {wanted}), the output has {list(tensor.shape)}")
-    rows: Array = tensor.reshape(tensor.shape[-2:])
+    rows: Array = tensor.reshape(math.prod(before), tensor.shape[-1])
     return rows
 
 

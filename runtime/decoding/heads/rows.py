@@ -81,7 +81,8 @@ class Rows:
             raise ValueError(
                 f"{self._name} needs {self._first_score} + {self._classes}{more} values for each candidate, the output "
                 f"{list(tensor.shape)} has {values}: check labels or classes, objectness and channels_first; what else "
-                "a model gives (keypoints, mask coefficients, angles, class numbers) is no score of a class"
+                "a model gives is no score of a class: keypoints, mask coefficients and angles are for the decoders "
+                "keypoints, instances and oriented_boxes, class numbers for head end_to_end"
             )
         return rows
 

@@ -184,6 +184,17 @@ def test_as_plain_arithmetic_says(name: str, fitted: Fitted) -> None:
     same(result, expected)
 
 
+def test_ones_between_candidates_and_their_numbers_are_nothing() -> None:
+    boxes = np.array([[[[0.1, 0.1, 0.5, 0.5]], [[0.2, 0.2, 0.9, 0.9]]]], "f4")  # as YOLOv4's export has them
+    given = {"boxes": boxes, "scores": np.array([[[0.1, 0.9], [0.8, 0.1]]], "f4")}
+    decode = decoder_named("boxes", {"head": "ssd", "classes": 2, "normalized": True})
+    result = decode(given, View(10, 10, network_height=10, network_width=10))
+    assert isinstance(result, Boxes)
+    np.testing.assert_allclose(result.corners, [[1, 1, 4, 4], [2, 2, 7, 7]], atol=1e-5)
+    with pytest.raises(ValueError, match=r"needs shape \(1, candidates, 4\), the output has \[2, 1, 1, 4\]"):
+        decode({**given, "boxes": boxes.reshape(2, 1, 1, 4)}, View(10, 10, network_height=10, network_width=10))
+
+
 def is_in_frame(box: plain.Box) -> bool:
     return box[2] > box[0] and box[3] > box[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,34 @@ def test_what_the_robot_publishes_is_measured_threshold_and_suppression_included
     assert measured(twice, there) == pytest.approx(1.0), "suppressed, and so not published"
     kept = MetricGate("map50", "boxes", decoder={"threshold": 0.5, "iou": 1.0, "classes": 2})
     assert measured(twice, there, kept) < 0.9
+
+
+def test_boxes_of_several_tensors_and_of_any_head_are_measured() -> None:
+    roles = {"boxes": "b", "scores": "s"}
+    options = {"head": "detr", "sigmoid": True, "normalized": False, "classes": 1, "threshold": 0.5}
+    gate = MetricGate("map50", "b", decoder=options, tensors=roles)
+
+    def answers(*logits: float) -> dict[str, Any]:
+        places = np.array([[[5, 5, 4, 4], [15, 10, 4, 4]]], "f4")
+        return {"b": places, "s": np.array([logits], "f4")[..., None]}
+
+    both, one = answers(2.0, 2.0), answers(2.0, -2.0)
+    kept = {name: values[0] for name, values in both.items()}  # as golden data has them, without the batch
+    found = measure_metric(gate, [one], [both], [kept], (IMAGE,))
+    assert (found.to_fp32, found.to_golden) == (pytest.approx(51 / 101), pytest.approx(51 / 101))
+    assert measure_metric(gate, [both], [both], [], (IMAGE,)).to_fp32 == pytest.approx(1.0)
+    with pytest.raises(EngineError, match="map50 needs boxes, and output 'b' has decoder depth"):
+        measure_metric(replace(gate, decoder_name="depth"), [both], [both], [], (IMAGE,))
+
+
+def test_boxes_at_an_angle_are_measured_as_polygons() -> None:
+    gate = MetricGate("map50", "y", decoder={"classes": 1, "threshold": 0.5}, decoder_name="oriented_boxes")
+
+    def answer(angle: float) -> dict[str, Any]:
+        return {"y": np.array([[[8.0, 8.0, 12.0, 2.0, 0.9, angle]]], "f4")}
+
+    assert measure_metric(gate, [answer(0.0)], [answer(0.0)], [], (IMAGE,)).to_fp32 == pytest.approx(1.0)
+    assert measure_metric(gate, [answer(1.5)], [answer(0.0)], [], (IMAGE,)).to_fp32 == 0.0
 
 
 def test_answers_that_are_not_finite_are_as_bad_as_can_be() -> None:

@@ -110,6 +110,11 @@ def test_its_defects_are_errors_of_a_frame(install: Install, body: str, message:
         loose(install, body)(np.zeros(2), VIEW)
 
 
+def test_an_output_of_several_tensors_gives_them_by_their_roles(install: Install) -> None:
+    decode = loose(install, "return Velocity((float(tensor['a'][0]), float(tensor['b'][0]), 0.0), (0.0, 0.0, 0.0))")
+    assert decode({"a": np.array([1.0]), "b": np.array([2.0])}, VIEW) == Velocity((1.0, 2.0, 0.0), (0.0, 0.0, 0.0))
+
+
 def test_the_bounds_of_a_velocity_are_not_the_decoders_options(install: Install) -> None:
     body = "return Velocity((float(len(self.options)), 0.0, 0.0), (0.0, 0.0, 0.0))"
     decode = loose(install, body, {"deadline": "300ms", "gain": 2.0})

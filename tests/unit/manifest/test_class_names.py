@@ -87,7 +87,7 @@ def test_the_release_holds_the_names(tmp_path: Path) -> None:
     names.mkdir()
     (names / "coco.txt").write_text("person\ndog\n")
     loaded = load_manifest(tmp_path)
-    assert loaded.models["detector"].outputs[0].decoder.options["labels"] == ["person", "dog"]
+    assert loaded.models["detector"].outputs[0].decoder.options["labels"] == ("person", "dog")
 
 
 def test_the_names_of_the_exporter(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_the_names_of_the_exporter(tmp_path: Path) -> None:
     text = classifier("metadata", sha256=hashlib.sha256(data).hexdigest())
     write_fleet(tmp_path, model_text=text, onnx=data)
     loaded = load_manifest(tmp_path)
-    assert loaded.models["detector"].outputs[0].decoder.options["labels"] == ["person", "dog"]
+    assert loaded.models["detector"].outputs[0].decoder.options["labels"] == ("person", "dog")
 
 
 @pytest.mark.parametrize(

@@ -298,6 +298,32 @@ def test_nodes_kept_at_fp32_are_in_the_key(tmp_path: Path) -> None:
     assert keys[0] != keys[1]
 
 
+def test_a_decoder_of_several_tensors_reaches_builder_and_robot(tmp_path: Path) -> None:
+    options = {"head": "detr", "sigmoid": True, "labels": ["cat"]}
+    roles = {"scores": "scores", "boxes": "hidden"}
+    output = {"tensors": roles, "tensor": None, "topic": "~/cats", "decoder": {"name": "boxes", "options": options}}
+    gates = {"metric": {"name": "map50", "output": "hidden"}}
+    found = resolved(tmp_path, model={"outputs": [output], "gates": gates}, onnx=two_outputs())
+    job = next(iter(found.engines.values())).job
+    assert [spec.name for spec in job.outputs] == ["hidden", "scores"]
+    (decoder,) = job.decoders
+    assert (decoder.output, decoder.tensors, decoder.sources) == ("hidden, scores", roles, ("hidden", "scores"))
+    assert job.metric is not None
+    assert (job.metric.tensors, job.metric.decoder["classes"]) == (roles, 1)
+    (binding,) = next(iter(found.variants.values())).config.models[0].outputs
+    assert (binding.tensor, binding.tensors, binding.options["labels"]) == ("", roles, ("cat",))
+
+
+def two_outputs() -> bytes:
+    """The tiny model, its hidden values an output too."""
+    from onnx import ModelProto, TensorProto, helper
+
+    model = ModelProto.FromString(tiny_onnx())
+    model.graph.node.append(helper.make_node("Identity", ["scores"], ["hidden"]))
+    model.graph.output.append(helper.make_tensor_value_info("hidden", TensorProto.FLOAT, [1, 4]))
+    return model.SerializeToString()
+
+
 def test_boxes_are_measured_as_the_robot_decodes_them(tmp_path: Path) -> None:
     def jobs(folder: str, **options: Any) -> dict[str, Any]:
         options = {"classes": 1, **options}
