@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from typing import Any, Callable, List
+from typing import TYPE_CHECKING, Any, Callable, List
 
 from runtime.contract.codec import to_dict
 from runtime.contract.printable import printable
 from runtime.updater.transaction.update_state import EXIT
+
+if TYPE_CHECKING:
+    import argparse  # it would stay in the daemon's memory
 
 #: One less than a serial console has: a full line would be followed by an empty one.
 COLUMNS = 79

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
-from typing import Any, Dict
+from typing import TYPE_CHECKING, Any, Dict
 
 from runtime.contract.codec import from_dict, from_json, to_dict
 from runtime.contract.node.attestation import Attestation
@@ -24,6 +23,9 @@ from runtime.updater.transaction.update_state import (
     state_of,
     verification_lines,
 )
+
+if TYPE_CHECKING:
+    import argparse  # it would stay in the daemon's memory
 
 WAIT_S = 1800.0
 DEAD_HINT = "start it: `systemctl start fleet-updater`, or look at `journalctl -u fleet-updater`"

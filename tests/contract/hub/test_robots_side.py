@@ -56,7 +56,7 @@ def standing(site: PullSite, hub: Served) -> str:
 
 
 def test_a_robots_own_report_is_kept_and_verified(site: PullSite, hub: Served) -> None:
-    assert report(site) == {"sent": True, "waiting": 0}
+    assert report(site).items() >= {"sent": True, "waiting": 0}.items()
     assert standing(site, hub) == "verified"
 
 
@@ -66,7 +66,7 @@ def test_a_robot_goes_on_after_the_number_that_the_hub_knows(site: PullSite, hub
         report(site)
     for path in sorted((site.robot / "reports").rglob("*"), reverse=True):
         path.unlink()
-    assert report(site) == {"sent": True, "waiting": 0}
+    assert report(site).items() >= {"sent": True, "waiting": 0}.items()
     row = RequestsHub(hub.url).robot(ROBOT)
     assert row is not None
     assert row.envelope is not None
