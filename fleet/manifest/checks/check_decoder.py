@@ -34,7 +34,7 @@ def check_pictures(model: Model, source: SourceFile, report: Report) -> None:
         return
     for index, output in enumerate(model.outputs):
         sizes = {output.decoder.options.get(key) for key in ("size", "mask_size")}
-        if output.decoder.name in BOX_DECODERS or "camera" in sizes:
+        if output.decoder.name in (*BOX_DECODERS, "text_boxes") or "camera" in sizes:
             message = f"{output.decoder.name} gives pixels of the camera, and the model has no image input"
             hint = "use the decoder tensor, or declare the input that is an image"
             report.add(source, ("outputs", index, "decoder", "name"), message, hint)

@@ -57,7 +57,7 @@ def propose_inputs(found: Recognised, frame: tuple[int, int] = FRAME) -> Inputs:
         made.notes.append(f"input {vector.name}: {vector.why}")
     if not made.frames:
         raise UsageError(
-            f"{found.graph.path}: every input is a state or a constant: nothing feeds it",
+            f"{found.graph.path}: every input is a constant or a state: nothing feeds it",
             hint="export the model with an input that a message brings",
         )
     return made

@@ -167,6 +167,7 @@ def inspect_onnx(path: Path) -> Inspected:
                 hint="put both files together, or save it as one: onnx.save_model(model, path)",
             )
     _load_small(model, path.parent)
+    _drop_large(model)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     producer = " ".join(part for part in (model.producer_name, model.producer_version) if part)
     outputs = {value.name: tensor_of(value) for value in model.graph.output}
@@ -195,6 +196,14 @@ def _load(path: Path) -> Any:
 def _inputs(model: Any) -> dict[str, Tensor]:
     weights = {tensor.name for tensor in model.graph.initializer}
     return {value.name: tensor_of(value) for value in model.graph.input if value.name not in weights}
+
+
+def _drop_large(model: Any) -> None:
+    """Forget the values of weights: the graph is copied and inferred, and nobody looks at them."""
+    for tensor in model.graph.initializer:
+        if int(np.prod(tensor.dims, dtype=np.int64)) > _CONSTANT_MOST:
+            for field_name in ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+                tensor.ClearField(field_name)
 
 
 def _load_small(model: Any, folder: Path) -> None:

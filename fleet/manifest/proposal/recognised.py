@@ -45,6 +45,8 @@ def recognise(graph: Inspected) -> Recognised:
     probe = graph.fixed({image.name: image.shape(usual) for image in images})
     rest = tuple(name for name in graph.inputs if name not in {image.name for image in images})
     states = states_of(graph, rest)
+    if len(states) == len(graph.inputs):  # a model that takes nothing but itself is none: messages feed these
+        states = ()
     fed_back = {state.output for state in states}
     outputs = {name: tensor for name, tensor in probe.outputs.items() if name not in fed_back} or dict(probe.outputs)
     head = head_of(Subject(probe, metadata, images[0] if images else None, usual, outputs))

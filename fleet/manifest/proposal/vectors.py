@@ -139,6 +139,8 @@ def _partner(graph: Inspected, name: str, by_node: Mapping[str, str], taken: set
     if (output := by_node.get(name)) is not None and output not in taken and _alike(graph, name, output):
         return output, f"{output} is what the recurrent layer makes of it"
     low, words = _words(name)
+    if not words & _STATES:  # an input that is fed back by mistake is never fed: nobody would see that
+        return None, ""
     named = [
         output
         for output in graph.outputs
@@ -146,8 +148,6 @@ def _partner(graph: Inspected, name: str, by_node: Mapping[str, str], taken: set
     ]
     if len(named) == 1 and low:
         return named[0], f"{named[0]} has its name and shape"
-    if not words & _STATES:
-        return None, ""
     same = [
         output
         for output in graph.outputs
@@ -162,7 +162,7 @@ def _partner(graph: Inspected, name: str, by_node: Mapping[str, str], taken: set
 def _alike(graph: Inspected, name: str, output: str) -> bool:
     """Say whether an output could be fed back: same type, and no dimension that is another one."""
     one, two = graph.inputs[name], graph.outputs[output]
-    if one.dtype != two.dtype:
+    if output in graph.inputs or one.dtype != two.dtype:
         return False
     if one.shape is None or two.shape is None:
         return True

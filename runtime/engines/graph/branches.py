@@ -27,14 +27,38 @@ def decided(model: ModelProto) -> ModelProto:
     result.CopyFrom(model)
     opset = opset_of(result)
     changed = False
-    while (node := _next(result.graph, opset)) is not None:
-        changed = True
-        _inline(result.graph, *node)
-        constants_to_initializers(result.graph)
-    if not changed:
-        return model
-    del result.graph.value_info[:]
-    return infer(result)
+    while True:
+        node = _next(result.graph, opset)
+        if node is not None:
+            changed = True
+            _inline(result.graph, *node)
+            constants_to_initializers(result.graph)
+        elif not _has_if(result.graph) or not _settle(result.graph, opset):
+            return result if changed else model
+        del result.graph.value_info[:]
+        result = infer(result)  # conditions further on may be of shapes that are known now
+
+
+def _has_if(graph: GraphProto) -> bool:
+    return any(node.op_type == "If" for node in graph.node)
+
+
+def _settle(graph: GraphProto, opset: int) -> bool:
+    """Put values that are known in the place of what computes them, so that shapes can be inferred through a Pad or a
+    Reshape that takes them. Returns whether there were any."""
+    known = _Known(graph, opset)
+    settled = {
+        node.output[0]: value
+        for node in graph.node
+        if len(node.output) == 1 and (value := known.value(node.output[0])) is not None and value.size <= _MOST_VALUES
+    }
+    kept = [node for node in graph.node if node.output[0] not in settled]
+    found = len(kept) < len(graph.node)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in settled.items())
+    body = [NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del graph.node[:]
+    graph.node.extend(body)
+    return found
 
 
 def _next(graph: GraphProto, opset: int) -> tuple[NodeProto, GraphProto] | None:
@@ -48,11 +72,18 @@ def _next(graph: GraphProto, opset: int) -> tuple[NodeProto, GraphProto] | None:
 
 
 class _Known:
-    """Values that depend on constants alone."""
+    """Values that depend on constants alone, and on shapes that are fixed."""
 
     def __init__(self, graph: GraphProto, opset: int) -> None:
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._producers = {name: node for node in graph.node for name in node.output if name}
+        self._shapes = {
+            value.name: tuple(
+                dim.dim_value if dim.HasField("dim_value") else 0 for dim in value.type.tensor_type.shape.dim
+            )
+            for value in (*graph.input, *graph.value_info)
+            if value.type.tensor_type.HasField("shape")
+        }
         self._values: dict[str, Array | None] = {}
         self._opset = opset
 
@@ -69,6 +100,9 @@ class _Known:
         node = self._producers.get(name)
         if node is None or has_subgraph(node) or node.domain not in ("", "ai.onnx"):
             return None
+        if node.op_type == "Shape" and not node.attribute:
+            shape = self._shapes.get(node.input[0])
+            return np.array(shape, np.int64) if shape is not None and all(shape) else None
         feeds = {each: self.value(each) for each in node.input if each}
         if any(value is None for value in feeds.values()):
             return None

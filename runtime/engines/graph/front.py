@@ -116,7 +116,6 @@ def constant_array(spec: ConstantSpec, dtype: np.dtype[Any]) -> Array:
             f"constant {spec.name!r} is {list(spec.values)[:4]}, which {dtype} cannot hold",
             "correct the value in the model's file",
         )
-    full: Array = np.ascontiguousarray(
-        np.broadcast_to(array.reshape(-1)[0], shape) if values.size == 1 else array.reshape(shape)
-    )
+    # A copy: ascontiguousarray would make a list of one of a single value.
+    full: Array = np.array(np.broadcast_to(array.reshape(-1)[0], shape) if values.size == 1 else array.reshape(shape))
     return full

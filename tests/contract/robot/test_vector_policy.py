@@ -13,7 +13,8 @@ from tests.contract.robot.built_model import built
 from tests.contract.robot.robot_process import StartRobot
 from tests.contract.robot.test_runtime_inputs import play, send
 from tests.fakes.nodes.policy_models import mlp_answer, mlp_policy, mlp_weights
-from tests.unit.engines.test_silero import FILE, as_its_authors_run_it, needs_file
+from tests.unit.engines.silero_loop import as_its_authors_run_it
+from tests.unit.engines.test_silero import FILE, needs_file
 
 pytest.importorskip("rclpy", reason="needs ROS 2 (pip install jetfleet[ros], or a ROS installation)")
 
@@ -130,7 +131,7 @@ def test_silero_hears_through_a_node_what_it_hears_in_its_authors_loop(tmp_path:
     one.until("readiness", lambda report: report.ready)
     moves = [step for count in range(12) for step in (send("/audio", "sound", count), {"expect": count + 1})]
     found = [result["data"][0] for result in play(one, "speech", *moves)]
-    right = as_its_authors_run_it(chunks)
+    right = as_its_authors_run_it(chunks, FILE)
     assert np.abs(np.array(found) - right).max() < 1e-4
     assert right.max() > 2 * right.min(), "the sound says something"
     assert one.stop() == 0

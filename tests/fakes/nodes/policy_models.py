@@ -6,7 +6,7 @@ Names of inputs and outputs are those of rsl_rl's exporter: ``obs``, ``h_in``, `
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -125,8 +125,8 @@ def accumulator(inputs: int = 2) -> ModelProto:
 
 def model_of(
     nodes: Iterable[NodeProto],
-    inputs: dict[str, tuple[int | str, ...]] | dict[str, tuple[int, ...]],
-    outputs: dict[str, tuple[int, ...]],
+    inputs: Mapping[str, tuple[int, ...]],
+    outputs: Mapping[str, tuple[int, ...]],
     weights: dict[str, Array],
 ) -> ModelProto:
     graph = helper.make_graph(

@@ -5,60 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
 
-from runtime.contract.engine.build import FAILURE_FILE, GOLDEN_FILE, AccuracyGate, BuildOptions, Int8Options, TensorSpec
-from runtime.contract.engine.model_front import ConstantSpec, ObservationPart, ObservationSpec, StateSpec
+from runtime.contract.engine.build import FAILURE_FILE, GOLDEN_FILE, AccuracyGate, BuildOptions, Int8Options
 from runtime.engines.build.job import run
 from runtime.engines.golden.golden_data import Golden
 from runtime.engines.golden.run_golden import run_golden
 from runtime.engines.onnxruntime_ import BACKEND
 from tests.unit.engines.models import CALIBRATION_DIR, make_job
+from tests.unit.engines.silero_loop import FRONT, as_its_authors_run_it, sound
 
 FILE = Path(__file__).parents[3] / ".lab" / "models" / "silero_vad.onnx"
 SHA256 = "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3"
 needs_file = pytest.mark.skipif(not FILE.is_file(), reason=".lab/models/silero_vad.onnx: run `make setup`")
-
-CHUNK, CONTEXT, RATE = 512, 64, 16000
-FRONT: dict[str, Any] = {
-    "inputs": (TensorSpec("audio", (1, CHUNK)),),
-    "outputs": (TensorSpec("output", ()),),
-    "constants": (ConstantSpec("sr", (float(RATE),)),),
-    "state": (
-        StateSpec("state", "stateN", shape=(2, 1, 128)),
-        StateSpec("context", tail_of="input", shape=(1, CONTEXT)),
-    ),
-    "observations": (
-        ObservationSpec("input", (1, CHUNK + CONTEXT), (ObservationPart("context"), ObservationPart("audio"))),
-    ),
-}
-
-
-def sound(chunks: int) -> np.ndarray:
-    """Silence, then something like a voice: a pulse train through two resonances."""
-    time = np.arange(chunks * CHUNK) / RATE
-    pitch = np.sign(np.sin(2 * np.pi * 120 * time)) * 0.1
-    voice = pitch * (1 + np.sin(2 * np.pi * 700 * time) + 0.5 * np.sin(2 * np.pi * 1200 * time))
-    voice[: chunks * CHUNK // 3] *= 0.001
-    noise = np.random.default_rng(0).normal(0, 0.002, time.size)
-    return (voice + noise).astype(np.float32).reshape(chunks, CHUNK)
-
-
-def as_its_authors_run_it(chunks: np.ndarray) -> np.ndarray:
-    """The loop of silero_vad/utils_vad.py (OnnxWrapper), on the file as it is."""
-    session = ort.InferenceSession(str(FILE), providers=["CPUExecutionProvider"])
-    state, context = np.zeros((2, 1, 128), np.float32), np.zeros((1, CONTEXT), np.float32)
-    answers = []
-    for chunk in chunks:
-        x = np.concatenate([context, chunk[None]], axis=1)
-        out, state = session.run(None, {"input": x, "state": state, "sr": np.array(RATE, np.int64)})
-        context = x[:, -CONTEXT:]
-        answers.append(float(out[0, 0]))
-    return np.array(answers)
 
 
 @needs_file
@@ -71,7 +32,7 @@ def test_it_hears_what_its_authors_loop_hears(tmp_path: Path, precision: str, of
     runner = BACKEND.load(tmp_path / "out")
     assert sorted(runner.inputs) == ["audio", "context", "state"], "the rate is in the graph"
     found = [float(each["output"][0, 0]) for each in run_golden(runner, Golden({"audio": chunks}, {}))]
-    right = as_its_authors_run_it(chunks)
+    right = as_its_authors_run_it(chunks, FILE)
     assert np.abs(found - right).max() <= off
     assert right.max() > 2 * right.min(), "the sound says something"
     assert (tmp_path / "out" / GOLDEN_FILE).is_file()

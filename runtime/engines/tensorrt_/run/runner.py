@@ -169,7 +169,7 @@ class TensorRtRunner:
         CUDA.free_unseen([buffer.host for buffer in self._buffers])
         self._in = self._out = []
         self._buffers.clear()
-        self._found = {}
+        self._found, self._given = {}, {}
         self.inputs = self.outputs = MappingProxyType({})
         CUDA.release()
 

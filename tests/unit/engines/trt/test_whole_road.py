@@ -416,3 +416,23 @@ def test_frames_of_calibration_reach_the_calibrator_once(tmp_path: Path) -> None
     done = run(job, tmp_path / "out")
     assert "calibrating: 24 of 24 frames" in done.stdout
     assert np.load(job / "calibration/000.npz")["image"].shape[0] == 24
+
+
+def test_a_policy_with_state_and_observations_goes_the_same_way(tmp_path: Path) -> None:
+    """TensorRT gets one graph of messages and states; the job's golden frames are one sequence there too."""
+    from runtime.contract.engine.build import GOLDEN_FILE
+    from tests.fakes.nodes.legged_robot import INPUTS, LEGGED, STATE, messages
+    from tests.fakes.nodes.policy_models import mlp_policy
+
+    job = make_conv_job(
+        tmp_path / "job", model=mlp_policy(), golden=messages(10), backend="tensorrt", precision="fp16",
+        inputs=INPUTS, outputs=(TensorSpec("actions", ()),), state=STATE, observations=(LEGGED,),
+    )  # fmt: skip
+    done = run(tmp_path / "job", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = from_json(EngineReport, (tmp_path / "out" / REPORT_FILE).read_bytes())
+    assert [spec.name for spec in report.identity.inputs] == [*(spec.name for spec in INPUTS), "previous"]
+    assert [spec.kept for spec in report.identity.state] == ["actions"]
+    assert "layers held at fp32" in done.stdout
+    assert job.state == STATE
+    assert (tmp_path / "out" / GOLDEN_FILE).is_file()

@@ -168,10 +168,10 @@ def test_numbers_of_every_type_are_fed(element: int, tmp_path: Path) -> None:
 
 def test_a_model_that_nothing_feeds_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = Net()
-    net.add("Relu", net.input("h0", [1, 8]), name="hn")
-    net.output("hn", [1, 8])
+    net.add("Relu", net.input("sr", [1]), name="y")
+    net.output("y", [1])
     assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
-    assert "every input is a state or a constant" in " ".join(capsys.readouterr().err.split())
+    assert "every input is a constant or a state" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_input_that_holds_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,3 +180,18 @@ def test_an_input_that_holds_nothing_is_refused(tmp_path: Path, capsys: pytest.C
     net.output("y", [1, 0])
     assert main.run(["init", str(tmp_path / "fleet"), "--model", str(save(net.model(), tmp_path))]) == 2
     assert "input x has a dimension of 0: it holds nothing" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("into", "out"), [("x", "x_out"), ("noise_in", "noise_out"), ("obs", "obs_next"), ("h0", "h0")]
+)
+def test_an_input_is_no_state_because_an_output_is_called_like_it(into: str, out: str, tmp_path: Path) -> None:
+    net = Net()
+    net.add("Relu", net.input(into, [1, 8]), name="y")
+    net.output("y", [1, 8])
+    if out != into:
+        net.add("Tanh", into, name=out)
+    net.output(out, [1, 8])  # h0: the input itself, handed through
+    model = proposed(net.model(), tmp_path)
+    assert model.state == ()
+    assert [each.tensor for each in model.inputs] == [into]
