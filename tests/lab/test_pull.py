@@ -5,10 +5,13 @@ What forged, replayed and expired statements do is shown with the real daemon in
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from fleet.oci.releases import load_release
 from fleet.signing.desired import Office, first_words, moved_words, publish, read_desired, sign_plan
 from runtime.contract.robot.desired import REVERTING, RolloutPlan, Stage
 from runtime.contract.robot.trust import Proof, Signed
+from tests.harness import share
 from tests.lab.bays import WorkerBay
 from tests.lab.site import Site
 
@@ -44,6 +48,19 @@ class PullRobot:
         site.fleet("bootstrap", "--robots", ROBOT)
         wiring = Wiring(site.folder)
         self.office: Office = office(wiring)
+
+    @contextmanager
+    def hub(self, folder: Path) -> Iterator[None]:
+        """Run a hub on this machine, at the address that the robots' network has here."""
+        gateway = str(next(ipaddress.ip_network(f"{self.lab.robots[ROBOT]}/24", strict=False).hosts()))
+        address = f"{gateway}:{share.free_port()}"
+        self.site.save({**self.site.manifest(), "hub": {"url": f"http://{address}"}})
+        process = self.site.start("hub", "--listen", address, "--database", str(folder / "hub.sqlite"))
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=60)
 
     def begin(self, version: str, rollout_id: str, stage: int) -> None:
         release = load_release(self.office.registry, self.office.prefix, version)
@@ -105,3 +122,16 @@ def test_a_robot_comes_for_its_release_is_taken_back_and_leaves_a_bad_one_by_its
     pulls.lab.power_cycle(ROBOT)
     again = pulls.until("look after a power cut", lambda state: "1.2.0-r-2 ended" in state["pull"]["held"])
     assert again["current"]["version"] == "1.0.0"
+
+
+def test_a_rollout_reaches_a_robot_that_pulls_by_the_hub_alone(pulls: PullRobot, tmp_path: Path) -> None:
+    """The real controller, a real hub and a robot whose SSH is not asked: a good release, then a bad one."""
+    with pulls.hub(tmp_path):
+        pulls.site.fleet("bootstrap", "--robots", ROBOT)
+        done = pulls.site.fleet_json("rollout", "1.1.0", "--robots", ROBOT, "--yes")
+        assert pulls.state()["current"]["version"] == "1.1.0", done
+        bad = pulls.site.fleet("rollout", "1.2.0", "--robots", ROBOT, "--yes", code=4)
+        state = pulls.state()
+        assert (state["outcome"], state["current"]["version"]) == ("reverted", "1.1.0"), bad.stdout
+        (row,) = pulls.site.fleet_json("status", "--robots", ROBOT, code=(0, 4, 6))["robots"]
+        assert (row["name"], row["release"]) == (ROBOT, "1.1.0")
