@@ -22,7 +22,9 @@ def selected_rows(subject: Subject) -> Rows | None:
         ((name, shape),) = shapes.items()
         if shape[2] is not None and shape[2] >= VALUES:  # few rows of nearly as many values
             rows = Rows(name, shape[2], shape[1], channels_first=False, anchors=0)
-    if rows is None or rows.anchors or rows.channels_first or rows.values < VALUES:
+    # By chance so many rows may be selected as a grid has cells: what the exporter says of itself counts more.
+    grid = rows is not None and rows.anchors and not subject.metadata.end_to_end
+    if rows is None or grid or rows.channels_first or rows.values < VALUES:
         return None
     if rows.count is not None and rows.count > _MOST:
         return None

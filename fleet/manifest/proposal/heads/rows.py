@@ -24,6 +24,8 @@ class Rows:
     channels_first: bool
     anchors: int
     """Candidates of one cell of the grid; 0 where they are no grid's."""
+    strides: tuple[int, ...] = ()
+    """Of the grids whose cells the candidates are."""
 
 
 def rows_of(subject: Subject) -> Rows | None:
@@ -42,9 +44,9 @@ def _rows(subject: Subject, name: str, shape: tuple[int | None, ...]) -> Rows | 
         for strides in ((8, 16, 32), (8, 16, 32, 64), (16, 32), (4, 8, 16, 32)):
             cells = anchors * subject.cells(strides)
             if one == cells and two is not None and two >= FEWEST:
-                return Rows(name, two, one, channels_first=False, anchors=anchors)
+                return Rows(name, two, one, channels_first=False, anchors=anchors, strides=strides)
             if two == cells and one is not None and one >= FEWEST:
-                return Rows(name, one, two, channels_first=True, anchors=anchors)
+                return Rows(name, one, two, channels_first=True, anchors=anchors, strides=strides)
     if one is None or two is None:
         values = one or two
         if values is None or values < FEWEST:

@@ -25,9 +25,10 @@ def recognise(subject: Subject) -> Head | None:
     tail = subject.graph.before(rows.tensor, 5)
     if tail & _DECODES or "Concat" not in tail:
         return None
-    options = {"head": "yolox", "strides": [8, 16, 32], **subject.classes(rows.values - 5)}
+    options = {"head": "yolox", "strides": list(rows.strides), **subject.classes(rows.values - 5)}
+    strides = ", ".join(map(str, rows.strides))
     why = (
-        f"{rows.count} candidates of {rows.values} values, one a cell of strides 8, 16, 32, and nothing in the graph "
+        f"{rows.count} candidates of {rows.values} values, one a cell of strides {strides}, and nothing in the graph "
         f"turns them into pixels; {rows.values - 5} classes"
     )
     if "Sigmoid" not in tail:

@@ -99,9 +99,11 @@ def yolox(classes: int = 3, decoded: bool = False) -> ModelProto:
     return net.model("pytorch")
 
 
-def end_to_end(extra: int = 0, task: str = "detect", prototypes: bool = False, classes: int = 3) -> ModelProto:
-    """YOLO26 and v10: twenty selected rows of corners, score, class number and ``extra`` values."""
-    net, kept = Net(), 20
+def end_to_end(
+    extra: int = 0, task: str = "detect", prototypes: bool = False, classes: int = 3, kept: int = 20
+) -> ModelProto:
+    """YOLO26 and v10: selected rows of corners, score, class number and ``extra`` values."""
+    net = Net()
     image = net.input("images", [1, 3, SIDE, SIDE])
     rows = net.add("Transpose", columns(net, image, 6 + extra), perm=[0, 2, 1])
     best = net.add("ReduceMax", rows, axes=[2], keepdims=0)

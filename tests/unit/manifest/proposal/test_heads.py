@@ -28,6 +28,8 @@ TABLE: list[Row] = [
     ("yolox", detectors.yolox, "boxes", {"head": "yolox", "strides": [8, 16, 32], "classes": 3}),
     ("yolox-decoded", lambda: detectors.yolox(decoded=True), "boxes", {"objectness": True, "classes": 3}),
     ("yolo26", detectors.end_to_end, "boxes", {"head": "end_to_end", "layout": "xyxy", **THREE}),
+    ("yolo26-as-many-as-cells", lambda: detectors.end_to_end(kept=detectors.CELLS), "boxes",
+     {"head": "end_to_end", "layout": "xyxy", **THREE}),
     ("detr", lambda: detectors.detr(100, 92), "boxes", {"head": "detr", "softmax": True, "classes": 91}),
     ("rtdetr", lambda: detectors.detr(300, 80), "boxes", {"head": "detr", "sigmoid": True, "classes": 80}),
     ("rtdetr-ultralytics", detectors.rtdetr_ultralytics, "boxes", {"normalized": True, **THREE}),
