@@ -141,7 +141,8 @@ class Report:
         for item in error.errors(include_url=False):
             loc = tuple(part for part in item["loc"] if part != "[key]")
             path = at + loc
-            emptied = item["type"] == "too_short" and item["input"]  # every entry is wrong, and was noted itself
+            # Entries are there in the file: those that are wrong were noted themselves.
+            emptied = item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]
             if not emptied and not self.has(source, path):
                 self.add(source, path, *explain({**item, "loc": loc}, kind, source.text(path)))
 

@@ -7,7 +7,7 @@ import typer
 from fleet.cli.commands.engine import bench, build, compare, inspect, run, tune
 
 app = typer.Typer(
-    help="One model on the machine at hand: build, inspect, measure, run, compare and tune engines.",
+    help="One model on the machine at hand: build, inspect, measure, run, compare, tune.",
     no_args_is_help=True,
 )
 app.command("build")(build.run)
