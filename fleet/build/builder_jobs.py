@@ -11,8 +11,9 @@ import socket
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from fleet.build.cache import cache_dir, is_locked
+from fleet.build.cache import is_locked
 from fleet.build.check_result import EXIT_GATE
+from fleet.cache_folder import cache_dir
 from fleet.errors import FleetError
 from fleet.manifest.files.named_files import file_sha256
 from fleet.ports import CREATED, ENDED, RUNNING, ContainerHost, JobFacts

@@ -1,30 +1,18 @@
-"""The operator's cache: what can be fetched again, so that it may be deleted at any time."""
+"""Locks in the operator's cache: what is fetched or made there is fetched or made once."""
 
 from __future__ import annotations
 
 import fcntl
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from fleet.cache_folder import cache_dir
 from fleet.errors import OutsideError
 
 GiveUp = Callable[[], bool]
 
 _POLL_S = 0.2
-
-
-def cache_dir() -> Path:
-    """Return ``$XDG_CACHE_HOME/jetfleet``, by default ``~/.cache/jetfleet``. Raises OutsideError without a home."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "jetfleet"
-    except RuntimeError as error:
-        raise OutsideError(
-            "this user has no home folder for a cache", hint="set XDG_CACHE_HOME to a folder that you may write"
-        ) from error
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet.build.cache import cache_dir, locked
+from fleet.build.cache import locked
+from fleet.cache_folder import cache_dir
 from fleet.errors import BuildError, UsageError
 from fleet.manifest.files.named_files import file_sha256
 from fleet.ports import Downloader, Registry

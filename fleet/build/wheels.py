@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from fleet.build.cache import cache_dir, locked
+from fleet.build.cache import locked
+from fleet.cache_folder import cache_dir
 from fleet.errors import BuildError
 from fleet.resolve.desired import Recipe
 from fleet.resolve.images.image_files import FROM_SOURCE, name_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from fleet.build.cache import cache_dir
+from fleet.cache_folder import cache_dir
 from fleet.cli.trust_root import require_root
 from fleet.cli.ui.activity import Activity
 from fleet.cli.ui.console import many

@@ -18,6 +18,7 @@ from pathlib import Path
 from fleetbox import containers
 from fleetbox.bay import Bay
 from fleetbox.containers import KeptState
+from fleetbox.exec_channel import close_all
 from fleetbox.lab import Lab
 from fleetbox.running import RunningLab
 from fleetbox.spec import LabError, LabSpec
@@ -152,6 +153,7 @@ class WorkerBay:
     def rest(self) -> None:
         """Cut the power of all robots: no test of this worker needs them for now."""
         self.bay.off(list(self.running.robots))
+        close_all()
 
     def forget(self, *robots: str) -> None:
         """Have robots made from nothing when they are put somewhere next, whatever they look like."""
@@ -205,7 +207,7 @@ class WorkerBay:
         """Remove the bay's robots, its own registry and its states, and forget its corners of the registry."""
         self.bay.remove()
         self.bay.forget(f"road-{self._key}-bay{self.bay.spec.bay}-")
-        self.bay.lab.close()
+        close_all()
         self.bay.lab.client.close()
 
 

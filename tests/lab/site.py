@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from fleetbox.running import RunningLab
 
-from fleet.build.cache import cache_dir
+from fleet.cache_folder import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 420.0

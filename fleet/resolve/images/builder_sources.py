@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from fleet.errors import FleetError
+from fleet.resolve.images.import_cache import ImportCache
 
 _ROOTS = {
     "onnxruntime": ("runtime.engines.build.job", "runtime.engines.onnxruntime_"),
@@ -34,7 +34,8 @@ def builder_sources(root: Path, backend: str, *more: str) -> dict[Path, bytes]:
         for path in _files_of(to_read.pop(), root):
             if path not in found:
                 found[path] = path.read_bytes()
-                to_read.extend(_imports(found[path]))
+                to_read.extend(_IMPORTS.imports(found[path]))
+    _IMPORTS.keep()
     return dict(sorted(found.items()))
 
 
@@ -56,7 +57,6 @@ def _files_of(module: str, root: Path) -> Iterator[Path]:
             )
 
 
-@lru_cache(maxsize=512)
 def _imports(source: bytes) -> tuple[str, ...]:
     """Return the modules of `runtime` that a file imports when it runs, anywhere in it."""
     return tuple(dict.fromkeys(_named(ast.parse(source).body)))
@@ -77,3 +77,6 @@ def _named(nodes: Iterable[ast.AST]) -> Iterator[str]:
 
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] == "runtime"
+
+
+_IMPORTS = ImportCache(_imports, Path(__file__))

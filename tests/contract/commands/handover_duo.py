@@ -120,11 +120,14 @@ class Duo:
             )
             time.sleep(0.02)
 
-    def none_from(self, slot: str, for_s: float) -> None:
-        """Look on for ``for_s``; ``slot`` must not command anything meanwhile, zero included."""
+    def none_from(self, slot: str, for_s: float, under_way: int = 0) -> None:
+        """Look on for ``for_s``; ``slot`` must not command anything meanwhile, zero included.
+
+        ``under_way``: so many commands may have been decided before, and come to their end now.
+        """
         end = time.monotonic() + for_s
         runs, _ = self.until("the time to pass", lambda _: time.monotonic() > end, for_s + READY_S)
-        assert slot_word(slot) not in sources(runs), runs
+        assert sum(run["count"] for run in runs if run["source"] == slot_word(slot)) <= under_way, runs
 
     def end(self) -> None:
         """End every process that was started."""

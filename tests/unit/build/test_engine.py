@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from fleet.build.builder_jobs import JOB_DIR, LABEL_JOB, LABEL_OWNER, OUT_DIR, owner
-from fleet.build.cache import cache_dir, locked
+from fleet.build.cache import locked
 from fleet.build.check_result import ENGINE_FILES, read_answer
 from fleet.build.engine import build_engines
 from fleet.build.events import BuildEvent
 from fleet.build.job import BuiltEngine
 from fleet.build.summary import BuildSummary, FailedEngine
+from fleet.cache_folder import cache_dir
 from fleet.errors import BuildError, DockerError, EngineGateError, RegistryError
 from fleet.manifest.schema.manifest_schema import Builder
 from fleet.ports import ContainerHost, JobResult, LogLine

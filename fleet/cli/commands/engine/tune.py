@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from fleet.build.cache import cache_dir
 from fleet.build.image import ensure_base
 from fleet.build.tune import tune_on_builder
+from fleet.cache_folder import cache_dir
 from fleet.cli import options
 from fleet.cli.commands.engine.job import link_data, model_named, profile_here
 from fleet.cli.commands.engine.shared import asked as ask_tool
