@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from fleet.signing.fingerprint import fingerprint
 
 _LINE = re.compile(r"^(?P<who>\"[^\"]*\"|[^\s\"]+)\s+(?P<rest>.+)$")
 _TYPE = re.compile(r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+")
@@ -32,8 +33,7 @@ class AllowedSigner:
     @property
     def fingerprint(self) -> str:
         """``SHA256:…``, as OpenSSH prints it."""
-        digest = hashlib.sha256(base64.b64decode(self.key.split()[1])).digest()
-        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+        return fingerprint(base64.b64decode(self.key.split()[1]))
 
     def may_sign(self, namespace: str) -> bool:
         """Whether the line's ``namespaces`` let it sign there; without any it may."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from fleet.errors import RegistryError, UsageError
 from fleet.oci.image_spec import EMPTY, MANIFEST, Bytes, Descriptor, manifest_bytes, parse_manifest, place
 from fleet.oci.skim import bounded, said
 from fleet.signing.desired import Office
+from fleet.signing.fingerprint import fingerprint
 from runtime.contract.codec import canonical_json, from_json
 from runtime.contract.json_decoder import Limits
 from runtime.contract.robot.desired import PINS_TAG, PINS_TYPE, Pins
@@ -210,5 +210,4 @@ def plain_key(text: str) -> str:
 
 def fingerprint_of(key: str) -> str:
     """Return ``SHA256:…`` of a public key's line, as `ssh-keygen -l` prints it. Raises UsageError."""
-    blob = base64.b64decode(plain_key(key).split()[1])
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    return fingerprint(base64.b64decode(plain_key(key).split()[1]))

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from fleet.signing.fingerprint import fingerprint
+
 MAGIC = b"SSHSIG"
 _BEGIN, _END = "-----BEGIN SSH SIGNATURE-----", "-----END SSH SIGNATURE-----"
 MOST_BYTES = 16 * 1024
@@ -55,7 +57,7 @@ class HostKey:
     @property
     def fingerprint(self) -> str:
         """``SHA256:…``, as OpenSSH prints it."""
-        return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
+        return fingerprint(self.blob)
 
 
 def read_key(text: str) -> HostKey:

@@ -14,7 +14,7 @@ from paramiko.pkey import PublicBlob
 
 from fleet.adapters.ssh.certificate import CERTIFICATE
 from fleet.adapters.ssh.config.options import SshOptions
-from fleet.adapters.ssh.known_hosts import fingerprint
+from fleet.signing.fingerprint import fingerprint
 
 ANSWER_S = 60.0
 """Somebody may have to touch a token or to confirm."""

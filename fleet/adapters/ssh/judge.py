@@ -18,8 +18,9 @@ import paramiko
 
 from fleet.adapters.ssh.certificate import read_certificate
 from fleet.adapters.ssh.config.options import SshOptions
-from fleet.adapters.ssh.known_hosts import AUTHORITY, REVOKED, KnownLine, fingerprint, host_name, known_lines
+from fleet.adapters.ssh.known_hosts import AUTHORITY, REVOKED, KnownLine, host_name, known_lines
 from fleet.adapters.ssh.public_keys import plain_key
+from fleet.signing.fingerprint import fingerprint
 
 
 class State(Enum):

@@ -100,11 +100,6 @@ def host_name(host: str, port: int) -> str:
     return host.lower() if port == 22 else f"[{host.lower()}]:{port}"
 
 
-def fingerprint(blob: bytes) -> str:
-    """Return ``SHA256:…`` as `ssh-keygen -l` prints it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
-
-
 def _hash_fields(names: str) -> tuple[bytes, bytes] | None:
     parts = names.split("|")
     if len(parts) != 4 or parts[1] != "1":
