@@ -151,13 +151,9 @@ def is_over(wiring: Wiring, going: Followed) -> bool:
 
 def refuse_under_way(going: Followed) -> None:
     """Raise RolloutPaused: another rollout is not over."""
-    raise _under_way(going)
-
-
-def _under_way(going: Followed) -> RolloutPaused:
     desired, plan = going.desired, going.plan
     how = "is taken back" if desired.standing == REVERTING else f"is {desired.standing}"
-    return RolloutPaused(
+    raise RolloutPaused(
         f"the rollout of {plan.version} to robots that pull {how}: it has reached stage {desired.stage} of "
         f"{last_stage(plan)}",
         hint='fleet rollout --watch goes on with it; fleet rollout --abort --reason "WHY" gives it up',

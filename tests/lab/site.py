@@ -169,7 +169,7 @@ class Site:
         """Wait until every robot is `ok` (a busy machine makes a camera's rate degraded for a while)."""
         ends = time.monotonic() + deadline_s
         while True:
-            while time.monotonic() < ends and any(self.health(name) != "ok" for name in self.scope or self.robots):
+            while time.monotonic() < ends and any(self.health(name) != "ok" for name in self.robots):
                 time.sleep(0.1)
             robots = self.status()
             unwell = {name: robot for name, robot in robots.items() if robot["health"] != "ok"}

@@ -44,10 +44,12 @@ class ImportCache:
 
     def keep(self) -> None:
         """Write down what was parsed, if anything was. A cache that cannot be written costs time and nothing else."""
-        path = self._path()
-        if not self._new or path is None or self._known is None:
+        if not self._new or self._known is None:
             return
         self._new = False
+        path = self._path()
+        if path is None:
+            return
         if len(self._known) > MOST:
             self._known = {key: names for key, names in self._known.items() if key in self._used}
         with contextlib.suppress(OSError):
